@@ -1,0 +1,20 @@
+// Delivery of log lines.
+#include "base/log.hpp"
+
+#include <string>
+
+namespace armdb::base {
+
+void log(const Log& to, LogLevel level, std::string_view text) {
+  if (to.callback != nullptr) to.callback(to.context, level, text);
+}
+
+void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
+  if (to.callback == nullptr) return;  // before the line is built
+  std::string line(text);
+  line += ": ";
+  line += status.message();
+  to.callback(to.context, level, line);
+}
+
+}  // namespace armdb::base

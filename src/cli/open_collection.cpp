@@ -1,0 +1,75 @@
+// What all commands share around a collection.
+#include "cli/open_collection.hpp"
+
+#include <filesystem>
+#include <utility>
+
+namespace armdb::cli {
+
+namespace {
+
+std::string_view advice(const Status& status) {
+  switch (status.code()) {
+    case Errc::not_found: return "; \"armdb create\" makes a collection";
+    case Errc::no_space: return "; free some space and run it again";
+    case Errc::corrupt: return "; see \"armdb help repair\"";
+    case Errc::failed: return "; run it again when the disk is well";
+    case Errc::out_of_memory: return "; all keys must fit into memory";
+    case Errc::io_error: return "; check the path, its permissions and the disk";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+void fail(const Status& status, std::string_view doing, int exit_code) {
+  throw Stop{exit_code,
+             std::string(doing) + ": " + status.message() + std::string(advice(status))};
+}
+
+void check(const Status& status, std::string_view doing) {
+  if (!status.ok()) fail(status, doing);
+}
+
+Collection open_collection(const std::string& path, Access access, Console& console,
+                           Config config) {
+  config.read_only = access == Access::read;
+  config.create = false;
+  config.log = console.log();
+  Result<Collection> collection = Collection::open_existing(path, config);
+  if (!collection.ok()) fail(collection.status(), "cannot open the collection");
+  return std::move(*collection);
+}
+
+Collection create_collection(const std::string& path, const Shape& shape, Console& console,
+                             Config config) {
+  if (has_collection(path)) {
+    throw Stop{kFailed, "cannot create \"" + path +
+                            "\": there is a collection already; choose another path"};
+  }
+  std::error_code error;
+  if (std::filesystem::exists(path, error) && !std::filesystem::is_empty(path, error)) {
+    throw Stop{kFailed, "cannot create \"" + path +
+                            "\": something else is there; choose another path"};
+  }
+  config.log = console.log();
+  Result<Collection> collection = Collection::open(path, shape, config);
+  if (!collection.ok()) fail(collection.status(), "cannot create the collection");
+  return std::move(*collection);
+}
+
+bool has_collection(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(std::filesystem::path(path) / "db.meta", error);
+}
+
+void close_collection(Collection& collection) {
+  check(collection.close(), "cannot close the collection");
+}
+
+void add_common_options(Command& command) {
+  command.options.push_back({'v', "verbose", "", "also tell what the library notes"});
+  command.options.push_back({'h', "help", "", "this text"});
+}
+
+}  // namespace armdb::cli

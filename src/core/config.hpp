@@ -1,0 +1,98 @@
+// Config: the settings of a collection, and Shape: the plain numbers that describe its type.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "core/bytes.hpp"
+
+namespace armdb {
+
+class FileSystem;
+
+enum class LogLevel : std::uint8_t { info, warning, error };
+
+// Where the library reports what it noticed: recovery, damage, failed syncs. It never prints.
+// Threads: called from any thread that uses the collection; must not call back into it.
+struct Log {
+  void (*callback)(void* context, LogLevel level, std::string_view text) = nullptr;
+  void* context = nullptr;
+};
+
+// Settings of a collection on the Bitcask store. Sizes are bytes.
+struct Config {
+  // Independent parts, each with its own lock and files; 1 to 256. 0: what the store has; for a
+  // new store the core count, at most 8. Fixed when the store is created.
+  std::uint32_t shard_count = 0;
+  // Choose the shard by the first bits of the key only, so that keys which share them lie in one
+  // shard and a prefix scan needs no merge. 0: what the store has; for a new store the whole key.
+  std::uint32_t shard_prefix_bits = 0;
+  // A segment is closed and a new one begun at about this size; 64 KiB to 64 GiB.
+  std::uint64_t max_file_size = std::uint64_t{256} << 20;
+  // Write buffer of each shard; 16 KiB to 64 MiB. Larger entries bypass it.
+  std::uint32_t write_buffer_size = std::uint32_t{1} << 20;
+  // compact() rewrites segments whose dead share is at least this; 0.01 to 1.
+  double compaction_threshold = 0.3;
+  // Sync whenever a write buffer is written out. A returned put() is still only "written".
+  bool enable_fsync = false;
+  // Write hint files, so that opening reads no values.
+  bool hints = true;
+  // Block cache of Var reads where segments are not mapped.
+  std::uint64_t cache_bytes = std::uint64_t{8} << 20;
+  // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
+  // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
+  bool mapped_reads = true;
+  // iter() and range() of trees run from the largest key down. In memory only.
+  bool reversed = true;
+  // AES-256-GCM at rest. This build answers `unsupported` when it is set.
+  std::optional<ByteArray<32>> encryption_key;
+  // Open without changing a byte on disk; several readers may share a store no writer has open.
+  bool read_only = false;
+  // Create the collection when there is none at the path.
+  bool create = true;
+  // Where files live; null is the POSIX one. Must outlive the collection.
+  FileSystem* file_system = nullptr;
+  Log log;
+
+  // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, small
+  // cache and index steps.
+  static Config embedded() noexcept {
+    Config config;
+    config.shard_count = 1;
+    config.max_file_size = std::uint64_t{1} << 20;
+    config.write_buffer_size = std::uint32_t{64} << 10;
+    config.cache_bytes = std::uint64_t{32} << 10;
+    config.mapped_reads = false;
+    config.index_step_bytes = 16u << 10;
+    return config;
+  }
+
+  // The index grows in steps of about this size; 4 KiB to 64 MiB.
+  std::uint32_t index_step_bytes = std::uint32_t{2} << 20;
+};
+
+// Settings of one write.
+struct WriteOptions {
+  // Return only when the write is synced: it survives a power cut. Concurrent syncs share one
+  // fdatasync.
+  bool sync = false;
+};
+
+// What the index keeps of a value.
+enum class Payload : std::uint8_t {
+  value = 0,     // the bytes themselves (Const*)
+  location = 1,  // only where they lie (Var*)
+};
+
+// The type of a collection in plain numbers. Stored in db.meta; another one is refused.
+struct Shape {
+  std::uint32_t key_size = 0;    // bytes, 1 to 1024
+  std::uint32_t value_size = 0;  // bytes of each value; 0 when payload is location
+  bool ordered = false;          // tree or map
+  Payload payload = Payload::value;
+
+  friend bool operator==(const Shape&, const Shape&) = default;
+};
+
+}  // namespace armdb

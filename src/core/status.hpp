@@ -1,0 +1,158 @@
+// Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
+//
+// A Status is two words. Success and the plain answers (not_found, key_exists, value_mismatch)
+// allocate nothing; an error from the world carries a text that says what, where and what to do.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace armdb {
+
+enum class Errc : std::uint8_t {
+  ok = 0,
+  not_found,         // no such key (or no collection at that path)
+  key_exists,        // insert: the key is there already
+  value_mismatch,    // cas, compare_erase: the stored value is not the expected one
+  invalid_argument,  // the call is wrong; the text says how
+  closed,            // the collection was closed
+  read_only,         // a write to a collection that was opened read_only
+  locked,            // another process or handle has the collection open
+  shape_mismatch,    // opened with other key or value sizes, or another kind of collection
+  format_mismatch,   // a setting contradicts the stored one, or a newer format version
+  corrupt,           // bytes on disk are wrong and no crash explains them
+  io_error,          // the operating system failed; see os_error()
+  failed,            // an earlier write or sync failed: the shard is read-only until reopened
+  no_space,          // disk full: nothing acknowledged is lost, writes resume when space is back
+  out_of_memory,
+  too_large,       // a key, value or store exceeds a limit; the text names it
+  unsupported,     // not in this build, or not by this file system
+  shard_mismatch,  // a key of another shard inside an atomic block
+  wrong_key,       // the encryption key does not open this store
+  aborted,         // a callback asked to stop
+};
+
+// The name of a code, such as "not_found".
+[[nodiscard]] std::string_view errc_name(Errc code) noexcept;
+
+// The outcome of a call. True when ok. Threads: as an int.
+class [[nodiscard]] Status {
+ public:
+  constexpr Status() noexcept = default;
+  constexpr Status(Errc code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
+  Status(Errc code, std::string_view what);
+  Status(Status&& other) noexcept;
+  Status(const Status& other);
+  Status& operator=(Status&& other) noexcept;
+  Status& operator=(const Status& other);
+  ~Status() {
+    if (detail_ != nullptr) drop();
+  }
+
+  // An error of the operating system: ENOSPC, EDQUOT and EFBIG become no_space, ENOMEM
+  // out_of_memory, everything else io_error.
+  static Status from_os(int os_error, std::string_view what);
+
+  // Adds where it happened. The first place named stays.
+  Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
+
+  [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
+  explicit operator bool() const noexcept { return ok(); }
+  [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
+  [[nodiscard]] Errc code() const noexcept { return code_; }
+
+  // The errno behind an io_error or no_space; 0 where there is none.
+  [[nodiscard]] int os_error() const noexcept { return os_error_; }
+  // The file concerned, or empty.
+  [[nodiscard]] std::string_view file() const noexcept;
+  // The offset in that file, or kNoOffset.
+  [[nodiscard]] std::uint64_t offset() const noexcept;
+  // One line for people: code, what, file, offset, errno.
+  [[nodiscard]] std::string message() const;
+
+  static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
+
+ private:
+  struct Detail;
+  void drop() noexcept;
+
+  Errc code_ = Errc::ok;
+  int os_error_ = 0;
+  Detail* detail_ = nullptr;
+};
+
+namespace detail {
+// Throws BadResult where armdb.cpp was built with exceptions, else aborts.
+[[noreturn]] void bad_result(const Status& status);
+}  // namespace detail
+
+// What value() of a failed Result throws, where exceptions exist.
+class BadResult : public std::exception {
+ public:
+  explicit BadResult(const Status& status) : status_(status), message_(status.message()) {}
+  [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
+  [[nodiscard]] const Status& status() const noexcept { return status_; }
+
+ private:
+  Status status_;
+  std::string message_;
+};
+
+// A value or the error that took its place. True when ok.
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  // Holds neither: not_found, until something is assigned.
+  Result() : status_(Errc::not_found) {}
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
+    if (status_.ok()) status_ = Status(Errc::invalid_argument);
+  }
+  Result(Errc code) : Result(Status(code)) {}  // NOLINT(google-explicit-constructor)
+
+  [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }
+  explicit operator bool() const noexcept { return ok(); }
+  [[nodiscard]] bool is(Errc code) const noexcept { return status_.is(code); }
+  [[nodiscard]] Errc code() const noexcept { return status_.code(); }
+  [[nodiscard]] const Status& status() const& noexcept { return status_; }
+  [[nodiscard]] Status status() && noexcept { return std::move(status_); }
+  [[nodiscard]] std::string message() const { return status_.message(); }
+
+  // The value; on an error throws BadResult, or aborts in builds without exceptions.
+  [[nodiscard]] T& value() & {
+    check();
+    return *value_;
+  }
+  [[nodiscard]] const T& value() const& {
+    check();
+    return *value_;
+  }
+  [[nodiscard]] T&& value() && {
+    check();
+    return std::move(*value_);
+  }
+  T& operator*() & { return value(); }
+  const T& operator*() const& { return value(); }
+  T&& operator*() && { return std::move(*this).value(); }
+  T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
+
+  template <class U>
+  [[nodiscard]] T value_or(U&& fallback) const& {
+    return ok() ? *value_ : static_cast<T>(std::forward<U>(fallback));
+  }
+
+ private:
+  void check() const {
+    if (!value_) detail::bad_result(status_);
+  }
+
+  std::optional<T> value_;
+  Status status_;
+};
+
+}  // namespace armdb

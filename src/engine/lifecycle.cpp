@@ -1,0 +1,214 @@
+// Opening a collection: settings, directory, lock, db.meta, then the shards side by side.
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/location.hpp"
+#include "engine/engine.hpp"
+#include "os/entropy.hpp"
+#include "os/thread.hpp"
+#include "store/collection_files.hpp"
+
+namespace armdb::engine {
+
+namespace {
+
+std::string shape_text(const Shape& shape) {
+  std::string text = "a ";
+  text += shape.ordered ? "tree" : "map";
+  text += " with keys of " + std::to_string(shape.key_size) + " bytes and ";
+  text += shape.payload == Payload::location
+              ? std::string("values of any length")
+              : "values of " + std::to_string(shape.value_size) + " bytes";
+  return text;
+}
+
+Status bad_setting(std::string_view name, std::string_view range) {
+  return Status(Errc::invalid_argument,
+                "Config::" + std::string(name) + " must be " + std::string(range));
+}
+
+Status check_config(const Config& config) {
+  if (config.encryption_key.has_value()) {
+    return Status(Errc::unsupported,
+                  "this build has no encryption; leave Config::encryption_key "
+                  "empty");
+  }
+  if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
+  if (config.shard_prefix_bits > 8192) return bad_setting("shard_prefix_bits", "0 to 8192");
+  if (config.max_file_size < (std::uint64_t{64} << 10) ||
+      config.max_file_size > (std::uint64_t{16} << 30)) {
+    return bad_setting("max_file_size", "64 KiB to 16 GiB");
+  }
+  if (config.write_buffer_size < (16u << 10) || config.write_buffer_size > (64u << 20)) {
+    return bad_setting("write_buffer_size", "16 KiB to 64 MiB");
+  }
+  if (config.write_buffer_size % 8 != 0) return bad_setting("write_buffer_size", "a multiple of 8");
+  if (!(config.compaction_threshold >= 0.01 && config.compaction_threshold <= 1)) {
+    return bad_setting("compaction_threshold", "0.01 to 1");
+  }
+  if (config.index_step_bytes < (4u << 10) || config.index_step_bytes > (64u << 20)) {
+    return bad_setting("index_step_bytes", "4 KiB to 64 MiB");
+  }
+  return {};
+}
+
+Status check_shape(const Shape& shape) {
+  if (shape.key_size == 0 || shape.key_size > 1024) {
+    return Status(Errc::invalid_argument, "keys must have 1 to 1024 bytes");
+  }
+  if (shape.payload == Payload::value && shape.value_size > (64u << 10)) {
+    return Status(Errc::invalid_argument,
+                  "values kept in memory can have 65536 bytes; use a VarTree or VarMap");
+  }
+  return {};
+}
+
+}  // namespace
+
+// The steps of opening; what was made so far is undone by the destructors.
+class Opening {
+ public:
+  Opening(const std::string& path, const Shape* shape, const Config& config)
+      : shape_(shape), engine_(new (std::nothrow) Engine(path, config)) {}
+
+  Result<std::unique_ptr<Engine>> run() {
+    if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
+    Status status = check_config(engine_->config_);
+    if (status.ok() && shape_ != nullptr) status = check_shape(*shape_);
+    if (status.ok()) status = lock_directory();
+    if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = open_shards();
+    if (!status.ok()) {
+      engine_->closed_.store(true);  // nothing to write back
+      return status;
+    }
+    return std::move(engine_);
+  }
+
+ private:
+  FileSystem& files() const {
+    FileSystem* given = engine_->config_.file_system;
+    return given == nullptr ? posix_file_system() : *given;
+  }
+
+  Status lock_directory() {
+    const Config& config = engine_->config_;
+    const std::string& path = engine_->path_;
+    const Result<FileInfo> info = files().info(path);
+    if (info.ok() && info->kind != FileKind::directory) {
+      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
+          .at(path);
+    }
+    if (!info.ok()) {
+      if (!info.is(Errc::not_found)) return Status(info.status()).at(path);
+      if (config.read_only || !config.create || shape_ == nullptr) {
+        return Status(Errc::not_found, "there is no collection at this path").at(path);
+      }
+      Status status = files().create_directory(path);
+      if (!status.ok()) return std::move(status).at(path);
+    }
+    Result<Owned<FileLock>> lock = files().lock(
+        store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
+    // A store on a read-only medium may have no lock file, and no writer either.
+    if (!lock.ok() && !(config.read_only && lock.is(Errc::not_found))) {
+      return std::move(lock).status().at(store::lock_path(path));
+    }
+    if (lock.ok()) engine_->lock_ = std::move(*lock);
+    return {};
+  }
+
+  Status read_or_create_meta() {
+    Status status = store::read_description(files(), engine_->path_, meta_);
+    if (status.is(Errc::not_found)) {
+      if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
+        return Status(Errc::not_found, "there is no collection at this path (no db.meta)")
+            .at(engine_->path_);
+      }
+      status = create();
+    }
+    if (status.ok()) status = check_against_meta();
+    if (!status.ok()) return status;
+    engine_->shape_ = meta_.shape;
+    engine_->router_ = Router(meta_.shard_count, meta_.shard_prefix_bits, meta_.hash_seed);
+    return {};
+  }
+
+  Status create() {
+    const Config& config = engine_->config_;
+    meta_.shape = *shape_;
+    meta_.shard_count =
+        config.shard_count != 0 ? config.shard_count : std::min(os::hardware_threads(), 8u);
+    meta_.shard_prefix_bits = config.shard_prefix_bits;
+    std::uint8_t random[24];
+    Status status = os::random_bytes(random);
+    if (!status.ok()) return status;
+    std::memcpy(meta_.store_id.data(), random, 16);
+    std::memcpy(&meta_.hash_seed, random + 16, 8);
+    return store::create_description(files(), engine_->path_, meta_);
+  }
+
+  Status check_against_meta() const {
+    const Config& config = engine_->config_;
+    if (shape_ != nullptr && *shape_ != meta_.shape) {
+      return Status(Errc::shape_mismatch, "the collection is " + shape_text(meta_.shape) +
+                                              ", but was opened as " + shape_text(*shape_))
+          .at(engine_->path_);
+    }
+    if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
+      return Status(Errc::format_mismatch,
+                    "the collection has " + std::to_string(meta_.shard_count) +
+                        " shards, Config::shard_count asks for " +
+                        std::to_string(config.shard_count) + "; use 0 to take what is stored")
+          .at(engine_->path_);
+    }
+    if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
+      return Status(Errc::format_mismatch, "the collection has shard_prefix_bits " +
+                                               std::to_string(meta_.shard_prefix_bits) +
+                                               ", Config::shard_prefix_bits asks for " +
+                                               std::to_string(config.shard_prefix_bits) +
+                                               "; use 0 to take what is stored")
+          .at(engine_->path_);
+    }
+    return {};
+  }
+
+  Status open_shards() {
+    const std::uint32_t count = meta_.shard_count;
+    engine_->shards_.resize(count);
+    std::vector<Status> outcomes(count);
+    os::run_parallel(count, std::min(os::hardware_threads(), 8u), [&](std::size_t at) {
+      const auto shard = static_cast<std::uint32_t>(at);
+      const store::StoreContext context{files(),
+                                        engine_->config_,
+                                        engine_->epochs_,
+                                        store::shard_path(engine_->path_, shard),
+                                        meta_.store_id,
+                                        shard,
+                                        count,
+                                        meta_.shape};
+      Result<std::unique_ptr<Shard>> opened = Shard::open(context, meta_.hash_seed);
+      if (opened.ok()) {
+        engine_->shards_[at] = std::move(*opened);
+      } else {
+        outcomes[at] = std::move(opened).status();
+      }
+    });
+    for (Status& outcome : outcomes) {
+      if (!outcome.ok()) return std::move(outcome);
+    }
+    return {};
+  }
+
+  const Shape* shape_;
+  std::unique_ptr<Engine> engine_;
+  store::Description meta_;
+};
+
+Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
+                                             const Config& config) {
+  if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
+  return Opening(path, shape, config).run();
+}
+
+}  // namespace armdb::engine

@@ -1,0 +1,86 @@
+// OrderedScan: walks a tree's keys in order, over all shards or the one a prefix lies in.
+//
+// Each shard gives its entries a leaf at a time; a heap merges them. Nothing is pinned: a scan
+// holds copies, and finds its place again by key. Writing beside it is legal; an entry that stays
+// during the whole scan is seen exactly once.
+//
+// Threads: one per scan.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "index/index.hpp"
+
+namespace armdb::engine {
+
+// The limits of a scan; each key has the collection's key size.
+struct ScanLimits {
+  index::Bound lower_bound = index::Bound::none;
+  index::Bound upper_bound = index::Bound::none;
+  std::vector<std::uint8_t> lower;
+  std::vector<std::uint8_t> upper;
+  std::uint32_t shard = ~std::uint32_t{0};  // the only one concerned, or all
+};
+
+class OrderedScan {
+ public:
+  OrderedScan(const Engine& engine, ScanLimits limits, bool descending);
+
+  // Stands on the first entry, or at the end. False at the end.
+  bool first();
+  // Steps on; back() steps against the direction of the scan, also from the end.
+  bool next();
+  bool back();
+  [[nodiscard]] bool valid() const noexcept { return !heap_.empty(); }
+
+  [[nodiscard]] const std::uint8_t* key() const noexcept;
+  // Payload::value: the bytes as they were when the leaf was copied.
+  [[nodiscard]] const std::uint8_t* value() const noexcept;
+  // Payload::location. False when the entry has been erased since.
+  Result<bool> read(ByteView& out) const;
+
+  [[nodiscard]] const Status& status() const noexcept { return status_; }
+
+ private:
+  struct Source {
+    std::uint32_t shard = 0;
+    index::Block block;
+    std::size_t at = 0;
+  };
+
+  bool start(const std::uint8_t* key, index::Bound bound, bool descending);
+  bool advance(bool descending);
+  void sift_down(std::size_t at) noexcept;
+  [[nodiscard]] bool before(std::uint32_t a, std::uint32_t b) const noexcept;
+  [[nodiscard]] bool inside(const Source& source) const noexcept;
+  [[nodiscard]] const Source& top() const noexcept { return sources_[heap_.front()]; }
+
+  const Engine& engine_;
+  const ScanLimits limits_;
+  const bool descending_;
+  const std::size_t key_size_;
+  bool walking_descending_;  // the direction the blocks were filled in
+  std::vector<Source> sources_;
+  std::vector<std::uint32_t> heap_;  // sources that stand on an entry, the next one first
+  Status status_;
+};
+
+// Walks a map's entries in no order; see index::Index::scan.
+class UnorderedScan {
+ public:
+  explicit UnorderedScan(const Engine& engine) : engine_(engine) {}
+
+  // Calls `visit` for each entry until it answers false. `value` is empty for
+  // Payload::location unless `with_values`.
+  Status run(bool with_values, FunctionRef<bool(Bytes key, Bytes value)> visit);
+
+ private:
+  Status visit_block(const Shard& shard, const index::Block& block, bool with_values,
+                     FunctionRef<bool(Bytes key, Bytes value)> visit, bool& go_on);
+
+  const Engine& engine_;
+};
+
+}  // namespace armdb::engine

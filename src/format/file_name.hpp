@@ -1,0 +1,42 @@
+// Names of files in a collection's directory.
+//
+//   LOCK  db.meta  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
+//
+// Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
+// read again), .failed (a sync of that segment failed: drop its cached pages before reading).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace armdb::format {
+
+enum class FileRole : std::uint8_t {
+  segment,    // 0000000001.data
+  hint,       // 0000000001.hint
+  aside,      // 0000000001.aside
+  failed,     // 0000000001.failed
+  manifest,   // MANIFEST
+  tail,       // tail.buf
+  temporary,  // anything.tmp
+  unknown,
+};
+
+struct FileName {
+  FileRole role = FileRole::unknown;
+  std::uint32_t file_id = 0;  // for the numbered roles; 1 to Location::kFileIdMax
+};
+
+inline constexpr std::string_view kLockName = "LOCK";
+inline constexpr std::string_view kMetaName = "db.meta";
+inline constexpr std::string_view kManifestName = "MANIFEST";
+inline constexpr std::string_view kTailName = "tail.buf";
+
+// Exactly ten digits and the ending; anything else is unknown.
+[[nodiscard]] FileName parse_file_name(std::string_view name) noexcept;
+[[nodiscard]] std::string file_name(FileRole role, std::uint32_t file_id);
+// "shard_000" .. "shard_255".
+[[nodiscard]] std::string shard_directory_name(std::uint32_t shard);
+
+}  // namespace armdb::format

@@ -1,0 +1,76 @@
+// Creating and reading what stands above the shards.
+#include "store/collection_files.hpp"
+
+#include "format/file_name.hpp"
+#include "format/meta.hpp"
+#include "store/manifest_file.hpp"
+
+namespace armdb::store {
+
+std::string lock_path(const std::string& path) {
+  return path + "/" + std::string(format::kLockName);
+}
+
+std::string shard_path(const std::string& path, std::uint32_t shard) {
+  return path + "/" + format::shard_directory_name(shard);
+}
+
+Status read_description(FileSystem& files, const std::string& path, Description& description) {
+  format::Meta meta;
+  Status status = read_meta(files, path, meta);
+  if (status.is(Errc::not_found)) {
+    // A crash while the collection was created leaves empty shards; anything more was lost.
+    const Result<FileInfo> manifest =
+        files.info(shard_path(path, 0) + "/" + std::string(format::kManifestName));
+    if (manifest.ok()) {
+      return Status(Errc::corrupt,
+                    "db.meta is missing, but there are shards: restore it from a "
+                    "backup, or see README, \"Repair\"")
+          .at(path);
+    }
+    return status;
+  }
+  if (!status.ok()) return status;
+  if (meta.store != format::StoreKind::bitcask) {
+    return Status(Errc::shape_mismatch,
+                  "the collection is on the Fixed store, but was opened on "
+                  "Bitcask")
+        .at(path);
+  }
+  if (meta.encryption != 0) {
+    return Status(Errc::unsupported,
+                  "the collection is encrypted, and this build has no "
+                  "encryption")
+        .at(path);
+  }
+  description.store_id = meta.store_id;
+  description.shape = meta.shape;
+  description.shard_count = meta.shard_count;
+  description.shard_prefix_bits = meta.shard_prefix_bits;
+  description.hash_seed = meta.hash_seed;
+  return {};
+}
+
+Status create_description(FileSystem& files, const std::string& path,
+                          const Description& description) {
+  for (std::uint32_t shard = 0; shard < description.shard_count; ++shard) {
+    const std::string directory = shard_path(path, shard);
+    Status status = files.create_directory(directory);
+    if (!status.ok()) return std::move(status).at(directory);
+  }
+  Status status = files.sync_directory(path).at(path);
+  if (!status.ok()) return status;
+  const std::size_t slash = path.find_last_of('/');
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
+  // Best effort: the parent may not be ours to open, and in memory there may be none.
+  static_cast<void>(files.sync_directory(parent.empty() ? "/" : parent));
+  format::Meta meta;
+  meta.store_id = description.store_id;
+  meta.shape = description.shape;
+  meta.shard_count = description.shard_count;
+  meta.shard_prefix_bits = description.shard_prefix_bits;
+  meta.hash_seed = description.hash_seed;
+  return create_meta(files, path, meta);
+}
+
+}  // namespace armdb::store

@@ -1,0 +1,34 @@
+// The files of a collection above its shards: db.meta, LOCK and the shards' directories.
+//
+// Threads: one, under the collection's lock.
+#pragma once
+
+#include <string>
+
+#include "core/config.hpp"
+#include "core/file_system.hpp"
+#include "store/store.hpp"
+
+namespace armdb::store {
+
+// What db.meta says.
+struct Description {
+  StoreId store_id{};
+  Shape shape;
+  std::uint32_t shard_count = 1;
+  std::uint32_t shard_prefix_bits = 0;
+  std::uint64_t hash_seed = 0;
+};
+
+[[nodiscard]] std::string lock_path(const std::string& path);
+[[nodiscard]] std::string shard_path(const std::string& path, std::uint32_t shard);
+
+// not_found when there is no collection; corrupt when shards are there and db.meta is not.
+Status read_description(FileSystem& files, const std::string& path, Description& description);
+
+// Makes the directories of the shards, then db.meta: a crash in between leaves nothing that
+// opens, and the next open does it again.
+Status create_description(FileSystem& files, const std::string& path,
+                          const Description& description);
+
+}  // namespace armdb::store

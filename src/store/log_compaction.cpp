@@ -1,0 +1,282 @@
+// Compaction of a shard's log: choosing, copying, publishing and removing segments.
+#include "store/log_compaction.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "base/little.hpp"
+#include "format/file_name.hpp"
+#include "store/manifest_file.hpp"
+
+namespace armdb::store {
+
+namespace {
+
+constexpr std::size_t kOutputBytes = std::size_t{1} << 20;
+constexpr std::size_t kSourcesMax = 1000;  // their ids stand in the footer
+constexpr std::size_t kSmallRun = 4;       // so many small neighbours are worth merging
+
+}  // namespace
+
+LogCompaction::~LogCompaction() {
+  if (output_ != nullptr && !published_) {
+    hint_.reset();
+    static_cast<void>(store_.context_.files.remove(output_->path));
+  }
+}
+
+// The segment with the largest dead share, with its neighbours as long as they qualify too.
+bool LogCompaction::choose(double threshold) {
+  const std::vector<SegmentPtr>& all = store_.segments_;
+  const auto share = [&](std::size_t at) {
+    const Segment& segment = *all[at];
+    if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
+    if (segment.count == 0) return 1.0;
+    return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
+  };
+  std::size_t best = all.size();
+  for (std::size_t at = 0; at < all.size(); ++at) {
+    if (share(at) >= threshold && (best == all.size() || share(at) > share(best))) best = at;
+  }
+  if (best == all.size()) {
+    choose_small_run();
+  } else {
+    std::uint64_t live = all[best]->live_bytes(best == 0);
+    sources_.push_back(all[best]);
+    oldest_ = best == 0;
+    for (std::size_t at = best + 1; at < all.size() && sources_.size() < kSourcesMax; ++at) {
+      live += all[at]->live_bytes(oldest_);
+      if (share(at) < threshold || live > store_.context_.config.max_file_size) break;
+      sources_.push_back(all[at]);
+    }
+  }
+  // The number is taken here, under the lock, and spent even if nothing turns out to be live.
+  if (!sources_.empty()) output_id_ = store_.next_file_id_++;
+  return !sources_.empty();
+}
+
+// Every opening begins a segment, so that small ones gather; a run of them becomes one.
+void LogCompaction::choose_small_run() {
+  const std::vector<SegmentPtr>& all = store_.segments_;
+  const std::uint64_t small = store_.context_.config.max_file_size / 4;
+  std::uint64_t bytes = 0;
+  for (std::size_t at = 0; at < all.size(); ++at) {
+    const Segment& segment = *all[at];
+    const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
+                      segment.length < small && bytes + segment.length < 2 * small &&
+                      sources_.size() < kSourcesMax;
+    if (fits) {
+      if (sources_.empty()) oldest_ = at == 0;
+      sources_.push_back(all[at]);
+      bytes += segment.length;
+      continue;
+    }
+    if (sources_.size() >= kSmallRun) return;
+    sources_.clear();
+    bytes = 0;
+  }
+  if (sources_.size() < kSmallRun) sources_.clear();
+}
+
+Status LogCompaction::begin_output() {
+  format::SegmentHeader header;
+  header.kind = format::SegmentKind::compacted;
+  header.first_sequence = sources_.front()->first_sequence;
+  header.file.file_id = output_id_;
+  header.watermark = store_.durable_sequence();
+  Owned<File> file;
+  std::string path;
+  Status status = LogStore::new_segment_file(store_.context_, header, file, path);
+  if (!status.ok()) return status;
+  output_ = std::make_shared<Segment>(path, header, std::move(file));
+  output_length_ = format::kSegmentHeaderBytes;
+  if (store_.values_on_disk() && store_.context_.config.hints) {
+    hint_ = HintWriter::start(store_.context_, *output_);
+  }
+  return {};
+}
+
+Result<bool> LogCompaction::copy(std::uint64_t budget,
+                                 FunctionRef<bool(Bytes key, base::Location at)> is_live) {
+  std::uint64_t read = 0;
+  while (source_at_ < sources_.size()) {
+    const Segment& source = *sources_[source_at_];
+    if (scanner_ == nullptr) {
+      scanner_ =
+          std::make_unique<SegmentScanner>(source, format::kSegmentHeaderBytes, source.length);
+    }
+    ScanStep step = scanner_->next();
+    for (; step == ScanStep::entry; step = scanner_->next()) {
+      const format::Entry& entry = scanner_->entry;
+      const base::Location at(source.id(), scanner_->offset, scanner_->size);
+      const bool wanted = !entry.mark() && (entry.tombstone() ? !oldest_ : is_live(entry.key, at));
+      if (wanted) {
+        Status status = copy_entry(entry, at);
+        if (!status.ok()) return status;
+      }
+      read += scanner_->size;
+      if (read >= budget) return false;
+    }
+    if (step == ScanStep::failed) return scanner_->status;
+    if (step == ScanStep::broken) {
+      // Kept as it is, so that repair can still look at it.
+      sources_[source_at_]->damaged = true;
+      return Status(Errc::corrupt, "a segment is damaged and is not compacted; run repair")
+          .at(source.path, scanner_->offset);
+    }
+    scanner_.reset();
+    ++source_at_;
+  }
+  return true;
+}
+
+Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from) {
+  if (output_ == nullptr) {
+    Status status = begin_output();
+    if (!status.ok()) return status;
+  }
+  format::Entry copied = entry;
+  // A batch that was committed is plain entries now.
+  copied.flags &= static_cast<std::uint8_t>(~(format::kBatchBegin | format::kBatchCommit));
+  const auto size = static_cast<std::size_t>(format::entry_bytes(
+      entry.key.size(), entry.value.size(), (entry.flags & format::kExpiry) != 0));
+  const std::size_t at = buffer_.size();
+  const base::Location to(output_->id(), output_length_ + at, size);
+  buffer_.resize(at + size);
+  format::encode_entry(copied, output_->seed, buffer_.data() + at);
+  if (hint_ != nullptr) hint_->add(copied, to.offset());
+  store_.account(*output_, copied, to);
+  origins_.push_back(from.packed());
+  return buffer_.size() >= kOutputBytes ? write_out() : Status();
+}
+
+Status LogCompaction::write_out() {
+  Status status = output_->file->write_at(output_length_, buffer_);
+  if (!status.ok()) return std::move(status).at(output_->path, output_length_);
+  output_length_ += buffer_.size();
+  buffer_.clear();
+  return {};
+}
+
+Status LogCompaction::seal() {
+  if (output_ == nullptr) return {};  // everything was dead
+  const Segment& last = *sources_.back();
+  output_->last_sequence = std::max(output_->last_sequence, last.last_sequence);
+  std::vector<std::uint8_t> ids(4 * sources_.size());
+  for (std::size_t at = 0; at < sources_.size(); ++at) {
+    base::store_little<std::uint32_t>(ids.data() + 4 * at, sources_[at]->id());
+  }
+  format::Footer footer;
+  footer.count = output_->count;
+  footer.length = output_length_ + buffer_.size();
+  footer.source_count = static_cast<std::uint32_t>(sources_.size());
+  footer.sources = Bytes(ids);
+  std::vector<std::uint8_t> value(format::footer_value_bytes(sources_.size()));
+  format::encode_footer_value(footer, value);
+  format::Entry entry;
+  entry.flags = format::kFooter;
+  entry.sequence = output_->last_sequence;
+  entry.value = Bytes(value);
+  const std::size_t at = buffer_.size();
+  buffer_.resize(at + static_cast<std::size_t>(format::entry_bytes(0, value.size(), false)));
+  format::encode_entry(entry, output_->seed, buffer_.data() + at);
+  Status status = write_out();
+  if (status.ok()) status = output_->file->sync().at(output_->path);
+  if (status.ok()) {
+    status = store_.context_.files.sync_directory(store_.context_.directory)
+                 .at(store_.context_.directory);
+  }
+  if (!status.ok()) return status;
+  output_->length = output_length_;
+  output_->readable.store(output_length_, std::memory_order_release);
+  output_->sealed = true;
+  output_->durable = true;
+  if (hint_ != nullptr) output_->hinted = hint_->finish(output_->length, output_->last_sequence);
+  hint_.reset();
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) output_->map(output_length_);
+  return {};
+}
+
+Result<std::vector<std::uint8_t>> LogCompaction::publish() {
+  std::vector<SegmentPtr>& all = store_.segments_;
+  const auto first = std::find(all.begin(), all.end(), sources_.front());
+  ARMDB_ASSERT(first != all.end());
+  if (output_ != nullptr) {
+    const auto at = all.insert(first, output_);
+    Status status = store_.publish_map();
+    if (!status.ok()) {
+      all.erase(at);
+      return status;
+    }
+  }
+  for (const SegmentPtr& source : sources_) source->retired = true;
+  published_ = true;
+  store_.manifest_stale_ = true;
+  return store_.manifest_now();
+}
+
+void LogCompaction::withdraw() {
+  for (const SegmentPtr& source : sources_) source->retired = false;
+  store_.manifest_stale_ = true;
+  if (output_ == nullptr) return;
+  std::erase(store_.segments_, output_);
+  static_cast<void>(store_.publish_map());
+  published_ = false;  // the destructor removes the file; no index entry names it yet
+}
+
+Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
+  if (output_ == nullptr) return false;
+  if (moves_ == nullptr) {
+    moves_ =
+        std::make_unique<SegmentScanner>(*output_, format::kSegmentHeaderBytes, output_->length);
+  }
+  for (std::size_t count = 0; count < most; ++count) {
+    const ScanStep step = moves_->next();
+    if (step == ScanStep::failed) return moves_->status;
+    if (step != ScanStep::entry || moves_->entry.mark()) {
+      if (moved_ == origins_.size()) return false;
+      return Status(Errc::corrupt, "a compacted segment does not read back as it was written")
+          .at(output_->path, moves_->offset);
+    }
+    if (!moves_->entry.tombstone()) {
+      relocate({moves_->entry.key, base::Location(origins_[moved_]),
+                base::Location(output_->id(), moves_->offset, moves_->size)});
+    }
+    ++moved_;
+  }
+  return true;
+}
+
+Status LogCompaction::retire() {
+  std::vector<SegmentPtr>& all = store_.segments_;
+  std::erase_if(all, [](const SegmentPtr& segment) { return segment->retired; });
+  Status status = store_.publish_map();
+  if (!status.ok()) return status;
+  store_.compactions_ += sources_.size();
+  // Readers that still look at a source keep it; the last owner unmaps and closes it.
+  for (const SegmentPtr& source : sources_) {
+    auto* keep = new (std::nothrow) SegmentPtr(source);
+    if (keep == nullptr) return Status(Errc::out_of_memory, "no memory to retire a segment");
+    store_.context_.epochs.retire(keep, [](void* kept) { delete static_cast<SegmentPtr*>(kept); });
+  }
+  return {};
+}
+
+Status LogCompaction::remove() {
+  const StoreContext& context = store_.context_;
+  for (const SegmentPtr& source : sources_) {
+    static_cast<void>(context.files.remove(
+        context.directory + "/" + format::file_name(format::FileRole::hint, source->id())));
+    Status status = context.files.remove(source->path);
+    if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
+    // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the
+    // tombstone that stood in a younger source.
+    if (oldest_) static_cast<void>(context.files.sync_directory(context.directory));
+  }
+  sources_.clear();
+  return context.files.sync_directory(context.directory).at(context.directory);
+}
+
+Status LogCompaction::poison(Status cause) { return store_.poison(std::move(cause), {}); }
+
+}  // namespace armdb::store

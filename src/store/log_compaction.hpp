@@ -1,0 +1,80 @@
+// LogCompaction: rewrites segments with much dead in them.
+//
+// One job takes a run of adjacent segments, so that the order of sequences stays (invariant 1 of
+// LogStore), and writes one compacted segment in their place:
+//
+//   choose      under the lock: which segments
+//   copy        no lock: live entries and tombstones that are still needed, with their sequences
+//   seal        no lock: footer, sync, directory sync; then the caller syncs the log itself,
+//               for an entry that was dropped may be superseded by one that only the log has
+//   publish     under the lock: readers can find the copy; the MANIFEST to write is returned
+//   (caller)    no lock: writes that MANIFEST
+//   next_moves  under the lock, a few at a time: the index is pointed at the copies
+//   retire      under the lock: the sources leave the store
+//   remove      no lock: their files are deleted, oldest first
+//
+// A tombstone is dropped only when no older segment is left that could hold its key.
+//
+// Threads: one job at a time per shard (the shard's maintenance lock).
+#pragma once
+
+#include <span>
+
+#include "store/log_store.hpp"
+
+namespace armdb::store {
+
+// An entry that was copied.
+struct Move {
+  Bytes key;
+  base::Location from;
+  base::Location to;
+};
+
+class LogCompaction {
+ public:
+  explicit LogCompaction(LogStore& store) : store_(store) {}
+  ~LogCompaction();
+
+  // True when there is something to do. `threshold` is the dead share from which a segment is
+  // worth rewriting.
+  bool choose(double threshold);
+  // Copies until about `budget` bytes were read. `is_live` asks the index. True when all is
+  // copied.
+  Result<bool> copy(std::uint64_t budget, FunctionRef<bool(Bytes key, base::Location at)> is_live);
+  Status seal();
+  Result<std::vector<std::uint8_t>> publish();
+  // The MANIFEST could not be written for want of space: nothing happened, the copy goes.
+  void withdraw();
+  // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them
+  // again can fail.
+  Result<bool> next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate);
+  Status retire();
+  Status remove();
+  // After a failure that leaves the shard unusable.
+  Status poison(Status cause);
+
+ private:
+  Status begin_output();
+  Status copy_entry(const format::Entry& entry, base::Location from);
+  Status write_out();
+  void choose_small_run();
+
+  LogStore& store_;
+  std::vector<SegmentPtr> sources_;
+  bool oldest_ = false;  // no older segment is left: tombstones can go
+  std::size_t source_at_ = 0;
+  std::unique_ptr<SegmentScanner> scanner_;
+
+  std::uint32_t output_id_ = 0;
+  SegmentPtr output_;
+  std::unique_ptr<HintWriter> hint_;
+  std::vector<std::uint8_t> buffer_;
+  std::vector<std::uint64_t> origins_;  // packed locations of the copied entries, in their order
+  std::uint64_t output_length_ = 0;
+  bool published_ = false;
+  std::unique_ptr<SegmentScanner> moves_;
+  std::size_t moved_ = 0;
+};
+
+}  // namespace armdb::store

@@ -1,0 +1,633 @@
+// Recovery: which segments are live, and what the scan of each of them accepts.
+#include "store/log_recovery.hpp"
+
+#include <algorithm>
+
+#include "base/little.hpp"
+#include "base/log.hpp"
+#include "format/file_name.hpp"
+#include "store/manifest_file.hpp"
+
+namespace armdb::store {
+
+namespace {
+
+// After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
+constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 20;
+constexpr std::uint64_t kFooterEntryBytes = 40;
+
+}  // namespace
+
+Status LogRecovery::run() {
+  Status status = list_directory();
+  if (status.ok()) status = collect_segments();
+  if (status.ok()) status = load_all();
+  if (status.ok()) status = load_tail();
+  if (status.ok()) status = finish();
+  return status;
+}
+
+void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
+  ++store_.recovery_.damaged_regions;
+  base::log(store_.context_.config.log, LogLevel::error,
+            Status(Errc::corrupt, what).at(path, offset).message());
+}
+
+void LogRecovery::torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+  store_.recovery_.torn_bytes += bytes;
+  cut_ = true;
+  base::log(store_.context_.config.log, LogLevel::info,
+            "recovery cut a torn tail of " + std::to_string(bytes) + " bytes at offset " +
+                std::to_string(offset) + " of " + path);
+}
+
+// ---- Which files there are ----
+
+Status LogRecovery::list_directory() {
+  const StoreContext& context = store_.context_;
+  Status status = context.files.list(context.directory, [&](std::string_view name, FileKind kind) {
+    const format::FileName parsed = format::parse_file_name(name);
+    if (kind != FileKind::regular) return;
+    id_max_ = std::max(id_max_, parsed.file_id);
+    if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
+  });
+  return std::move(status).at(context.directory);
+}
+
+Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
+  const StoreContext& context = store_.context_;
+  const std::string path =
+      context.directory + "/" + format::file_name(format::FileRole::segment, id);
+  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
+  if (!file.ok()) return std::move(file).status().at(path);
+  // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
+  if (failed_ids_.contains(id)) static_cast<void>((*file)->drop_cache());
+  const Result<std::uint64_t> size = (*file)->size();
+  if (!size.ok()) return Status(size.status()).at(path);
+  std::uint8_t bytes[format::kSegmentHeaderBytes];
+  const Result<std::size_t> got = (*file)->read_at(0, bytes);
+  if (!got.ok()) return Status(got.status()).at(path, 0);
+  format::SegmentHeader header;
+  Status status = format::decode_segment_header(Bytes(bytes, *got), header);
+  if (!status.ok()) return std::move(status).at(path, 0);
+  if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
+      header.file.file_id != id) {
+    return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
+        .at(path, 0);
+  }
+  out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.file_bytes = *size;
+  durable_ = std::max(durable_, header.watermark);
+  return {};
+}
+
+Status LogRecovery::collect_segments() {
+  format::Manifest manifest;
+  Status status = read_manifest(store_.context_, manifest);
+  if (status.ok()) {
+    id_max_ = std::max(id_max_, manifest.next_file_id - 1);
+    store_.manifest_generation_ = manifest.generation;
+    status = collect_listed(manifest);
+    if (status.ok()) status = collect_unlisted(manifest);
+  } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
+    changed_ = true;
+    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    status = rebuild_list();
+  }
+  if (!status.ok()) return status;
+  std::stable_sort(candidates_.begin(), candidates_.end(),
+                   [](const Candidate& a, const Candidate& b) {
+                     return a.segment->first_sequence < b.segment->first_sequence;
+                   });
+  for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
+  store_.next_file_id_ = id_max_ + 1;
+  return store_.publish_map();
+}
+
+Status LogRecovery::collect_listed(const format::Manifest& manifest) {
+  durable_ = std::max(durable_, manifest.durable_sequence);
+  listed_last_ = manifest.last_sequence;
+  for (const format::ManifestSegment& record : manifest.segments) {
+    Candidate candidate;
+    Status status = open_segment(record.file_id, candidate);
+    if (status.is(Errc::format_mismatch) || status.is(Errc::io_error) ||
+        status.is(Errc::out_of_memory)) {
+      return status;
+    }
+    if (status.ok() && candidate.segment->header.salt != record.salt) {
+      status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
+                   .at(candidate.segment->path, 0);
+    }
+    data_ids_.erase(record.file_id);
+    if (!status.ok()) {
+      damage("a segment that the MANIFEST names cannot be read: " + status.message(),
+             std::string(status.file()), 0);
+      continue;
+    }
+    candidate.listed = true;
+    candidate.record = record;
+    candidate.segment->first_sequence = record.first_sequence;
+    if (record.durable) durable_ = std::max(durable_, record.last_sequence);
+    candidates_.push_back(std::move(candidate));
+  }
+  return {};
+}
+
+// Segments that were begun after the MANIFEST was written. Log segments count; a compacted one
+// was never published.
+Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
+  for (const std::uint32_t id : data_ids_) {
+    if (id < manifest.next_file_id && id != manifest.active_file_id) {
+      dead_ids_.insert(id);
+      continue;
+    }
+    changed_ = true;
+    Candidate candidate;
+    Status status = open_segment(id, candidate);
+    if (status.is(Errc::format_mismatch) || status.is(Errc::io_error)) return status;
+    if (!status.ok()) {
+      // Cut short while it was being created, or damaged: either way its entries are gone, and a
+      // successor's header tells whether any are missing.
+      base::log(store_.context_.config.log, LogLevel::warning, status.message());
+      continue;
+    }
+    if (candidate.segment->header.kind == format::SegmentKind::compacted) {
+      dead_ids_.insert(id);
+      continue;
+    }
+    candidates_.push_back(std::move(candidate));
+  }
+  return {};
+}
+
+// Without a MANIFEST: every segment counts but those that a whole compacted one replaces.
+Status LogRecovery::rebuild_list() {
+  std::set<std::uint32_t> replaced;
+  for (const std::uint32_t id : data_ids_) {
+    Candidate candidate;
+    Status status = open_segment(id, candidate);
+    if (status.is(Errc::format_mismatch) || status.is(Errc::io_error)) return status;
+    if (!status.ok()) {
+      damage("a segment cannot be read: " + status.message(), std::string(status.file()), 0);
+      continue;
+    }
+    if (candidate.segment->header.kind == format::SegmentKind::compacted) {
+      std::vector<std::uint32_t> sources;
+      if (!read_footer(candidate, &sources)) {
+        dead_ids_.insert(id);  // never finished: its sources are still there
+        continue;
+      }
+      replaced.insert(sources.begin(), sources.end());
+      candidate.listed = true;
+      candidate.record.durable = true;
+      durable_ = std::max(durable_, candidate.record.last_sequence);
+    }
+    candidates_.push_back(std::move(candidate));
+  }
+  std::erase_if(candidates_, [&](const Candidate& candidate) {
+    return replaced.contains(candidate.segment->id());
+  });
+  dead_ids_.insert(replaced.begin(), replaced.end());
+  if (!candidates_.empty()) {
+    base::log(store_.context_.config.log, LogLevel::warning,
+              "the MANIFEST was missing or damaged and has been rebuilt from the segments of " +
+                  store_.context_.directory);
+    // What stood before the first segment was compacted away, or is lost; nobody can tell.
+    const auto first = std::min_element(
+        candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+          return a.segment->first_sequence < b.segment->first_sequence;
+        });
+    last_ = first->segment->header.predecessor_sequence;
+  }
+  return {};
+}
+
+// A sealed segment was cut to its length, so that its footer ends the file.
+bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources) {
+  Segment& segment = *candidate.segment;
+  // A compacted segment's footer grows with its sources: try the sizes from the smallest up.
+  std::uint8_t bytes[8192];
+  const std::uint64_t room = candidate.file_bytes - format::kSegmentHeaderBytes;
+  const auto take = static_cast<std::size_t>(std::min<std::uint64_t>(sizeof bytes, room));
+  const Result<std::size_t> got =
+      segment.file->read_at(candidate.file_bytes - take, MutableBytes(bytes, take));
+  if (!got.ok() || *got != take) return false;
+  for (std::size_t size = kFooterEntryBytes; size <= take; size += 8) {
+    format::Entry entry;
+    std::size_t entry_size = 0;
+    format::Footer footer;
+    const Bytes at(bytes + take - size, size);
+    if ((at[4] & format::kFooter) == 0 ||
+        format::decode_entry(at, segment.seed, entry, entry_size) != format::EntryRead::whole ||
+        entry_size != size || !format::decode_footer_value(entry.value, footer) ||
+        footer.length != candidate.file_bytes - size) {
+      continue;
+    }
+    candidate.record = segment.manifest_record();
+    candidate.record.length = candidate.file_bytes;
+    candidate.record.last_sequence = entry.sequence;
+    candidate.record.count = footer.count;
+    for (std::uint32_t n = 0; sources != nullptr && n < footer.source_count; ++n) {
+      sources->push_back(base::load_little<std::uint32_t>(footer.sources.data() + 4 * n));
+    }
+    return true;
+  }
+  return false;
+}
+
+// ---- What is in them ----
+
+Status LogRecovery::load_all() {
+  for (std::size_t at = 0; at < candidates_.size(); ++at) {
+    const Candidate& candidate = candidates_[at];
+    // Sequences that compaction dropped at the end of the listed segments are not missing.
+    if (!candidate.listed && !cut_) last_ = std::max(last_, listed_last_);
+    if (follows_hole(candidate)) {
+      if (candidate.segment->header.predecessor_sequence > durable_) return set_aside(at);
+      damage("synced entries before this segment are missing", candidate.segment->path, 0);
+    }
+    Status status = load(candidates_[at]);
+    if (!status.ok()) return status;
+  }
+  if (!cut_) last_ = std::max(last_, listed_last_);
+  return {};
+}
+
+// True when entries between the last accepted one and this segment are missing.
+bool LogRecovery::follows_hole(const Candidate& candidate) const noexcept {
+  const format::SegmentHeader& header = candidate.segment->header;
+  return header.kind == format::SegmentKind::log && header.predecessor_sequence > last_ &&
+         (!candidate.listed || cut_);
+}
+
+Status LogRecovery::load(Candidate& candidate) {
+  Segment& segment = *candidate.segment;
+  const bool known = candidate.listed || read_footer(candidate, nullptr);
+  segment.sealed = true;
+  segment.hinted = false;
+  if (known && candidate.record.length <= candidate.file_bytes && store_.values_on_disk()) {
+    Status status;
+    if (load_by_hint(candidate, status)) {
+      segment.length = candidate.record.length;
+      segment.last_sequence = candidate.record.last_sequence;
+      segment.hinted = true;
+      last_ = std::max(last_, segment.last_sequence);
+    } else if (!status.ok()) {
+      return status;
+    }
+  }
+  if (!segment.hinted) {
+    segment.count = segment.total = segment.tombstones = segment.tombstone_bytes = 0;
+    segment.dead = 0;
+    Status status = scan(candidate);
+    if (!status.ok()) return status;
+  }
+  segment.durable = (candidate.listed && candidate.record.durable) ||
+                    (segment.last_sequence <= durable_ && segment.last_sequence != 0);
+  segment.readable.store(segment.length, std::memory_order_release);
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) segment.map(segment.length);
+  return {};
+}
+
+bool LogRecovery::load_by_hint(Candidate& candidate, Status& status) {
+  Segment& segment = *candidate.segment;
+  const format::ManifestSegment& record = candidate.record;
+  std::uint64_t items = 0;
+  const bool whole = read_hint(
+      store_.context_, segment, record.length, record.last_sequence,
+      [&](const format::HintItem& item) -> Status {
+        format::Entry entry;
+        entry.flags = item.flags;
+        entry.sequence = item.sequence;
+        entry.expiry_ms = item.expiry_ms;
+        entry.key = item.key;
+        const std::uint64_t bytes = format::entry_bytes(item.key.size(), item.value_size,
+                                                        (item.flags & format::kExpiry) != 0);
+        if (item.offset < format::kSegmentHeaderBytes || bytes > record.length ||
+            item.offset > record.length - bytes) {
+          return {};  // cannot be: the scan that follows will tell
+        }
+        ++items;
+        return deliver(segment, entry, base::Location(segment.id(), item.offset, bytes));
+      },
+      status);
+  if (whole) store_.recovery_.entries_by_hint += items;
+  return whole;
+}
+
+bool LogRecovery::fits_shape(const format::Entry& entry) const noexcept {
+  const Shape& shape = store_.context_.shape;
+  return entry.key.size() == shape.key_size &&
+         (entry.tombstone() || shape.payload == Payload::location ||
+          entry.value.size() == shape.value_size);
+}
+
+Status LogRecovery::deliver(Segment& segment, const format::Entry& entry, base::Location at) {
+  store_.account(segment, entry, at);
+  RecoveredEntry recovered;
+  recovered.key = entry.key;
+  recovered.value = entry.value;
+  recovered.tombstone = entry.tombstone();
+  recovered.sequence = entry.sequence;
+  recovered.expiry_ms = entry.expiry_ms;
+  recovered.at = at;
+  return visit_(store_, recovered);
+}
+
+Status LogRecovery::scan(Candidate& candidate) {
+  Segment& segment = *candidate.segment;
+  const std::uint64_t limit = candidate.listed
+                                  ? std::min(candidate.record.length, candidate.file_bytes)
+                                  : candidate.file_bytes;
+  SegmentScanner scanner(segment, format::kSegmentHeaderBytes, limit);
+  Scan state;
+  state.expected = segment.header.first_sequence;
+  state.accepted = format::kSegmentHeaderBytes;
+  segment.last_sequence = state.expected == 0 ? 0 : state.expected - 1;
+  const std::uint64_t counted = segment.count;
+  for (bool go_on = true; go_on;) {
+    const ScanStep step = scanner.next();
+    if (step == ScanStep::failed) return scanner.status;
+    if (step == ScanStep::end) break;
+    Status status;
+    if (step == ScanStep::entry) {
+      status = scan_entry(scanner, segment, state);
+      go_on = !state.footer;
+      if (state.torn) status = handle_broken(scanner, candidate, state, go_on);
+    } else {
+      status = handle_broken(scanner, candidate, state, go_on);
+    }
+    if (!status.ok()) return status;
+  }
+  if (state.batch_offset != 0) {
+    // Begun and never committed: none of it counts. The tail buffer may still complete it.
+    torn(segment.path, state.batch_offset, scanner.position() - state.batch_offset);
+  }
+  if (candidate.listed && !state.torn && state.accepted < candidate.record.length) {
+    // Cut at the boundary of an entry: only the MANIFEST knows that there was more.
+    if (candidate.record.last_sequence <= durable_) {
+      damage("the segment is shorter than it was", segment.path, state.accepted);
+      state.damaged = true;
+    } else {
+      torn(segment.path, state.accepted, candidate.record.length - state.accepted);
+    }
+  }
+  store_.recovery_.entries_by_scan += segment.count - counted;
+  segment.length = state.accepted;
+  if (candidate.listed && segment.header.kind == format::SegmentKind::compacted) {
+    segment.last_sequence = std::max(segment.last_sequence, candidate.record.last_sequence);
+  }
+  segment.damaged = state.damaged;
+  last_ = std::max(last_, segment.last_sequence);
+  changed_ = changed_ || (candidate.listed && segment.length != candidate.record.length);
+  if (!store_.context_.config.read_only && store_.wants_hint(segment)) {
+    segment.hinted = LogStore::write_hint(store_.context_, segment);
+  }
+  return {};
+}
+
+// Accepts the entry the scanner stands on, or sets `torn` when it does not continue the log.
+Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& state) {
+  const format::Entry& entry = scanner.entry;
+  state.torn = false;
+  if ((entry.flags & format::kWatermark) != 0) {
+    durable_ = std::max(durable_, std::min(entry.sequence, state.expected));
+    state.accepted = scanner.position();
+    return {};
+  }
+  if ((entry.flags & format::kFooter) != 0) {
+    state.footer = true;
+    state.accepted = scanner.position();
+    return {};
+  }
+  const bool log = segment.header.kind == format::SegmentKind::log;
+  const bool in_order = log ? entry.sequence == state.expected
+                            : entry.sequence > segment.last_sequence || segment.count == 0;
+  if (!fits_shape(entry) || !in_order) {
+    state.torn = true;
+    return {};
+  }
+  state.expected = entry.sequence + 1;
+  if ((entry.flags & format::kBatchBegin) != 0 && state.batch_offset == 0) {
+    state.batch_offset = scanner.offset;
+    state.batch_sequence = entry.sequence;
+  }
+  if (state.batch_offset == 0) {
+    state.accepted = scanner.position();
+    return deliver(segment, entry, base::Location(segment.id(), scanner.offset, scanner.size));
+  }
+  if ((entry.flags & format::kBatchCommit) == 0) return {};
+  state.accepted = scanner.position();
+  return deliver_batch(segment, std::exchange(state.batch_offset, 0), scanner.position());
+}
+
+Status LogRecovery::deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to) {
+  SegmentScanner again(segment, from, to);
+  ScanStep step = again.next();
+  for (; step == ScanStep::entry; step = again.next()) {
+    if (again.entry.mark()) continue;
+    Status status =
+        deliver(segment, again.entry, base::Location(segment.id(), again.offset, again.size));
+    if (!status.ok()) return status;
+  }
+  return again.status;
+}
+
+// Damage below the watermark is skipped; above it the log ends here.
+Status LogRecovery::handle_broken(SegmentScanner& scanner, Candidate& candidate, Scan& state,
+                                  bool& go_on) {
+  Segment& segment = *candidate.segment;
+  const std::uint64_t broken_at = scanner.offset;
+  const std::uint64_t limit = candidate.listed
+                                  ? std::min(candidate.record.length, candidate.file_bytes)
+                                  : candidate.file_bytes;
+  const bool synced = segment.header.kind == format::SegmentKind::compacted ||
+                      (candidate.listed && candidate.record.durable) ||
+                      state.expected <= durable_ ||
+                      state.expected <= watermark_behind(segment, broken_at, limit);
+  state.torn = !synced;
+  if (!synced) {
+    go_on = false;
+    torn(segment.path, state.accepted, limit - state.accepted);
+    state.batch_offset = 0;
+    return {};
+  }
+  damage("bytes that were synced once are no entry", segment.path, broken_at);
+  state.damaged = true;
+  state.batch_offset = 0;  // a batch that lost an entry is void
+  const std::uint64_t before = state.expected == 0 ? 0 : state.expected - 1;
+  const ScanStep step =
+      scanner.resync(before, format::kSequenceMax, store_.context_.shape.key_size);
+  if (step == ScanStep::failed) return scanner.status;
+  if (step == ScanStep::end) {
+    go_on = false;
+    state.accepted = limit;  // nothing whole follows; the bytes stay for repair
+    return {};
+  }
+  if (!scanner.entry.mark()) state.expected = scanner.entry.sequence;
+  Status status = scan_entry(scanner, segment, state);
+  go_on = !state.footer;
+  state.torn = false;
+  return status;
+}
+
+// The largest watermark that stands behind a broken place.
+std::uint64_t LogRecovery::watermark_behind(const Segment& segment, std::uint64_t from,
+                                            std::uint64_t limit) {
+  SegmentScanner scanner(segment, from, limit);
+  scanner.offset = from;
+  std::uint64_t watermark = 0;
+  ScanStep step = scanner.resync(0, format::kSequenceMax, store_.context_.shape.key_size);
+  while (step == ScanStep::entry) {
+    if ((scanner.entry.flags & format::kWatermark) != 0) {
+      watermark = std::max(watermark, scanner.entry.sequence);
+    }
+    step = scanner.next();
+    if (step == ScanStep::broken) {
+      step = scanner.resync(0, format::kSequenceMax, store_.context_.shape.key_size);
+    }
+  }
+  return watermark;
+}
+
+Status LogRecovery::set_aside(std::size_t from) {
+  const StoreContext& context = store_.context_;
+  changed_ = true;
+  cut_ = true;
+  for (std::size_t at = from; at < candidates_.size(); ++at) {
+    const Segment& segment = *candidates_[at].segment;
+    ++store_.recovery_.segments_set_aside;
+    base::log(context.config.log, LogLevel::error,
+              "entries before " + segment.path +
+                  " were lost in a crash before they were synced; the segment is set aside");
+    if (context.config.read_only) continue;
+    Status status = context.files.rename(
+        segment.path,
+        context.directory + "/" + format::file_name(format::FileRole::aside, segment.id()));
+    if (!status.ok()) return std::move(status).at(segment.path);
+    ++store_.directory_changes_;
+  }
+  candidates_.resize(from);
+  store_.segments_.resize(from);
+  return store_.publish_map();
+}
+
+// ---- The tail buffer ----
+
+Status LogRecovery::load_tail() {
+  const SegmentPtr last = candidates_.empty() ? nullptr : candidates_.back().segment;
+  store_.sequence_next_ = last_ + 1;
+  Result<TailContents> tail = read_tail_file(store_.context_);
+  if (!tail.ok()) return std::move(tail).status();
+  if (tail->damaged) {
+    damage("the header of the tail buffer is damaged", store_.context_.directory + "/tail.buf", 0);
+  }
+  if (last != nullptr && last->header.kind == format::SegmentKind::log) {
+    carried_seed_ = last->seed;
+    // An open batch at the end of the file may be completed by the tail: both share the seed.
+    std::uint64_t next = last_ + 1;
+    SegmentScanner scanner(*last, last->length, candidates_.back().file_bytes);
+    std::size_t committed = 0;
+    bool in_batch = false;
+    const auto take = [&](const format::Entry& entry, Bytes raw) {
+      if (!entry.mark()) {
+        if (entry.sequence != next || !fits_shape(entry)) return false;
+        ++next;
+        in_batch = in_batch || (entry.flags & format::kBatchBegin) != 0;
+      }
+      carried_.insert(carried_.end(), raw.begin(), raw.end());
+      if ((entry.flags & format::kBatchCommit) != 0) in_batch = false;
+      if (!in_batch) committed = carried_.size();
+      return true;
+    };
+    std::vector<std::uint8_t> raw;
+    while (scanner.next() == ScanStep::entry && !scanner.entry.mark()) {
+      raw.resize(scanner.size);
+      format::encode_entry(scanner.entry, carried_seed_, raw.data());
+      if (!take(scanner.entry, raw)) break;
+    }
+    format::Entry entry;
+    std::size_t size = 0;
+    for (Bytes rest = tail->bytes;
+         format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
+         rest = rest.sub(size)) {
+      if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
+      if (!take(entry, rest.sub(0, size))) break;
+    }
+    carried_.resize(committed);
+  }
+  return {};
+}
+
+Status LogRecovery::visit_carried() {
+  if (carried_.empty()) return {};
+  // Read-only the entries stay where they are: behind the last segment, in memory.
+  const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
+  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
+  format::Entry entry;
+  std::size_t size = 0;
+  for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
+    if (format::decode_entry(rest, carried_seed_, entry, size) != format::EntryRead::whole) break;
+    if (entry.mark()) continue;
+    RecoveredEntry recovered;
+    recovered.key = entry.key;
+    recovered.value = entry.value;
+    recovered.tombstone = entry.tombstone();
+    recovered.sequence = entry.sequence;
+    recovered.expiry_ms = entry.expiry_ms;
+    recovered.at = base::Location(segment->id(), offset, size);
+    Status status = visit_(store_, recovered);
+    if (!status.ok()) return status;
+    last_ = entry.sequence;
+    ++store_.recovery_.entries_by_scan;
+  }
+  store_.sequence_next_ = last_ + 1;
+  return {};
+}
+
+// ---- What stays behind on disk ----
+
+Status LogRecovery::finish() {
+  const StoreContext& context = store_.context_;
+  const bool read_only = context.config.read_only;
+  store_.durable_sequence_.store(std::min(durable_, last_), std::memory_order_release);
+  store_.sealed_last_ = last_;
+  if (store_.values_on_disk() && !context.config.mapped_reads) {
+    store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
+  }
+  if (read_only) {
+    if (!carried_.empty()) {
+      const Segment& last = *store_.segments_.back();
+      Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
+      if (!status.ok()) return status;
+    }
+    return visit_carried();
+  }
+  if (cut_ && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  changed_ = changed_ || !carried_.empty();
+  Status status = store_.open_writer(carried_, carried_seed_);
+  if (status.ok()) status = visit_carried();
+  if (status.ok() && changed_) status = store_.save_manifest();
+  if (!status.ok()) return status;
+  const auto drop = [&](format::FileRole role, std::uint32_t id) {
+    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
+  };
+  for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
+  for (const std::uint32_t id : hint_ids_) {
+    if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
+  }
+  for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
+  for (const std::string& name : temporary_names_) {
+    if (store_.hint_ != nullptr &&
+        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
+      continue;
+    }
+    static_cast<void>(context.files.remove(context.directory + "/" + name));
+  }
+  return {};
+}
+
+}  // namespace armdb::store

@@ -1,0 +1,90 @@
+// LogRecovery: builds a shard's log and tells what is in it, from whatever bytes are there.
+//
+// Steps: list the directory; take the live segments from the MANIFEST (or rebuild that list from
+// the segments); load them in order of sequence, by hint or by scan; add what stands in the tail
+// buffer; then, unless read-only, move the tail's entries to a new segment, write the MANIFEST
+// and delete what is dead.
+//
+// Rules:
+//   (1) Bytes below the durable watermark that are no entries are damage: skipped, counted,
+//       reported; what follows them counts.
+//   (2) Bytes above it are a torn tail: nothing after them counts, in this segment or a later
+//       one. Later segments are set aside (renamed to .aside), never deleted.
+//   (3) No file is truncated or appended to. Accepted lengths go to the MANIFEST.
+//   (4) Nothing is deleted before the MANIFEST that does without it is durable.
+//
+// Threads: one.
+#pragma once
+
+#include <set>
+
+#include "store/log_store.hpp"
+
+namespace armdb::store {
+
+class LogRecovery {
+ public:
+  LogRecovery(LogStore& store, RecoveryVisitor visit) : store_(store), visit_(visit) {}
+  Status run();
+
+ private:
+  struct Candidate {
+    SegmentPtr segment;
+    std::uint64_t file_bytes = 0;
+    bool listed = false;
+    format::ManifestSegment record;  // when listed
+  };
+  // State of the scan of one segment.
+  struct Scan {
+    std::uint64_t expected = 0;      // next sequence, in a log segment
+    std::uint64_t accepted = 0;      // bytes
+    std::uint64_t batch_offset = 0;  // of an open batch; 0: none
+    std::uint64_t batch_sequence = 0;
+    bool damaged = false;
+    bool torn = false;
+    bool footer = false;
+  };
+
+  Status list_directory();
+  Status collect_segments();
+  Status collect_listed(const format::Manifest& manifest);
+  Status collect_unlisted(const format::Manifest& manifest);
+  Status rebuild_list();
+  Status open_segment(std::uint32_t id, Candidate& out);
+  bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
+
+  Status load_all();
+  [[nodiscard]] bool follows_hole(const Candidate& candidate) const noexcept;
+  Status load(Candidate& candidate);
+  bool load_by_hint(Candidate& candidate, Status& status);
+  Status scan(Candidate& candidate);
+  Status scan_entry(SegmentScanner& scanner, Segment& segment, Scan& state);
+  Status handle_broken(SegmentScanner& scanner, Candidate& candidate, Scan& state, bool& go_on);
+  std::uint64_t watermark_behind(const Segment& segment, std::uint64_t from, std::uint64_t limit);
+  Status deliver(Segment& segment, const format::Entry& entry, base::Location at);
+  Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
+  bool fits_shape(const format::Entry& entry) const noexcept;
+  void damage(std::string_view what, const std::string& path, std::uint64_t offset);
+  void torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
+  Status set_aside(std::size_t from);
+
+  Status load_tail();
+  Status visit_carried();
+  Status finish();
+
+  LogStore& store_;
+  RecoveryVisitor visit_;
+  std::vector<Candidate> candidates_;
+  std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
+  std::vector<std::string> temporary_names_;
+  std::uint32_t id_max_ = 0;
+  std::uint64_t last_ = 0;             // sequence of the last accepted entry
+  std::uint64_t durable_ = 0;          // everything up to it was synced once
+  std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
+  bool cut_ = false;                   // a torn tail was met: only gapless successors count
+  bool changed_ = false;               // the MANIFEST no longer says what is there
+  std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes
+  std::uint32_t carried_seed_ = 0;
+};
+
+}  // namespace armdb::store

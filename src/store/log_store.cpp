@@ -1,0 +1,543 @@
+// The write side of the log: append, flush, rotation, sync, and what happens when they fail.
+#include "store/log_store.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "base/log.hpp"
+#include "format/file_name.hpp"
+#include "os/entropy.hpp"
+#include "store/log_recovery.hpp"
+#include "store/manifest_file.hpp"
+
+namespace armdb::store {
+
+namespace {
+
+constexpr std::uint64_t kAllocateStepMax = std::uint64_t{16} << 20;
+constexpr std::uint64_t kFooterBytes = 48;
+constexpr std::uint64_t kWatermarkBytes = 24;
+
+// What puts leave to deletes when the disk is full.
+std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_size / 4; }
+
+}  // namespace
+
+// ---- Segments by id ----
+
+SegmentMap* SegmentMap::make(std::span<const SegmentPtr> segments) {
+  std::uint32_t slots = 4;
+  while (slots < segments.size() * 2) slots *= 2;
+  auto* map = new (std::nothrow) SegmentMap;
+  if (map == nullptr) return nullptr;
+  map->mask = slots - 1;
+  map->slots.reset(new (std::nothrow) Segment* [slots] {});
+  if (map->slots == nullptr) {
+    delete map;
+    return nullptr;
+  }
+  for (const SegmentPtr& segment : segments) {
+    std::uint32_t at = segment->id() & map->mask;
+    while (map->slots[at] != nullptr) at = (at + 1) & map->mask;
+    map->slots[at] = segment.get();
+  }
+  return map;
+}
+
+Segment* SegmentMap::find(std::uint32_t file_id) const noexcept {
+  for (std::uint32_t at = file_id & mask; slots[at] != nullptr; at = (at + 1) & mask) {
+    if (slots[at]->id() == file_id) return slots[at];
+  }
+  return nullptr;
+}
+
+Status LogStore::publish_map() {
+  const SegmentMap* fresh = SegmentMap::make(segments_);
+  if (fresh == nullptr) return Status(Errc::out_of_memory, "no memory for the segment table");
+  // Release pairs with the acquire in read(): the segments it names are complete.
+  const SegmentMap* old = map_.exchange(fresh, std::memory_order_acq_rel);
+  if (old != nullptr) {
+    context_.epochs.retire(const_cast<SegmentMap*>(old),
+                           [](void* map) { delete static_cast<SegmentMap*>(map); });
+  }
+  return {};
+}
+
+SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
+  for (auto at = segments_.rbegin(); at != segments_.rend(); ++at) {
+    if ((*at)->id() == file_id) return *at;
+  }
+  return nullptr;
+}
+
+// ---- Opening and closing ----
+
+Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context,
+                                                 RecoveryVisitor visit) {
+  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
+  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  LogRecovery recovery(*store, visit);
+  Status status = recovery.run();
+  if (!status.ok()) return status;
+  return store;
+}
+
+LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
+
+// `carried` holds entries that stood in the tail buffer: they move to a new segment before the
+// buffer is used again, so that the old copy is whole until the new one is in the page cache.
+Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
+  if (!carried.empty()) {
+    Status status = begin_segment();
+    if (!status.ok()) return status;
+    std::vector<std::uint8_t> moved(carried.size());
+    std::size_t moved_size = 0;
+    format::Entry entry;
+    std::size_t size = 0;
+    for (Bytes rest = carried; !rest.empty(); rest = rest.sub(size)) {
+      if (format::decode_entry(rest, carried_seed, entry, size) != format::EntryRead::whole) break;
+      const base::Location at(active_->id(), active_->length + moved_size, size);
+      format::encode_entry(entry, active_->seed, moved.data() + moved_size);
+      account(*active_, entry, at);
+      if (hint_ != nullptr) hint_->add(entry, at.offset());
+      moved_size += size;
+    }
+    status = allocate_ahead(moved_size, true);
+    if (status.ok()) {
+      status = active_->file->write_at(active_->length, Bytes(moved.data(), moved_size));
+    }
+    if (!status.ok()) return std::move(status).at(active_->path, active_->length);
+    active_->length += moved_size;
+    active_->readable.store(active_->length, std::memory_order_release);
+  }
+  Status status = tail_.open(context_, context_.config.write_buffer_size, values_on_disk());
+  if (!status.ok()) return status;
+  tail_open_ = true;
+  if (!tail_.survives_kill()) {
+    base::log(context_.config.log, LogLevel::info,
+              "the file system has no shared mappings: a returned put survives kill -9 only "
+              "after flush_buffers()");
+  }
+  if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
+  set_put_limit();
+  return {};
+}
+
+std::vector<std::uint8_t> LogStore::manifest_now() {
+  if (!std::exchange(manifest_stale_, false)) return {};
+  format::Manifest manifest;
+  manifest.store_id = context_.store_id;
+  manifest.shard = context_.shard;
+  manifest.generation = ++manifest_generation_;
+  manifest.next_file_id = next_file_id_;
+  manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
+  manifest.durable_sequence = durable_sequence();
+  manifest.last_sequence = sealed_last_;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->sealed && !segment->retired) {
+      manifest.segments.push_back(segment->manifest_record());
+    }
+  }
+  return format::encode_manifest(manifest);
+}
+
+Status LogStore::write_manifest(const StoreContext& context,
+                                const std::vector<std::uint8_t>& image) {
+  return image.empty() ? Status() : replace_manifest(context, image);
+}
+
+Status LogStore::save_manifest() {
+  manifest_stale_ = true;
+  return replace_manifest(context_, manifest_now());
+}
+
+// ---- Segments ----
+
+Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHeader& header,
+                                  Owned<File>& file, std::string& path) {
+  if (header.file.file_id > base::Location::kFileIdMax) {
+    return Status(Errc::too_large,
+                  "all file numbers of this shard are used up; copy the "
+                  "collection to a new one with dump and load");
+  }
+  header.file.type = format::FileType::segment;
+  header.file.store_id = context.store_id;
+  header.file.shard = context.shard;
+  std::uint8_t salt[8];
+  Status status = os::random_bytes(salt);
+  if (!status.ok()) return status;
+  std::memcpy(&header.salt, salt, sizeof salt);
+
+  path =
+      context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
+  Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
+  if (!made.ok()) return std::move(made).status().at(path);
+  std::uint8_t bytes[format::kSegmentHeaderBytes];
+  format::encode_segment_header(header, bytes);
+  status = (*made)->write_at(0, Bytes(bytes));
+  if (!status.ok()) {
+    static_cast<void>(context.files.remove(path));
+    return std::move(status).at(path, 0);
+  }
+  file = std::move(*made);
+  return {};
+}
+
+Status LogStore::begin_segment() {
+  ARMDB_ASSERT(active_ == nullptr);
+  format::SegmentHeader header;
+  header.first_sequence = sequence_next_;
+  if (!segments_.empty()) {
+    const Segment& last = *segments_.back();
+    header.predecessor_id = last.id();
+    header.predecessor_length = last.length;
+    header.predecessor_sequence = last.last_sequence;
+  }
+  // The number is spent whatever comes: a name is never used twice.
+  header.file.file_id = next_file_id_++;
+  header.watermark = durable_sequence();
+  ++directory_changes_;
+  Owned<File> file;
+  std::string path;
+  Status status = new_segment_file(context_, header, file, path);
+  if (!status.ok()) return status;
+  auto segment = std::make_shared<Segment>(path, header, std::move(file));
+  segment->length = format::kSegmentHeaderBytes;
+  segment->last_sequence = sequence_next_ - 1;
+  segment->readable.store(segment->length, std::memory_order_relaxed);
+  if (values_on_disk() && context_.config.mapped_reads) segment->map(context_.config.max_file_size);
+  segments_.push_back(segment);
+  status = publish_map();
+  if (!status.ok()) {
+    segments_.pop_back();
+    static_cast<void>(context_.files.remove(path));
+    return status;
+  }
+  active_ = std::move(segment);
+  if (values_on_disk() && context_.config.hints) hint_ = HintWriter::start(context_, *active_);
+  if (tail_open_) tail_.reset(active_->id(), active_->length);
+  watermark_written_ = header.watermark;
+  set_put_limit();
+  return {};
+}
+
+Status LogStore::seal_active() {
+  if (active_ == nullptr) return {};
+  Status status = flush();
+  if (!status.ok()) return status;
+  format::Footer footer;
+  footer.count = active_->count;
+  footer.length = active_->length;
+  std::uint8_t value[format::footer_value_bytes(0)];
+  format::encode_footer_value(footer, value);
+  format::Entry entry;
+  entry.flags = format::kFooter;
+  entry.sequence = active_->last_sequence;
+  entry.value = Bytes(value);
+  std::uint8_t bytes[kFooterBytes];
+  const std::size_t size = format::encode_entry(entry, active_->seed, bytes);
+  status = active_->file->write_at(active_->length, Bytes(bytes, size));
+  if (status.ok()) status = active_->file->truncate(active_->length + size);
+  if (!status.ok())
+    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  active_->length += size;
+  active_->readable.store(active_->length, std::memory_order_release);
+  active_->sealed = true;
+  manifest_stale_ = true;
+  sealed_last_ = std::max(sealed_last_, active_->last_sequence);
+  if (hint_ != nullptr) {
+    active_->hinted = hint_->finish(active_->length, active_->last_sequence);
+    hint_.reset();
+  }
+  tail_.reset(0, 0);
+  active_.reset();
+  put_limit_ = 0;
+  return {};
+}
+
+void LogStore::set_put_limit() noexcept {
+  put_limit_ = 0;
+  if (active_ == nullptr || !failed_.ok()) return;
+  const std::uint64_t keep = delete_reserve(context_.config) + kFooterBytes;
+  const std::uint64_t space = active_->allocated > keep ? active_->allocated - keep : 0;
+  put_limit_ = std::min(space, context_.config.max_file_size);
+}
+
+// Gets real blocks for `bytes` more, so that a full disk is noticed before anything is accepted.
+Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
+  const std::uint64_t end =
+      (tail_open_ ? tail_.next_offset() : active_->length) + bytes + kFooterBytes;
+  const std::uint64_t keep = delete_reserve(context_.config);
+  if (end + keep <= active_->allocated) return {};
+  const std::uint64_t step = std::clamp<std::uint64_t>(
+      active_->allocated / 2, context_.config.write_buffer_size, kAllocateStepMax);
+  std::uint64_t want = std::max(end + keep, active_->allocated + step);
+  Status status = active_->file->allocate(active_->allocated, want - active_->allocated);
+  if (status.is(Errc::no_space) && want > end + keep) {
+    want = end + keep;
+    status = active_->file->allocate(active_->allocated, want - active_->allocated);
+  }
+  if (status.is(Errc::unsupported)) {
+    // Nothing can be promised ahead: a write that finds the disk full is undone (see flush).
+    want = base::Location::kOffsetMax;
+    status = {};
+  }
+  if (!status.ok() && !(tombstone && end <= active_->allocated)) {
+    full_ = status.is(Errc::no_space);
+    return std::move(status).at(active_->path, active_->allocated);
+  }
+  if (status.ok()) active_->allocated = want;
+  set_put_limit();
+  return {};
+}
+
+// ---- Appending ----
+
+Status LogStore::append(const Write& write, base::Location& at) {
+  format::Entry entry;
+  entry.key = write.key;
+  entry.value = write.value;
+  if (write.tombstone) entry.flags = format::kTombstone;
+  const std::uint64_t bytes = format::entry_bytes(write.key.size(), write.value.size(), false);
+  if (bytes > tail_.room() || tail_.next_offset() + bytes > put_limit_ ||
+      watermark_written_ != durable_sequence()) [[unlikely]] {
+    Status status = make_room(bytes, write.tombstone);
+    if (!status.ok()) return status;
+  }
+  entry.sequence = sequence_next_;
+  at = base::Location(active_->id(), tail_.next_offset(), bytes);
+  if (bytes <= tail_.room()) [[likely]] {
+    tail_.append(entry, active_->seed, static_cast<std::size_t>(bytes));
+  } else {
+    Status status = append_large(entry, bytes);
+    if (!status.ok()) return status;
+  }
+  account(*active_, entry, at);
+  if (hint_ != nullptr) hint_->add(entry, at.offset());
+  ++sequence_next_;
+  return {};
+}
+
+void LogStore::account(Segment& segment, const format::Entry& entry, base::Location at) noexcept {
+  if (entry.mark()) return;
+  segment.last_sequence = std::max(segment.last_sequence, entry.sequence);
+  ++segment.count;
+  segment.total += at.bytes_max();
+  if (entry.tombstone()) {
+    ++segment.tombstones;
+    segment.tombstone_bytes += at.bytes_max();
+  }
+}
+
+void LogStore::mark_dead(base::Location at) noexcept {
+  if (active_ != nullptr && active_->id() == at.file_id()) {
+    active_->dead += at.bytes_max();
+    return;
+  }
+  const SegmentMap* map = map_.load(std::memory_order_relaxed);
+  Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
+  if (segment != nullptr) segment->dead += at.bytes_max();
+}
+
+// The slow half of append(): a segment, space on the disk, room in the buffer, a watermark.
+Status LogStore::make_room(std::uint64_t bytes, bool tombstone) {
+  if (!failed_.ok()) return failed_;
+  if (active_ != nullptr && active_->count != 0 &&
+      tail_.next_offset() + bytes + kFooterBytes > context_.config.max_file_size) {
+    Status status = seal_active();
+    if (!status.ok()) return status;
+  }
+  if (active_ == nullptr) {
+    Status status = begin_segment();
+    if (!status.ok()) {
+      full_ = status.is(Errc::no_space);
+      return status;
+    }
+  }
+  Status status = allocate_ahead(bytes + kWatermarkBytes, tombstone);
+  if (!status.ok()) return status;
+  full_ = false;
+  append_watermark();
+  if (bytes > tail_.room()) {
+    status = flush();
+    if (!status.ok()) return status;
+  }
+  if (tail_.next_offset() + bytes > base::Location::kOffsetMax) {
+    return Status(Errc::too_large, "the entry does not fit into a segment");
+  }
+  return {};
+}
+
+// Tells a later recovery what was durable by now. Worth nothing if it is lost.
+void LogStore::append_watermark() noexcept {
+  const std::uint64_t durable = durable_sequence();
+  if (watermark_written_ == durable || tail_.room() < kWatermarkBytes) return;
+  format::Entry entry;
+  entry.flags = format::kWatermark;
+  entry.sequence = durable;
+  tail_.append(entry, active_->seed, kWatermarkBytes);
+  watermark_written_ = durable;
+}
+
+// An entry longer than the buffer goes to the file at once; make_room() has emptied the buffer.
+Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
+  Status status = flush();
+  if (!status.ok()) return status;
+  const std::unique_ptr<std::uint8_t[]> whole(new (std::nothrow)
+                                                  std::uint8_t[static_cast<std::size_t>(bytes)]);
+  if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
+  format::encode_entry(entry, active_->seed, whole.get());
+  status =
+      active_->file->write_at(active_->length, Bytes(whole.get(), static_cast<std::size_t>(bytes)));
+  if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
+    active_->allocated = active_->length;
+    set_put_limit();
+    full_ = true;
+    return std::move(status).at(active_->path, active_->length);
+  }
+  if (!status.ok())
+    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  active_->length += bytes;
+  active_->readable.store(active_->length, std::memory_order_release);
+  tail_.reset(active_->id(), active_->length);
+  sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
+  return {};
+}
+
+Status LogStore::flush() {
+  if (!failed_.ok()) return failed_;
+  if (active_ == nullptr || tail_.used() == 0) return {};
+  Status status = active_->file->write_at(active_->length, tail_.contents());
+  if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
+    // A write refused for want of space left nothing behind that was accepted: the entries still
+    // stand in the buffer, and go out when there is space again.
+    active_->allocated = active_->length;
+    set_put_limit();
+    full_ = true;
+    return std::move(status).at(active_->path, active_->length);
+  }
+  if (!status.ok())
+    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  active_->length += tail_.used();
+  // Readable before the buffer is begun anew: a reader that misses it there finds it here.
+  active_->readable.store(active_->length, std::memory_order_release);
+  tail_.reset(active_->id(), active_->length);
+  sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
+  return {};
+}
+
+// ---- Sync ----
+
+SyncTicket LogStore::begin_sync(Status& status) {
+  SyncTicket ticket;
+  status = flush();
+  if (!status.ok()) return ticket;
+  for (const SegmentPtr& segment : segments_) {
+    if (!segment->durable) ticket.segments.push_back(segment);
+  }
+  ticket.active = active_;
+  ticket.directory_changes = directory_changes_;
+  ticket.sync_directory = directory_changes_ != directory_synced_;
+  ticket.sequence = last_sequence();
+  return ticket;
+}
+
+Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
+  // Oldest first: what a power cut leaves is a prefix.
+  for (const SegmentPtr& segment : ticket.segments) {
+    Status status = segment->file->sync();
+    if (!status.ok()) return std::move(status).at(segment->path);
+  }
+  if (!ticket.sync_directory) return {};
+  return context.files.sync_directory(context.directory).at(context.directory);
+}
+
+Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
+  if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);
+  if (!failed_.ok()) return failed_;
+  for (const SegmentPtr& segment : ticket.segments) {
+    // One that was sealed meanwhile has a footer which this sync may have missed.
+    if (segment == ticket.active) continue;
+    segment->durable = true;
+    manifest_stale_ = true;
+  }
+  directory_synced_ = std::max(directory_synced_, ticket.directory_changes);
+  ++syncs_;
+  if (ticket.sequence > durable_sequence()) {
+    durable_sequence_.store(ticket.sequence, std::memory_order_release);
+  }
+  return {};
+}
+
+// A failed write or sync: the cached pages may differ from the disk, and a retry could succeed
+// without writing them. So nothing is retried, the pages are dropped, and a mark makes the next
+// open drop them again.
+Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
+  if (!failed_.ok()) return failed_;
+  failed_ = Status(Errc::failed,
+                   "a write or sync failed, so this shard is read-only until it is reopened: " +
+                       cause.message());
+  put_limit_ = 0;
+  for (const SegmentPtr& segment : segments) {
+    static_cast<void>(segment->file->drop_cache());
+    const Result<Owned<File>> mark = context_.files.open(
+        context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
+        OpenMode::create_new);
+    static_cast<void>(mark);
+  }
+  static_cast<void>(context_.files.sync_directory(context_.directory));
+  base::log(context_.config.log, LogLevel::error, failed_.message());
+  return failed_;
+}
+
+// ---- Checkpoint and figures ----
+
+bool LogStore::wants_hint(const Segment& segment) const noexcept {
+  // Where the index keeps values, opening needs them all: a hint would be a second copy.
+  return values_on_disk() && context_.config.hints && segment.sealed && !segment.hinted &&
+         !segment.damaged && !segment.retired;
+}
+
+bool LogStore::write_hint(const StoreContext& context, const Segment& segment) {
+  std::unique_ptr<HintWriter> writer = HintWriter::start(context, segment);
+  if (writer == nullptr) return false;
+  SegmentScanner scanner(segment, format::kSegmentHeaderBytes, segment.length);
+  ScanStep step = scanner.next();
+  for (; step == ScanStep::entry; step = scanner.next()) {
+    writer->add(scanner.entry, scanner.offset);
+  }
+  return step == ScanStep::end && writer->finish(segment.length, segment.last_sequence);
+}
+
+void LogStore::add_stats(Stats& stats) const {
+  stats.segments += segments_.size();
+  for (const SegmentPtr& segment : segments_) {
+    const bool oldest = segment == segments_.front();
+    stats.data_bytes += segment->total;
+    stats.dead_bytes += segment->dead_bytes(oldest);
+    stats.tombstones += segment->tombstones;
+    stats.file_bytes += std::max(segment->length, segment == active_ ? segment->allocated : 0);
+  }
+  if (active_ != nullptr && active_->allocated == base::Location::kOffsetMax) {
+    stats.file_bytes -= active_->allocated - active_->length;
+  }
+  stats.file_bytes += tail_open_ && tail_.survives_kill() ? tail_.capacity() : 0;
+  stats.buffer_bytes += tail_.capacity() + (cache_ == nullptr ? 0 : cache_->memory_bytes());
+  stats.last_sequence = std::max(stats.last_sequence, last_sequence());
+  stats.unsynced_shards += durable_sequence() < last_sequence() ? 1 : 0;
+  stats.written_survives_kill =
+      stats.written_survives_kill && (!tail_open_ || tail_.survives_kill());
+  stats.failed_shards += failed_.ok() ? 0 : 1;
+  stats.full_shards += full_ ? 1 : 0;
+  stats.opened_by_hint += recovery_.entries_by_hint;
+  stats.opened_by_scan += recovery_.entries_by_scan;
+  stats.torn_bytes += recovery_.torn_bytes;
+  stats.damaged_regions += recovery_.damaged_regions;
+  stats.segments_set_aside += recovery_.segments_set_aside;
+  stats.cache_hits += cache_ == nullptr ? 0 : cache_->hits();
+  stats.cache_misses += cache_ == nullptr ? 0 : cache_->misses();
+  stats.compactions += compactions_;
+  stats.syncs += syncs_;
+}
+
+}  // namespace armdb::store

@@ -1,0 +1,162 @@
+// LogStore: the Bitcask store of one shard: an append-only log of entries in segments.
+//
+// Invariants:
+//   (1) Segments are ordered by sequence and their ranges do not overlap.
+//   (2) A log segment's entries have consecutive sequences; a gap is damage or a lost tail.
+//   (3) Only the active segment is written, and only segments that this open created.
+//   (4) `durable_sequence()` never exceeds what a power cut leaves behind.
+//   (5) The manifest and compaction are worked on by one thread at a time (the shard's
+//       maintenance lock).
+//   (6) After a failed write or sync nothing more is written: `failed()` is sticky.
+//
+// Threads: read(), durable_sequence() and run_sync() by anyone; verify() and the compaction by
+// one thread each beside writers; everything else by the holder of the shard's lock.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/stats.hpp"
+#include "store/block_cache.hpp"
+#include "store/hint_file.hpp"
+#include "store/segment.hpp"
+#include "store/tail_buffer.hpp"
+
+namespace armdb::store {
+
+// What one sync has to make durable, collected under the lock and worked off without it.
+struct SyncTicket {
+  std::vector<SegmentPtr> segments;  // oldest first
+  SegmentPtr active;                 // of these, the one that was still growing
+  std::uint64_t directory_changes = 0;
+  bool sync_directory = false;
+  std::uint64_t sequence = 0;  // durable when all is done
+};
+
+// Reads every byte of a segment that counts; damage goes to the log and the report. Needs no
+// lock.
+Status verify_segment(const StoreContext& context, const Segment& segment, VerifyReport& report);
+
+// Segments by file id, for readers; replaced whole and reclaimed by epochs.
+struct SegmentMap {
+  std::uint32_t mask = 0;
+  std::unique_ptr<Segment*[]> slots;
+  static SegmentMap* make(std::span<const SegmentPtr> segments);
+  [[nodiscard]] Segment* find(std::uint32_t file_id) const noexcept;
+};
+
+class LogStore {
+ public:
+  // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
+  // sequence. Changes nothing on disk when the configuration is read_only.
+  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit);
+  ~LogStore();
+  LogStore(const LogStore&) = delete;
+  LogStore& operator=(const LogStore&) = delete;
+
+  // ---- Writer ----
+
+  // Accepts one entry under the next sequence. On an error nothing has changed.
+  Status append(const Write& write, base::Location& at);
+  // The entry at `at` is superseded or erased.
+  void mark_dead(base::Location at) noexcept;
+  // Writes the buffer to the active segment: to the operating system, not to the disk.
+  Status flush();
+
+  SyncTicket begin_sync(Status& status);
+  static Status run_sync(const StoreContext& context, const SyncTicket& ticket);
+  Status end_sync(const SyncTicket& ticket, Status outcome);
+  // True once after a flush under Config::enable_fsync: the caller should sync.
+  bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
+
+  // Ends the active segment, so that checkpoint and compaction see all there is.
+  Status seal_active();
+  // The MANIFEST as it should be now, for write_manifest() outside the lock; empty when the one
+  // on disk says the same.
+  std::vector<std::uint8_t> manifest_now();
+  static Status write_manifest(const StoreContext& context, const std::vector<std::uint8_t>& image);
+  // Writes the hint of a sealed segment by reading it; outside the lock. True when it stands.
+  static bool write_hint(const StoreContext& context, const Segment& segment);
+  [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
+
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return sequence_next_ - 1; }
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return durable_sequence_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
+  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
+  [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
+  void add_stats(Stats& stats) const;
+  [[nodiscard]] std::vector<SegmentPtr> segments() const { return segments_; }
+
+  // ---- Readers ----
+
+  // Reads the value of the entry at `at`, whose key must be `key`. The caller holds a guard of
+  // the epoch domain; `value` lies in `buffer` or in a mapping under that guard.
+  ReadOutcome read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
+                   Status& status) const;
+
+  // Starts reading at `at` from memory, for warmup(). Under a guard.
+  void touch(base::Location at) const;
+
+ private:
+  friend class LogRecovery;
+  friend class LogCompaction;
+
+  explicit LogStore(const StoreContext& context) : context_(context) {}
+
+  Status open_writer(Bytes carried, std::uint32_t carried_seed);
+  Status make_room(std::uint64_t bytes, bool tombstone);
+  Status append_large(const format::Entry& entry, std::uint64_t bytes);
+  void append_watermark() noexcept;
+  void account(Segment& segment, const format::Entry& entry, base::Location at) noexcept;
+  Status begin_segment();
+  // Creates the file `header.file.file_id` names. Touches nothing of the store: needs no lock.
+  static Status new_segment_file(const StoreContext& context, format::SegmentHeader& header,
+                                 Owned<File>& file, std::string& path);
+  Status allocate_ahead(std::uint64_t bytes, bool tombstone);
+  void set_put_limit() noexcept;
+  Status publish_map();
+  Status save_manifest();
+  [[nodiscard]] std::uint64_t cache_share() const noexcept {
+    return context_.config.cache_bytes / context_.shard_count;
+  }
+  Status poison(Status cause, std::span<const SegmentPtr> segments);
+  [[nodiscard]] SegmentPtr find_segment(std::uint32_t file_id) const;
+  [[nodiscard]] bool values_on_disk() const noexcept {
+    return context_.shape.payload == Payload::location;
+  }
+  ReadOutcome read_from_file(const Segment& segment, base::Location at, ReadBuffer& buffer,
+                             Bytes& entry, Status& status) const;
+
+  const StoreContext context_;
+  std::uint64_t sealed_last_ = 0;  // the largest sequence in any sealed segment, dropped or not
+  RecoveryReport recovery_;
+
+  std::vector<SegmentPtr> segments_;  // in order of sequence; the active one last
+  SegmentPtr active_;                 // null until something is written
+  TailBuffer tail_;
+  bool tail_open_ = false;
+  std::unique_ptr<HintWriter> hint_;  // of the active segment
+  std::unique_ptr<BlockCache> cache_;
+  std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
+  std::uint64_t sequence_next_ = 1;
+  std::uint64_t watermark_written_ = 0;
+  std::uint32_t next_file_id_ = 1;
+  std::uint64_t manifest_generation_ = 0;
+  bool manifest_stale_ = false;  // segments were sealed, synced or retired since the last one
+  std::uint64_t directory_changes_ = 0;
+  std::uint64_t directory_synced_ = 0;
+  std::uint64_t syncs_ = 0;
+  std::uint64_t compactions_ = 0;
+  bool sync_wanted_ = false;
+  bool full_ = false;  // the last put found no space
+  Status failed_;
+
+  std::atomic<std::uint64_t> durable_sequence_{0};
+  std::atomic<const SegmentMap*> map_{nullptr};
+};
+
+}  // namespace armdb::store

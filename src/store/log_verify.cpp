@@ -1,0 +1,36 @@
+// Verifying a segment: every entry's checksum, and that nothing else stands between them.
+#include "base/log.hpp"
+#include "store/log_store.hpp"
+
+namespace armdb::store {
+
+Status verify_segment(const StoreContext& context, const Segment& segment, VerifyReport& report) {
+  const std::uint64_t length = segment.readable.load(std::memory_order_acquire);
+  SegmentScanner scanner(segment, format::kSegmentHeaderBytes, length);
+  ++report.segments;
+  report.bytes += length;
+  ScanStep step = scanner.next();
+  for (;; step = scanner.next()) {
+    if (step == ScanStep::broken) {
+      ++report.damaged_regions;
+      base::log(context.config.log, LogLevel::error,
+                Status(Errc::corrupt, "these bytes are no entry; repair copies what is whole")
+                    .at(segment.path, scanner.offset)
+                    .message());
+      step = scanner.resync(0, format::kSequenceMax, context.shape.key_size);
+    }
+    if (step != ScanStep::entry) break;
+    if (!scanner.entry.mark()) ++report.entries;
+  }
+  if (step == ScanStep::failed) return scanner.status;
+  if (scanner.position() < length && step == ScanStep::end) {
+    ++report.damaged_regions;
+    base::log(context.config.log, LogLevel::error,
+              Status(Errc::corrupt, "the segment is shorter than what was written to it")
+                  .at(segment.path, scanner.position())
+                  .message());
+  }
+  return {};
+}
+
+}  // namespace armdb::store

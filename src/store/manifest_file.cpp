@@ -1,0 +1,73 @@
+// Reading and atomically replacing the MANIFEST and db.meta.
+#include "store/manifest_file.hpp"
+
+#include "format/file_name.hpp"
+
+namespace armdb::store {
+
+Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
+                 std::vector<std::uint8_t>& out) {
+  Result<Owned<File>> file = files.open(path, OpenMode::read);
+  if (!file.ok()) return std::move(file).status().at(path);
+  const Result<std::uint64_t> size = (*file)->size();
+  if (!size.ok()) return Status(size.status()).at(path);
+  if (*size > bytes_max) {
+    return Status(Errc::corrupt, "the file is larger than any that armdb writes").at(path);
+  }
+  out.resize(static_cast<std::size_t>(*size));
+  const Result<std::size_t> got = (*file)->read_at(0, out);
+  if (!got.ok()) return Status(got.status()).at(path);
+  out.resize(*got);
+  return {};
+}
+
+Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
+                    Bytes bytes) {
+  const std::string path = directory + "/" + std::string(name);
+  const std::string temporary = path + ".tmp";
+  Status status = files.remove(temporary);
+  if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(temporary);
+  {
+    Result<Owned<File>> file = files.open(temporary, OpenMode::create_new);
+    if (!file.ok()) return std::move(file).status().at(temporary);
+    status = (*file)->write_at(0, bytes);
+    if (status.ok()) status = (*file)->sync();
+  }
+  if (status.ok()) status = files.rename(temporary, path);
+  if (!status.ok()) {
+    static_cast<void>(files.remove(temporary));
+    return std::move(status).at(temporary);
+  }
+  return files.sync_directory(directory).at(directory);
+}
+
+Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
+  const std::string path = context.directory + "/" + std::string(format::kManifestName);
+  std::vector<std::uint8_t> bytes;
+  Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
+  if (status.ok()) status = format::decode_manifest(bytes, manifest);
+  if (status.ok() && (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
+    status = Status(Errc::corrupt, "the MANIFEST belongs to another store or shard");
+  }
+  return std::move(status).at(path);
+}
+
+Status replace_manifest(const StoreContext& context, Bytes image) {
+  return replace_file(context.files, context.directory, format::kManifestName, image);
+}
+
+Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta) {
+  const std::string path = directory + "/" + std::string(format::kMetaName);
+  std::vector<std::uint8_t> bytes;
+  Status status = read_file(files, path, 4096, bytes);
+  if (status.ok()) status = format::decode_meta(bytes, meta);
+  return std::move(status).at(path);
+}
+
+Status create_meta(FileSystem& files, const std::string& directory, const format::Meta& meta) {
+  std::uint8_t bytes[format::kMetaBytes];
+  format::encode_meta(meta, bytes);
+  return replace_file(files, directory, format::kMetaName, Bytes(bytes));
+}
+
+}  // namespace armdb::store

@@ -1,0 +1,28 @@
+// The MANIFEST and db.meta on disk: read whole, replaced atomically.
+//
+// Replacing writes NAME.tmp, syncs it, renames it over NAME and syncs the directory: after a
+// crash either the old file is there or the new one.
+//
+// Threads: one at a time per shard.
+#pragma once
+
+#include "format/manifest.hpp"
+#include "format/meta.hpp"
+#include "store/store.hpp"
+
+namespace armdb::store {
+
+// not_found when there is none; corrupt or format_mismatch as the parser says.
+Status read_manifest(const StoreContext& context, format::Manifest& manifest);
+Status replace_manifest(const StoreContext& context, Bytes image);
+
+Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta);
+Status create_meta(FileSystem& files, const std::string& directory, const format::Meta& meta);
+
+// Reads a whole small file; too_large above `bytes_max`.
+Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
+                 std::vector<std::uint8_t>& out);
+Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
+                    Bytes bytes);
+
+}  // namespace armdb::store

@@ -1,0 +1,54 @@
+// Buffers of reads, and owned views made from them.
+#include "store/store.hpp"
+
+#include <new>
+
+namespace armdb::store {
+
+namespace {
+
+// A value this long is worth two atomic operations on the mapping's count; a shorter one is
+// copied faster than two readers can fight over that line.
+constexpr std::size_t kPinBytesMin = 4096;
+
+}  // namespace
+
+SharedBlock* SharedBlock::make(std::size_t size) noexcept {
+  void* memory = ::operator new(sizeof(SharedBlock) + size, std::nothrow);
+  if (memory == nullptr) return nullptr;
+  auto* block = new (memory) SharedBlock;
+  block->destroy = [](detail::Shared* self) noexcept {
+    ::operator delete(static_cast<void*>(static_cast<SharedBlock*>(self)));
+  };
+  return block;
+}
+
+std::uint8_t* ReadBuffer::room(std::size_t size) noexcept {
+  clear();
+  if (size <= sizeof small_) return small_;
+  block = SharedBlock::make(size);
+  return block == nullptr ? nullptr : block->bytes();
+}
+
+void ReadBuffer::clear() noexcept {
+  if (block != nullptr) detail::unshare(block);
+  block = nullptr;
+  pin = nullptr;
+}
+
+Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
+  if (value.size() <= ByteView::kInlineBytes) return ByteView::inlined(value);
+  if (buffer.block != nullptr) {
+    return ByteView::adopt(std::exchange(buffer.block, nullptr), value);
+  }
+  if (buffer.pin != nullptr && value.size() >= kPinBytesMin) {
+    detail::share(buffer.pin);
+    return ByteView::adopt(buffer.pin, value);
+  }
+  SharedBlock* block = SharedBlock::make(value.size());
+  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value that was read");
+  std::memcpy(block->bytes(), value.data(), value.size());
+  return ByteView::adopt(block, {block->bytes(), value.size()});
+}
+
+}  // namespace armdb::store

@@ -1,0 +1,103 @@
+// What all stores share: the context of a shard's files, recovered entries, reads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/epoch.hpp"
+#include "base/location.hpp"
+#include "core/byte_view.hpp"
+#include "core/bytes.hpp"
+#include "core/config.hpp"
+#include "core/file_system.hpp"
+#include "core/status.hpp"
+
+namespace armdb::store {
+
+using StoreId = ByteArray<16>;
+
+// What a shard's store is made from. The references outlive it.
+struct StoreContext {
+  FileSystem& files;
+  const Config& config;
+  base::EpochDomain& epochs;
+  std::string directory;  // "collection/shard_000"
+  StoreId store_id{};
+  std::uint32_t shard = 0;
+  std::uint32_t shard_count = 1;
+  Shape shape;
+};
+
+// One accepted entry, told in the order of sequences. `value` is empty where it came from a hint
+// file or is a tombstone. The views end with the call.
+struct RecoveredEntry {
+  Bytes key;
+  Bytes value;
+  bool tombstone = false;
+  std::uint64_t sequence = 0;
+  std::uint64_t expiry_ms = 0;
+  base::Location at;
+};
+
+class LogStore;
+
+// Receives recovered entries, and the store that is being opened, to account dead entries in;
+// an error ends the recovery.
+using RecoveryVisitor = FunctionRef<Status(LogStore&, const RecoveredEntry&)>;
+
+// What opening found; sums go to Stats.
+struct RecoveryReport {
+  std::uint64_t entries_by_hint = 0;
+  std::uint64_t entries_by_scan = 0;
+  std::uint64_t torn_bytes = 0;
+  std::uint64_t damaged_regions = 0;
+  std::uint64_t segments_set_aside = 0;
+};
+
+// One write. The views need to live only for the call.
+struct Write {
+  Bytes key;
+  Bytes value;
+  bool tombstone = false;
+};
+
+// A heap block that ByteViews share.
+struct SharedBlock : detail::Shared {
+  [[nodiscard]] std::uint8_t* bytes() noexcept { return reinterpret_cast<std::uint8_t*>(this + 1); }
+  // One reference for the caller; null when out of memory.
+  static SharedBlock* make(std::size_t size) noexcept;
+};
+
+// Where a read puts bytes that do not lie in a mapping: a small array first, then a block.
+class ReadBuffer {
+ public:
+  ReadBuffer() = default;
+  ReadBuffer(const ReadBuffer&) = delete;
+  ReadBuffer& operator=(const ReadBuffer&) = delete;
+  ~ReadBuffer() { clear(); }
+
+  // Room for `size` bytes; null when out of memory. Drops what was there.
+  std::uint8_t* room(std::size_t size) noexcept;
+  void clear() noexcept;
+
+  // The owner of the bytes at the value, or null when they lie in the small array. `pin` gives a
+  // mapping to hold instead of a copy.
+  SharedBlock* block = nullptr;
+  detail::Shared* pin = nullptr;  // a mapped region; borrowed, guarded by the epoch
+
+ private:
+  std::uint8_t small_[512];
+};
+
+// Outcome of reading at a location.
+enum class ReadOutcome : std::uint8_t {
+  ok,
+  moved,   // the location is out of date: ask the index again
+  failed,  // see the status
+};
+
+// Makes an owned view of `value`, which lies in `buffer` or, under a guard, in a mapping.
+Result<ByteView> make_view(Bytes value, ReadBuffer& buffer);
+
+}  // namespace armdb::store

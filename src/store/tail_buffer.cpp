@@ -1,0 +1,165 @@
+// The tail buffer: mapping its file, appending, and reads beside the writer.
+#include "store/tail_buffer.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "format/file_header.hpp"
+#include "format/file_name.hpp"
+#include "format/tail.hpp"
+
+namespace armdb::store {
+
+namespace {
+
+constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
+
+std::string tail_path(const StoreContext& context) {
+  return context.directory + "/" + std::string(format::kTailName);
+}
+
+Status fill_with_zeros(File& file, std::size_t bytes) {
+  std::uint8_t zeros[4096] = {};
+  for (std::size_t at = 0; at < bytes; at += sizeof zeros) {
+    Status status = file.write_at(at, Bytes(zeros, std::min(sizeof zeros, bytes - at)));
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TailContents> read_tail_file(const StoreContext& context) {
+  TailContents contents;
+  const std::string path = tail_path(context);
+  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
+  if (file.is(Errc::not_found)) return contents;
+  if (!file.ok()) return std::move(file).status().at(path);
+  const Result<std::uint64_t> size = (*file)->size();
+  if (!size.ok()) return Status(size.status()).at(path);
+  const std::uint64_t bytes = std::min(*size, kTailBytesMax);
+  contents.memory.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes) + 1]);
+  if (contents.memory == nullptr) return Status(Errc::out_of_memory, "no memory to read").at(path);
+  const Result<std::size_t> got =
+      (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
+  if (!got.ok()) return Status(got.status()).at(path, 0);
+  const Bytes all(contents.memory.get(), *got);
+  // The header is for people and tools: the entries prove by their seed where they belong.
+  format::FileHeader header;
+  contents.damaged = !format::decode_file_header(all, format::FileType::tail, header).ok() ||
+                     header.store_id != context.store_id || header.shard != context.shard;
+  contents.bytes = all.sub(format::kTailHeaderBytes);
+  return contents;
+}
+
+Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
+                            std::size_t bytes) {
+  Result<Owned<File>> file = context.files.open(path, OpenMode::read_write);
+  const bool fresh = file.is(Errc::not_found);
+  if (fresh) file = context.files.open(path, OpenMode::create_new);
+  if (!file.ok()) return std::move(file).status().at(path);
+  const Result<std::uint64_t> size = (*file)->size();
+  if (!size.ok()) return Status(size.status()).at(path);
+  if (*size != bytes || fresh) {
+    // Real blocks before the first store: a page fault on a full disk would be a signal.
+    Status status = (*file)->truncate(0);
+    if (status.ok()) status = (*file)->allocate(0, bytes);
+    if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
+    if (!status.ok()) return std::move(status).at(path);
+  }
+  std::uint8_t header[format::kTailHeaderBytes] = {};
+  format::FileHeader fields;
+  fields.type = format::FileType::tail;
+  fields.store_id = context.store_id;
+  fields.shard = context.shard;
+  format::encode_file_header(fields, header);
+  Status status = (*file)->write_at(0, Bytes(header));
+  if (!status.ok()) return std::move(status).at(path);
+
+  Result<Owned<Mapping>> mapping = (*file)->map(bytes, MapMode::read_write);
+  if (mapping.is(Errc::unsupported)) return {};
+  if (!mapping.ok()) return std::move(mapping).status().at(path);
+  mapping_ = std::move(*mapping);
+  file_ = std::move(*file);
+  data_ = mapping_->data() + format::kTailHeaderBytes;
+  return {};
+}
+
+Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
+  capacity_ = capacity;
+  Status status = map_file(context, tail_path(context), capacity + format::kTailHeaderBytes);
+  if (!status.ok()) return status;
+  if (data_ == nullptr) {
+    memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
+    data_ = memory_.get();
+  }
+  if (shared_reads) scratch_.reset(new (std::nothrow) std::uint8_t[capacity]);
+  if (data_ == nullptr || (shared_reads && scratch_ == nullptr)) {
+    return Status(Errc::out_of_memory,
+                  "no memory for a write buffer; set a smaller "
+                  "Config::write_buffer_size");
+  }
+  return {};
+}
+
+Status TailBuffer::open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base) {
+  memory_.reset(new (std::nothrow) std::uint8_t[bytes.size() + 1]);
+  if (memory_ == nullptr) return Status(Errc::out_of_memory, "no memory for a tail buffer");
+  if (!bytes.empty()) std::memcpy(memory_.get(), bytes.data(), bytes.size());
+  data_ = memory_.get();
+  reset(segment, base);
+  capacity_ = used_ = bytes.size();
+  return {};
+}
+
+void TailBuffer::append(const format::Entry& entry, std::uint32_t seed,
+                        std::size_t bytes) noexcept {
+  ARMDB_ASSERT(bytes <= room());
+  if (scratch_ == nullptr) {
+    format::encode_entry(entry, seed, data_ + used_);
+  } else {
+    format::encode_entry(entry, seed, scratch_.get());
+    base::copy_to_shared(data_ + used_, scratch_.get(), bytes);
+  }
+  used_ += bytes;
+}
+
+void TailBuffer::reset(std::uint32_t segment, std::uint64_t base) noexcept {
+  // Two changes: a reader inside read() sees one of them and asks the file.
+  version_.begin_write();
+  segment_.store(segment, std::memory_order_relaxed);
+  base_.store(base, std::memory_order_relaxed);
+  used_ = 0;
+  version_.end_write();
+}
+
+bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
+                      bool& out_of_memory) const {
+  const std::uint32_t version = version_.begin_read();
+  const std::uint64_t base = base_.load(std::memory_order_relaxed);
+  if (segment_.load(std::memory_order_relaxed) != at.file_id() || at.offset() < base) return false;
+  const std::uint64_t start = at.offset() - base;
+  if (start + format::kEntryHeaderBytes > capacity_) return false;
+
+  // The writer may be overwriting all this; nothing is believed before the version says so.
+  const std::uint8_t* from = data_ + start;
+  alignas(8) std::uint8_t header[24];
+  base::copy_from_shared(header, from, format::kEntryHeaderBytes);
+  std::uint64_t bytes = 0;
+  if (!format::peek_entry_bytes(Bytes(header, format::kEntryHeaderBytes), bytes) ||
+      bytes > capacity_ - start) {
+    return false;
+  }
+  if (!version_.still(version)) return false;
+  std::uint8_t* to = buffer.room(static_cast<std::size_t>(bytes));
+  if (to == nullptr) {
+    out_of_memory = true;
+    return false;
+  }
+  base::copy_from_shared(to, from, static_cast<std::size_t>(bytes));
+  if (!version_.still(version)) return false;
+  entry = Bytes(to, static_cast<std::size_t>(bytes));
+  return true;
+}
+
+}  // namespace armdb::store

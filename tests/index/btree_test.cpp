@@ -1,0 +1,468 @@
+// The B+-tree against std::map: every key width and value size, scans, faults.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/random.hpp"
+#include "index/btree.hpp"
+#include "index/index.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using armdb::base::Location;
+using armdb::base::PageSource;
+using armdb::base::Random;
+using armdb::index::Block;
+using armdb::index::Bound;
+using armdb::index::Index;
+using armdb::index::IndexConfig;
+using armdb::index::Lookup;
+using armdb::index::Place;
+using Key = std::string;
+
+const std::uint8_t* bytes(const Key& key) {
+  return reinterpret_cast<const std::uint8_t*>(key.data());
+}
+
+bool well_formed(const Index& tree) {
+#if defined(ARMDB_CHECKS)
+  return armdb::index::btree_check(tree);
+#else
+  static_cast<void>(tree);
+  return true;
+#endif
+}
+
+// A key whose last bytes hold `number`, big-endian; the bytes before are `fill`.
+Key numbered(std::size_t size, std::uint64_t number, char fill = 'k') {
+  Key key(size, fill);
+  for (std::size_t at = 0; at < size && at < 8; ++at) {
+    key[size - 1 - at] = static_cast<char>(number >> (8 * at));
+  }
+  return key;
+}
+
+// A tree and its twin.
+class Pair {
+ public:
+  struct Entry {
+    std::uint64_t location;
+    std::string value;
+  };
+
+  Pair(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t step_bytes = 1u << 16,
+       PageSource pages = PageSource::heap()) {
+    config_.key_size = key_size;
+    config_.value_size = value_size;
+    config_.ordered = true;
+    config_.step_bytes = step_bytes;
+    config_.pages = pages;
+    tree_ = armdb::index::make_btree(config_);
+  }
+
+  [[nodiscard]] Index& tree() { return *tree_; }
+  [[nodiscard]] std::map<Key, Entry>& model() { return model_; }
+  [[nodiscard]] bool made() const { return tree_ != nullptr; }
+
+  // False when out of memory.
+  bool put(const Key& key) {
+    Place place;
+    tree_->locate(bytes(key), 0, place);
+    if (!matches(place, key)) return fail();
+    if (!place.found && !tree_->reserve()) return false;
+    const std::uint64_t location = ++locations_;
+    std::string value(config_.value_size, '\0');
+    for (std::size_t at = 0; at < value.size(); ++at) {
+      value[at] = static_cast<char>(location * 131 + at * 7);
+    }
+    const auto* data = reinterpret_cast<const std::uint8_t*>(value.data());
+    tree_->publish(place, bytes(key), config_.value_size == 0 ? nullptr : data, Location(location));
+    model_[key] = Entry{location, value};
+    return true;
+  }
+
+  void erase(const Key& key) {
+    Place place;
+    tree_->locate(bytes(key), 0, place);
+    if (!matches(place, key)) fail();
+    if (!place.found) return;
+    tree_->erase(place);
+    model_.erase(key);
+  }
+
+  void relocate(const Key& key) {
+    Place place;
+    tree_->locate(bytes(key), 0, place);
+    if (!matches(place, key)) fail();
+    if (!place.found) return;
+    tree_->relocate(place, Location(++locations_));
+    model_[key].location = locations_;
+  }
+
+  // Everything the tree says, against the model; false as well after any wrong answer before.
+  [[nodiscard]] bool agrees(Random& random) {
+    if (failed_ || tree_->size() != model_.size() || !well_formed(*tree_)) return false;
+    if (!scan_agrees(nullptr, Bound::none, false) || !scan_agrees(nullptr, Bound::none, true)) {
+      return false;
+    }
+    for (const auto& [key, entry] : model_) {
+      if (!find_agrees(key)) return false;
+    }
+    for (int round = 0; round < 20; ++round) {
+      Key key(config_.key_size, '\0');
+      for (char& byte : key) byte = static_cast<char>(random.next());
+      if (!model_.empty() && round % 2 == 0) {
+        key = std::next(model_.begin(), static_cast<long>(random.next() % model_.size()))->first;
+      }
+      for (const bool descending : {false, true}) {
+        if (!scan_agrees(&key, Bound::inclusive, descending)) return false;
+        if (!scan_agrees(&key, Bound::exclusive, descending)) return false;
+      }
+      if (!find_agrees(key)) return false;
+    }
+    return many_agree(random);
+  }
+
+  [[nodiscard]] bool find_agrees(const Key& key) const {
+    Location at;
+    std::string value(config_.value_size + 1, '#');
+    auto* data = reinterpret_cast<std::uint8_t*>(value.data());
+    const bool found = tree_->find(bytes(key), 0, &at, data);
+    const auto twin = model_.find(key);
+    if (found != (twin != model_.end())) return false;
+    if (value.back() != '#') return false;
+    if (tree_->find(bytes(key), 0, nullptr, nullptr) != found) return false;
+    if (!found) return true;
+    value.pop_back();
+    return at.packed() == twin->second.location && value == twin->second.value;
+  }
+
+  [[nodiscard]] bool scan_agrees(const Key* from, Bound bound, bool descending) const {
+    std::vector<const std::pair<const Key, Entry>*> expected;
+    for (const auto& item : model_) {
+      if (from != nullptr) {
+        if (item.first == *from && bound == Bound::exclusive) continue;
+        if (descending ? item.first > *from : item.first < *from) continue;
+      }
+      expected.push_back(&item);
+    }
+    if (descending) std::reverse(expected.begin(), expected.end());
+
+    Block block = tree_->make_block();
+    if (!block.valid()) return false;
+    std::size_t seen = 0;
+    tree_->read_from(from == nullptr ? nullptr : bytes(*from), bound, descending, block);
+    for (; block.count() != 0; tree_->read_next(descending, block)) {
+      for (std::size_t at = 0; at < block.count(); ++at, ++seen) {
+        if (seen >= expected.size()) return false;
+        if (!block_entry_is(block, at, *expected[seen])) return false;
+      }
+      if (from != nullptr && seen > 400) return true;  // the rest was compared by full scans
+    }
+    return seen == expected.size();
+  }
+
+ private:
+  bool fail() {
+    failed_ = true;
+    return false;
+  }
+
+  bool block_entry_is(const Block& block, std::size_t at,
+                      const std::pair<const Key, Entry>& item) const {
+    return std::memcmp(block.key(at), item.first.data(), config_.key_size) == 0 &&
+           block.location(at).packed() == item.second.location &&
+           std::memcmp(block.value(at), item.second.value.data(), config_.value_size) == 0;
+  }
+
+  bool matches(const Place& place, const Key& key) const {
+    const auto twin = model_.find(key);
+    if (place.found != (twin != model_.end())) return false;
+    if (!place.found) return true;
+    if (place.at.packed() != twin->second.location) return false;
+    return config_.value_size == 0 ||
+           std::memcmp(place.value, twin->second.value.data(), config_.value_size) == 0;
+  }
+
+  bool many_agree(Random& random) const {
+    std::vector<Key> keys;
+    for (const auto& item : model_) {
+      if (random.next() % 4 == 0) keys.push_back(item.first);
+      if (random.next() % 8 == 0) {
+        keys.push_back(item.first);
+        keys.back().back() = static_cast<char>(random.next());
+      }
+      if (keys.size() >= 100) break;
+    }
+    std::vector<Lookup> lookups(keys.size());
+    std::vector<std::string> values(keys.size(), std::string(config_.value_size, '\0'));
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      lookups[i].key = bytes(keys[i]);
+      if (i % 3 != 0) lookups[i].value = reinterpret_cast<std::uint8_t*>(values[i].data());
+    }
+    tree_->find_many(lookups);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const auto twin = model_.find(keys[i]);
+      if (lookups[i].found != (twin != model_.end())) return false;
+      if (!lookups[i].found) continue;
+      if (lookups[i].at.packed() != twin->second.location) return false;
+      if (lookups[i].value != nullptr && values[i] != twin->second.value) return false;
+    }
+    return true;
+  }
+
+  IndexConfig config_;
+  std::unique_ptr<Index> tree_;
+  std::map<Key, Entry> model_;
+  std::uint64_t locations_ = 0;
+  bool failed_ = false;
+};
+
+// How the keys of a model test look.
+enum class Keys { random, dense, same_front, same_tail };
+
+Key make_key(Keys keys, std::size_t size, std::uint64_t space, Random& random) {
+  const std::uint64_t number = random.next() % space;
+  switch (keys) {
+    case Keys::dense:
+      return numbered(size, number, '\0');
+    case Keys::same_front:  // the words tie, the rests decide
+      return numbered(size, number, 'k');
+    case Keys::same_tail: {
+      Key key(size, '\xff');
+      const Key front = numbered(std::min<std::size_t>(size, 3), number);
+      std::copy(front.begin(), front.end(), key.begin());
+      return key;
+    }
+    case Keys::random:
+      break;
+  }
+  Random bits(number + 1);
+  Key key(size, '\0');
+  for (char& byte : key) byte = static_cast<char>(bits.next());
+  return key;
+}
+
+void model_round(std::uint32_t key_size, std::uint32_t value_size, Keys keys) {
+  CAPTURE(key_size, value_size, static_cast<int>(keys));
+  Pair pair(key_size, value_size);
+  REQUIRE(pair.made());
+  Random random(key_size * 1000 + value_size);
+  REQUIRE(pair.agrees(random));
+  // Grow, churn, shrink to nothing, grow again.
+  const unsigned put_of_8[] = {7, 4, 1, 0, 6};
+  for (const unsigned puts : put_of_8) {
+    for (int i = 0; i < 1200; ++i) {
+      const Key key = make_key(keys, key_size, 1500, random);
+      if (random.next() % 8 < puts) {
+        REQUIRE(pair.put(key));
+      } else {
+        pair.erase(key);
+      }
+      if (i % 16 == 0) pair.relocate(make_key(keys, key_size, 1500, random));
+    }
+    if (puts == 0) {
+      while (pair.model().size() > 1) pair.erase(pair.model().begin()->first);
+      REQUIRE(pair.agrees(random));
+      pair.erase(pair.model().begin()->first);
+    }
+    REQUIRE(pair.agrees(random));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("btree: every key width agrees with std::map") {
+  for (const std::uint32_t key_size : {1u, 4u, 8u, 9u, 12u, 16u, 20u, 32u, 33u, 40u, 64u, 255u}) {
+    for (const Keys keys : {Keys::random, Keys::dense, Keys::same_front, Keys::same_tail}) {
+      model_round(key_size, 8, keys);
+    }
+  }
+}
+
+TEST_CASE("btree: every value size agrees with std::map") {
+  for (const std::uint32_t value_size : {0u, 1u, 7u, 64u, 300u, 1000u}) {
+    for (const std::uint32_t key_size : {8u, 16u, 24u}) {
+      model_round(key_size, value_size, Keys::random);
+    }
+  }
+  model_round(8, 5000, Keys::random);
+}
+
+TEST_CASE("btree: the largest keys and values agree with std::map") {
+  model_round(1024, 0, Keys::random);
+  model_round(1024, 64, Keys::same_front);
+  Pair pair(1024, 65536);
+  REQUIRE(pair.made());
+  Random random(7);
+  for (std::uint64_t i = 0; i < 40; ++i) REQUIRE(pair.put(numbered(1024, random.next() % 64)));
+  for (std::uint64_t i = 0; i < 20; ++i) pair.erase(numbered(1024, random.next() % 64));
+  REQUIRE(pair.agrees(random));
+}
+
+TEST_CASE("btree: many levels agree with std::map") {
+  // 1 KiB keys have the smallest fan-out.
+  Pair pair(1024, 0, 1u << 20);
+  REQUIRE(pair.made());
+  Random random(3);
+  for (int i = 0; i < 12000; ++i) REQUIRE(pair.put(numbered(1024, random.next() % 20000)));
+  REQUIRE(pair.agrees(random));
+  for (int i = 0; i < 60000; ++i) pair.erase(numbered(1024, random.next() % 20000));
+  REQUIRE(pair.agrees(random));
+  while (!pair.model().empty()) pair.erase(std::prev(pair.model().end())->first);
+  REQUIRE(pair.agrees(random));
+}
+
+TEST_CASE("btree: sorted loads fill the leaves, in either direction") {
+  for (const bool descending : {false, true}) {
+    Pair pair(8, 64);
+    REQUIRE(pair.made());
+    Random random(1);
+    const std::uint64_t count = 60000;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      REQUIRE(pair.put(numbered(8, descending ? count - i : i, '\0')));
+    }
+    REQUIRE(pair.agrees(random));
+    CHECK(pair.tree().memory_bytes() < count * 80 * 108 / 100);
+  }
+}
+
+TEST_CASE("btree: random inserts use at most 1.35 times their bytes") {
+  Pair pair(8, 64);
+  REQUIRE(pair.made());
+  Random random(1);
+  for (int i = 0; i < 60000; ++i) REQUIRE(pair.put(make_key(Keys::random, 8, 1u << 30, random)));
+  CHECK(pair.tree().memory_bytes() < pair.tree().size() * 80 * 135 / 100);
+  REQUIRE(pair.agrees(random));
+}
+
+TEST_CASE("btree: a queue's erased front is given back") {
+  Pair pair(8, 8);
+  REQUIRE(pair.made());
+  Random random(1);
+  std::uint64_t first = 0;
+  std::uint64_t next = 0;
+  while (next < 5000) REQUIRE(pair.put(numbered(8, next++, '\0')));
+  while (next < 6000) {
+    REQUIRE(pair.put(numbered(8, next++, '\0')));
+    pair.erase(numbered(8, first++, '\0'));
+  }
+  const std::size_t before = pair.tree().memory_bytes();
+  while (next < 60000) {
+    REQUIRE(pair.put(numbered(8, next++, '\0')));
+    pair.erase(numbered(8, first++, '\0'));
+  }
+  REQUIRE(pair.agrees(random));
+  CHECK(pair.tree().memory_bytes() <= before + 16384);
+}
+
+TEST_CASE("btree: a scan goes on where it was after any change beside it") {
+  Pair pair(12, 8);
+  REQUIRE(pair.made());
+  Random random(9);
+  for (std::uint64_t i = 0; i < 3000; ++i) REQUIRE(pair.put(numbered(12, i * 2)));
+  for (const bool descending : {false, true}) {
+    Block block = pair.tree().make_block();
+    std::uint64_t seen = 0;
+    std::string last;
+    pair.tree().read_from(nullptr, Bound::none, descending, block);
+    for (; block.count() != 0; pair.tree().read_next(descending, block)) {
+      for (std::size_t at = 0; at < block.count(); ++at) {
+        const std::string key(reinterpret_cast<const char*>(block.key(at)), 12);
+        if (!last.empty()) REQUIRE((descending ? key < last : key > last));
+        last = key;
+        if (static_cast<unsigned char>(key[11]) % 4 == 0) seen += 1;
+      }
+      // Odd keys come and go, and so do those that are 2 modulo 4.
+      for (int i = 0; i < 300; ++i) {
+        const std::uint64_t number = random.next() % 6000;
+        if (number % 4 == 0) continue;
+        const Key key = numbered(12, number);
+        if (random.next() % 2 == 0) {
+          REQUIRE(pair.put(key));
+        } else {
+          pair.erase(key);
+        }
+      }
+    }
+    CHECK(seen == 1500);
+    REQUIRE(pair.agrees(random));
+  }
+}
+
+TEST_CASE("btree: a block can be followed in the other direction") {
+  Pair pair(8, 0);
+  REQUIRE(pair.made());
+  for (std::uint64_t i = 0; i < 1000; ++i) REQUIRE(pair.put(numbered(8, i, '\0')));
+  Block block = pair.tree().make_block();
+  const Key from = numbered(8, 500, '\0');
+  pair.tree().read_from(bytes(from), Bound::inclusive, false, block);
+  REQUIRE(block.count() != 0);
+  const Key last(reinterpret_cast<const char*>(block.key(block.count() - 1)), 8);
+  pair.tree().read_next(true, block);
+  REQUIRE(block.count() != 0);
+  const Key before(reinterpret_cast<const char*>(block.key(0)), 8);
+  auto twin = pair.model().find(last);
+  CHECK(before == std::prev(twin)->first);
+}
+
+namespace {
+
+// A source that gives so many steps and no more.
+std::size_t steps_left = 0;
+
+void* stingy_allocate(std::size_t size, std::size_t nth) {
+  if (steps_left == 0) return nullptr;
+  steps_left -= 1;
+  return PageSource::heap().allocate(size, nth);
+}
+
+void stingy_release(void* memory, std::size_t size) { PageSource::heap().release(memory, size); }
+
+}  // namespace
+
+TEST_CASE("btree: out of memory is told by reserve, and the tree stays good") {
+  const PageSource stingy{stingy_allocate, stingy_release};
+  for (std::size_t steps = 0; steps < 40; ++steps) {
+    steps_left = steps;
+    Pair pair(20, 64, 8192, stingy);
+    if (!pair.made()) {
+      CHECK(steps < 2);
+      continue;
+    }
+    Random random(steps);
+    bool full = false;
+    for (int i = 0; i < 20000 && !full; ++i) {
+      full = !pair.put(make_key(Keys::random, 20, 1u << 30, random));
+    }
+    REQUIRE(full);
+    REQUIRE(pair.agrees(random));
+    // Overwrites and erases need no memory; with it back, inserts go on.
+    if (!pair.model().empty()) {
+      const Key some = pair.model().begin()->first;
+      REQUIRE(pair.put(some));
+      pair.erase(some);
+      REQUIRE(pair.agrees(random));
+    }
+    steps_left = 1000;
+    for (int i = 0; i < 500; ++i) REQUIRE(pair.put(make_key(Keys::random, 20, 1u << 30, random)));
+    REQUIRE(pair.agrees(random));
+  }
+}
+
+TEST_CASE("btree: memory use grows with the tree and counts nodes in use again") {
+  Pair pair(8, 8);
+  REQUIRE(pair.made());
+  CHECK(pair.tree().memory_bytes() < 64 * 1024);
+  for (std::uint64_t i = 0; i < 20000; ++i) REQUIRE(pair.put(numbered(8, i * 7919 % 20000, '\0')));
+  const std::size_t full = pair.tree().memory_bytes();
+  CHECK(full > 20000 * 24);
+  for (std::uint64_t i = 0; i < 20000; ++i) pair.erase(numbered(8, i, '\0'));
+  for (std::uint64_t i = 0; i < 20000; ++i) REQUIRE(pair.put(numbered(8, i * 7919 % 20000, '\0')));
+  CHECK(pair.tree().memory_bytes() <= full + full / 8);
+}
