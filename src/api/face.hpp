@@ -149,8 +149,7 @@ class ConstFace : public KeyFace<K, V> {
 
  protected:
   ConstFace() noexcept = default;
-  explicit ConstFace(Collection collection) noexcept
-      : KeyFace<K, V>(std::move(collection)) {}
+  explicit ConstFace(Collection collection) noexcept : KeyFace<K, V>(std::move(collection)) {}
   static_assert(std::is_same_v<V, ByteArray<sizeof(V)>>,
                 "values of Const* are ByteArray<N>: use ByteArray, or a Zero* or Typed* type");
 };
@@ -194,8 +193,7 @@ class VarFace : public KeyFace<K, Bytes> {
 
  protected:
   VarFace() noexcept = default;
-  explicit VarFace(Collection collection) noexcept
-      : KeyFace<K, Bytes>(std::move(collection)) {}
+  explicit VarFace(Collection collection) noexcept : KeyFace<K, Bytes>(std::move(collection)) {}
 };
 
 // Order: ranges over a face whose elements `Reader` makes.

@@ -40,15 +40,15 @@ struct key_traits<ByteArray<N>> {
 // Integers are stored big-endian, signed ones with the sign bit flipped: byte order is number
 // order.
 template <std::integral K>
-  requires(!std::same_as<K, bool>)
-struct key_traits<K> {
+requires(!std::same_as<K, bool>) struct key_traits<K> {
   static constexpr std::size_t size = sizeof(K);
   using Unsigned = std::make_unsigned_t<K>;
   static constexpr auto kFlip =
       static_cast<Unsigned>(std::is_signed_v<K> ? std::uint64_t{1} << (8 * sizeof(K) - 1) : 0);
 
   static void encode(K key, std::uint8_t* out) noexcept {
-    auto bits = static_cast<std::uint64_t>(static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip));
+    auto bits =
+        static_cast<std::uint64_t>(static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip));
     for (std::size_t at = size; at-- > 0; bits >>= 8) out[at] = static_cast<std::uint8_t>(bits);
   }
   static K decode(const std::uint8_t* in) noexcept {
@@ -59,7 +59,7 @@ struct key_traits<K> {
 };
 
 template <class K>
-  requires std::is_enum_v<K>
+requires std::is_enum_v<K>
 struct key_traits<K> {
   using Number = std::underlying_type_t<K>;
   static constexpr std::size_t size = sizeof(Number);

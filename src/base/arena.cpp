@@ -111,8 +111,8 @@ bool Arena::reserve(std::size_t count) noexcept {
 Arena::NodeId Arena::allocate() noexcept {
   if (free_head_ != kNone) {
     const NodeId node = free_head_;
-    free_head_ = load_relaxed(
-        reinterpret_cast<const NodeId*>(at(node) + node_bytes_ - sizeof(NodeId)));
+    free_head_ =
+        load_relaxed(reinterpret_cast<const NodeId*>(at(node) + node_bytes_ - sizeof(NodeId)));
     free_count_ -= 1;
     in_use_ += 1;
     return node;
@@ -136,8 +136,7 @@ void Arena::free(NodeId node) noexcept {
 
 std::size_t Arena::memory_bytes() const noexcept {
   // Capacities double from kFirstTableSteps, so that all of them sum to twice the last, less one.
-  const std::size_t table_entries =
-      step_capacity_ == 0 ? 0 : 2 * step_capacity_ - kFirstTableSteps;
+  const std::size_t table_entries = step_capacity_ == 0 ? 0 : 2 * step_capacity_ - kFirstTableSteps;
   const std::size_t table_bytes = table_entries * sizeof(std::uint8_t*);
   if (step_count_ == 0) return table_bytes;
   const std::size_t used =

@@ -85,15 +85,15 @@ constexpr auto kCrcShifts = make_crc_shifts();
 
 // p * q before reduction, for _mm_crc32_u64.
 [[gnu::target("sse4.2,pclmul")]] inline std::uint64_t crc_product(std::uint32_t p,
-                                                                 std::uint32_t q) noexcept {
+                                                                  std::uint32_t q) noexcept {
   const __m128i product = _mm_clmulepi64_si128(_mm_cvtsi32_si128(static_cast<int>(p)),
                                                _mm_cvtsi32_si128(static_cast<int>(q)), 0);
   return static_cast<std::uint64_t>(_mm_cvtsi128_si64(product));
 }
 
 [[gnu::target("sse4.2,pclmul")]] std::uint32_t crc_by_sse42(std::uint32_t crc,
-                                                           const std::uint8_t* data,
-                                                           std::size_t size) noexcept {
+                                                            const std::uint8_t* data,
+                                                            std::size_t size) noexcept {
   while (size >= 72) {
     const std::size_t words = size / 24 < kLaneWordsMax ? size / 24 : kLaneWordsMax;
     const std::size_t lane = words * 8;
@@ -130,8 +130,7 @@ constexpr auto kCrcShifts = make_crc_shifts();
 
 // Assembly and not <arm_acle.h>: clang before 16 hides the intrinsics unless the whole file is
 // compiled for a processor that has them.
-std::uint32_t crc_by_armv8(std::uint32_t crc, const std::uint8_t* data,
-                           std::size_t size) noexcept {
+std::uint32_t crc_by_armv8(std::uint32_t crc, const std::uint8_t* data, std::size_t size) noexcept {
   for (; size >= 8; size -= 8, data += 8) {
     const auto word = load_little<std::uint64_t>(data);
     __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(word));

@@ -28,7 +28,7 @@ struct Config {
   // Choose the shard by the first bits of the key only, so that keys which share them lie in one
   // shard and a prefix scan needs no merge. 0: what the store has; for a new store the whole key.
   std::uint32_t shard_prefix_bits = 0;
-  // A segment is closed and a new one begun at about this size; 64 KiB to 64 GiB.
+  // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
   std::uint64_t max_file_size = std::uint64_t{256} << 20;
   // Write buffer of each shard; 16 KiB to 64 MiB. Larger entries bypass it.
   std::uint32_t write_buffer_size = std::uint32_t{1} << 20;

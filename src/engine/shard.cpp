@@ -46,7 +46,8 @@ Status Shard::recover_entry(store::LogStore& store, const store::RecoveredEntry&
   const std::uint64_t hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
   index::Place place;
   index_->locate(entry.key.data(), hash, place);
-  if (place.found) store.mark_dead(place.at);
+  // A hint that turned out damaged told of this very entry before the scan did.
+  if (place.found && place.at != entry.at) store.mark_dead(place.at);
   if (entry.tombstone) {
     if (place.found) index_->erase(place);
     return {};
@@ -378,13 +379,23 @@ void Shard::add_stats(Stats& stats) const {
 
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   const base::MutexLock maintenance(maintenance_);
+  Result<bool> more = compact_once(budget, threshold, false);
+  if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
+    // The disk is full: spend the reserve on the segment that needs the least of it.
+    more = compact_once(~std::uint64_t{0}, threshold, true);
+  }
+  if (more.ok()) store::LogStore::keep_reserve(context_);
+  return more;
+}
+
+Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {
     auto job = std::make_unique<store::LogCompaction>(*store_);
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = store_->failed();
     if (!status.ok()) return status;
-    if (threshold > 1 || !job->choose(threshold)) return false;
+    if (!job->choose(threshold, cheapest)) return false;
     compaction_ = std::move(job);
   }
   Result<bool> copied = compaction_->copy(budget, [&](Bytes key, base::Location at) {
@@ -393,11 +404,7 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
     return index_->find(key.data(), hash, &now, nullptr) && now == at;
   });
   if (copied.ok() && !*copied) return true;
-  if (!copied.ok()) {
-    compaction_.reset();
-    return copied;
-  }
-  Result<bool> finished = finish_compaction();
+  Result<bool> finished = copied.ok() ? finish_compaction() : std::move(copied);
   compaction_.reset();
   context_.epochs.collect();
   return finished;

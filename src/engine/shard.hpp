@@ -68,8 +68,8 @@ class Shard {
   Status checkpoint();
   Status warmup();
   Status verify(VerifyReport& report);
-  // One step of compaction; true when there is more to do. `threshold` above 1: only go on with
-  // what was begun.
+  // One step of compaction; true when there is more to do. On a full disk it goes on with the
+  // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
   Status seal();
   Status close();
@@ -94,6 +94,8 @@ class Shard {
                        bool& moved) const;
   Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer,
                              Bytes& value) const;
+  Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
+      ARMDB_REQUIRES(maintenance_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
 

@@ -32,6 +32,8 @@ inline constexpr std::string_view kLockName = "LOCK";
 inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
+// Disk space kept for compaction on a full disk; its content means nothing.
+inline constexpr std::string_view kReserveName = "reserve";
 
 // Exactly ten digits and the ending; anything else is unknown.
 [[nodiscard]] FileName parse_file_name(std::string_view name) noexcept;

@@ -16,23 +16,40 @@ constexpr mode_t kFileMode = 0600;
 std::string_view advice(int os_error) noexcept {
   switch (os_error) {
     case EACCES:
-    case EPERM: return "check owner and mode of the file and of the directories above it";
-    case EROFS: return "the file system is mounted read-only";
-    case EMFILE: return "this process has too many open files: raise its limit (ulimit -n)";
-    case ENFILE: return "the system has too many open files: raise fs.file-max";
-    case ENOSPC: return "the disk is full: make room";
-    case EDQUOT: return "the disk quota is used up: make room or raise it";
-    case EFBIG: return "the file would be too large: raise the limit (ulimit -f)";
-    case EIO: return "the device failed: see the kernel's log (dmesg) and replace it";
-    case ENOENT: return "check the path";
-    case ENOTDIR: return "a part of the path is not a directory";
-    case EISDIR: return "it is a directory";
-    case EEXIST: return "it exists already";
-    case ENOTEMPTY: return "it is not empty";
-    case ENAMETOOLONG: return "choose a shorter path";
-    case ENOLCK: return "the file system has no locks (an NFS without lockd?): use a local one";
-    case ENOMEM: return "give the process more memory or address space";
-    default: return {};
+    case EPERM:
+      return "check owner and mode of the file and of the directories above it";
+    case EROFS:
+      return "the file system is mounted read-only";
+    case EMFILE:
+      return "this process has too many open files: raise its limit (ulimit -n)";
+    case ENFILE:
+      return "the system has too many open files: raise fs.file-max";
+    case ENOSPC:
+      return "the disk is full: make room";
+    case EDQUOT:
+      return "the disk quota is used up: make room or raise it";
+    case EFBIG:
+      return "the file would be too large: raise the limit (ulimit -f)";
+    case EIO:
+      return "the device failed: see the kernel's log (dmesg) and replace it";
+    case ENOENT:
+      return "check the path";
+    case ENOTDIR:
+      return "a part of the path is not a directory";
+    case EISDIR:
+      return "it is a directory";
+    case EEXIST:
+      return "it exists already";
+    case ENOTEMPTY:
+      return "it is not empty";
+    case ENAMETOOLONG:
+      return "choose a shorter path";
+    case ENOLCK:
+      return "the file system has no locks (an NFS without lockd?): use a local one";
+    case ENOMEM:
+      return "give the process more memory or address space";
+    default:
+      return {};
   }
 }
 
@@ -64,8 +81,7 @@ int open_no_interrupt(const char* path, int flags) noexcept {
 }
 
 Result<Descriptor> open_regular_file(const char* path, int flags) {
-  Descriptor file(
-      open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  Descriptor file(open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.valid()) {
     if (errno == ELOOP) {
       return Status(Errc::invalid_argument,

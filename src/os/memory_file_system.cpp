@@ -42,7 +42,7 @@ struct MemoryBlock {
 struct MemoryInode {
   base::Mutex mutex;
   std::shared_ptr<MemoryBlock> block ARMDB_GUARDED_BY(mutex);  // null: no bytes yet
-  std::size_t size ARMDB_GUARDED_BY(mutex) = 0;  // bytes from here to the capacity are zero
+  std::size_t size ARMDB_GUARDED_BY(mutex) = 0;     // bytes from here to the capacity are zero
   std::size_t readers ARMDB_GUARDED_BY(mutex) = 0;  // shared locks held
   bool writer ARMDB_GUARDED_BY(mutex) = false;      // exclusive lock held
 

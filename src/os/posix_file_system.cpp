@@ -78,9 +78,9 @@ class PosixFile final : public File {
     std::size_t done = 0;
     while (done < out.size()) {
       const std::size_t left = out.size() - done;
-      const ssize_t got = ::pread(file_.get(), out.data() + done,
-                                  left < kPieceBytes ? left : kPieceBytes,
-                                  static_cast<off_t>(offset + done));
+      const ssize_t got =
+          ::pread(file_.get(), out.data() + done, left < kPieceBytes ? left : kPieceBytes,
+                  static_cast<off_t>(offset + done));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return failure(errno, "cannot read", path_, offset + done);
       if (got == 0) break;
@@ -95,9 +95,9 @@ class PosixFile final : public File {
     std::size_t done = 0;
     while (done < data.size()) {
       const std::size_t left = data.size() - done;
-      const ssize_t put = ::pwrite(file_.get(), data.data() + done,
-                                   left < kPieceBytes ? left : kPieceBytes,
-                                   static_cast<off_t>(offset + done));
+      const ssize_t put =
+          ::pwrite(file_.get(), data.data() + done, left < kPieceBytes ? left : kPieceBytes,
+                   static_cast<off_t>(offset + done));
       if (put < 0 && errno == EINTR) continue;
       // 0 bytes without an error would be asked for again for ever.
       if (put <= 0) return failure(put < 0 ? errno : EIO, "cannot write", path_, offset + done);
@@ -151,8 +151,8 @@ Status PosixFile::allocate(std::uint64_t offset, std::uint64_t length) {
   if (::fstat(file_.get(), &before) != 0) return failure(errno, "cannot allocate", path_);
   int error = 0;
   do {
-    const int outcome = ::fallocate(file_.get(), 0, static_cast<off_t>(offset),
-                                    static_cast<off_t>(length));
+    const int outcome =
+        ::fallocate(file_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(length));
     error = outcome == 0 ? 0 : errno;
   } while (error == EINTR);
   if (error == 0) return {};

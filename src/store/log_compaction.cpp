@@ -26,7 +26,7 @@ LogCompaction::~LogCompaction() {
 }
 
 // The segment with the largest dead share, with its neighbours as long as they qualify too.
-bool LogCompaction::choose(double threshold) {
+bool LogCompaction::choose(double threshold, bool cheapest) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
@@ -34,17 +34,23 @@ bool LogCompaction::choose(double threshold) {
     if (segment.count == 0) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
+  const auto better = [&](std::size_t a, std::size_t b) {
+    return cheapest ? all[a]->live_bytes(a == 0) < all[b]->live_bytes(b == 0) : share(a) > share(b);
+  };
   std::size_t best = all.size();
   for (std::size_t at = 0; at < all.size(); ++at) {
-    if (share(at) >= threshold && (best == all.size() || share(at) > share(best))) best = at;
+    const bool worth = cheapest ? share(at) > 0 : share(at) >= threshold;
+    if (worth && (best == all.size() || better(at, best))) best = at;
   }
+  if (cheapest && best == all.size()) return false;
   if (best == all.size()) {
     choose_small_run();
   } else {
     std::uint64_t live = all[best]->live_bytes(best == 0);
     sources_.push_back(all[best]);
     oldest_ = best == 0;
-    for (std::size_t at = best + 1; at < all.size() && sources_.size() < kSourcesMax; ++at) {
+    const std::size_t most = cheapest ? 1 : kSourcesMax;
+    for (std::size_t at = best + 1; at < all.size() && sources_.size() < most; ++at) {
       live += all[at]->live_bytes(oldest_);
       if (share(at) < threshold || live > store_.context_.config.max_file_size) break;
       sources_.push_back(all[at]);

@@ -37,8 +37,9 @@ class LogCompaction {
   ~LogCompaction();
 
   // True when there is something to do. `threshold` is the dead share from which a segment is
-  // worth rewriting.
-  bool choose(double threshold);
+  // worth rewriting. `cheapest` takes the one with the least to copy of those with anything dead
+  // instead: the disk is full.
+  bool choose(double threshold, bool cheapest = false);
   // Copies until about `budget` bytes were read. `is_live` asks the index. True when all is
   // copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<bool(Bytes key, base::Location at)> is_live);

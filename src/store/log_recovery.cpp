@@ -15,6 +15,8 @@ namespace {
 // After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
 constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 20;
 constexpr std::uint64_t kFooterEntryBytes = 40;
+// No store comes near this; crafted files that claim it would leave no room to go on.
+constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
 
 }  // namespace
 
@@ -73,6 +75,11 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   format::SegmentHeader header;
   Status status = format::decode_segment_header(Bytes(bytes, *got), header);
   if (!status.ok()) return std::move(status).at(path, 0);
+  if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
+      header.predecessor_sequence > kSequenceLimit) {
+    return Status(Errc::corrupt, "the segment's header has a sequence that no store reaches")
+        .at(path, 0);
+  }
   if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
       header.file.file_id != id) {
     return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
@@ -87,6 +94,10 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
 Status LogRecovery::collect_segments() {
   format::Manifest manifest;
   Status status = read_manifest(store_.context_, manifest);
+  if (status.ok() &&
+      (manifest.last_sequence > kSequenceLimit || manifest.durable_sequence > kSequenceLimit)) {
+    status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
+  }
   if (status.ok()) {
     id_max_ = std::max(id_max_, manifest.next_file_id - 1);
     store_.manifest_generation_ = manifest.generation;
@@ -406,7 +417,7 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   const bool log = segment.header.kind == format::SegmentKind::log;
   const bool in_order = log ? entry.sequence == state.expected
                             : entry.sequence > segment.last_sequence || segment.count == 0;
-  if (!fits_shape(entry) || !in_order) {
+  if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
     state.torn = true;
     return {};
   }

@@ -18,6 +18,11 @@ constexpr std::uint64_t kAllocateStepMax = std::uint64_t{16} << 20;
 constexpr std::uint64_t kFooterBytes = 48;
 constexpr std::uint64_t kWatermarkBytes = 24;
 
+// What compaction may use when the disk is full.
+std::uint64_t compaction_reserve(const Config& config) {
+  return std::min<std::uint64_t>(config.write_buffer_size, config.max_file_size / 8);
+}
+
 // What puts leave to deletes when the disk is full.
 std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_size / 4; }
 
@@ -120,6 +125,7 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
+  keep_reserve(context_);
   return {};
 }
 
@@ -275,6 +281,10 @@ Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
   Status status = active_->file->allocate(active_->allocated, want - active_->allocated);
   if (status.is(Errc::no_space) && want > end + keep) {
     want = end + keep;
+    status = active_->file->allocate(active_->allocated, want - active_->allocated);
+  }
+  if (status.is(Errc::no_space) && tombstone && end > active_->allocated) {
+    want = end;  // a delete may use the last block there is
     status = active_->file->allocate(active_->allocated, want - active_->allocated);
   }
   if (status.is(Errc::unsupported)) {
@@ -491,6 +501,18 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 }
 
 // ---- Checkpoint and figures ----
+
+void LogStore::keep_reserve(const StoreContext& context) {
+  const std::string path = context.directory + "/" + std::string(format::kReserveName);
+  Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
+  if (!file.ok()) return;  // most often because it is there
+  const std::uint64_t bytes = compaction_reserve(context.config);
+  if (!(*file)->allocate(0, bytes).ok()) static_cast<void>(context.files.remove(path));
+}
+
+bool LogStore::release_reserve(const StoreContext& context) {
+  return context.files.remove(context.directory + "/" + std::string(format::kReserveName)).ok();
+}
 
 bool LogStore::wants_hint(const Segment& segment) const noexcept {
   // Where the index keeps values, opening needs them all: a hint would be a second copy.

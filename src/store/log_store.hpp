@@ -79,6 +79,10 @@ class LogStore {
   static Status write_manifest(const StoreContext& context, const std::vector<std::uint8_t>& image);
   // Writes the hint of a sealed segment by reading it; outside the lock. True when it stands.
   static bool write_hint(const StoreContext& context, const Segment& segment);
+  // Takes disk space that compaction may use when there is no other; gives it back. Best effort.
+  static void keep_reserve(const StoreContext& context);
+  // False when there was none.
+  static bool release_reserve(const StoreContext& context);
   [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
 
   [[nodiscard]] std::uint64_t last_sequence() const noexcept { return sequence_next_ - 1; }
