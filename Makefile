@@ -10,7 +10,7 @@ JOBS         = $(shell nproc 2>/dev/null || echo 2)
 BUILD        = build
 OPT          = -O1 -g                    # of the test builds
 RELEASE      = -O2 -DNDEBUG              # of demo and bench
-OPENSSL      = 1                         # 0: build without OpenSSL
+OPENSSL      = 0                         # 1: build with OpenSSL, for what will use it
 DEFINES      =                           # such as -DARMDB_OMIT_MMAP=1
 TESTS        =                           # Catch2 test specs; all but [slow] when empty
 TEST_DIRS    =                           # such as "tests/format tests/api"; all when empty
@@ -89,10 +89,10 @@ FUZZ_SOURCES = $(sort $(wildcard fuzz/fuzz_*.cpp))
 FUZZ_PROGRAMS   = $(FUZZ_SOURCES:fuzz/%.cpp=$(OUT)/%)
 REPLAY_PROGRAMS = $(FUZZ_SOURCES:fuzz/%.cpp=$(OUT)/replay_%)
 
+SCRIPTS      = tests/amalgamate_test.py tests/tidy.py tests/readme_test.py tests/cli/cli_test.py
 NEED         = tests/need.sh
 NEED_BASE    = g++=g++ python3=python3 \
-               catch2=/usr/include/catch2/catch.hpp,/usr/include/catch2/catch_all.hpp,/usr/local/include/catch2/catch_all.hpp,/opt/homebrew/include/catch2/catch_all.hpp \
-               libssl-dev=/usr/include/openssl/evp.h,/usr/local/include/openssl/evp.h,/opt/homebrew/include/openssl/evp.h
+               catch2=/usr/include/catch2/catch.hpp,/usr/include/catch2/catch_all.hpp,/usr/local/include/catch2/catch_all.hpp,/opt/homebrew/include/catch2/catch_all.hpp
 NEED_CLANG   = clang=clang++
 RUN          = $(PYTHON) tests/run_tests.py
 SAY          = $(if $(filter 1,$(V)),,@echo '  $(COMPILER) $@';)
@@ -124,9 +124,9 @@ demo: need ## build the armdb program from the pair and run it on real input (DE
 	$(BUILD)/demo $(DEMO_DIR)
 
 test: need $(if $(IS_CLANG),need-clang) ## build each file alone, run all tests but the slow ones
-	$(AGAIN) test-program
-	@ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),1)" $(RUN) \
-	  $(foreach s,$(wildcard tests/amalgamate_test.py tests/tidy.py),--script $(s)) \
+	$(AGAIN) test-program $(BUILD)/armdb
+	@ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),1)" CXX="$(CXX)" $(RUN) \
+	  $(foreach s,$(SCRIPTS),--script $(s)) \
 	  --binary $(OUT)/tests_all -- $(TESTS)
 
 amalgamate: ## write armdb.hpp and armdb.cpp from src/

@@ -94,10 +94,8 @@ Arguments Arguments::parse(const Command& command, const std::vector<std::string
     wrong_use("do not know what to do with " + quoted(arguments.operands_[command.operands_max]) +
               "; " + usage + more_help(command));
   }
-  for (const std::string& operand : arguments.operands_) {
-    if (operand.empty() && &operand == arguments.operands_.data()) {
-      wrong_use("the path is empty; " + usage + more_help(command));
-    }
+  if (count > 0 && arguments.operands_[0].empty()) {
+    wrong_use("the path is empty; " + usage + more_help(command));
   }
   return arguments;
 }
@@ -114,8 +112,11 @@ void Arguments::take_option(const Command& command, const std::vector<std::strin
   if (option == nullptr) {
     std::vector<std::string_view> names;
     for (const Option& known : command.options) names.push_back(known.name);
+    // A key such as -x is not meant as one.
+    const std::string_view operand =
+        is_long ? "" : "; behind -- it is a key or value, not an option";
     wrong_use("unknown option " + quoted(word) + suggestion(name, names, "--") +
-              more_help(command));
+              std::string(operand) + more_help(command));
   }
   std::string value;
   if (option->value.empty()) {

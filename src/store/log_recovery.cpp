@@ -533,9 +533,6 @@ Status LogRecovery::load_tail() {
   store_.sequence_next_ = last_ + 1;
   Result<TailContents> tail = read_tail_file(store_.context_);
   if (!tail.ok()) return std::move(tail).status();
-  if (tail->damaged) {
-    damage("the header of the tail buffer is damaged", store_.context_.directory + "/tail.buf", 0);
-  }
   if (last != nullptr && last->header.kind == format::SegmentKind::log) {
     carried_seed_ = last->seed;
     // An open batch at the end of the file may be completed by the tail: both share the seed.

@@ -65,11 +65,9 @@ class TailBuffer {
 };
 
 // Reads a shard's tail file into memory: the entries after its header, empty when there is none.
-// `damaged` says that the header was wrong.
 struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
   Bytes bytes;
-  bool damaged = false;
 };
 Result<TailContents> read_tail_file(const StoreContext& context);
 

@@ -37,8 +37,8 @@ int in_child(const std::function<int()>& body) {
 }
 
 Errc lock_code_in_child(const std::string& path, LockMode mode) {
-  return static_cast<Errc>(in_child(
-      [&] { return static_cast<int>(posix_file_system().lock(path, mode).code()); }));
+  return static_cast<Errc>(
+      in_child([&] { return static_cast<int>(posix_file_system().lock(path, mode).code()); }));
 }
 
 // Sets a soft limit while it lives.
@@ -192,8 +192,7 @@ TEST_CASE("posix_file_system: a file over its size limit is no_space, after a sh
   CHECK((*file)->write_at(4096, data).ok());
 }
 
-TEST_CASE("posix_file_system: offsets that no file has are errors, not wrapped",
-          "[pitfall-38]") {
+TEST_CASE("posix_file_system: offsets that no file has are errors, not wrapped", "[pitfall-38]") {
   const test::TempDir dir;
   auto file = posix_file_system().open(dir / "file", OpenMode::create_new);
   REQUIRE(file.ok());
@@ -251,8 +250,10 @@ TEST_CASE("posix_file_system: a lock holds against other processes and names its
   CHECK(test::read_path(files, path).starts_with(me));
   const int named = in_child([&] {
     const std::string message = posix_file_system().lock(path, LockMode::exclusive).message();
-    return message.find(me) != std::string::npos && message.find("this process") ==
-           std::string::npos ? 0 : 1;
+    return message.find(me) != std::string::npos &&
+                   message.find("this process") == std::string::npos
+               ? 0
+               : 1;
   });
   CHECK(named == 0);
   CHECK(files.lock(path, LockMode::exclusive).message().find("this process") != std::string::npos);

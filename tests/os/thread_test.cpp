@@ -14,8 +14,8 @@ TEST_CASE("thread: there is at least one processor") { CHECK(os::hardware_thread
 
 TEST_CASE("thread: each job runs once, whatever the number of threads") {
   for (const unsigned threads : {0u, 1u, 2u, 3u, 16u}) {
-    for (const std::size_t jobs : {std::size_t{0}, std::size_t{1}, std::size_t{2},
-                                   std::size_t{100}}) {
+    for (const std::size_t jobs :
+         {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{100}}) {
       std::vector<int> runs(jobs);  // not atomic: each job has its own, and the end is ordered
       os::run_parallel(jobs, threads, [&](std::size_t job) { runs[job] += 1; });
       for (const int count : runs) REQUIRE(count == 1);

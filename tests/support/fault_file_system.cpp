@@ -14,8 +14,9 @@ constexpr std::size_t kReserveMax = std::size_t{64} << 20;
 
 const char* call_name(Call call) {
   static constexpr const char* kNames[] = {
-      "any", "read", "write", "sync", "truncate", "allocate", "drop_cache", "map", "open", "info",
-      "list", "create_directory", "remove", "rename", "sync_directory", "lock"};
+      "any",        "read",   "write",          "sync", "truncate", "allocate",
+      "drop_cache", "map",    "open",           "info", "list",     "create_directory",
+      "remove",     "rename", "sync_directory", "lock"};
   return kNames[static_cast<std::size_t>(call)];
 }
 
@@ -69,8 +70,8 @@ class FaultFile final : public File {
     if (Status status = begin(Call::read, offset, out.size()); !status.ok()) return status;
     const FaultFileSystem::Image& live = state().live;
     if (offset >= live.size || out.empty()) return std::size_t{0};
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(),
-                                                                        live.size - offset));
+    const auto count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), live.size - offset));
     std::memcpy(out.data(), live.buffer->data() + offset, count);
     return count;
   }
@@ -82,13 +83,11 @@ class FaultFile final : public File {
     if (!status.ok() && !fault_) return status;
     if (!writable_) return os_failure(EBADF, "cannot write", path_);
     if (fault_) data = data.sub(0, fault_->short_bytes);
-    const std::uint64_t fitting =
-        files_.take_blocks(state(), offset, data.size(), false);
+    const std::uint64_t fitting = files_.take_blocks(state(), offset, data.size(), false);
     const Bytes written = data.sub(0, static_cast<std::size_t>(fitting));
     if (!written.empty()) {
       auto copy = std::make_shared<FaultFileSystem::Buffer>(written.begin(), written.end());
-      files_.change_live(
-          inode_, {inode_, FaultFileSystem::Change::write, offset, std::move(copy)});
+      files_.change_live(inode_, {inode_, FaultFileSystem::Change::write, offset, std::move(copy)});
     }
     if (!fault_ && fitting < data.size()) return os_failure(ENOSPC, "cannot write", path_);
     return status;
@@ -129,8 +128,8 @@ class FaultFile final : public File {
       return os_failure(ENOSPC, "cannot allocate", path_);
     }
     if (offset + length > state().live.size) {
-      files_.change_live(
-          inode_, {inode_, FaultFileSystem::Change::extend, offset + length, nullptr});
+      files_.change_live(inode_,
+                         {inode_, FaultFileSystem::Change::extend, offset + length, nullptr});
     }
     return {};
   }
@@ -171,10 +170,7 @@ class FaultMapping final : public Mapping {
  public:
   FaultMapping(FaultFileSystem& files, std::uint64_t inode,
                std::shared_ptr<FaultFileSystem::Buffer> buffer, std::size_t size)
-      : files_(files),
-        inode_(inode),
-        generation_(files.generation_),
-        buffer_(std::move(buffer)) {
+      : files_(files), inode_(inode), generation_(files.generation_), buffer_(std::move(buffer)) {
     data_ = buffer_->data();
     size_ = size;
   }

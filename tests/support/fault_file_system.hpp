@@ -32,8 +32,22 @@ namespace armdb::test {
 
 // Kinds of calls, for faults and counters. `any` is all of them.
 enum class Call : std::uint8_t {
-  any, read, write, sync, truncate, allocate, drop_cache, map, open, info, list,
-  create_directory, remove, rename, sync_directory, lock,
+  any,
+  read,
+  write,
+  sync,
+  truncate,
+  allocate,
+  drop_cache,
+  map,
+  open,
+  info,
+  list,
+  create_directory,
+  remove,
+  rename,
+  sync_directory,
+  lock,
 };
 
 // What a power cut makes of an atom. A change of size is either absent or, else, there.
@@ -227,9 +241,9 @@ class FaultFileSystem final : public FileSystem {
   std::vector<Fault> faults_;
   bool fault_met_ = false;
   std::uint64_t capacity_ = ~std::uint64_t{0};
-  std::uint64_t generation_ = 1;        // of handles
+  std::uint64_t generation_ = 1;  // of handles
   std::map<Inode, LockState> locks_;
-  std::map<Inode, std::size_t> open_;   // handles alive
+  std::map<Inode, std::size_t> open_;  // handles alive
   std::size_t calls_[16] = {};
   bool trace_on_ = false;
   std::vector<std::string> trace_;

@@ -77,8 +77,12 @@ void FaultFileSystem::Image::resize(std::uint64_t bytes, bool pinned) {
 
 void FaultFileSystem::apply(Image& image, const PendingChange& change) {
   switch (change.change) {
-    case Change::write: image.write(change.offset, Bytes(*change.data)); break;
-    case Change::resize: image.resize(change.offset); break;
+    case Change::write:
+      image.write(change.offset, Bytes(*change.data));
+      break;
+    case Change::resize:
+      image.resize(change.offset);
+      break;
     case Change::extend:
       if (change.offset > image.size) image.resize(change.offset);
       break;
@@ -86,8 +90,7 @@ void FaultFileSystem::apply(Image& image, const PendingChange& change) {
 }
 
 void FaultFileSystem::for_each_atom(
-    const PendingChange& change,
-    FunctionRef<void(std::uint64_t offset, std::size_t size)> visit) {
+    const PendingChange& change, FunctionRef<void(std::uint64_t offset, std::size_t size)> visit) {
   if (change.change != Change::write) return visit(change.offset, 0);
   const std::uint64_t end = change.offset + change.data->size();
   for (std::uint64_t at = change.offset; at < end;) {
@@ -105,10 +108,17 @@ void FaultFileSystem::apply_atom(Image& image, const PendingChange& change, std:
   if (offset + size > image.size) image.resize(offset + size);
   std::uint8_t bytes[kAtomBytes] = {};
   switch (fate) {
-    case AtomFate::absent: break;
-    case AtomFate::present: image.write(offset, data); break;
-    case AtomFate::half: image.write(offset, data.sub(0, (size + 1) / 2)); break;
-    case AtomFate::zero: image.write(offset, Bytes(bytes, size)); break;
+    case AtomFate::absent:
+      break;
+    case AtomFate::present:
+      image.write(offset, data);
+      break;
+    case AtomFate::half:
+      image.write(offset, data.sub(0, (size + 1) / 2));
+      break;
+    case AtomFate::zero:
+      image.write(offset, Bytes(bytes, size));
+      break;
     case AtomFate::garbage:
       base::Random random(offset * 31 + size);
       for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random.next());
@@ -140,9 +150,13 @@ void FaultFileSystem::change_live(Inode inode, PendingChange change) {
   FileState& file = state_.files[inode];
   const bool pinned = file.mappings != 0;
   switch (change.change) {
-    case Change::write: file.live.write(change.offset, Bytes(*change.data), pinned); break;
+    case Change::write:
+      file.live.write(change.offset, Bytes(*change.data), pinned);
+      break;
     case Change::resize:
-    case Change::extend: file.live.resize(change.offset, pinned); break;
+    case Change::extend:
+      file.live.resize(change.offset, pinned);
+      break;
   }
   if (file.mapped_writable) {
     file.shadow.resize(static_cast<std::size_t>(file.live.size));
@@ -165,9 +179,8 @@ std::uint64_t FaultFileSystem::used_bytes_locked() const {
     if (inode != 0) add(state_.files.at(inode));
   }
   for (const auto& opened : open_) {
-    const bool named =
-        std::any_of(state_.live.begin(), state_.live.end(),
-                    [&](const auto& item) { return item.second == opened.first; });
+    const bool named = std::any_of(state_.live.begin(), state_.live.end(),
+                                   [&](const auto& item) { return item.second == opened.first; });
     if (!named) add(state_.files.at(opened.first));
   }
   return blocks * kBlockBytes;
@@ -276,9 +289,8 @@ void FaultFileSystem::drop_unnamed() {
   std::erase_if(state_.files, [&](const auto& item) {
     return item.second.mappings == 0 && unwanted(item.first);
   });
-  std::erase_if(state_.changes, [&](const PendingChange& change) {
-    return !state_.files.contains(change.inode);
-  });
+  std::erase_if(state_.changes,
+                [&](const PendingChange& change) { return !state_.files.contains(change.inode); });
 }
 
 // ---- Crashes ----
@@ -383,9 +395,7 @@ void FaultFileSystem::power_cut_random(std::uint64_t seed) {
         if (style == 1 && random.below(4) == 0) return torn();
         return random.below(8) < present_of_8 ? AtomFate::present : AtomFate::absent;
       },
-      [&](std::size_t operation) {
-        return subset ? random.one_in(2) : operation < prefix;
-      });
+      [&](std::size_t operation) { return subset ? random.one_in(2) : operation < prefix; });
 }
 
 std::size_t FaultFileSystem::pending_atoms() const {

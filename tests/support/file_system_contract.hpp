@@ -14,8 +14,8 @@ namespace armdb::test {
 
 inline std::string read_all(File& file) {
   std::string text(static_cast<std::size_t>(file.size().value()), '\0');
-  const auto got = file.read_at(
-      0, MutableBytes(reinterpret_cast<std::uint8_t*>(text.data()), text.size()));
+  const auto got =
+      file.read_at(0, MutableBytes(reinterpret_cast<std::uint8_t*>(text.data()), text.size()));
   REQUIRE(got.ok());
   text.resize(*got);
   return text;
@@ -37,9 +37,10 @@ inline void write_path(FileSystem& files, const std::string& path, const std::st
 
 inline std::map<std::string, FileKind> list_names(FileSystem& files, const std::string& path) {
   std::map<std::string, FileKind> names;
-  REQUIRE(files.list(path, [&](std::string_view name, FileKind kind) {
-                 names[std::string(name)] = kind;
-               }).ok());
+  REQUIRE(files
+              .list(path,
+                    [&](std::string_view name, FileKind kind) { names[std::string(name)] = kind; })
+              .ok());
   return names;
 }
 
@@ -113,10 +114,9 @@ inline void check_names_contract(FileSystem& files, const std::string& root) {
   CHECK(files.create_directory(root + "/a/one").is(Errc::invalid_argument));
   CHECK(files.open(root + "/a", OpenMode::read).is(Errc::invalid_argument));
   CHECK(files.open(root + "/a", OpenMode::read_write).is(Errc::invalid_argument));
-  CHECK(list_names(files, root + "/a") == std::map<std::string, FileKind>{
-                                              {"b", FileKind::directory},
-                                              {"one", FileKind::regular},
-                                              {"two", FileKind::regular}});
+  CHECK(list_names(files, root + "/a") ==
+        std::map<std::string, FileKind>{
+            {"b", FileKind::directory}, {"one", FileKind::regular}, {"two", FileKind::regular}});
   CHECK(list_names(files, root).size() == 1);
   CHECK(files.list(root + "/none", [](std::string_view, FileKind) {}).is(Errc::not_found));
   CHECK_FALSE(files.list(root + "/a/one", [](std::string_view, FileKind) {}).ok());

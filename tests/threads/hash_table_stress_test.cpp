@@ -259,7 +259,8 @@ class Growth {
 
   void run() {
     std::thread readers[] = {std::thread([this] { chase(false); }),
-                             std::thread([this] { chase(true); })};
+                             std::thread([this] { chase(true); }),
+                             std::thread([this] { scan_all(); })};
     for (std::uint64_t number = 0; number < kCount; ++number) {
       const Key<8>& key = keys_[number];
       Place place;
@@ -302,6 +303,26 @@ class Growth {
           const bool found = index_->find(key.bytes, key.hash, &location, nullptr);
           if (!found || location != Location(number + 1)) missed_.fetch_add(1);
         }
+      }
+    }
+  }
+
+  void scan_all() {
+    Block block = index_->make_block();
+    std::vector<unsigned char> seen(kCount);
+    while (!stop_.load(std::memory_order_relaxed)) {
+      const std::uint64_t inserted = inserted_.load(std::memory_order_acquire);
+      std::fill(seen.begin(), seen.end(), static_cast<unsigned char>(0));
+      std::uint64_t cursor = 0;
+      do {
+        cursor = index_->scan(cursor, block);
+        for (std::size_t i = 0; i < block.count(); ++i) {
+          const std::uint64_t number = block.location(i).packed() - 1;
+          if (number >= kCount || ++seen[number] != 1) missed_.fetch_add(1);
+        }
+      } while (cursor != 0);
+      for (std::uint64_t number = 0; number < inserted; ++number) {
+        if (seen[number] != 1) missed_.fetch_add(1);
       }
     }
   }

@@ -148,11 +148,11 @@ TEST_CASE("fault_file_system: changes of size are atoms, in order with the write
 TEST_CASE("fault_file_system: directory operations are kept one by one") {
   FaultFileSystem files;
   create_durable(files, "old", "old");
-  const Owned<File> next = create(files, "new");       // operation 0
+  const Owned<File> next = create(files, "new");  // operation 0
   REQUIRE(next->write_at(0, "new").ok());
   REQUIRE(next->sync().ok());
-  REQUIRE(files.rename("new", "old").ok());            // 1: atomic
-  REQUIRE(files.create_directory("dir").ok());         // 2
+  REQUIRE(files.rename("new", "old").ok());     // 1: atomic
+  REQUIRE(files.create_directory("dir").ok());  // 2
   CHECK(files.pending_directory_operations() == 3);
   const auto before = files.snapshot();
   const auto cut = [&](unsigned kept) {
@@ -251,9 +251,11 @@ TEST_CASE("fault_file_system: stores through a mapping are pending until the syn
   other.restore(before);
   CHECK(test::read_path(other, "tail")[10] == 3);
   CHECK(test::read_path(other, "tail")[11] == 0);
-  other.power_cut([](const PendingAtom& atom) {
-    return atom.index == 0 ? AtomFate::present : AtomFate::absent;
-  }, [](std::size_t) { return true; });
+  other.power_cut(
+      [](const PendingAtom& atom) {
+        return atom.index == 0 ? AtomFate::present : AtomFate::absent;
+      },
+      [](std::size_t) { return true; });
   CHECK(test::read_path(other, "tail")[10] == 1);
   CHECK(test::read_path(other, "tail")[3000] == 0);
 
@@ -294,15 +296,20 @@ TEST_CASE("fault_file_system: the n-th call of a kind fails, once or for good") 
     REQUIRE(files.create_directory("file2").ok());
     files.fail(call, 1, EACCES, true);
     std::uint8_t byte[1];
-    const bool failures[] = {
-        !file->read_at(0, byte).ok(),      !file->write_at(0, "x").ok(),
-        !file->sync().ok(),                !file->truncate(1).ok(),
-        !file->allocate(0, 1).ok(),        !file->map(1, MapMode::read).ok(),
-        !files.open("file", OpenMode::read).ok(), !files.info("file").ok(),
-        !files.list("/", [](std::string_view, FileKind) {}).ok(),
-        !files.create_directory("file2").ok(), !files.remove("file2").ok(),
-        !files.rename("file", "file").ok(), !files.sync_directory("/").ok(),
-        !files.lock("file", LockMode::shared).ok()};
+    const bool failures[] = {!file->read_at(0, byte).ok(),
+                             !file->write_at(0, "x").ok(),
+                             !file->sync().ok(),
+                             !file->truncate(1).ok(),
+                             !file->allocate(0, 1).ok(),
+                             !file->map(1, MapMode::read).ok(),
+                             !files.open("file", OpenMode::read).ok(),
+                             !files.info("file").ok(),
+                             !files.list("/", [](std::string_view, FileKind) {}).ok(),
+                             !files.create_directory("file2").ok(),
+                             !files.remove("file2").ok(),
+                             !files.rename("file", "file").ok(),
+                             !files.sync_directory("/").ok(),
+                             !files.lock("file", LockMode::shared).ok()};
     CHECK(std::count(std::begin(failures), std::end(failures), true) == 1);
   }
   files.clear_faults();
@@ -398,8 +405,8 @@ TEST_CASE("fault_file_system: calls are counted, traced and shown to an observer
   CHECK(files.calls(Call::write) == 2);
   CHECK(files.calls(Call::sync) == 1);
   CHECK(files.calls() == 6);
-  CHECK(files.trace() == std::vector<std::string>{"open file", "write file 0 3", "write file 3 2",
-                                                  "sync file"});
+  CHECK(files.trace() ==
+        std::vector<std::string>{"open file", "write file 0 3", "write file 3 2", "sync file"});
 }
 
 TEST_CASE("fault_file_system: random power cuts leave a mix, the same for the same seed") {
