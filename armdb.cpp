@@ -1201,6 +1201,8 @@ inline constexpr std::string_view kLockName = "LOCK";
 inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
+// Disk space kept for compaction on a full disk; its content means nothing.
+inline constexpr std::string_view kReserveName = "reserve";
 
 // Exactly ten digits and the ending; anything else is unknown.
 [[nodiscard]] FileName parse_file_name(std::string_view name) noexcept;
@@ -1301,12 +1303,13 @@ bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept;
 //   offset  size  field
 //        0    40  file header (kind manifest, file_id 0)
 //       40     8  generation      rises with each replacement
-//       48     4  next_file_id    ids below it that are not listed are dead; ids from it on were
-//                                 begun later: log segments among them are live, compacted not
+//       48     4  next_file_id    no file has this id or a higher one; ids are never used twice
 //       52     4  count
 //       56     8  durable_sequence  everything up to it was synced when this was written
 //       64     8  last_sequence     of any sealed segment, also of those that compaction dropped
-//       72    56  one record per segment, count of them:
+//       72     4  active_file_id  the segment that is being written, not listed; 0: none
+//       76     4  reserved        zero
+//       80    56  one record per segment, count of them:
 //                   0   4  file_id
 //                   4   4  segment_kind
 //                   8   4  flags       bit 0: known to be durable; others zero
@@ -1339,6 +1342,7 @@ struct Manifest {
   std::uint32_t shard = 0;
   std::uint64_t generation = 0;
   std::uint32_t next_file_id = 1;
+  std::uint32_t active_file_id = 0;
   std::uint64_t durable_sequence = 0;
   std::uint64_t last_sequence = 0;
   std::vector<ManifestSegment> segments;
@@ -2375,8 +2379,10 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  // Maps `bytes` of the file for reading; where that cannot be had, reads go through the file.
-  void map(std::uint64_t bytes);
+  // Maps `bytes` of the file for reading, of which reads may use the first `usable`; where that
+  // cannot be had, reads go through the file. A file system may move a file away from under its
+  // mapping once it grows past it: what is usable must be written before that.
+  void map(std::uint64_t bytes, std::uint64_t usable);
 
   [[nodiscard]] std::uint32_t id() const noexcept { return header.file.file_id; }
   // Bytes that compaction would not copy.
@@ -2394,6 +2400,7 @@ class Segment {
   const std::string path;
   const Owned<File> file;
   MappedRegion* region = nullptr;
+  std::uint64_t mapped = 0;  // bytes of the region that may be used
 
   std::atomic<std::uint64_t> readable{0};
 
@@ -2401,26 +2408,26 @@ class Segment {
   std::uint64_t allocated = 0;  // the active one: bytes with real blocks
   std::uint64_t first_sequence = 0;
   std::uint64_t last_sequence = 0;
-  std::uint64_t count = 0;      // entries that are not marks
-  std::uint64_t total = 0;      // their bytes, each as Location::bytes_max()
-  std::uint64_t dead = 0;       // of these, superseded or erased ones
+  std::uint64_t count = 0;  // entries that are not marks
+  std::uint64_t total = 0;  // their bytes, each as Location::bytes_max()
+  std::uint64_t dead = 0;   // of these, superseded or erased ones
   std::uint64_t tombstone_bytes = 0;
   std::uint64_t tombstones = 0;
   bool sealed = false;
   bool durable = false;
-  bool hinted = false;          // a hint file stands beside it
-  bool damaged = false;         // has a region that was skipped: kept as it is for repair
-  bool retired = false;         // replaced by a compacted one, about to go
+  bool hinted = false;   // a hint file stands beside it
+  bool damaged = false;  // has a region that was skipped: kept as it is for repair
+  bool retired = false;  // replaced by a compacted one, about to go
 };
 
 using SegmentPtr = std::shared_ptr<Segment>;
 
 // What a scanner met.
 enum class ScanStep : std::uint8_t {
-  entry,    // `entry`, `offset` and `size` tell of a whole one
-  end,      // the limit, or nothing but zeros up to it
-  broken,   // bytes at `offset` are no entry
-  failed,   // reading or memory failed; see status
+  entry,   // `entry`, `offset` and `size` tell of a whole one
+  end,     // the limit, or nothing but zeros up to it
+  broken,  // bytes at `offset` are no entry
+  failed,  // reading or memory failed; see status
 };
 
 // Reads a segment's entries one after another, in large pieces.
@@ -2454,8 +2461,8 @@ class SegmentScanner {
   std::uint64_t limit_;
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t capacity_ = 0;
-  std::uint64_t buffer_at_ = 0;   // file offset of buffer_[0]
-  std::size_t buffer_size_ = 0;   // valid bytes
+  std::uint64_t buffer_at_ = 0;  // file offset of buffer_[0]
+  std::size_t buffer_size_ = 0;  // valid bytes
 };
 
 }  // namespace armdb::store
@@ -2571,11 +2578,9 @@ class TailBuffer {
 };
 
 // Reads a shard's tail file into memory: the entries after its header, empty when there is none.
-// `damaged` says that the header was wrong.
 struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
   Bytes bytes;
-  bool damaged = false;
 };
 Result<TailContents> read_tail_file(const StoreContext& context);
 
@@ -2624,8 +2629,7 @@ class LogStore {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
-  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context,
-                                                RecoveryVisitor visit);
+  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit);
   ~LogStore();
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
@@ -2653,6 +2657,10 @@ class LogStore {
   static Status write_manifest(const StoreContext& context, const std::vector<std::uint8_t>& image);
   // Writes the hint of a sealed segment by reading it; outside the lock. True when it stands.
   static bool write_hint(const StoreContext& context, const Segment& segment);
+  // Takes disk space that compaction may use when there is no other; gives it back. Best effort.
+  static void keep_reserve(const StoreContext& context);
+  // False when there was none.
+  static bool release_reserve(const StoreContext& context);
   [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
 
   [[nodiscard]] std::uint64_t last_sequence() const noexcept { return sequence_next_ - 1; }
@@ -2715,7 +2723,7 @@ class LogStore {
   bool tail_open_ = false;
   std::unique_ptr<HintWriter> hint_;  // of the active segment
   std::unique_ptr<BlockCache> cache_;
-  std::uint64_t put_limit_ = 0;       // appends that end below it need no thought
+  std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
   std::uint64_t sequence_next_ = 1;
   std::uint64_t watermark_written_ = 0;
   std::uint32_t next_file_id_ = 1;
@@ -2765,17 +2773,28 @@ struct Move {
   base::Location to;
 };
 
+// An entry of a source; whether it is live is for the index to say.
+struct Candidate {
+  format::Entry entry;
+  base::Location at;
+  bool live = false;
+};
+
 class LogCompaction {
  public:
+  // As many candidates are judged at once.
+  static constexpr std::size_t kBatch = 32;
+
   explicit LogCompaction(LogStore& store) : store_(store) {}
   ~LogCompaction();
 
   // True when there is something to do. `threshold` is the dead share from which a segment is
-  // worth rewriting.
-  bool choose(double threshold);
-  // Copies until about `budget` bytes were read. `is_live` asks the index. True when all is
-  // copied.
-  Result<bool> copy(std::uint64_t budget, FunctionRef<bool(Bytes key, base::Location at)> is_live);
+  // worth rewriting. `cheapest` takes the one with the least to copy of those with anything dead
+  // instead: the disk is full.
+  bool choose(double threshold, bool cheapest = false);
+  // Copies until about `budget` bytes were read. `judge` sets `live` of those that the index
+  // names. True when all is copied.
+  Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
   Result<std::vector<std::uint8_t>> publish();
   // The MANIFEST could not be written for want of space: nothing happened, the copy goes.
@@ -2790,6 +2809,8 @@ class LogCompaction {
 
  private:
   Status begin_output();
+  ScanStep gather(const Segment& source, std::uint64_t& read);
+  Status copy_batch(FunctionRef<void(std::span<Candidate>)> judge);
   Status copy_entry(const format::Entry& entry, base::Location from);
   Status write_out();
   void choose_small_run();
@@ -2799,6 +2820,9 @@ class LogCompaction {
   bool oldest_ = false;  // no older segment is left: tombstones can go
   std::size_t source_at_ = 0;
   std::unique_ptr<SegmentScanner> scanner_;
+
+  std::vector<Candidate> batch_;
+  std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
   std::uint32_t output_id_ = 0;
   SegmentPtr output_;
@@ -2860,7 +2884,7 @@ class LogRecovery {
   Status list_directory();
   Status collect_segments();
   Status collect_listed(const format::Manifest& manifest);
-  Status collect_unlisted(std::uint32_t first_id);
+  Status collect_unlisted(const format::Manifest& manifest);
   Status rebuild_list();
   Status open_segment(std::uint32_t id, Candidate& out);
   bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
@@ -2890,11 +2914,11 @@ class LogRecovery {
   std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
   std::vector<std::string> temporary_names_;
   std::uint32_t id_max_ = 0;
-  std::uint64_t last_ = 0;     // sequence of the last accepted entry
-  std::uint64_t durable_ = 0;  // everything up to it was synced once
-  std::uint64_t listed_last_ = 0;  // what the MANIFEST says of the end of its segments
-  bool cut_ = false;           // a torn tail was met: only gapless successors count
-  bool changed_ = false;       // the MANIFEST no longer says what is there
+  std::uint64_t last_ = 0;             // sequence of the last accepted entry
+  std::uint64_t durable_ = 0;          // everything up to it was synced once
+  std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
+  bool cut_ = false;                   // a torn tail was met: only gapless successors count
+  bool changed_ = false;               // the MANIFEST no longer says what is there
   std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes
   std::uint32_t carried_seed_ = 0;
 };
@@ -2964,7 +2988,8 @@ class Router {
 
  private:
   // Hash of the first prefix_bits_ bits; a shorter key counts whole.
-  [[nodiscard]] std::uint64_t prefix_hash(const std::uint8_t* key, std::size_t size) const noexcept {
+  [[nodiscard]] std::uint64_t prefix_hash(const std::uint8_t* key,
+                                          std::size_t size) const noexcept {
     const std::size_t whole = prefix_bits_ / 8;
     if (whole >= size) return base::hash64(key, size, seed_);
     const unsigned rest = prefix_bits_ % 8;
@@ -3007,7 +3032,7 @@ struct WriteRequest {
   Bytes value;
   bool erase = false;
   When when = When::always;
-  Bytes expected;                   // with When::equal
+  Bytes expected;                     // with When::equal
   std::uint8_t* old_value = nullptr;  // Payload::value: gets the value before, if there was one
   ByteView* old_view = nullptr;       // Payload::location: the same
   bool* had_old = nullptr;
@@ -3042,8 +3067,8 @@ class Shard {
   Status checkpoint();
   Status warmup();
   Status verify(VerifyReport& report);
-  // One step of compaction; true when there is more to do. `threshold` above 1: only go on with
-  // what was begun.
+  // One step of compaction; true when there is more to do. On a full disk it goes on with the
+  // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
   Status seal();
   Status close();
@@ -3059,7 +3084,6 @@ class Shard {
  private:
   Shard(const store::StoreContext& context, std::uint64_t seed) : context_(context), seed_(seed) {}
 
-  Status recover_entry(store::LogStore& store, const store::RecoveredEntry& entry);
   Status write_located(const WriteRequest& request, index::Place& place) ARMDB_REQUIRES(mutex_);
   Status write_comparing_values(const WriteRequest& request);
   Status refuse_if_closed() const ARMDB_REQUIRES(mutex_);
@@ -3068,6 +3092,8 @@ class Shard {
                        bool& moved) const;
   Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer,
                              Bytes& value) const;
+  Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
+      ARMDB_REQUIRES(maintenance_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
 
@@ -3120,7 +3146,7 @@ class Engine {
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
-  Status put_many(std::span<const ManyPut> puts, bool sync, std::size_t& done);
+  Status put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& done);
   [[nodiscard]] bool find(const std::uint8_t* key, std::uint8_t* value) const noexcept {
     const std::uint64_t hash = router_.hash(key, shape_.key_size);
     return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, value);
@@ -3307,26 +3333,46 @@ struct Status::Detail {
 
 std::string_view errc_name(Errc code) noexcept {
   switch (code) {
-    case Errc::ok: return "ok";
-    case Errc::not_found: return "not_found";
-    case Errc::key_exists: return "key_exists";
-    case Errc::value_mismatch: return "value_mismatch";
-    case Errc::invalid_argument: return "invalid_argument";
-    case Errc::closed: return "closed";
-    case Errc::read_only: return "read_only";
-    case Errc::locked: return "locked";
-    case Errc::shape_mismatch: return "shape_mismatch";
-    case Errc::format_mismatch: return "format_mismatch";
-    case Errc::corrupt: return "corrupt";
-    case Errc::io_error: return "io_error";
-    case Errc::failed: return "failed";
-    case Errc::no_space: return "no_space";
-    case Errc::out_of_memory: return "out_of_memory";
-    case Errc::too_large: return "too_large";
-    case Errc::unsupported: return "unsupported";
-    case Errc::shard_mismatch: return "shard_mismatch";
-    case Errc::wrong_key: return "wrong_key";
-    case Errc::aborted: return "aborted";
+    case Errc::ok:
+      return "ok";
+    case Errc::not_found:
+      return "not_found";
+    case Errc::key_exists:
+      return "key_exists";
+    case Errc::value_mismatch:
+      return "value_mismatch";
+    case Errc::invalid_argument:
+      return "invalid_argument";
+    case Errc::closed:
+      return "closed";
+    case Errc::read_only:
+      return "read_only";
+    case Errc::locked:
+      return "locked";
+    case Errc::shape_mismatch:
+      return "shape_mismatch";
+    case Errc::format_mismatch:
+      return "format_mismatch";
+    case Errc::corrupt:
+      return "corrupt";
+    case Errc::io_error:
+      return "io_error";
+    case Errc::failed:
+      return "failed";
+    case Errc::no_space:
+      return "no_space";
+    case Errc::out_of_memory:
+      return "out_of_memory";
+    case Errc::too_large:
+      return "too_large";
+    case Errc::unsupported:
+      return "unsupported";
+    case Errc::shard_mismatch:
+      return "shard_mismatch";
+    case Errc::wrong_key:
+      return "wrong_key";
+    case Errc::aborted:
+      return "aborted";
   }
   return "unknown";
 }
@@ -3570,8 +3616,8 @@ bool Arena::reserve(std::size_t count) noexcept {
 Arena::NodeId Arena::allocate() noexcept {
   if (free_head_ != kNone) {
     const NodeId node = free_head_;
-    free_head_ = load_relaxed(
-        reinterpret_cast<const NodeId*>(at(node) + node_bytes_ - sizeof(NodeId)));
+    free_head_ =
+        load_relaxed(reinterpret_cast<const NodeId*>(at(node) + node_bytes_ - sizeof(NodeId)));
     free_count_ -= 1;
     in_use_ += 1;
     return node;
@@ -3595,8 +3641,7 @@ void Arena::free(NodeId node) noexcept {
 
 std::size_t Arena::memory_bytes() const noexcept {
   // Capacities double from kFirstTableSteps, so that all of them sum to twice the last, less one.
-  const std::size_t table_entries =
-      step_capacity_ == 0 ? 0 : 2 * step_capacity_ - kFirstTableSteps;
+  const std::size_t table_entries = step_capacity_ == 0 ? 0 : 2 * step_capacity_ - kFirstTableSteps;
   const std::size_t table_bytes = table_entries * sizeof(std::uint8_t*);
   if (step_count_ == 0) return table_bytes;
   const std::size_t used =
@@ -3690,15 +3735,15 @@ constexpr auto kCrcShifts = make_crc_shifts();
 
 // p * q before reduction, for _mm_crc32_u64.
 [[gnu::target("sse4.2,pclmul")]] inline std::uint64_t crc_product(std::uint32_t p,
-                                                                 std::uint32_t q) noexcept {
+                                                                  std::uint32_t q) noexcept {
   const __m128i product = _mm_clmulepi64_si128(_mm_cvtsi32_si128(static_cast<int>(p)),
                                                _mm_cvtsi32_si128(static_cast<int>(q)), 0);
   return static_cast<std::uint64_t>(_mm_cvtsi128_si64(product));
 }
 
 [[gnu::target("sse4.2,pclmul")]] std::uint32_t crc_by_sse42(std::uint32_t crc,
-                                                           const std::uint8_t* data,
-                                                           std::size_t size) noexcept {
+                                                            const std::uint8_t* data,
+                                                            std::size_t size) noexcept {
   while (size >= 72) {
     const std::size_t words = size / 24 < kLaneWordsMax ? size / 24 : kLaneWordsMax;
     const std::size_t lane = words * 8;
@@ -3735,8 +3780,7 @@ constexpr auto kCrcShifts = make_crc_shifts();
 
 // Assembly and not <arm_acle.h>: clang before 16 hides the intrinsics unless the whole file is
 // compiled for a processor that has them.
-std::uint32_t crc_by_armv8(std::uint32_t crc, const std::uint8_t* data,
-                           std::size_t size) noexcept {
+std::uint32_t crc_by_armv8(std::uint32_t crc, const std::uint8_t* data, std::size_t size) noexcept {
   for (; size >= 8; size -= 8, data += 8) {
     const auto word = load_little<std::uint64_t>(data);
     __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(word));
@@ -3966,23 +4010,40 @@ constexpr mode_t kFileMode = 0600;
 std::string_view advice(int os_error) noexcept {
   switch (os_error) {
     case EACCES:
-    case EPERM: return "check owner and mode of the file and of the directories above it";
-    case EROFS: return "the file system is mounted read-only";
-    case EMFILE: return "this process has too many open files: raise its limit (ulimit -n)";
-    case ENFILE: return "the system has too many open files: raise fs.file-max";
-    case ENOSPC: return "the disk is full: make room";
-    case EDQUOT: return "the disk quota is used up: make room or raise it";
-    case EFBIG: return "the file would be too large: raise the limit (ulimit -f)";
-    case EIO: return "the device failed: see the kernel's log (dmesg) and replace it";
-    case ENOENT: return "check the path";
-    case ENOTDIR: return "a part of the path is not a directory";
-    case EISDIR: return "it is a directory";
-    case EEXIST: return "it exists already";
-    case ENOTEMPTY: return "it is not empty";
-    case ENAMETOOLONG: return "choose a shorter path";
-    case ENOLCK: return "the file system has no locks (an NFS without lockd?): use a local one";
-    case ENOMEM: return "give the process more memory or address space";
-    default: return {};
+    case EPERM:
+      return "check owner and mode of the file and of the directories above it";
+    case EROFS:
+      return "the file system is mounted read-only";
+    case EMFILE:
+      return "this process has too many open files: raise its limit (ulimit -n)";
+    case ENFILE:
+      return "the system has too many open files: raise fs.file-max";
+    case ENOSPC:
+      return "the disk is full: make room";
+    case EDQUOT:
+      return "the disk quota is used up: make room or raise it";
+    case EFBIG:
+      return "the file would be too large: raise the limit (ulimit -f)";
+    case EIO:
+      return "the device failed: see the kernel's log (dmesg) and replace it";
+    case ENOENT:
+      return "check the path";
+    case ENOTDIR:
+      return "a part of the path is not a directory";
+    case EISDIR:
+      return "it is a directory";
+    case EEXIST:
+      return "it exists already";
+    case ENOTEMPTY:
+      return "it is not empty";
+    case ENAMETOOLONG:
+      return "choose a shorter path";
+    case ENOLCK:
+      return "the file system has no locks (an NFS without lockd?): use a local one";
+    case ENOMEM:
+      return "give the process more memory or address space";
+    default:
+      return {};
   }
 }
 
@@ -4014,8 +4075,7 @@ int open_no_interrupt(const char* path, int flags) noexcept {
 }
 
 Result<Descriptor> open_regular_file(const char* path, int flags) {
-  Descriptor file(
-      open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  Descriptor file(open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.valid()) {
     if (errno == ELOOP) {
       return Status(Errc::invalid_argument,
@@ -4272,7 +4332,7 @@ struct MemoryBlock {
 struct MemoryInode {
   base::Mutex mutex;
   std::shared_ptr<MemoryBlock> block ARMDB_GUARDED_BY(mutex);  // null: no bytes yet
-  std::size_t size ARMDB_GUARDED_BY(mutex) = 0;  // bytes from here to the capacity are zero
+  std::size_t size ARMDB_GUARDED_BY(mutex) = 0;     // bytes from here to the capacity are zero
   std::size_t readers ARMDB_GUARDED_BY(mutex) = 0;  // shared locks held
   bool writer ARMDB_GUARDED_BY(mutex) = false;      // exclusive lock held
 
@@ -4701,8 +4761,7 @@ std::size_t mapped_bytes(std::size_t bytes) noexcept {
 }
 
 void* map_anonymous(std::size_t bytes) noexcept {
-  void* memory =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return memory == MAP_FAILED ? nullptr : memory;
 }
 
@@ -4808,9 +4867,9 @@ class PosixFile final : public File {
     std::size_t done = 0;
     while (done < out.size()) {
       const std::size_t left = out.size() - done;
-      const ssize_t got = ::pread(file_.get(), out.data() + done,
-                                  left < kPieceBytes ? left : kPieceBytes,
-                                  static_cast<off_t>(offset + done));
+      const ssize_t got =
+          ::pread(file_.get(), out.data() + done, left < kPieceBytes ? left : kPieceBytes,
+                  static_cast<off_t>(offset + done));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return failure(errno, "cannot read", path_, offset + done);
       if (got == 0) break;
@@ -4825,9 +4884,9 @@ class PosixFile final : public File {
     std::size_t done = 0;
     while (done < data.size()) {
       const std::size_t left = data.size() - done;
-      const ssize_t put = ::pwrite(file_.get(), data.data() + done,
-                                   left < kPieceBytes ? left : kPieceBytes,
-                                   static_cast<off_t>(offset + done));
+      const ssize_t put =
+          ::pwrite(file_.get(), data.data() + done, left < kPieceBytes ? left : kPieceBytes,
+                   static_cast<off_t>(offset + done));
       if (put < 0 && errno == EINTR) continue;
       // 0 bytes without an error would be asked for again for ever.
       if (put <= 0) return failure(put < 0 ? errno : EIO, "cannot write", path_, offset + done);
@@ -4881,8 +4940,8 @@ Status PosixFile::allocate(std::uint64_t offset, std::uint64_t length) {
   if (::fstat(file_.get(), &before) != 0) return failure(errno, "cannot allocate", path_);
   int error = 0;
   do {
-    const int outcome = ::fallocate(file_.get(), 0, static_cast<off_t>(offset),
-                                    static_cast<off_t>(length));
+    const int outcome =
+        ::fallocate(file_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(length));
     error = outcome == 0 ? 0 : errno;
   } while (error == EINTR);
   if (error == 0) return {};
@@ -5761,7 +5820,7 @@ bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept {
 namespace armdb::format {
 namespace {
 
-constexpr std::size_t kManifestFixedBytes = 72;  // up to the records
+constexpr std::size_t kManifestFixedBytes = 80;  // up to the records
 constexpr std::size_t kManifestRecordBytes = 56;
 constexpr std::size_t kManifestEndBytes = 8;
 constexpr std::uint32_t kManifestDurable = 1;
@@ -5826,6 +5885,8 @@ std::vector<std::uint8_t> encode_manifest(const Manifest& manifest) {
   writer.little<std::uint32_t>(static_cast<std::uint32_t>(manifest.segments.size()));
   writer.little<std::uint64_t>(manifest.durable_sequence);
   writer.little<std::uint64_t>(manifest.last_sequence);
+  writer.little<std::uint32_t>(manifest.active_file_id);
+  writer.zeros(4);
   for (const ManifestSegment& segment : manifest.segments) {
     writer.little<std::uint32_t>(segment.file_id);
     writer.little<std::uint32_t>(static_cast<std::uint32_t>(segment.kind));
@@ -5855,6 +5916,8 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   const auto count = reader.little<std::uint32_t>();
   read.durable_sequence = reader.little<std::uint64_t>();
   read.last_sequence = reader.little<std::uint64_t>();
+  read.active_file_id = reader.little<std::uint32_t>();
+  const auto gap = reader.little<std::uint32_t>();
 
   // The size is judged before anything is allocated for what it claims to hold.
   if (reader.failed() || count > kManifestSegmentsMax ||
@@ -5867,11 +5930,14 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   const auto reserved = end.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kManifestEndBytes));
   if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of the MANIFEST is wrong"};
-  if (reserved != 0 || header.file_id != 0) {
+  if (reserved != 0 || gap != 0 || header.file_id != 0) {
     return {Errc::corrupt, "reserved bytes of the MANIFEST are not zero"};
   }
   if (read.next_file_id == 0 || read.next_file_id > base::Location::kFileIdMax + 1) {
     return {Errc::corrupt, "the MANIFEST's next file id is out of range"};
+  }
+  if (read.active_file_id >= read.next_file_id) {
+    return {Errc::corrupt, "the MANIFEST's active segment has an id it has not given"};
   }
   if (read.durable_sequence > kSequenceMax || read.last_sequence > kSequenceMax) {
     return {Errc::corrupt, "the MANIFEST has a sequence of 2^63 or more"};
@@ -7851,21 +7917,24 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     const Result<FileInfo> manifest =
         files.info(shard_path(path, 0) + "/" + std::string(format::kManifestName));
     if (manifest.ok()) {
-      return Status(Errc::corrupt, "db.meta is missing, but there are shards: restore it from a "
-                                   "backup, or see README, \"Repair\"")
+      return Status(Errc::corrupt,
+                    "db.meta is missing, but there are shards: restore it from a "
+                    "backup, or see README, \"Repair\"")
           .at(path);
     }
     return status;
   }
   if (!status.ok()) return status;
   if (meta.store != format::StoreKind::bitcask) {
-    return Status(Errc::shape_mismatch, "the collection is on the Fixed store, but was opened on "
-                                        "Bitcask")
+    return Status(Errc::shape_mismatch,
+                  "the collection is on the Fixed store, but was opened on "
+                  "Bitcask")
         .at(path);
   }
   if (meta.encryption != 0) {
-    return Status(Errc::unsupported, "the collection is encrypted, and this build has no "
-                                     "encryption")
+    return Status(Errc::unsupported,
+                  "the collection is encrypted, and this build has no "
+                  "encryption")
         .at(path);
   }
   description.store_id = meta.store_id;
@@ -7916,14 +7985,13 @@ std::string hint_path(const StoreContext& context, std::uint32_t file_id) {
 
 }  // namespace
 
-std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context,
-                                              const Segment& segment) {
+std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
   const std::string path = hint_path(context, segment.id());
   static_cast<void>(context.files.remove(path + ".tmp"));
   Result<Owned<File>> file = context.files.open(path + ".tmp", OpenMode::create_new);
   if (!file.ok()) return nullptr;
-  std::unique_ptr<HintWriter> writer(
-      new (std::nothrow) HintWriter(context, segment, path, std::move(*file)));
+  std::unique_ptr<HintWriter> writer(new (std::nothrow)
+                                         HintWriter(context, segment, path, std::move(*file)));
   return writer == nullptr || writer->broken_ ? nullptr : std::move(writer);
 }
 
@@ -7993,8 +8061,7 @@ bool HintWriter::finish(std::uint64_t segment_length, std::uint64_t last_sequenc
   trailer.last_sequence = last_sequence;
   trailer.item_count = item_count_;
   block_.resize(format::kHintBlockHeaderBytes + format::kHintTrailerBytes);
-  format::encode_hint_trailer(
-      trailer, MutableBytes(block_).subspan(format::kHintBlockHeaderBytes));
+  format::encode_hint_trailer(trailer, MutableBytes(block_).subspan(format::kHintBlockHeaderBytes));
   write_block(true);
   if (broken_) return false;
   file_.reset();
@@ -8038,10 +8105,9 @@ bool trailer_fits(File& file, std::uint64_t size, std::uint32_t seed, std::uint6
   const Result<std::size_t> got = file.read_at(size - sizeof bytes, bytes);
   format::HintBlock block;
   format::HintTrailer trailer;
-  return got.ok() && *got == sizeof bytes &&
-         format::decode_hint_block(Bytes(bytes), seed, block) && block.trailer &&
-         format::decode_hint_trailer(block.items, trailer) && trailer.segment_length == length &&
-         trailer.last_sequence == last_sequence;
+  return got.ok() && *got == sizeof bytes && format::decode_hint_block(Bytes(bytes), seed, block) &&
+         block.trailer && format::decode_hint_trailer(block.items, trailer) &&
+         trailer.segment_length == length && trailer.last_sequence == last_sequence;
 }
 
 }  // namespace
@@ -8109,7 +8175,7 @@ LogCompaction::~LogCompaction() {
 }
 
 // The segment with the largest dead share, with its neighbours as long as they qualify too.
-bool LogCompaction::choose(double threshold) {
+bool LogCompaction::choose(double threshold, bool cheapest) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
@@ -8117,17 +8183,23 @@ bool LogCompaction::choose(double threshold) {
     if (segment.count == 0) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
+  const auto better = [&](std::size_t a, std::size_t b) {
+    return cheapest ? all[a]->live_bytes(a == 0) < all[b]->live_bytes(b == 0) : share(a) > share(b);
+  };
   std::size_t best = all.size();
   for (std::size_t at = 0; at < all.size(); ++at) {
-    if (share(at) >= threshold && (best == all.size() || share(at) > share(best))) best = at;
+    const bool worth = cheapest ? share(at) > 0 : share(at) >= threshold;
+    if (worth && (best == all.size() || better(at, best))) best = at;
   }
+  if (cheapest && best == all.size()) return false;
   if (best == all.size()) {
     choose_small_run();
   } else {
     std::uint64_t live = all[best]->live_bytes(best == 0);
     sources_.push_back(all[best]);
     oldest_ = best == 0;
-    for (std::size_t at = best + 1; at < all.size() && sources_.size() < kSourcesMax; ++at) {
+    const std::size_t most = cheapest ? 1 : kSourcesMax;
+    for (std::size_t at = best + 1; at < all.size() && sources_.size() < most; ++at) {
       live += all[at]->live_bytes(oldest_);
       if (share(at) < threshold || live > store_.context_.config.max_file_size) break;
       sources_.push_back(all[at]);
@@ -8180,26 +8252,20 @@ Status LogCompaction::begin_output() {
 }
 
 Result<bool> LogCompaction::copy(std::uint64_t budget,
-                                 FunctionRef<bool(Bytes key, base::Location at)> is_live) {
+                                 FunctionRef<void(std::span<Candidate>)> judge) {
   std::uint64_t read = 0;
   while (source_at_ < sources_.size()) {
     const Segment& source = *sources_[source_at_];
     if (scanner_ == nullptr) {
-      scanner_ = std::make_unique<SegmentScanner>(source, format::kSegmentHeaderBytes,
-                                                  source.length);
+      scanner_ =
+          std::make_unique<SegmentScanner>(source, format::kSegmentHeaderBytes, source.length);
     }
-    ScanStep step = scanner_->next();
-    for (; step == ScanStep::entry; step = scanner_->next()) {
-      const format::Entry& entry = scanner_->entry;
-      const base::Location at(source.id(), scanner_->offset, scanner_->size);
-      const bool wanted =
-          !entry.mark() && (entry.tombstone() ? !oldest_ : is_live(entry.key, at));
-      if (wanted) {
-        Status status = copy_entry(entry, at);
-        if (!status.ok()) return status;
-      }
-      read += scanner_->size;
-      if (read >= budget) return false;
+    ScanStep step = ScanStep::entry;
+    while (step == ScanStep::entry) {
+      step = gather(source, read);
+      Status status = copy_batch(judge);
+      if (!status.ok()) return status;
+      if (step == ScanStep::entry && read >= budget) return false;
     }
     if (step == ScanStep::failed) return scanner_->status;
     if (step == ScanStep::broken) {
@@ -8212,6 +8278,42 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
     ++source_at_;
   }
   return true;
+}
+
+// Copies the next entries out of the scanner's window, which moves on.
+ScanStep LogCompaction::gather(const Segment& source, std::uint64_t& read) {
+  batch_.clear();
+  batch_bytes_.clear();
+  constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
+  while (batch_.size() < kBatch && batch_bytes_.size() < kBatchBytes) {
+    const ScanStep step = scanner_->next();
+    if (step != ScanStep::entry) return step;
+    read += scanner_->size;
+    const format::Entry& entry = scanner_->entry;
+    if (entry.mark() || (entry.tombstone() && oldest_)) continue;
+    batch_bytes_.insert(batch_bytes_.end(), entry.key.begin(), entry.key.end());
+    batch_bytes_.insert(batch_bytes_.end(), entry.value.begin(), entry.value.end());
+    batch_.push_back({entry, base::Location(source.id(), scanner_->offset, scanner_->size), false});
+  }
+  return ScanStep::entry;
+}
+
+Status LogCompaction::copy_batch(FunctionRef<void(std::span<Candidate>)> judge) {
+  std::size_t offset = 0;
+  for (Candidate& candidate : batch_) {
+    format::Entry& entry = candidate.entry;
+    entry.key = Bytes(batch_bytes_).sub(offset, entry.key.size());
+    offset += entry.key.size();
+    entry.value = Bytes(batch_bytes_).sub(offset, entry.value.size());
+    offset += entry.value.size();
+  }
+  judge(batch_);
+  for (const Candidate& candidate : batch_) {
+    if (!candidate.entry.tombstone() && !candidate.live) continue;
+    Status status = copy_entry(candidate.entry, candidate.at);
+    if (!status.ok()) return status;
+  }
+  return {};
 }
 
 Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from) {
@@ -8277,7 +8379,9 @@ Status LogCompaction::seal() {
   output_->durable = true;
   if (hint_ != nullptr) output_->hinted = hint_->finish(output_->length, output_->last_sequence);
   hint_.reset();
-  if (store_.values_on_disk() && store_.context_.config.mapped_reads) output_->map(output_length_);
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) {
+    output_->map(output_length_, output_length_);
+  }
   return {};
 }
 
@@ -8308,12 +8412,11 @@ void LogCompaction::withdraw() {
   published_ = false;  // the destructor removes the file; no index entry names it yet
 }
 
-Result<bool> LogCompaction::next_moves(std::size_t most,
-                                       FunctionRef<void(const Move&)> relocate) {
+Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
   if (output_ == nullptr) return false;
   if (moves_ == nullptr) {
-    moves_ = std::make_unique<SegmentScanner>(*output_, format::kSegmentHeaderBytes,
-                                              output_->length);
+    moves_ =
+        std::make_unique<SegmentScanner>(*output_, format::kSegmentHeaderBytes, output_->length);
   }
   for (std::size_t count = 0; count < most; ++count) {
     const ScanStep step = moves_->next();
@@ -8362,9 +8465,7 @@ Status LogCompaction::remove() {
   return context.files.sync_directory(context.directory).at(context.directory);
 }
 
-Status LogCompaction::poison(Status cause) {
-  return store_.poison(std::move(cause), {});
-}
+Status LogCompaction::poison(Status cause) { return store_.poison(std::move(cause), {}); }
 
 }  // namespace armdb::store
 
@@ -8420,7 +8521,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   // Acquire pairs with the release after a flush: bytes below it are in the file.
   const std::uint64_t readable = segment.readable.load(std::memory_order_acquire);
   const std::uint64_t bytes = std::min(at.bytes_max(), readable - at.offset());
-  if (segment.region != nullptr && at.offset() + bytes <= segment.region->mapping->size()) {
+  if (segment.region != nullptr && at.offset() + bytes <= segment.mapped) {
     buffer.clear();
     buffer.pin = segment.region;
     entry = Bytes(segment.region->mapping->data() + at.offset(), static_cast<std::size_t>(bytes));
@@ -8452,10 +8553,10 @@ void LogStore::touch(base::Location at) const {
   const Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
   if (segment == nullptr || segment->region == nullptr) return;
   const std::uint64_t readable = segment->readable.load(std::memory_order_acquire);
-  if (at.offset() >= readable || at.offset() >= segment->region->mapping->size()) return;
+  if (at.offset() >= readable || at.offset() >= segment->mapped) return;
   // A volatile read, so that the page is really brought in.
-  static_cast<void>(*static_cast<volatile const std::uint8_t*>(
-      segment->region->mapping->data() + at.offset()));
+  static_cast<void>(
+      *static_cast<volatile const std::uint8_t*>(segment->region->mapping->data() + at.offset()));
 }
 
 }  // namespace armdb::store
@@ -8471,6 +8572,8 @@ namespace {
 // After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
 constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 20;
 constexpr std::uint64_t kFooterEntryBytes = 40;
+// No store comes near this; crafted files that claim it would leave no room to go on.
+constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
 
 }  // namespace
 
@@ -8529,6 +8632,11 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   format::SegmentHeader header;
   Status status = format::decode_segment_header(Bytes(bytes, *got), header);
   if (!status.ok()) return std::move(status).at(path, 0);
+  if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
+      header.predecessor_sequence > kSequenceLimit) {
+    return Status(Errc::corrupt, "the segment's header has a sequence that no store reaches")
+        .at(path, 0);
+  }
   if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
       header.file.file_id != id) {
     return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
@@ -8543,11 +8651,15 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
 Status LogRecovery::collect_segments() {
   format::Manifest manifest;
   Status status = read_manifest(store_.context_, manifest);
+  if (status.ok() &&
+      (manifest.last_sequence > kSequenceLimit || manifest.durable_sequence > kSequenceLimit)) {
+    status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
+  }
   if (status.ok()) {
     id_max_ = std::max(id_max_, manifest.next_file_id - 1);
     store_.manifest_generation_ = manifest.generation;
     status = collect_listed(manifest);
-    if (status.ok()) status = collect_unlisted(manifest.next_file_id);
+    if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
     if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
@@ -8594,9 +8706,9 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
 
 // Segments that were begun after the MANIFEST was written. Log segments count; a compacted one
 // was never published.
-Status LogRecovery::collect_unlisted(std::uint32_t first_id) {
+Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
   for (const std::uint32_t id : data_ids_) {
-    if (id < first_id) {
+    if (id < manifest.next_file_id && id != manifest.active_file_id) {
       dead_ids_.insert(id);
       continue;
     }
@@ -8652,11 +8764,10 @@ Status LogRecovery::rebuild_list() {
               "the MANIFEST was missing or damaged and has been rebuilt from the segments of " +
                   store_.context_.directory);
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
-    const auto first = std::min_element(candidates_.begin(), candidates_.end(),
-                                        [](const Candidate& a, const Candidate& b) {
-                                          return a.segment->first_sequence <
-                                                 b.segment->first_sequence;
-                                        });
+    const auto first = std::min_element(
+        candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+          return a.segment->first_sequence < b.segment->first_sequence;
+        });
     last_ = first->segment->header.predecessor_sequence;
   }
   return {};
@@ -8745,7 +8856,9 @@ Status LogRecovery::load(Candidate& candidate) {
   segment.durable = (candidate.listed && candidate.record.durable) ||
                     (segment.last_sequence <= durable_ && segment.last_sequence != 0);
   segment.readable.store(segment.length, std::memory_order_release);
-  if (store_.values_on_disk() && store_.context_.config.mapped_reads) segment.map(segment.length);
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) {
+    segment.map(segment.length, segment.length);
+  }
   return {};
 }
 
@@ -8863,7 +8976,7 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   const bool log = segment.header.kind == format::SegmentKind::log;
   const bool in_order = log ? entry.sequence == state.expected
                             : entry.sequence > segment.last_sequence || segment.count == 0;
-  if (!fits_shape(entry) || !in_order) {
+  if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
     state.torn = true;
     return {};
   }
@@ -8874,8 +8987,7 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   }
   if (state.batch_offset == 0) {
     state.accepted = scanner.position();
-    return deliver(segment, entry,
-                   base::Location(segment.id(), scanner.offset, scanner.size));
+    return deliver(segment, entry, base::Location(segment.id(), scanner.offset, scanner.size));
   }
   if ((entry.flags & format::kBatchCommit) == 0) return {};
   state.accepted = scanner.position();
@@ -8887,8 +8999,8 @@ Status LogRecovery::deliver_batch(Segment& segment, std::uint64_t from, std::uin
   ScanStep step = again.next();
   for (; step == ScanStep::entry; step = again.next()) {
     if (again.entry.mark()) continue;
-    Status status = deliver(segment, again.entry,
-                            base::Location(segment.id(), again.offset, again.size));
+    Status status =
+        deliver(segment, again.entry, base::Location(segment.id(), again.offset, again.size));
     if (!status.ok()) return status;
   }
   return again.status;
@@ -8980,9 +9092,6 @@ Status LogRecovery::load_tail() {
   store_.sequence_next_ = last_ + 1;
   Result<TailContents> tail = read_tail_file(store_.context_);
   if (!tail.ok()) return std::move(tail).status();
-  if (tail->damaged) {
-    damage("the header of the tail buffer is damaged", store_.context_.directory + "/tail.buf", 0);
-  }
   if (last != nullptr && last->header.kind == format::SegmentKind::log) {
     carried_seed_ = last->seed;
     // An open batch at the end of the file may be completed by the tail: both share the seed.
@@ -9024,8 +9133,7 @@ Status LogRecovery::visit_carried() {
   if (carried_.empty()) return {};
   // Read-only the entries stay where they are: behind the last segment, in memory.
   const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
-  std::uint64_t offset =
-      store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
+  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
   format::Entry entry;
   std::size_t size = 0;
   for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
@@ -9072,8 +9180,7 @@ Status LogRecovery::finish() {
   if (status.ok() && changed_) status = store_.save_manifest();
   if (!status.ok()) return status;
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(
-        context.files.remove(context.directory + "/" + format::file_name(role, id)));
+    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -9081,8 +9188,8 @@ Status LogRecovery::finish() {
   }
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
   for (const std::string& name : temporary_names_) {
-    if (store_.hint_ != nullptr && name == format::file_name(format::FileRole::hint,
-                                                             store_.active_->id()) + ".tmp") {
+    if (store_.hint_ != nullptr &&
+        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
       continue;
     }
     static_cast<void>(context.files.remove(context.directory + "/" + name));
@@ -9103,6 +9210,12 @@ namespace {
 constexpr std::uint64_t kAllocateStepMax = std::uint64_t{16} << 20;
 constexpr std::uint64_t kFooterBytes = 48;
 constexpr std::uint64_t kWatermarkBytes = 24;
+constexpr std::uint64_t kMarksBytes = kFooterBytes + kWatermarkBytes;
+
+// What compaction may use when the disk is full.
+std::uint64_t compaction_reserve(const Config& config) {
+  return std::min<std::uint64_t>(config.write_buffer_size, config.max_file_size / 8);
+}
 
 // What puts leave to deletes when the disk is full.
 std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_size / 4; }
@@ -9176,6 +9289,8 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   if (!carried.empty()) {
     Status status = begin_segment();
     if (!status.ok()) return status;
+    // Longer than a segment of this configuration: the file outgrows its mapping at once.
+    if (carried.size() > context_.config.max_file_size - active_->length) active_->mapped = 0;
     std::vector<std::uint8_t> moved(carried.size());
     std::size_t moved_size = 0;
     format::Entry entry;
@@ -9206,6 +9321,7 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
+  keep_reserve(context_);
   return {};
 }
 
@@ -9215,8 +9331,8 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
   manifest.generation = ++manifest_generation_;
-  // The active segment is not listed: ids from next_file_id on were begun later.
-  manifest.next_file_id = active_ != nullptr ? active_->id() : next_file_id_;
+  manifest.next_file_id = next_file_id_;
+  manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
   for (const SegmentPtr& segment : segments_) {
@@ -9242,8 +9358,9 @@ Status LogStore::save_manifest() {
 Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHeader& header,
                                   Owned<File>& file, std::string& path) {
   if (header.file.file_id > base::Location::kFileIdMax) {
-    return Status(Errc::too_large, "all file numbers of this shard are used up; copy the "
-                                   "collection to a new one with dump and load");
+    return Status(Errc::too_large,
+                  "all file numbers of this shard are used up; copy the "
+                  "collection to a new one with dump and load");
   }
   header.file.type = format::FileType::segment;
   header.file.store_id = context.store_id;
@@ -9253,8 +9370,8 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   if (!status.ok()) return status;
   std::memcpy(&header.salt, salt, sizeof salt);
 
-  path = context.directory + "/" +
-         format::file_name(format::FileRole::segment, header.file.file_id);
+  path =
+      context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
   if (!made.ok()) return std::move(made).status().at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
@@ -9290,7 +9407,11 @@ Status LogStore::begin_segment() {
   segment->length = format::kSegmentHeaderBytes;
   segment->last_sequence = sequence_next_ - 1;
   segment->readable.store(segment->length, std::memory_order_relaxed);
-  if (values_on_disk() && context_.config.mapped_reads) segment->map(context_.config.max_file_size);
+  if (values_on_disk() && context_.config.mapped_reads) {
+    // Room for all that allocate_ahead() may add to a file whose entries end at max_file_size.
+    const std::uint64_t usable = context_.config.max_file_size;
+    segment->map(usable + delete_reserve(context_.config) + kMarksBytes, usable);
+  }
   segments_.push_back(segment);
   status = publish_map();
   if (!status.ok()) {
@@ -9323,7 +9444,8 @@ Status LogStore::seal_active() {
   const std::size_t size = format::encode_entry(entry, active_->seed, bytes);
   status = active_->file->write_at(active_->length, Bytes(bytes, size));
   if (status.ok()) status = active_->file->truncate(active_->length + size);
-  if (!status.ok()) return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  if (!status.ok())
+    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
   active_->length += size;
   active_->readable.store(active_->length, std::memory_order_release);
   active_->sealed = true;
@@ -9355,10 +9477,15 @@ Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
   if (end + keep <= active_->allocated) return {};
   const std::uint64_t step = std::clamp<std::uint64_t>(
       active_->allocated / 2, context_.config.write_buffer_size, kAllocateStepMax);
-  std::uint64_t want = std::max(end + keep, active_->allocated + step);
+  const std::uint64_t enough = context_.config.max_file_size + kMarksBytes + keep;
+  std::uint64_t want = std::max(end + keep, std::min(active_->allocated + step, enough));
   Status status = active_->file->allocate(active_->allocated, want - active_->allocated);
   if (status.is(Errc::no_space) && want > end + keep) {
     want = end + keep;
+    status = active_->file->allocate(active_->allocated, want - active_->allocated);
+  }
+  if (status.is(Errc::no_space) && tombstone && end > active_->allocated) {
+    want = end;  // a delete may use the last block there is
     status = active_->file->allocate(active_->allocated, want - active_->allocated);
   }
   if (status.is(Errc::unsupported)) {
@@ -9467,19 +9594,20 @@ void LogStore::append_watermark() noexcept {
 Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   Status status = flush();
   if (!status.ok()) return status;
-  const std::unique_ptr<std::uint8_t[]> whole(
-      new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes)]);
+  const std::unique_ptr<std::uint8_t[]> whole(new (std::nothrow)
+                                                  std::uint8_t[static_cast<std::size_t>(bytes)]);
   if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
-  status = active_->file->write_at(active_->length,
-                                   Bytes(whole.get(), static_cast<std::size_t>(bytes)));
+  status =
+      active_->file->write_at(active_->length, Bytes(whole.get(), static_cast<std::size_t>(bytes)));
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
     full_ = true;
     return std::move(status).at(active_->path, active_->length);
   }
-  if (!status.ok()) return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  if (!status.ok())
+    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
   active_->length += bytes;
   active_->readable.store(active_->length, std::memory_order_release);
   tail_.reset(active_->id(), active_->length);
@@ -9499,7 +9627,8 @@ Status LogStore::flush() {
     full_ = true;
     return std::move(status).at(active_->path, active_->length);
   }
-  if (!status.ok()) return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  if (!status.ok())
+    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
   active_->length += tail_.used();
   // Readable before the buffer is begun anew: a reader that misses it there finds it here.
   active_->readable.store(active_->length, std::memory_order_release);
@@ -9573,6 +9702,18 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 }
 
 // ---- Checkpoint and figures ----
+
+void LogStore::keep_reserve(const StoreContext& context) {
+  const std::string path = context.directory + "/" + std::string(format::kReserveName);
+  Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
+  if (!file.ok()) return;  // most often because it is there
+  const std::uint64_t bytes = compaction_reserve(context.config);
+  if (!(*file)->allocate(0, bytes).ok()) static_cast<void>(context.files.remove(path));
+}
+
+bool LogStore::release_reserve(const StoreContext& context) {
+  return context.files.remove(context.directory + "/" + std::string(format::kReserveName)).ok();
+}
 
 bool LogStore::wants_hint(const Segment& segment) const noexcept {
   // Where the index keeps values, opening needs them all: a hint would be a second copy.
@@ -9708,8 +9849,7 @@ Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
   std::vector<std::uint8_t> bytes;
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
-  if (status.ok() &&
-      (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
+  if (status.ok() && (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
     status = Status(Errc::corrupt, "the MANIFEST belongs to another store or shard");
   }
   return std::move(status).at(path);
@@ -9770,10 +9910,11 @@ Segment::~Segment() {
   if (region != nullptr) detail::unshare(region);
 }
 
-void Segment::map(std::uint64_t bytes) {
+void Segment::map(std::uint64_t bytes, std::uint64_t usable) {
   if constexpr (sizeof(void*) < 8) return;
   Result<Owned<Mapping>> mapping = file->map(static_cast<std::size_t>(bytes), MapMode::read);
   if (mapping.ok()) region = MappedRegion::make(std::move(*mapping));
+  if (region != nullptr) mapped = usable;
 }
 
 format::ManifestSegment Segment::manifest_record() const {
@@ -9801,7 +9942,8 @@ Bytes SegmentScanner::window() const noexcept {
 bool SegmentScanner::fill(std::size_t need) {
   const std::uint64_t left = limit_ > position_ ? limit_ - position_ : 0;
   if (window().size() >= std::min<std::uint64_t>(need, left)) return true;
-  const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(need, kScanBytes), left));
+  const auto want =
+      static_cast<std::size_t>(std::min<std::uint64_t>(std::max(need, kScanBytes), left));
   if (want > capacity_) {
     const std::size_t capacity = std::max(want, std::min<std::size_t>(kScanBytes, 4096));
     buffer_.reset(new (std::nothrow) std::uint8_t[capacity]);
@@ -9840,8 +9982,7 @@ ScanStep SegmentScanner::next() {
     position_ += size;
     return ScanStep::entry;
   }
-  return only_zeros_left() ? ScanStep::end
-                           : (status.ok() ? ScanStep::broken : ScanStep::failed);
+  return only_zeros_left() ? ScanStep::end : (status.ok() ? ScanStep::broken : ScanStep::failed);
 }
 
 bool SegmentScanner::only_zeros_left() {
@@ -9854,7 +9995,8 @@ bool SegmentScanner::only_zeros_left() {
     }
     const Bytes bytes = window();
     if (bytes.empty()) break;
-    const auto take = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), limit_ - position_));
+    const auto take =
+        static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), limit_ - position_));
     zeros = std::all_of(bytes.begin(), bytes.begin() + take, [](std::uint8_t b) { return b == 0; });
     position_ += take;
   }
@@ -9986,10 +10128,8 @@ Result<TailContents> read_tail_file(const StoreContext& context) {
       (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
   const Bytes all(contents.memory.get(), *got);
-  // The header is for people and tools: the entries prove by their seed where they belong.
-  format::FileHeader header;
-  contents.damaged = !format::decode_file_header(all, format::FileType::tail, header).ok() ||
-                     header.store_id != context.store_id || header.shard != context.shard;
+  // The header is for people and tools, and a power cut may take it: the entries prove by their
+  // seed where they belong.
   contents.bytes = all.sub(format::kTailHeaderBytes);
   return contents;
 }
@@ -10037,8 +10177,9 @@ Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool 
   }
   if (shared_reads) scratch_.reset(new (std::nothrow) std::uint8_t[capacity]);
   if (data_ == nullptr || (shared_reads && scratch_ == nullptr)) {
-    return Status(Errc::out_of_memory, "no memory for a write buffer; set a smaller "
-                                       "Config::write_buffer_size");
+    return Status(Errc::out_of_memory,
+                  "no memory for a write buffer; set a smaller "
+                  "Config::write_buffer_size");
   }
   return {};
 }
@@ -10187,8 +10328,7 @@ Status Engine::write(WriteRequest& request, bool sync) {
     return Status(Errc::read_only, "the collection was opened read_only").at(path_);
   }
   request.hash = router_.hash(request.key.data(), request.key.size());
-  Shard& shard =
-      *shards_[router_.shard(request.key.data(), request.key.size(), request.hash)];
+  Shard& shard = *shards_[router_.shard(request.key.data(), request.key.size(), request.hash)];
   Status status = shard.write(request);
   if (status.ok() && sync) status = shard.sync();
   return status;
@@ -10236,7 +10376,7 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
   }
 }
 
-Status Engine::put_many(std::span<const ManyPut> puts, bool sync, std::size_t& done) {
+Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& done) {
   done = 0;
   if (config_.read_only) {
     return Status(Errc::read_only, "the collection was opened read_only").at(path_);
@@ -10245,19 +10385,19 @@ Status Engine::put_many(std::span<const ManyPut> puts, bool sync, std::size_t& d
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];
-  while (!puts.empty()) {
-    const std::size_t count = std::min(puts.size(), kManyRound);
+  while (!pairs.empty()) {
+    const std::size_t count = std::min(pairs.size(), kManyRound);
     index::Lookup lookups[kManyRound];
     for (std::size_t at = 0; at < count; ++at) {
-      requests[at].key = puts[at].key;
-      requests[at].value = puts[at].value;
-      requests[at].hash = router_.hash(puts[at].key.data(), puts[at].key.size());
-      owners[at] = router_.shard(puts[at].key.data(), puts[at].key.size(), requests[at].hash);
+      requests[at].key = pairs[at].key;
+      requests[at].value = pairs[at].value;
+      requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
+      owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
       touched[owners[at]] = true;
     }
     const auto owner = [&](const WriteRequest* request) { return owners[request - requests]; };
-    // Stable: of two puts of one key the later one must win.
+    // Stable: of two pairs of one key the later one must win.
     std::stable_sort(order, order + count, [&](const WriteRequest* a, const WriteRequest* b) {
       return owner(a) < owner(b);
     });
@@ -10274,7 +10414,7 @@ Status Engine::put_many(std::span<const ManyPut> puts, bool sync, std::size_t& d
       if (!status.ok()) return status;
       first = last;
     }
-    puts = puts.subspan(count);
+    pairs = pairs.subspan(count);
   }
   if (!sync) return {};
   std::vector<std::uint32_t> dirty;
@@ -10353,7 +10493,8 @@ Result<VerifyReport> Engine::verify() {
 Status Engine::compact() {
   Status status = refuse_if_closed();
   if (!status.ok()) return status;
-  if (config_.read_only) return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  if (config_.read_only)
+    return Status(Errc::read_only, "a read_only collection cannot be compacted");
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
     if (!sealed.ok()) return sealed;
@@ -10369,7 +10510,8 @@ Status Engine::compact() {
 Result<bool> Engine::compact_step(std::uint64_t budget) {
   Status status = refuse_if_closed();
   if (!status.ok()) return status;
-  if (config_.read_only) return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  if (config_.read_only)
+    return Status(Errc::read_only, "a read_only collection cannot be compacted");
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
     const Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
@@ -10429,8 +10571,9 @@ Status bad_setting(std::string_view name, std::string_view range) {
 
 Status check_config(const Config& config) {
   if (config.encryption_key.has_value()) {
-    return Status(Errc::unsupported, "this build has no encryption; leave Config::encryption_key "
-                                     "empty");
+    return Status(Errc::unsupported,
+                  "this build has no encryption; leave Config::encryption_key "
+                  "empty");
   }
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
   if (config.shard_prefix_bits > 8192) return bad_setting("shard_prefix_bits", "0 to 8192");
@@ -10506,9 +10649,8 @@ class Opening {
       Status status = files().create_directory(path);
       if (!status.ok()) return std::move(status).at(path);
     }
-    Result<Owned<FileLock>> lock =
-        files().lock(store::lock_path(path), config.read_only ? LockMode::shared
-                                                              : LockMode::exclusive);
+    Result<Owned<FileLock>> lock = files().lock(
+        store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
     // A store on a read-only medium may have no lock file, and no writer either.
     if (!lock.ok() && !(config.read_only && lock.is(Errc::not_found))) {
       return std::move(lock).status().at(store::lock_path(path));
@@ -10536,8 +10678,8 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     meta_.shape = *shape_;
-    meta_.shard_count = config.shard_count != 0 ? config.shard_count
-                                                : std::min(os::hardware_threads(), 8u);
+    meta_.shard_count =
+        config.shard_count != 0 ? config.shard_count : std::min(os::hardware_threads(), 8u);
     meta_.shard_prefix_bits = config.shard_prefix_bits;
     std::uint8_t random[24];
     Status status = os::random_bytes(random);
@@ -10562,12 +10704,11 @@ class Opening {
           .at(engine_->path_);
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch,
-                    "the collection has shard_prefix_bits " +
-                        std::to_string(meta_.shard_prefix_bits) +
-                        ", Config::shard_prefix_bits asks for " +
-                        std::to_string(config.shard_prefix_bits) +
-                        "; use 0 to take what is stored")
+      return Status(Errc::format_mismatch, "the collection has shard_prefix_bits " +
+                                               std::to_string(meta_.shard_prefix_bits) +
+                                               ", Config::shard_prefix_bits asks for " +
+                                               std::to_string(config.shard_prefix_bits) +
+                                               "; use 0 to take what is stored")
           .at(engine_->path_);
     }
     return {};
@@ -10793,12 +10934,67 @@ namespace {
 // location is out of date only while a flush or compaction moves it.
 constexpr int kReadTries = 1000;
 
+// Recovered entries on their way into the index, some at a time: their cache misses overlap.
+class RecoveryBatch {
+ public:
+  RecoveryBatch(index::Index& index, const Shape& shape, std::uint64_t seed)
+      : index_(index), shape_(shape), seed_(seed), stride_(shape.key_size + shape.value_size) {
+    bytes_.resize(kEntries * stride_);
+  }
+
+  Status add(store::LogStore& store, const store::RecoveredEntry& entry) {
+    std::uint8_t* key = bytes_.data() + count_ * stride_;
+    std::memcpy(key, entry.key.data(), shape_.key_size);
+    if (shape_.value_size != 0 && !entry.tombstone) {
+      std::memcpy(key + shape_.key_size, entry.value.data(), shape_.value_size);
+    }
+    lookups_[count_] = {key, base::hash64(key, shape_.key_size, seed_), nullptr, {}, false};
+    at_[count_] = entry.at;
+    tombstone_[count_] = entry.tombstone;
+    ++count_;
+    return count_ == kEntries ? apply(store) : Status();
+  }
+
+  Status apply(store::LogStore& store) {
+    // Only for the misses it takes: every entry is located again below, in order.
+    index_.find_many({lookups_, count_});
+    for (std::size_t at = 0; at < count_; ++at) {
+      index::Place place;
+      index_.locate(lookups_[at].key, lookups_[at].hash, place);
+      // A hint that turned out damaged told of this very entry before the scan did.
+      if (place.found && place.at != at_[at]) store.mark_dead(place.at);
+      if (tombstone_[at]) {
+        if (place.found) index_.erase(place);
+        continue;
+      }
+      if (!place.found && !index_.reserve()) {
+        return Status(Errc::out_of_memory, "no memory for the index");
+      }
+      index_.publish(place, lookups_[at].key, lookups_[at].key + shape_.key_size, at_[at]);
+    }
+    count_ = 0;
+    return {};
+  }
+
+ private:
+  static constexpr std::size_t kEntries = 32;
+
+  index::Index& index_;
+  const Shape& shape_;
+  const std::uint64_t seed_;
+  const std::size_t stride_;
+  std::vector<std::uint8_t> bytes_;
+  index::Lookup lookups_[kEntries];
+  base::Location at_[kEntries];
+  bool tombstone_[kEntries] = {};
+  std::size_t count_ = 0;
+};
+
 }  // namespace
 
 // ---- Opening ----
 
-Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context,
-                                           std::uint64_t seed) {
+Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, std::uint64_t seed) {
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, seed));
   if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
   index::IndexConfig config;
@@ -10812,29 +11008,16 @@ Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context,
   if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
   // Recovery accounts dead entries in the store that is being opened, which is known only to the
   // store until open() returns; so the store hands itself out with each entry.
+  RecoveryBatch batch(*shard->index_, context.shape, seed);
   Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
       context, [&](store::LogStore& opening, const store::RecoveredEntry& entry) {
-        return shard->recover_entry(opening, entry);
+        return batch.add(opening, entry);
       });
   if (!store.ok()) return std::move(store).status();
   shard->store_ = std::move(*store);
+  Status status = batch.apply(*shard->store_);
+  if (!status.ok()) return status;
   return shard;
-}
-
-Status Shard::recover_entry(store::LogStore& store, const store::RecoveredEntry& entry) {
-  const std::uint64_t hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
-  index::Place place;
-  index_->locate(entry.key.data(), hash, place);
-  if (place.found) store.mark_dead(place.at);
-  if (entry.tombstone) {
-    if (place.found) index_->erase(place);
-    return {};
-  }
-  if (!place.found && !index_->reserve()) {
-    return Status(Errc::out_of_memory, "no memory for the index");
-  }
-  index_->publish(place, entry.key.data(), entry.value.data(), entry.at);
-  return {};
 }
 
 // ---- Writing ----
@@ -11157,26 +11340,38 @@ void Shard::add_stats(Stats& stats) const {
 
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   const base::MutexLock maintenance(maintenance_);
+  Result<bool> more = compact_once(budget, threshold, false);
+  if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
+    // The disk is full: spend the reserve on the segment that needs the least of it.
+    more = compact_once(~std::uint64_t{0}, threshold, true);
+  }
+  if (more.ok()) store::LogStore::keep_reserve(context_);
+  return more;
+}
+
+Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {
     auto job = std::make_unique<store::LogCompaction>(*store_);
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = store_->failed();
     if (!status.ok()) return status;
-    if (threshold > 1 || !job->choose(threshold)) return false;
+    if (!job->choose(threshold, cheapest)) return false;
     compaction_ = std::move(job);
   }
-  Result<bool> copied = compaction_->copy(budget, [&](Bytes key, base::Location at) {
-    base::Location now;
-    const std::uint64_t hash = base::hash64(key.data(), key.size(), seed_);
-    return index_->find(key.data(), hash, &now, nullptr) && now == at;
+  Result<bool> copied = compaction_->copy(budget, [&](std::span<store::Candidate> candidates) {
+    index::Lookup lookups[store::LogCompaction::kBatch];
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      const Bytes key = candidates[at].entry.key;
+      lookups[at] = {key.data(), base::hash64(key.data(), key.size(), seed_), nullptr, {}, false};
+    }
+    index_->find_many({lookups, candidates.size()});
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      candidates[at].live = lookups[at].found && lookups[at].at == candidates[at].at;
+    }
   });
   if (copied.ok() && !*copied) return true;
-  if (!copied.ok()) {
-    compaction_.reset();
-    return copied;
-  }
-  Result<bool> finished = finish_compaction();
+  Result<bool> finished = copied.ok() ? finish_compaction() : std::move(copied);
   compaction_.reset();
   context_.epochs.collect();
   return finished;
@@ -11260,9 +11455,12 @@ Status closed_status() {
 
 index::Bound api_bound(BoundKind kind) {
   switch (kind) {
-    case BoundKind::inclusive: return index::Bound::inclusive;
-    case BoundKind::exclusive: return index::Bound::exclusive;
-    case BoundKind::none: break;
+    case BoundKind::inclusive:
+      return index::Bound::inclusive;
+    case BoundKind::exclusive:
+      return index::Bound::exclusive;
+    case BoundKind::none:
+      break;
   }
   return index::Bound::none;
 }
@@ -11316,9 +11514,7 @@ Result<Collection> Collection::open_existing(std::string_view path, const Config
 
 Status Collection::close() { return engine_ == nullptr ? closed_status() : engine_->close(); }
 
-Shape Collection::shape() const noexcept {
-  return engine_ == nullptr ? Shape() : engine_->shape();
-}
+Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() : engine_->shape(); }
 
 bool Collection::is_open() const noexcept { return engine_ != nullptr && !engine_->closed(); }
 
@@ -11401,8 +11597,7 @@ Status Collection::compare_erase(Bytes key, Bytes expected, WriteOptions options
   return engine_->write(request, options.sync);
 }
 
-Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value,
-                                                     WriteOptions options) {
+Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value, WriteOptions options) {
   Status status = check(key, value);
   if (!status.ok()) return status;
   engine::WriteRequest request;
@@ -11437,16 +11632,16 @@ Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value,
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
   // All sizes first: a wrong one must not leave half of the work done.
-  std::vector<engine::ManyPut> puts;
-  puts.reserve(pairs.size());
+  std::vector<engine::ManyPut> pairs_in;
+  pairs_in.reserve(pairs.size());
   if (engine_ == nullptr) return closed_status();
   for (const BytesPair& pair : pairs) {
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
-    puts.push_back({pair.key, pair.value});
+    pairs_in.push_back({pair.key, pair.value});
   }
   std::size_t done = 0;
-  return engine_->put_many(puts, options.sync, done);
+  return engine_->put_many(pairs_in, options.sync, done);
 }
 
 // ---- Reads ----
@@ -11498,7 +11693,8 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
   engine::ManyGet gets[64];
   while (!lookups.empty()) {
     const std::size_t count = std::min<std::size_t>(lookups.size(), 64);
-    for (std::size_t at = 0; at < count; ++at) gets[at] = {lookups[at].key, lookups[at].value, false};
+    for (std::size_t at = 0; at < count; ++at)
+      gets[at] = {lookups[at].key, lookups[at].value, false};
     if (engine_ != nullptr) engine_->find_many({gets, count});
     for (std::size_t at = 0; at < count; ++at) lookups[at].found = gets[at].found;
     lookups = lookups.subspan(count);
@@ -11546,7 +11742,8 @@ void Cursor::settle(bool stands) {
   if (!stands) return;
   const Shape& shape = state_->engine.shape();
   key_ = Bytes(state_->scan.key(), shape.key_size);
-  value_ = shape.payload == Payload::value ? Bytes(state_->scan.value(), shape.value_size) : Bytes();
+  value_ =
+      shape.payload == Payload::value ? Bytes(state_->scan.value(), shape.value_size) : Bytes();
 }
 
 bool Cursor::next() {
@@ -11690,8 +11887,7 @@ struct Compactor::State : engine::CompactionThread {
   using CompactionThread::CompactionThread;
 };
 
-Compactor::Compactor(Compactor&& other) noexcept
-    : state_(std::exchange(other.state_, nullptr)) {}
+Compactor::Compactor(Compactor&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
 
 Compactor& Compactor::operator=(Compactor&& other) noexcept {
   std::swap(state_, other.state_);
@@ -11710,9 +11906,7 @@ Result<Compactor> Compactor::start(Collection& collection, CompactorOptions opti
   return compactor;
 }
 
-Status Compactor::last_error() const {
-  return state_ == nullptr ? Status() : state_->last_error();
-}
+Status Compactor::last_error() const { return state_ == nullptr ? Status() : state_->last_error(); }
 
 void Compactor::stop() {
   if (state_ != nullptr) state_->stop();

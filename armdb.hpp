@@ -118,8 +118,8 @@ using MutableBytes = std::span<std::uint8_t>;
 namespace detail {
 
 template <class T>
-concept ByteLike = sizeof(T) == 1 && (std::is_integral_v<T> || std::is_same_v<T, std::byte>) &&
-                   !std::is_same_v<T, bool>;
+concept ByteLike = sizeof(T) == 1 && (std::is_integral_v<T> ||
+                                      std::is_same_v<T, std::byte>)&&!std::is_same_v<T, bool>;
 
 template <class R>
 concept ByteRange = requires(const R& range) {
@@ -143,10 +143,12 @@ class Bytes {
       : data_(reinterpret_cast<const std::uint8_t*>(text)), size_(std::strlen(text)) {}
 
   template <detail::ByteRange R>
-    requires(!std::is_same_v<std::remove_cvref_t<R>, Bytes> &&
-             !std::is_array_v<std::remove_cvref_t<R>> &&
-             !std::is_convertible_v<const R&, const char*>)
-  constexpr Bytes(const R& range) noexcept  // NOLINT(google-explicit-constructor)
+  requires(
+      !std::is_same_v<std::remove_cvref_t<R>, Bytes> && !std::is_array_v<std::remove_cvref_t<R>> &&
+      !std::is_convertible_v<
+          const R&,
+          const char*>) constexpr Bytes(const R&
+                                            range) noexcept  // NOLINT(google-explicit-constructor)
       : size_(std::size(range)) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(*std::data(range))>, std::uint8_t>) {
       data_ = std::data(range);
@@ -169,8 +171,8 @@ class Bytes {
   }
 
   // The bytes from `offset`, at most `count` of them; empty when `offset` is past the end.
-  [[nodiscard]] constexpr Bytes sub(std::size_t offset,
-                                    std::size_t count = static_cast<std::size_t>(-1)) const noexcept {
+  [[nodiscard]] constexpr Bytes sub(
+      std::size_t offset, std::size_t count = static_cast<std::size_t>(-1)) const noexcept {
     if (offset >= size_) return {};
     const std::size_t left = size_ - offset;
     return {data_ + offset, count < left ? count : left};
@@ -325,7 +327,7 @@ struct Config {
   // Choose the shard by the first bits of the key only, so that keys which share them lie in one
   // shard and a prefix scan needs no merge. 0: what the store has; for a new store the whole key.
   std::uint32_t shard_prefix_bits = 0;
-  // A segment is closed and a new one begun at about this size; 64 KiB to 64 GiB.
+  // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
   std::uint64_t max_file_size = std::uint64_t{256} << 20;
   // Write buffer of each shard; 16 KiB to 64 MiB. Larger entries bypass it.
   std::uint32_t write_buffer_size = std::uint32_t{1} << 20;
@@ -408,9 +410,9 @@ template <class R, class... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
-             std::is_invocable_r_v<R, F&, Args...>)
-  FunctionRef(F&& callable) noexcept  // NOLINT(google-explicit-constructor)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
+           std::is_invocable_r_v<R, F&, Args...>) FunctionRef(F&& callable)
+  noexcept  // NOLINT(google-explicit-constructor)
       : object_(const_cast<void*>(static_cast<const void*>(&callable))),
         call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
@@ -439,7 +441,7 @@ class Owned {
   constexpr Owned(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor)
   constexpr explicit Owned(T* pointer) noexcept : pointer_(pointer) {}
   template <class U>
-    requires std::is_convertible_v<U*, T*>
+  requires std::is_convertible_v<U*, T*>
   constexpr Owned(Owned<U>&& other) noexcept  // NOLINT(google-explicit-constructor)
       : pointer_(other.release()) {}
   Owned(Owned&& other) noexcept : pointer_(other.release()) {}
@@ -490,11 +492,11 @@ enum class Errc : std::uint8_t {
   failed,            // an earlier write or sync failed: the shard is read-only until reopened
   no_space,          // disk full: nothing acknowledged is lost, writes resume when space is back
   out_of_memory,
-  too_large,         // a key, value or store exceeds a limit; the text names it
-  unsupported,       // not in this build, or not by this file system
-  shard_mismatch,    // a key of another shard inside an atomic block
-  wrong_key,         // the encryption key does not open this store
-  aborted,           // a callback asked to stop
+  too_large,       // a key, value or store exceeds a limit; the text names it
+  unsupported,     // not in this build, or not by this file system
+  shard_mismatch,  // a key of another shard inside an atomic block
+  wrong_key,       // the encryption key does not open this store
+  aborted,         // a callback asked to stop
 };
 
 // The name of a code, such as "not_found".
@@ -569,7 +571,7 @@ class [[nodiscard]] Result {
  public:
   // Holds neither: not_found, until something is assigned.
   Result() : status_(Errc::not_found) {}
-  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     if (status_.ok()) status_ = Status(Errc::invalid_argument);
   }
@@ -729,35 +731,35 @@ namespace armdb {
 
 // Sums over all shards at about one moment. Sizes are bytes.
 struct Stats {
-  std::uint64_t entries = 0;            // live keys
+  std::uint64_t entries = 0;  // live keys
   std::uint64_t shards = 0;
-  std::uint64_t index_bytes = 0;        // memory of the index, all of it
+  std::uint64_t index_bytes = 0;  // memory of the index, all of it
   double index_bytes_per_key = 0;
-  std::uint64_t buffer_bytes = 0;       // write buffers and caches
+  std::uint64_t buffer_bytes = 0;  // write buffers and caches
 
   std::uint64_t segments = 0;
-  std::uint64_t file_bytes = 0;         // segments, hints, tail buffers and manifests
-  std::uint64_t data_bytes = 0;         // entries in segments and tail buffers
-  std::uint64_t dead_bytes = 0;         // of these, what compaction could drop
-  std::uint64_t tombstones = 0;         // in segments
+  std::uint64_t file_bytes = 0;  // segments, hints, tail buffers and manifests
+  std::uint64_t data_bytes = 0;  // entries in segments and tail buffers
+  std::uint64_t dead_bytes = 0;  // of these, what compaction could drop
+  std::uint64_t tombstones = 0;  // in segments
 
-  std::uint64_t last_sequence = 0;      // the largest of any shard
-  std::uint64_t unsynced_shards = 0;    // shards with writes a power cut could take
-  bool written_survives_kill = false;   // a returned put survives kill -9: see README
-  std::uint64_t failed_shards = 0;      // read-only after a failed write or sync
-  std::uint64_t full_shards = 0;        // refusing puts for want of disk space
+  std::uint64_t last_sequence = 0;     // the largest of any shard
+  std::uint64_t unsynced_shards = 0;   // shards with writes a power cut could take
+  bool written_survives_kill = false;  // a returned put survives kill -9: see README
+  std::uint64_t failed_shards = 0;     // read-only after a failed write or sync
+  std::uint64_t full_shards = 0;       // refusing puts for want of disk space
 
   // What opening found.
-  std::uint64_t opened_by_hint = 0;     // entries read from hint files
-  std::uint64_t opened_by_scan = 0;     // entries read from segments and tail buffers
-  std::uint64_t torn_bytes = 0;         // cut by a crash, never acknowledged as synced
-  std::uint64_t damaged_regions = 0;    // wrong bytes that no crash explains, skipped
-  std::uint64_t segments_set_aside = 0; // kept on disk, not served: they follow a hole
+  std::uint64_t opened_by_hint = 0;      // entries read from hint files
+  std::uint64_t opened_by_scan = 0;      // entries read from segments and tail buffers
+  std::uint64_t torn_bytes = 0;          // cut by a crash, never acknowledged as synced
+  std::uint64_t damaged_regions = 0;     // wrong bytes that no crash explains, skipped
+  std::uint64_t segments_set_aside = 0;  // kept on disk, not served: they follow a hole
 
   std::uint64_t cache_hits = 0;
   std::uint64_t cache_misses = 0;
-  std::uint64_t compactions = 0;        // segments rewritten or dropped since open
-  std::uint64_t syncs = 0;              // syncs of a shard since open
+  std::uint64_t compactions = 0;  // segments rewritten or dropped since open
+  std::uint64_t syncs = 0;        // syncs of a shard since open
 };
 
 // What verify() read.
@@ -765,7 +767,7 @@ struct VerifyReport {
   std::uint64_t segments = 0;
   std::uint64_t entries = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t damaged_regions = 0;    // 0: everything stored is readable and whole
+  std::uint64_t damaged_regions = 0;  // 0: everything stored is readable and whole
 };
 
 }  // namespace armdb
@@ -1024,15 +1026,15 @@ struct key_traits<ByteArray<N>> {
 // Integers are stored big-endian, signed ones with the sign bit flipped: byte order is number
 // order.
 template <std::integral K>
-  requires(!std::same_as<K, bool>)
-struct key_traits<K> {
+requires(!std::same_as<K, bool>) struct key_traits<K> {
   static constexpr std::size_t size = sizeof(K);
   using Unsigned = std::make_unsigned_t<K>;
   static constexpr auto kFlip =
       static_cast<Unsigned>(std::is_signed_v<K> ? std::uint64_t{1} << (8 * sizeof(K) - 1) : 0);
 
   static void encode(K key, std::uint8_t* out) noexcept {
-    auto bits = static_cast<std::uint64_t>(static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip));
+    auto bits =
+        static_cast<std::uint64_t>(static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip));
     for (std::size_t at = size; at-- > 0; bits >>= 8) out[at] = static_cast<std::uint8_t>(bits);
   }
   static K decode(const std::uint8_t* in) noexcept {
@@ -1043,7 +1045,7 @@ struct key_traits<K> {
 };
 
 template <class K>
-  requires std::is_enum_v<K>
+requires std::is_enum_v<K>
 struct key_traits<K> {
   using Number = std::underlying_type_t<K>;
   static constexpr std::size_t size = sizeof(Number);
@@ -1378,8 +1380,7 @@ class ConstFace : public KeyFace<K, V> {
 
  protected:
   ConstFace() noexcept = default;
-  explicit ConstFace(Collection collection) noexcept
-      : KeyFace<K, V>(std::move(collection)) {}
+  explicit ConstFace(Collection collection) noexcept : KeyFace<K, V>(std::move(collection)) {}
   static_assert(std::is_same_v<V, ByteArray<sizeof(V)>>,
                 "values of Const* are ByteArray<N>: use ByteArray, or a Zero* or Typed* type");
 };
@@ -1423,8 +1424,7 @@ class VarFace : public KeyFace<K, Bytes> {
 
  protected:
   VarFace() noexcept = default;
-  explicit VarFace(Collection collection) noexcept
-      : KeyFace<K, Bytes>(std::move(collection)) {}
+  explicit VarFace(Collection collection) noexcept : KeyFace<K, Bytes>(std::move(collection)) {}
 };
 
 // Order: ranges over a face whose elements `Reader` makes.

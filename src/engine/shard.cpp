@@ -15,6 +15,62 @@ namespace {
 // location is out of date only while a flush or compaction moves it.
 constexpr int kReadTries = 1000;
 
+// Recovered entries on their way into the index, some at a time: their cache misses overlap.
+class RecoveryBatch {
+ public:
+  RecoveryBatch(index::Index& index, const Shape& shape, std::uint64_t seed)
+      : index_(index), shape_(shape), seed_(seed), stride_(shape.key_size + shape.value_size) {
+    bytes_.resize(kEntries * stride_);
+  }
+
+  Status add(store::LogStore& store, const store::RecoveredEntry& entry) {
+    std::uint8_t* key = bytes_.data() + count_ * stride_;
+    std::memcpy(key, entry.key.data(), shape_.key_size);
+    if (shape_.value_size != 0 && !entry.tombstone) {
+      std::memcpy(key + shape_.key_size, entry.value.data(), shape_.value_size);
+    }
+    lookups_[count_] = {key, base::hash64(key, shape_.key_size, seed_), nullptr, {}, false};
+    at_[count_] = entry.at;
+    tombstone_[count_] = entry.tombstone;
+    ++count_;
+    return count_ == kEntries ? apply(store) : Status();
+  }
+
+  Status apply(store::LogStore& store) {
+    // Only for the misses it takes: every entry is located again below, in order.
+    index_.find_many({lookups_, count_});
+    for (std::size_t at = 0; at < count_; ++at) {
+      index::Place place;
+      index_.locate(lookups_[at].key, lookups_[at].hash, place);
+      // A hint that turned out damaged told of this very entry before the scan did.
+      if (place.found && place.at != at_[at]) store.mark_dead(place.at);
+      if (tombstone_[at]) {
+        if (place.found) index_.erase(place);
+        continue;
+      }
+      if (!place.found && !index_.reserve()) {
+        return Status(Errc::out_of_memory, "no memory for the index");
+      }
+      index_.publish(place, lookups_[at].key, lookups_[at].key + shape_.key_size, at_[at]);
+    }
+    count_ = 0;
+    return {};
+  }
+
+ private:
+  static constexpr std::size_t kEntries = 32;
+
+  index::Index& index_;
+  const Shape& shape_;
+  const std::uint64_t seed_;
+  const std::size_t stride_;
+  std::vector<std::uint8_t> bytes_;
+  index::Lookup lookups_[kEntries];
+  base::Location at_[kEntries];
+  bool tombstone_[kEntries] = {};
+  std::size_t count_ = 0;
+};
+
 }  // namespace
 
 // ---- Opening ----
@@ -33,30 +89,16 @@ Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, s
   if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
   // Recovery accounts dead entries in the store that is being opened, which is known only to the
   // store until open() returns; so the store hands itself out with each entry.
+  RecoveryBatch batch(*shard->index_, context.shape, seed);
   Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
       context, [&](store::LogStore& opening, const store::RecoveredEntry& entry) {
-        return shard->recover_entry(opening, entry);
+        return batch.add(opening, entry);
       });
   if (!store.ok()) return std::move(store).status();
   shard->store_ = std::move(*store);
+  Status status = batch.apply(*shard->store_);
+  if (!status.ok()) return status;
   return shard;
-}
-
-Status Shard::recover_entry(store::LogStore& store, const store::RecoveredEntry& entry) {
-  const std::uint64_t hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
-  index::Place place;
-  index_->locate(entry.key.data(), hash, place);
-  // A hint that turned out damaged told of this very entry before the scan did.
-  if (place.found && place.at != entry.at) store.mark_dead(place.at);
-  if (entry.tombstone) {
-    if (place.found) index_->erase(place);
-    return {};
-  }
-  if (!place.found && !index_->reserve()) {
-    return Status(Errc::out_of_memory, "no memory for the index");
-  }
-  index_->publish(place, entry.key.data(), entry.value.data(), entry.at);
-  return {};
 }
 
 // ---- Writing ----
@@ -398,10 +440,16 @@ Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool ch
     if (!job->choose(threshold, cheapest)) return false;
     compaction_ = std::move(job);
   }
-  Result<bool> copied = compaction_->copy(budget, [&](Bytes key, base::Location at) {
-    base::Location now;
-    const std::uint64_t hash = base::hash64(key.data(), key.size(), seed_);
-    return index_->find(key.data(), hash, &now, nullptr) && now == at;
+  Result<bool> copied = compaction_->copy(budget, [&](std::span<store::Candidate> candidates) {
+    index::Lookup lookups[store::LogCompaction::kBatch];
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      const Bytes key = candidates[at].entry.key;
+      lookups[at] = {key.data(), base::hash64(key.data(), key.size(), seed_), nullptr, {}, false};
+    }
+    index_->find_many({lookups, candidates.size()});
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      candidates[at].live = lookups[at].found && lookups[at].at == candidates[at].at;
+    }
   });
   if (copied.ok() && !*copied) return true;
   Result<bool> finished = copied.ok() ? finish_compaction() : std::move(copied);

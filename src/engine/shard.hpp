@@ -85,7 +85,6 @@ class Shard {
  private:
   Shard(const store::StoreContext& context, std::uint64_t seed) : context_(context), seed_(seed) {}
 
-  Status recover_entry(store::LogStore& store, const store::RecoveredEntry& entry);
   Status write_located(const WriteRequest& request, index::Place& place) ARMDB_REQUIRES(mutex_);
   Status write_comparing_values(const WriteRequest& request);
   Status refuse_if_closed() const ARMDB_REQUIRES(mutex_);

@@ -103,7 +103,7 @@ Status LogCompaction::begin_output() {
 }
 
 Result<bool> LogCompaction::copy(std::uint64_t budget,
-                                 FunctionRef<bool(Bytes key, base::Location at)> is_live) {
+                                 FunctionRef<void(std::span<Candidate>)> judge) {
   std::uint64_t read = 0;
   while (source_at_ < sources_.size()) {
     const Segment& source = *sources_[source_at_];
@@ -111,17 +111,12 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
       scanner_ =
           std::make_unique<SegmentScanner>(source, format::kSegmentHeaderBytes, source.length);
     }
-    ScanStep step = scanner_->next();
-    for (; step == ScanStep::entry; step = scanner_->next()) {
-      const format::Entry& entry = scanner_->entry;
-      const base::Location at(source.id(), scanner_->offset, scanner_->size);
-      const bool wanted = !entry.mark() && (entry.tombstone() ? !oldest_ : is_live(entry.key, at));
-      if (wanted) {
-        Status status = copy_entry(entry, at);
-        if (!status.ok()) return status;
-      }
-      read += scanner_->size;
-      if (read >= budget) return false;
+    ScanStep step = ScanStep::entry;
+    while (step == ScanStep::entry) {
+      step = gather(source, read);
+      Status status = copy_batch(judge);
+      if (!status.ok()) return status;
+      if (step == ScanStep::entry && read >= budget) return false;
     }
     if (step == ScanStep::failed) return scanner_->status;
     if (step == ScanStep::broken) {
@@ -134,6 +129,42 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
     ++source_at_;
   }
   return true;
+}
+
+// Copies the next entries out of the scanner's window, which moves on.
+ScanStep LogCompaction::gather(const Segment& source, std::uint64_t& read) {
+  batch_.clear();
+  batch_bytes_.clear();
+  constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
+  while (batch_.size() < kBatch && batch_bytes_.size() < kBatchBytes) {
+    const ScanStep step = scanner_->next();
+    if (step != ScanStep::entry) return step;
+    read += scanner_->size;
+    const format::Entry& entry = scanner_->entry;
+    if (entry.mark() || (entry.tombstone() && oldest_)) continue;
+    batch_bytes_.insert(batch_bytes_.end(), entry.key.begin(), entry.key.end());
+    batch_bytes_.insert(batch_bytes_.end(), entry.value.begin(), entry.value.end());
+    batch_.push_back({entry, base::Location(source.id(), scanner_->offset, scanner_->size), false});
+  }
+  return ScanStep::entry;
+}
+
+Status LogCompaction::copy_batch(FunctionRef<void(std::span<Candidate>)> judge) {
+  std::size_t offset = 0;
+  for (Candidate& candidate : batch_) {
+    format::Entry& entry = candidate.entry;
+    entry.key = Bytes(batch_bytes_).sub(offset, entry.key.size());
+    offset += entry.key.size();
+    entry.value = Bytes(batch_bytes_).sub(offset, entry.value.size());
+    offset += entry.value.size();
+  }
+  judge(batch_);
+  for (const Candidate& candidate : batch_) {
+    if (!candidate.entry.tombstone() && !candidate.live) continue;
+    Status status = copy_entry(candidate.entry, candidate.at);
+    if (!status.ok()) return status;
+  }
+  return {};
 }
 
 Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from) {
@@ -199,7 +230,9 @@ Status LogCompaction::seal() {
   output_->durable = true;
   if (hint_ != nullptr) output_->hinted = hint_->finish(output_->length, output_->last_sequence);
   hint_.reset();
-  if (store_.values_on_disk() && store_.context_.config.mapped_reads) output_->map(output_length_);
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) {
+    output_->map(output_length_, output_length_);
+  }
   return {};
 }
 

@@ -31,8 +31,18 @@ struct Move {
   base::Location to;
 };
 
+// An entry of a source; whether it is live is for the index to say.
+struct Candidate {
+  format::Entry entry;
+  base::Location at;
+  bool live = false;
+};
+
 class LogCompaction {
  public:
+  // As many candidates are judged at once.
+  static constexpr std::size_t kBatch = 32;
+
   explicit LogCompaction(LogStore& store) : store_(store) {}
   ~LogCompaction();
 
@@ -40,9 +50,9 @@ class LogCompaction {
   // worth rewriting. `cheapest` takes the one with the least to copy of those with anything dead
   // instead: the disk is full.
   bool choose(double threshold, bool cheapest = false);
-  // Copies until about `budget` bytes were read. `is_live` asks the index. True when all is
-  // copied.
-  Result<bool> copy(std::uint64_t budget, FunctionRef<bool(Bytes key, base::Location at)> is_live);
+  // Copies until about `budget` bytes were read. `judge` sets `live` of those that the index
+  // names. True when all is copied.
+  Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
   Result<std::vector<std::uint8_t>> publish();
   // The MANIFEST could not be written for want of space: nothing happened, the copy goes.
@@ -57,6 +67,8 @@ class LogCompaction {
 
  private:
   Status begin_output();
+  ScanStep gather(const Segment& source, std::uint64_t& read);
+  Status copy_batch(FunctionRef<void(std::span<Candidate>)> judge);
   Status copy_entry(const format::Entry& entry, base::Location from);
   Status write_out();
   void choose_small_run();
@@ -66,6 +78,9 @@ class LogCompaction {
   bool oldest_ = false;  // no older segment is left: tombstones can go
   std::size_t source_at_ = 0;
   std::unique_ptr<SegmentScanner> scanner_;
+
+  std::vector<Candidate> batch_;
+  std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
   std::uint32_t output_id_ = 0;
   SegmentPtr output_;

@@ -52,7 +52,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   // Acquire pairs with the release after a flush: bytes below it are in the file.
   const std::uint64_t readable = segment.readable.load(std::memory_order_acquire);
   const std::uint64_t bytes = std::min(at.bytes_max(), readable - at.offset());
-  if (segment.region != nullptr && at.offset() + bytes <= segment.region->mapping->size()) {
+  if (segment.region != nullptr && at.offset() + bytes <= segment.mapped) {
     buffer.clear();
     buffer.pin = segment.region;
     entry = Bytes(segment.region->mapping->data() + at.offset(), static_cast<std::size_t>(bytes));
@@ -84,7 +84,7 @@ void LogStore::touch(base::Location at) const {
   const Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
   if (segment == nullptr || segment->region == nullptr) return;
   const std::uint64_t readable = segment->readable.load(std::memory_order_acquire);
-  if (at.offset() >= readable || at.offset() >= segment->region->mapping->size()) return;
+  if (at.offset() >= readable || at.offset() >= segment->mapped) return;
   // A volatile read, so that the page is really brought in.
   static_cast<void>(
       *static_cast<volatile const std::uint8_t*>(segment->region->mapping->data() + at.offset()));

@@ -299,7 +299,9 @@ Status LogRecovery::load(Candidate& candidate) {
   segment.durable = (candidate.listed && candidate.record.durable) ||
                     (segment.last_sequence <= durable_ && segment.last_sequence != 0);
   segment.readable.store(segment.length, std::memory_order_release);
-  if (store_.values_on_disk() && store_.context_.config.mapped_reads) segment.map(segment.length);
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) {
+    segment.map(segment.length, segment.length);
+  }
   return {};
 }
 

@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint64_t kAllocateStepMax = std::uint64_t{16} << 20;
 constexpr std::uint64_t kFooterBytes = 48;
 constexpr std::uint64_t kWatermarkBytes = 24;
+constexpr std::uint64_t kMarksBytes = kFooterBytes + kWatermarkBytes;
 
 // What compaction may use when the disk is full.
 std::uint64_t compaction_reserve(const Config& config) {
@@ -95,6 +96,8 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   if (!carried.empty()) {
     Status status = begin_segment();
     if (!status.ok()) return status;
+    // Longer than a segment of this configuration: the file outgrows its mapping at once.
+    if (carried.size() > context_.config.max_file_size - active_->length) active_->mapped = 0;
     std::vector<std::uint8_t> moved(carried.size());
     std::size_t moved_size = 0;
     format::Entry entry;
@@ -211,7 +214,11 @@ Status LogStore::begin_segment() {
   segment->length = format::kSegmentHeaderBytes;
   segment->last_sequence = sequence_next_ - 1;
   segment->readable.store(segment->length, std::memory_order_relaxed);
-  if (values_on_disk() && context_.config.mapped_reads) segment->map(context_.config.max_file_size);
+  if (values_on_disk() && context_.config.mapped_reads) {
+    // Room for all that allocate_ahead() may add to a file whose entries end at max_file_size.
+    const std::uint64_t usable = context_.config.max_file_size;
+    segment->map(usable + delete_reserve(context_.config) + kMarksBytes, usable);
+  }
   segments_.push_back(segment);
   status = publish_map();
   if (!status.ok()) {
@@ -277,7 +284,8 @@ Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
   if (end + keep <= active_->allocated) return {};
   const std::uint64_t step = std::clamp<std::uint64_t>(
       active_->allocated / 2, context_.config.write_buffer_size, kAllocateStepMax);
-  std::uint64_t want = std::max(end + keep, active_->allocated + step);
+  const std::uint64_t enough = context_.config.max_file_size + kMarksBytes + keep;
+  std::uint64_t want = std::max(end + keep, std::min(active_->allocated + step, enough));
   Status status = active_->file->allocate(active_->allocated, want - active_->allocated);
   if (status.is(Errc::no_space) && want > end + keep) {
     want = end + keep;

@@ -38,10 +38,11 @@ Segment::~Segment() {
   if (region != nullptr) detail::unshare(region);
 }
 
-void Segment::map(std::uint64_t bytes) {
+void Segment::map(std::uint64_t bytes, std::uint64_t usable) {
   if constexpr (sizeof(void*) < 8) return;
   Result<Owned<Mapping>> mapping = file->map(static_cast<std::size_t>(bytes), MapMode::read);
   if (mapping.ok()) region = MappedRegion::make(std::move(*mapping));
+  if (region != nullptr) mapped = usable;
 }
 
 format::ManifestSegment Segment::manifest_record() const {

@@ -35,8 +35,10 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  // Maps `bytes` of the file for reading; where that cannot be had, reads go through the file.
-  void map(std::uint64_t bytes);
+  // Maps `bytes` of the file for reading, of which reads may use the first `usable`; where that
+  // cannot be had, reads go through the file. A file system may move a file away from under its
+  // mapping once it grows past it: what is usable must be written before that.
+  void map(std::uint64_t bytes, std::uint64_t usable);
 
   [[nodiscard]] std::uint32_t id() const noexcept { return header.file.file_id; }
   // Bytes that compaction would not copy.
@@ -54,6 +56,7 @@ class Segment {
   const std::string path;
   const Owned<File> file;
   MappedRegion* region = nullptr;
+  std::uint64_t mapped = 0;  // bytes of the region that may be used
 
   std::atomic<std::uint64_t> readable{0};
 

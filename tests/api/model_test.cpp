@@ -51,7 +51,7 @@ void run_in_memory(SubjectKind kind, std::uint64_t variant, std::size_t operatio
 
 TEST_CASE("model: ConstTree does what a std::map does, through closes and kills") {
   for (std::uint64_t variant : {0u, 1u, 2u, 3u, 35u}) {
-    run_in_memory(SubjectKind::const_tree, variant, test::scaled(64000, 1000));
+    run_in_memory(SubjectKind::const_tree, variant, test::scaled(100000, 1000));
   }
 }
 
@@ -63,13 +63,13 @@ TEST_CASE("model: ConstMap does what a std::map does, through closes and kills")
 
 TEST_CASE("model: VarTree does what a std::map does, through closes and kills") {
   for (std::uint64_t variant : {0u, 1u, 4u, 7u, 11u, 16u, 39u}) {
-    run_in_memory(SubjectKind::var_tree, variant, test::scaled(30000, 1000));
+    run_in_memory(SubjectKind::var_tree, variant, test::scaled(60000, 1000));
   }
 }
 
 TEST_CASE("model: VarMap does what a std::map does, through closes and kills") {
   for (std::uint64_t variant : {0u, 1u, 4u, 5u, 9u, 37u}) {
-    run_in_memory(SubjectKind::var_map, variant, test::scaled(35000, 1000));
+    run_in_memory(SubjectKind::var_map, variant, test::scaled(60000, 1000));
   }
 }
 

@@ -190,8 +190,10 @@ void reopen(Collections& all, const std::string& folder) {
   const std::uint64_t hint = a.opened_by_hint + b.opened_by_hint + c.opened_by_hint;
   const std::uint64_t scan = a.opened_by_scan + b.opened_by_scan + c.opened_by_scan;
   say("opened again", seconds, static_cast<double>(hint + scan), "entries");
-  std::printf("    %" PRIu64 " entries read from hint files, %" PRIu64 " from the logs\n", hint,
-              scan);
+  std::printf(
+      "    %" PRIu64 " keys read from hint files (places, files), %" PRIu64
+      " entries from logs (counts: its values\n    live in memory, so opening reads them)\n",
+      hint, scan);
 }
 
 // Sorts every list of places, and puts every count once more.

@@ -24,7 +24,7 @@ using Count = armdb::ByteArray<8>;
 [[noreturn]] inline void fail(const std::string& what) {
   std::fflush(stdout);
   std::fprintf(stderr, "demo: %s\n", what.c_str());
-  std::exit(1);
+  std::_Exit(1);  // another thread may still use the collections
 }
 inline void check(const armdb::Status& status, const char* doing) {
   if (!status.ok()) fail(std::string(doing) + ": " + status.message());

@@ -94,8 +94,9 @@ class Identifiers {
         const char* begin = at_;
         while (at_ != end_ && in_word(*at_)) ++at_;
         word = {begin, static_cast<std::size_t>(at_ - begin)};
-        if (at_ != end_ && *at_ == '"' && word.back() == 'R') skip_raw_string();
-        if (is_keyword(word)) continue;
+        const bool literal = at_ != end_ && (*at_ == '"' || *at_ == '\'') && word.size() <= 3;
+        if (literal && word.back() == 'R') skip_raw_string();
+        if (literal || is_keyword(word)) continue;
         line = line_;
         return true;
       }

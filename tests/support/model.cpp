@@ -2,6 +2,7 @@
 #include "support/model.hpp"
 
 #include <algorithm>
+#include <mutex>
 #include <stdexcept>
 
 namespace armdb::test {
@@ -272,7 +273,10 @@ namespace {
 class Program {
  public:
   explicit Program(const ProgramOptions& options)
-      : options_(options), dice_(options.seed), subject_(Subject::make(options.kind)) {}
+      : options_(options), dice_(options.seed), subject_(Subject::make(options.kind)) {
+    config_ = options.config;
+    config_.log = {&Program::take_log, this};
+  }
 
   void run() {
     open();
@@ -283,7 +287,7 @@ class Program {
     open();
     check_all();
   }
-  [[nodiscard]] std::size_t step_now() const { return step_; }
+  [[nodiscard]] std::string where() const { return "step " + std::to_string(step_) + log_; }
 
  private:
   struct Mutation {
@@ -296,6 +300,14 @@ class Program {
     std::vector<Mutation> since;
   };
 
+  // Opening logs from several threads, the shards' ones.
+  static void take_log(void* self, LogLevel level, std::string_view text) {
+    auto* const program = static_cast<Program*>(self);
+    if (level != LogLevel::error) return;
+    const std::lock_guard lock(program->log_mutex_);
+    program->log_ += "\n  log: " + std::string(text);
+  }
+
   void check(bool good, const std::string& what) {
     if (!good) throw std::runtime_error(what);
   }
@@ -306,7 +318,8 @@ class Program {
   // ---- Opening, closing, crashing ----
 
   void open() {
-    need(subject_->open(options_.path, options_.config), "open");
+    log_.clear();
+    need(subject_->open(options_.path, config_), "open");
     const Stats stats = subject_->raw().stats();
     check(stats.damaged_regions == 0, "damage was reported");
     check(stats.failed_shards == 0 && stats.full_shards == 0, "shards are not well");
@@ -577,6 +590,9 @@ class Program {
   }
 
   const ProgramOptions& options_;
+  Config config_;
+  std::mutex log_mutex_;
+  std::string log_;  // errors since the last open
   Dice dice_;
   std::unique_ptr<Subject> subject_;
   ModelMap model_;
@@ -594,8 +610,7 @@ std::string run_program(const ProgramOptions& options) {
   } catch (const std::exception& failure) {
     return std::string(subject_name(options.kind)) + ", " +
            std::to_string(options.config.shard_count) + " shards, seed " +
-           std::to_string(options.seed) + ", step " + std::to_string(program.step_now()) + ": " +
-           failure.what();
+           std::to_string(options.seed) + ": " + failure.what() + " at " + program.where();
   }
   return {};
 }

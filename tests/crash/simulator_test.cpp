@@ -1,0 +1,89 @@
+// Power cuts, kills and failed syncs at every call, against the model.
+#include <chrono>
+#include <cstdlib>
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/crash_simulator.hpp"
+
+namespace {
+
+using armdb::test::CrashCounts;
+using armdb::test::CrashSettings;
+using armdb::test::CrashSimulator;
+
+std::size_t number_of(const char* name, std::size_t fallback) {
+  const char* const text = std::getenv(name);
+  return text != nullptr && *text != 0 ? std::strtoull(text, nullptr, 10) : fallback;
+}
+
+// Share of the full size, for sanitizers.
+double scale() {
+  const char* const text = std::getenv("ARMDB_TEST_SCALE");
+  const double value = text != nullptr && *text != 0 ? std::strtod(text, nullptr) : 1;
+  return value > 0 ? value : 1;
+}
+
+// Runs works from `seed` on until `states` states or `seconds` are over, and says how many there
+// were. ARMDB_CRASH_SEED runs one seed alone.
+void simulate(CrashSettings settings, std::size_t states, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  const auto passed = [&] {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
+  const std::size_t only = number_of("ARMDB_CRASH_SEED", 0);
+  if (only != 0) settings.seed = only;
+  CrashCounts counts;
+  do {
+    CrashSimulator simulator(settings, counts);
+    if (!simulator.run()) FAIL(simulator.failure());
+    settings.seed += 1;
+  } while (only == 0 && counts.all() < states && passed() < seconds);
+  const auto rate = static_cast<std::size_t>(static_cast<double>(counts.all()) / passed());
+  WARN(counts.text() << "; " << rate << " per second");
+  CHECK(counts.states > 0);
+}
+
+std::size_t quick_states() { return static_cast<std::size_t>(12000 * scale()); }
+constexpr double kQuickSeconds = 9;
+
+std::size_t long_states() { return number_of("ARMDB_CRASH_STATES", 350000) / 3; }
+constexpr double kLongSeconds = 60;
+
+}  // namespace
+
+TEST_CASE(
+    "crash: every state a power cut or a kill can leave recovers to a prefix at or past the last "
+    "sync",
+    "[crash][simulator][pitfall-1][pitfall-2][pitfall-6][pitfall-7][pitfall-8][pitfall-9]"
+    "[pitfall-10][pitfall-12][pitfall-14][pitfall-15][pitfall-16][pitfall-21]") {
+  CrashSettings settings;
+  simulate(settings, quick_states(), kQuickSeconds);
+}
+
+TEST_CASE("crash: after a failed sync reopening recovers, and nothing durable is lost",
+          "[crash][simulator][pitfall-3][pitfall-4][pitfall-5]") {
+  CrashSettings settings;
+  settings.faults = CrashSettings::Faults::syncs;
+  simulate(settings, quick_states(), kQuickSeconds);
+}
+
+TEST_CASE("crash: after any failed call reopening recovers, and nothing durable is lost",
+          "[crash][simulator][pitfall-4][pitfall-27]") {
+  CrashSettings settings;
+  settings.faults = CrashSettings::Faults::calls;
+  simulate(settings, quick_states(), kQuickSeconds);
+}
+
+TEST_CASE("crash: many states after power cuts, kills and failed calls recover (long)",
+          "[crash][simulator][slow][pitfall-1][pitfall-14]") {
+  CrashSettings settings;
+  settings.seed = 1000;
+  settings.operations = 90;
+  settings.states_per_place = 40;
+  SECTION("without faults") {}
+  SECTION("with failed syncs") { settings.faults = CrashSettings::Faults::syncs; }
+  SECTION("with failed calls") { settings.faults = CrashSettings::Faults::calls; }
+  simulate(settings, long_states(), kLongSeconds);
+}

@@ -1,0 +1,85 @@
+// Random programs with power cuts: every shard must stand as it stood after some write at or
+// past the last synced one, and go on from there.
+#include "engine/engine.hpp"
+
+#include <string>
+
+#include "engine/router.hpp"
+#include "store/collection_files.hpp"
+#include "support/catch.hpp"
+#include "support/fault_file_system.hpp"
+#include "support/model.hpp"
+#include "support/scale.hpp"
+
+using namespace armdb;
+using test::FaultFileSystem;
+using test::ProgramOptions;
+using test::SubjectKind;
+
+namespace {
+
+// Runs a program with kills and power cuts. Empty when all went well.
+std::string run_with_cuts(SubjectKind kind, FaultFileSystem::Model model, std::uint64_t variant,
+                          std::uint64_t seed, std::size_t operations) {
+  FaultFileSystem files(model);
+  ProgramOptions options;
+  options.kind = kind;
+  options.path = "/collection";
+  options.config.file_system = &files;
+  options.config.shard_count = (variant & 1) != 0 ? 3 : 1;
+  options.config.write_buffer_size = 16u << 10;
+  options.config.max_file_size = 64u << 10;
+  options.config.index_step_bytes = 16u << 10;
+  options.config.mapped_reads = (variant & 2) != 0;
+  options.config.hints = (variant & 4) == 0;
+  options.config.enable_fsync = (variant & 8) != 0;
+  options.seed = seed;
+  options.operations = operations;
+  options.keys = 300;
+  options.kill = [&] { files.kill_process(); };
+  options.power_cut = [&](std::uint64_t cut) { files.power_cut_random(cut); };
+  engine::Router router;
+  bool known = false;
+  options.shard_of = [&](test::ModelKey key) {
+    if (!known) {
+      store::Description description;
+      REQUIRE(store::read_description(files, options.path, description).ok());
+      router = engine::Router(description.shard_count, description.shard_prefix_bits,
+                              description.hash_seed);
+      known = true;
+    }
+    std::uint8_t bytes[sizeof key];
+    key_traits<test::ModelKey>::encode(key, bytes);
+    return router.shard(bytes, sizeof bytes, router.hash(bytes, sizeof bytes));
+  };
+  return run_program(options);
+}
+
+void run_kind(SubjectKind kind, std::size_t operations) {
+  for (const auto model : {FaultFileSystem::Model::strict, FaultFileSystem::Model::ext4}) {
+    for (std::uint64_t variant = 0; variant < 16; ++variant) {
+      const std::uint64_t seed = 100 * static_cast<std::uint64_t>(kind) + variant;
+      const std::string failure = run_with_cuts(kind, model, variant, seed, operations);
+      INFO("variant " << variant << (model == FaultFileSystem::Model::strict ? " strict" : " ext4"));
+      CHECK(failure == "");
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("engine: ConstTree is a prefix of its writes after power cuts [pitfall-1] [pitfall-8]") {
+  run_kind(SubjectKind::const_tree, test::scaled(4000, 500));
+}
+
+TEST_CASE("engine: ConstMap is a prefix of its writes after power cuts [pitfall-6] [pitfall-16]") {
+  run_kind(SubjectKind::const_map, test::scaled(4000, 500));
+}
+
+TEST_CASE("engine: VarTree is a prefix of its writes after power cuts [pitfall-2] [pitfall-9]") {
+  run_kind(SubjectKind::var_tree, test::scaled(4000, 500));
+}
+
+TEST_CASE("engine: VarMap is a prefix of its writes after power cuts [pitfall-12]") {
+  run_kind(SubjectKind::var_map, test::scaled(4000, 500));
+}

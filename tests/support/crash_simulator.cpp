@@ -1,0 +1,284 @@
+// The crashes of the crash simulator: recovering each state and judging it.
+#include "support/crash_simulator.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace armdb::test {
+
+namespace {
+
+constexpr const char* kPath = "/db";
+// How often the dearer questions are asked.
+constexpr std::size_t kReadOnlyOneIn = 6;
+constexpr std::size_t kNewWriteOneIn = 4;
+constexpr std::size_t kNestedOneIn = 12;
+constexpr std::size_t kCloseOneIn = 8;
+constexpr std::size_t kNestedPlaces = 6;
+
+}  // namespace
+
+std::string CrashCounts::text() const {
+  return std::to_string(works) + " works, " + std::to_string(places) + " places, " +
+         std::to_string(states) + " states, " + std::to_string(second_states) +
+         " second crashes, " + std::to_string(kills) + " kills, " + std::to_string(faults) +
+         " failed calls";
+}
+
+bool CrashSimulator::fail(const std::string& what) {
+  if (!failure_.empty()) return false;
+  failure_ = what + "\n  seed " + std::to_string(settings_.seed) + ", faults " +
+             std::to_string(static_cast<int>(settings_.faults)) + ", " +
+             (strict_ ? "strict" : "ext4") + ", " + (shape_.ordered ? "tree" : "map") + " of " +
+             (shape_.payload == Payload::value ? std::to_string(shape_.value_size) : "var") +
+             ", shards " + std::to_string(config_.shard_count) + "\n  " + step_ + "\n  " + plan_ +
+             "\n  after " + counts_.text() + "\n" + log_;
+  return false;
+}
+
+Config CrashSimulator::config_for(FileSystem& files) {
+  Config config = config_;
+  config.file_system = &files;
+  config.log.context = &log_;
+  config.log.callback = [](void* context, LogLevel level, std::string_view text) {
+    if (level == LogLevel::info) return;
+    static base::Mutex mutex;
+    const base::MutexLock lock(mutex);
+    auto& log = *static_cast<std::string*>(context);
+    if (log.size() < 4000) log.append("    log: ").append(text).append("\n");
+  };
+  return config;
+}
+
+bool CrashSimulator::read_contents(const Collection& collection, CrashContents& contents) {
+  contents = {};
+  bool strange = false;
+  std::size_t count = 0;
+  const Status status = collection.for_each([&](Bytes key, Bytes value) {
+    const std::size_t number = crash_key_number(key);
+    strange = strange || number == kCrashKeys || contents[number % kCrashKeys] != 0;
+    if (number != kCrashKeys) contents[number] = crash_value_hash(value);
+    ++count;
+    return true;
+  });
+  if (!status.ok()) return fail("a recovered value cannot be read: " + status.message());
+  if (strange) return fail("a key is there that was never written, or twice");
+  if (count != collection.size()) return fail("size() is not the number of entries");
+  return true;
+}
+
+// Opens what is on `files`; after a kill all completed writes must be there.
+bool CrashSimulator::recover(FaultFileSystem& files, const Place& place, bool killed,
+                             Opened& opened) {
+  log_.clear();
+  Result<Collection> collection = Collection::open(kPath, shape_, config_for(files));
+  if (!collection.ok()) return fail("does not open: " + collection.message());
+  opened.collection = std::move(*collection);
+  const Stats stats = opened.collection.stats();
+  if (stats.damaged_regions != 0) return fail("damage is reported after a mere crash");
+  if (!read_contents(opened.collection, opened.contents)) return false;
+  opened.j.clear();
+  if (place.marks.empty()) {
+    return opened.contents == CrashContents() || fail("something is there before any write");
+  }
+  for (std::size_t shard = 0; shard < place.marks.size(); ++shard) {
+    const CrashMark& mark = place.marks[shard];
+    const std::size_t from = killed && !place.sync_failed ? mark.completed : mark.durable;
+    const auto j = model_.find(shard, opened.contents, from, mark.started);
+    if (!j) {
+      const auto any = model_.find(shard, opened.contents, 0, mark.started);
+      return fail("shard " + std::to_string(shard) + " recovered to " +
+                  (any ? "write " + std::to_string(*any) : std::string("no state it ever had")) +
+                  "; durable " + std::to_string(mark.durable) + ", completed " +
+                  std::to_string(mark.completed) + ", started " + std::to_string(mark.started));
+    }
+    opened.j.push_back(*j);
+  }
+  return true;
+}
+
+// Lets go of a collection whose disk is about to be restored: what closing does is not looked at.
+void CrashSimulator::leave(Opened& opened) { opened.collection = Collection(); }
+
+bool CrashSimulator::examine_places() {
+  std::vector<Place> places;
+  {
+    const base::MutexLock lock(places_mutex_);
+    places.swap(places_);
+  }
+  for (const Place& place : places) {
+    if (!examine(place)) return false;
+  }
+  return true;
+}
+
+bool CrashSimulator::examine(const Place& place) {
+  counts_.places += 1;
+  step_ += "";
+  const auto plans =
+      crash_plans(lab_, place.disk, strict_, random_, settings_.states_per_place);
+  for (const CrashPlan& plan : plans) {
+    plan_ = "power cut before " + place.call + ": " + plan.text();
+    if (!examine_state(place, plan)) return false;
+  }
+  if (random_.one_in(2)) return examine_kill(place);
+  return true;
+}
+
+bool CrashSimulator::examine_state(const Place& place, const CrashPlan& plan) {
+  crash_as_planned(lab_, place.disk, plan);
+  std::uint64_t key = lab_.hash();
+  for (const CrashMark& mark : place.marks) key = key * 31 + mark.durable * 7919 + mark.started;
+  if (!seen_.insert(key).second) return true;
+  counts_.states += 1;
+
+  const bool read_only_too = random_.one_in(kReadOnlyOneIn);
+  const bool nested = random_.one_in(kNestedOneIn);
+  Snapshot before;
+  if (read_only_too || nested) before = lab_.snapshot();
+  std::vector<Snapshot> inside;
+  if (nested) {
+    lab_.set_observer([&](Call, const std::string&) { inside.push_back(lab_.snapshot()); });
+  }
+  base::Mutex inside_mutex;
+  if (nested && config_.shard_count > 1) {
+    lab_.set_observer([&](Call, const std::string&) {
+      const base::MutexLock lock(inside_mutex);
+      inside.push_back(lab_.snapshot());
+    });
+  }
+  Opened opened;
+  const bool good = recover(lab_, place, false, opened);
+  if (nested) lab_.set_observer(nullptr);
+  if (!good) return leave(opened), false;
+  const CrashContents contents = opened.contents;
+
+  if (random_.one_in(kNewWriteOneIn)) {
+    if (!examine_new_write(std::move(opened), place)) return false;
+  } else if (random_.one_in(kCloseOneIn)) {
+    const Status closed = opened.collection.close();
+    if (!closed.ok()) return fail("a recovered collection does not close: " + closed.message());
+    if (!recover(lab_, place, false, opened)) return leave(opened), false;
+    if (opened.contents != contents) return fail("other contents after a clean close");
+  }
+  leave(opened);
+  if (nested && !examine_nested(inside, place)) return false;
+  if (!read_only_too) return true;
+  lab_.restore(before);
+  return examine_read_only(contents);
+}
+
+bool CrashSimulator::examine_read_only(const CrashContents& expected) {
+  const std::uint64_t hash = lab_.hash();
+  Config config = config_for(lab_);
+  config.read_only = true;
+  log_.clear();
+  Result<Collection> collection = Collection::open(kPath, shape_, config);
+  if (collection.is(Errc::not_found)) {
+    return expected == CrashContents() || fail("read_only finds no collection");
+  }
+  if (!collection.ok()) return fail("read_only does not open: " + collection.message());
+  CrashContents contents;
+  if (!read_contents(*collection, contents)) return false;
+  if (collection->stats().damaged_regions != 0) return fail("read_only reports damage");
+  if (contents != expected) return fail("read_only sees other contents than a writer");
+  *collection = Collection();
+  return lab_.hash() == hash || fail("a read_only open changed the disk");
+}
+
+bool CrashSimulator::examine_new_write(Opened opened, const Place& place) {
+  const std::size_t number = static_cast<std::size_t>(random_.below(kCrashKeys));
+  const std::string value = random_value();
+  const auto key = crash_key(number);
+  Status status = opened.collection.put(key, value);
+  if (status.ok()) status = opened.collection.sync();
+  if (!status.ok()) {
+    return fail("a recovered collection cannot be written: " + status.message());
+  }
+  if (!place.marks.empty() && place.marks[model_.shard_of(number)].durable != 0) {
+    const std::size_t shard = model_.shard_of(number);
+    if (opened.collection.durable_sequence(key) <= model_.exposed(shard)) {
+      return fail("a sequence that was durable once is used again");
+    }
+  }
+  CrashContents expected = opened.contents;
+  expected[number] = crash_value_hash(value);
+  const Snapshot after = lab_.snapshot();
+  leave(opened);
+  lab_.restore(after);
+  if (random_.one_in(2)) {
+    lab_.power_cut_lose_all();
+  } else {
+    lab_.power_cut_random(random_.next());
+  }
+  counts_.second_states += 1;
+  log_.clear();
+  Result<Collection> again = Collection::open(kPath, shape_, config_for(lab_));
+  if (!again.ok()) return fail("does not open after a new write: " + again.message());
+  CrashContents contents;
+  if (!read_contents(*again, contents)) return false;
+  if (again->stats().damaged_regions != 0) return fail("damage is reported after a new write");
+  return contents == expected || fail("recovered entries or a new write are lost after a sync");
+}
+
+bool CrashSimulator::examine_nested(const std::vector<Snapshot>& inside, const Place& place) {
+  const std::string plan = plan_;
+  const std::size_t skip = 1 + inside.size() / kNestedPlaces;
+  for (std::size_t at = 0; at < inside.size(); at += 1 + random_.below(2 * skip)) {
+    for (int way = 0; way < 4; ++way) {
+      second_lab_.restore(inside[at]);
+      const std::uint64_t seed = random_.next();
+      if (way == 0) second_lab_.power_cut_lose_all();
+      if (way == 1) second_lab_.power_cut_keep_all();
+      if (way >= 2) second_lab_.power_cut_random(seed);
+      plan_ = plan + "\n  then, recovering, at change " + std::to_string(at) + " of " +
+              std::to_string(inside.size()) + ", power cut way " + std::to_string(way);
+      counts_.second_states += 1;
+      Opened opened;
+      if (!recover(second_lab_, place, false, opened)) return leave(opened), false;
+      leave(opened);
+    }
+  }
+  return true;
+}
+
+// kill -9, reopen, power cut: what the reopened collection called durable must still be there.
+bool CrashSimulator::examine_kill(const Place& place) {
+  plan_ = "kill before " + place.call;
+  lab_.restore(place.disk);
+  counts_.kills += 1;
+  Opened opened;
+  if (!recover(lab_, place, true, opened)) return leave(opened), false;
+  Place later = place;
+  const bool sync = random_.one_in(2);
+  if (sync) {
+    const Status status = opened.collection.sync();
+    if (!status.ok()) return fail("no sync after a kill: " + status.message());
+  }
+  for (std::size_t shard = 0; shard < later.marks.size(); ++shard) {
+    const std::size_t key = model_.key_of(shard);
+    CrashMark& mark = later.marks[shard];
+    mark.started = opened.j[shard];
+    if (sync) mark.durable = opened.j[shard];
+    if (sync || key == kCrashKeys) continue;
+    const std::uint64_t durable = opened.collection.durable_sequence(crash_key(key));
+    const std::size_t writes = model_.writes_up_to(shard, durable);
+    mark.durable = std::max(mark.durable, std::min(writes, opened.j[shard]));
+  }
+  later.disk = lab_.snapshot();
+  leave(opened);
+  const std::string plan = plan_ + (sync ? ", sync" : "") + ", then power cut ";
+  for (int way = 0; way < 3; ++way) {
+    lab_.restore(later.disk);
+    const std::uint64_t seed = random_.next();
+    if (way == 0) lab_.power_cut_lose_all();
+    if (way != 0) lab_.power_cut_random(seed);
+    plan_ = plan + std::to_string(way);
+    counts_.second_states += 1;
+    if (!recover(lab_, later, false, opened)) return leave(opened), false;
+    leave(opened);
+  }
+  return true;
+}
+
+}  // namespace armdb::test

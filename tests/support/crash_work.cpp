@@ -1,0 +1,314 @@
+// The work of the crash simulator: random operations on a collection, and its places.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "engine/router.hpp"
+#include "store/collection_files.hpp"
+#include "support/crash_simulator.hpp"
+
+namespace armdb::test {
+
+namespace {
+
+constexpr const char* kPath = "/db";
+
+bool is_strict(std::uint64_t seed) { return seed % 3 != 0; }
+
+FaultFileSystem::Model model_of(std::uint64_t seed) {
+  return is_strict(seed) ? FaultFileSystem::Model::strict : FaultFileSystem::Model::ext4;
+}
+
+}  // namespace
+
+CrashSimulator::CrashSimulator(const CrashSettings& settings, CrashCounts& counts)
+    : settings_(settings),
+      counts_(counts),
+      random_(settings.seed * 977 + static_cast<std::uint64_t>(settings.faults)),
+      strict_(is_strict(settings.seed)),
+      disk_(model_of(settings.seed)),
+      lab_(model_of(settings.seed)),
+      second_lab_(model_of(settings.seed)) {
+  choose_options();
+}
+
+void CrashSimulator::choose_options() {
+  const std::uint64_t kind = settings_.seed % 4;
+  heavy_ = random_.one_in(3);
+  shape_.key_size = kCrashKeyBytes;
+  shape_.ordered = kind % 2 == 0;
+  shape_.payload = kind < 2 ? Payload::value : Payload::location;
+  if (shape_.payload == Payload::value) shape_.value_size = heavy_ ? 2000 : 24;
+  config_.shard_count = random_.one_in(4) ? 2 : 1;
+  config_.max_file_size = 64 << 10;
+  config_.write_buffer_size = 16 << 10;
+  config_.index_step_bytes = 4 << 10;
+  config_.cache_bytes = 16 << 10;
+  config_.mapped_reads = random_.one_in(2);
+  config_.hints = !random_.one_in(4);
+  config_.enable_fsync = random_.one_in(6);
+  config_.compaction_threshold = random_.one_in(2) ? 0.01 : 0.3;
+}
+
+std::string CrashSimulator::random_value() {
+  std::size_t size = shape_.value_size;
+  if (shape_.payload == Payload::location) {
+    size = random_.below(heavy_ ? 6000 : 60);
+    if (heavy_ && random_.one_in(8)) size = 16000 + random_.below(4000);
+  }
+  std::string value(size, 0);
+  for (char& byte : value) byte = static_cast<char>(random_.next());
+  return value;
+}
+
+// ---- Places ----
+
+void CrashSimulator::update_marks() {
+  marks_.clear();
+  for (std::size_t shard = 0; shard < model_.shards(); ++shard) {
+    marks_.push_back(model_.mark(shard));
+  }
+}
+
+void CrashSimulator::add_place(const std::string& call) {
+  const base::MutexLock lock(places_mutex_);
+  places_.push_back({disk_.snapshot(), call, marks_, sync_failed_ || disk_.fault_met()});
+}
+
+void CrashSimulator::watch(bool on) {
+  if (!on) return disk_.set_observer(nullptr);
+  disk_.set_observer([this](Call call, const std::string& path) {
+    add_place("call " + std::to_string(static_cast<int>(call)) + " of " + path);
+  });
+}
+
+// ---- Opening and ending ----
+
+// `promised`: what was completed must be there, else only what was durable.
+bool CrashSimulator::open_main(Ending after, bool promised) {
+  watch(true);
+  log_.clear();
+  Result<Collection> opened = Collection::open(kPath, shape_, config_for(disk_));
+  if (!opened.ok() && disk_.fault_met()) {
+    disk_.clear_faults();
+    opened = Collection::open(kPath, shape_, config_for(disk_));
+  }
+  watch(false);
+  disk_.clear_faults();
+  plan_ = "in the work itself";
+  if (!opened.ok()) return fail("does not open: " + opened.message());
+  main_ = std::move(*opened);
+  if (!model_.begun() && !begin_model()) return false;
+  if (main_.stats().damaged_regions != 0) return fail("damage is reported in the work");
+  CrashContents contents;
+  if (!read_contents(main_, contents)) return false;
+  for (std::size_t shard = 0; shard < model_.shards(); ++shard) {
+    const CrashMark mark = model_.mark(shard);
+    const auto j =
+        model_.find(shard, contents, promised ? mark.completed : mark.durable, mark.started);
+    if (!j) return fail("reopening in the work lost writes");
+    if (after != Ending::close || !promised) model_.cut(shard, *j);
+  }
+  sync_failed_ = false;
+  update_marks();
+  return true;
+}
+
+bool CrashSimulator::begin_model() {
+  store::Description description;
+  const Status status = store::read_description(disk_, kPath, description);
+  if (!status.ok()) return fail("db.meta cannot be read: " + status.message());
+  const engine::Router router(description.shard_count, description.shard_prefix_bits,
+                              description.hash_seed);
+  std::array<std::size_t, kCrashKeys> shard_of{};
+  for (std::size_t number = 0; number < kCrashKeys; ++number) {
+    const auto key = crash_key(number);
+    shard_of[number] = router.shard(key.data(), key.size(), router.hash(key.data(), key.size()));
+  }
+  model_.begin(shard_of, description.shard_count);
+  return true;
+}
+
+bool CrashSimulator::end_main(Ending ending) {
+  bool promised = ending != Ending::power_cut && !sync_failed_;
+  if (ending == Ending::close) {
+    watch(true);
+    const Status status = main_.close();
+    watch(false);
+    main_ = Collection();
+    promised = promised && (status.ok() || !disk_.fault_met());
+    if (!status.ok() && promised) return fail("does not close: " + status.message());
+    sync_failed_ = sync_failed_ || !status.ok();
+    if (status.ok()) {
+      for (std::size_t shard = 0; shard < model_.shards(); ++shard) model_.synced(shard, 0);
+    }
+    update_marks();
+  } else {
+    const Snapshot disk = disk_.snapshot();
+    main_ = Collection();
+    if (ending == Ending::kill) {
+      disk_.restore(disk);
+    } else {
+      const auto plans = crash_plans(lab_, disk, strict_, random_, 1);
+      crash_as_planned(disk_, disk, plans.front());
+      sync_failed_ = true;  // what was completed may be gone
+    }
+  }
+  return open_main(ending, promised);
+}
+
+// ---- Operations ----
+
+Status CrashSimulator::do_write() {
+  const std::size_t number = random_.below(kCrashKeys);
+  const auto key = crash_key(number);
+  const std::optional<std::string> old = model_.value(number);
+  const std::uint64_t choice = random_.below(10);
+  const WriteOptions options{random_.one_in(12)};
+  if (choice < 3 && old) {  // an erase
+    model_.start(number, std::nullopt);
+    update_marks();
+    return choice == 0 ? main_.compare_erase(key, *old, options) : main_.erase(key, options);
+  }
+  const std::string value = random_value();
+  if (choice == 3 && old && value != *old) {
+    // Refused: nothing may change.
+    const Status status = main_.cas(key, value, value, options);
+    return status.is(Errc::value_mismatch) ? Status() : status;
+  }
+  model_.start(number, value);
+  update_marks();
+  if (choice == 4 && old) return main_.cas(key, *old, value, options);
+  if (choice == 5 && !old) return main_.insert(key, value, options);
+  if (choice == 6) {
+    const Result<std::optional<ByteView>> before = main_.exchange(key, value, options);
+    return before.ok() ? Status() : before.status();
+  }
+  return main_.put(key, value, options);
+}
+
+Status CrashSimulator::do_put_many() {
+  std::array<std::array<std::uint8_t, kCrashKeyBytes>, 24> keys;
+  std::vector<std::string> values(1 + random_.below(keys.size()));
+  std::vector<BytesPair> pairs;
+  for (std::size_t at = 0; at < values.size(); ++at) {
+    const std::size_t number = random_.below(kCrashKeys);
+    keys[at] = crash_key(number);
+    values[at] = random_value();
+    pairs.push_back({Bytes(keys[at]), Bytes(values[at])});
+    model_.start(number, values[at]);
+  }
+  update_marks();
+  return main_.put_many(pairs, {random_.one_in(6)});
+}
+
+Status CrashSimulator::do_care(bool& synced) {
+  switch (random_.below(9)) {
+    case 0:
+    case 1:
+    case 2:
+      synced = true;
+      return main_.sync();
+    case 3:
+      return main_.flush_buffers();
+    case 4:
+      synced = true;
+      return main_.checkpoint();
+    case 5:
+    case 6:
+      return main_.compact();
+    default:
+      const Result<bool> more = main_.compact_step(1 + random_.below(4000));
+      return more.ok() ? Status() : more.status();
+  }
+}
+
+void CrashSimulator::arm_fault() {
+  if (settings_.faults == CrashSettings::Faults::none || !random_.one_in(5)) return;
+  static constexpr Call kCalls[] = {Call::write,  Call::truncate, Call::allocate, Call::open,
+                                    Call::remove, Call::rename,   Call::sync_directory,
+                                    Call::sync,   Call::any};
+  Call call = Call::sync;
+  if (settings_.faults == CrashSettings::Faults::calls) {
+    call = kCalls[random_.below(std::size(kCalls))];
+  }
+  static constexpr int kErrors[] = {EIO, ENOSPC, EROFS, EDQUOT};
+  const int error = random_.one_in(2) ? EIO : kErrors[random_.below(4)];
+  disk_.fail(call, 1 + random_.below(4), error, random_.one_in(6), random_.below(600));
+}
+
+// After an operation: completes the writes, or reopens when it failed.
+bool CrashSimulator::settle(const Status& status, bool synced) {
+  plan_ = "in the work itself";
+  if (disk_.fault_met()) counts_.faults += 1;
+  const bool failed = main_.stats().failed_shards != 0;
+  if (!status.ok() || failed) {
+    if (!disk_.fault_met()) return fail("an operation failed: " + status.message());
+    if (status.ok()) model_.complete();
+    // Which pages a failed sync took nobody can know; other failures take nothing completed.
+    sync_failed_ = true;
+    disk_.clear_faults();
+    if (!examine_places()) return false;
+    return end_main(random_.one_in(2) ? Ending::kill : Ending::close);
+  }
+  model_.complete();
+  for (std::size_t shard = 0; shard < model_.shards(); ++shard) {
+    const std::size_t key = model_.key_of(shard);
+    if (key == kCrashKeys) continue;
+    const std::uint64_t sequence = main_.durable_sequence(crash_key(key));
+    if (synced) {
+      model_.synced(shard, sequence);
+    } else {
+      model_.durable_sequence(shard, sequence);
+    }
+  }
+  update_marks();
+  return true;
+}
+
+bool CrashSimulator::work_once() {
+  arm_fault();
+  const std::uint64_t choice = random_.below(100);
+  if (choice < 8) {
+    const Ending ending = choice < 4   ? Ending::close
+                          : choice < 7 ? Ending::kill
+                                       : Ending::power_cut;
+    step_ += ", ending " + std::to_string(static_cast<int>(ending));
+    if (ending != Ending::close) disk_.clear_faults();
+    return end_main(ending);
+  }
+  bool synced = false;
+  watch(true);
+  Status status;
+  if (choice < 60) {
+    step_ += ", a write";
+    status = do_write();
+  } else if (choice < 68) {
+    step_ += ", many writes";
+    status = do_put_many();
+  } else {
+    step_ += ", care";
+    status = do_care(synced);
+  }
+  watch(false);
+  return settle(status, synced);
+}
+
+bool CrashSimulator::run() {
+  counts_.works += 1;
+  step_ = "opening";
+  if (!open_main(Ending::close, true) || !examine_places()) return false;
+  for (std::size_t at = 0; at < settings_.operations; ++at) {
+    step_ = "operation " + std::to_string(at);
+    if (!work_once() || !examine_places()) return false;
+    // Between operations too, for stores through a mapping are no calls.
+    if (random_.one_in(4)) {
+      add_place("the next operation");
+      if (!examine_places()) return false;
+    }
+  }
+  step_ = "closing";
+  return end_main(Ending::close) && examine_places();
+}
+
+}  // namespace armdb::test
