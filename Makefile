@@ -19,6 +19,7 @@ FUZZ_SECONDS = 30                        # for each harness
 CRASH_SCALE  = 1                         # of make crash
 DEMO_DIR     = /usr/include              # what make demo stores
 V            = 0                         # 1: show whole commands
+BENCH_ARGS   =                           # of make bench, such as --quick --filter map.get
 PEERS        = 0                         # 1: bench LMDB, RocksDB, LevelDB, SQLite, tkrzw too
 CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu
 CROSS_DIRS   = tests/core tests/base tests/format tests/index tests/store tests/engine tests/api
@@ -174,7 +175,7 @@ ifeq ($(strip $(PEERS)),1)
 	  libtkrzw-dev=/usr/include/tkrzw_dbm.h
 endif
 	$(AGAIN) $(BENCH)
-	$(BENCH)
+	$(BENCH) $(BENCH_ARGS)
 
 cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x
 	@sh $(NEED) qemu-user-static=qemu-aarch64-static \

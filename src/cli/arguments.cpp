@@ -31,8 +31,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
         continue;
       }
       const std::size_t changed = a[i - 1] == b[j - 1] ? 0 : 1;
-      cost[i][j] =
-          std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + changed});
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + changed});
       if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
         cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
       }
@@ -105,9 +104,8 @@ void Arguments::take_option(const Command& command, const std::vector<std::strin
   const std::string& word = words[at];
   const bool is_long = word.starts_with("--");
   const std::size_t equals = is_long ? word.find('=') : std::string::npos;
-  const std::string name = is_long ? word.substr(2, equals == std::string::npos ? equals
-                                                                                 : equals - 2)
-                                   : word.substr(1);
+  const std::string name =
+      is_long ? word.substr(2, equals == std::string::npos ? equals : equals - 2) : word.substr(1);
   const Option* option = name.size() == 1 && is_long ? nullptr : find_option(command, name);
   if (option == nullptr) {
     std::vector<std::string_view> names;

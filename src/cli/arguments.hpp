@@ -68,8 +68,7 @@ class Arguments {
   void at_most_one_of(const std::vector<std::string_view>& options) const;
 
  private:
-  void take_option(const Command& command, const std::vector<std::string>& words,
-                   std::size_t& at);
+  void take_option(const Command& command, const std::vector<std::string>& words, std::size_t& at);
 
   std::map<std::string, std::string, std::less<>> options_;
   std::vector<std::string> operands_;

@@ -76,8 +76,8 @@ class Bench {
 
  private:
   static void report(std::string name, std::uint64_t operations, Clock::duration time) {
-    const double each = std::chrono::duration<double, std::nano>(time).count() /
-                        static_cast<double>(operations);
+    const double each =
+        std::chrono::duration<double, std::nano>(time).count() / static_cast<double>(operations);
     const auto rate = static_cast<std::uint64_t>(each > 0 ? 1e9 / each : 0);
     name.resize(11, ' ');
     print(name + right(grouped(operations), 12) + right(fixed_text(each, each < 100 ? 1 : 0), 10) +
@@ -237,9 +237,8 @@ int run_bench(const Arguments& arguments, Console& console) {
     cleanup.remove_later(path);
     collection = create_collection(path, plan.shape, console, config);
   }
-  print(shape_text(plan.shape) + (arguments.has("var")
-                                      ? " (" + counted(plan.value_bytes, "byte", "bytes") + ")"
-                                      : "") +
+  print(shape_text(plan.shape) +
+        (arguments.has("var") ? " (" + counted(plan.value_bytes, "byte", "bytes") + ")" : "") +
         ", " + counted(collection.stats().shards, "shard", "shards") + ", one thread, " +
         (in_memory ? "in memory" : "in " + one_line(arguments.operands()[0])) + "\n");
   Bench(collection, plan).run();

@@ -92,8 +92,9 @@ Command dump_command() {
       "  armdb dump old | armdb load new --create";
   command.operands_min = command.operands_max = 1;
   command.options = {
-      {'o', "output", "FILE", "write FILE.tmp, and rename it to FILE when it is whole and\n"
-                              "synced; - is standard output (the default)"},
+      {'o', "output", "FILE",
+       "write FILE.tmp, and rename it to FILE when it is whole and\n"
+       "synced; - is standard output (the default)"},
       {0, "skip-damaged", "", "leave out entries that cannot be read, and name them"},
   };
   add_common_options(command);

@@ -213,13 +213,12 @@ class Load {
     if (!good) why = "is no header of a dump";
     if (good) good = parse_dump_header(line, header_, why);
     if (!good) {
-      throw Stop{kFailed, reader_.place() + ": the line " + why +
-                              " (--no-header loads lines without one)"};
+      throw Stop{kFailed,
+                 reader_.place() + ": the line " + why + " (--no-header loads lines without one)"};
     }
     if (!collection_.is_open()) return;
     const Shape shape = collection_.shape();
-    const bool both_fixed =
-        header_.payload == Payload::value && shape.payload == Payload::value;
+    const bool both_fixed = header_.payload == Payload::value && shape.payload == Payload::value;
     if (header_.key_size != shape.key_size ||
         (both_fixed && header_.value_size != shape.value_size)) {
       throw Stop{kFailed, reader_.place() + ": the dump is of a " + shape_text(header_) +

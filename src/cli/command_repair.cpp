@@ -62,10 +62,11 @@ bool only_manifest(const std::string& damage) {
 struct Summary {
   std::uint64_t copied = 0;
   std::uint64_t unreadable = 0;
+  bool all_verified = true;
   std::vector<std::string> damage;
 
   [[nodiscard]] bool lost() const {
-    if (unreadable != 0) return true;
+    if (unreadable != 0 || !all_verified) return true;
     for (const std::string& line : damage) {
       if (!only_manifest(line)) return true;
     }
@@ -90,10 +91,11 @@ void copy_entries(Collection& source, Collection& target, Console& console, Outp
     return output.write(line + ": " + one_line(why.message()) + "\n");
   };
   const Status status = visit_entries(source, Selection(), entry, unreadable);
-  check(copier.status(), "cannot write the copy");
-  check(status, "cannot read the source on");
+  constexpr std::string_view kWriting = "cannot write the copy, which is not whole";
+  check(copier.status(), kWriting);
+  check(status, "cannot read the source on, and the copy is not whole");
   if (output.failed()) output.finish();
-  if (!copier.write()) check(copier.status(), "cannot write the copy");
+  if (!copier.write()) check(copier.status(), kWriting);
   summary.copied = progress.done();
 }
 
@@ -109,10 +111,24 @@ void verify_copy(const std::string& path, std::uint64_t entries, Console& consol
                           " of damage; check that disk, and repair to another one"};
 }
 
+bool lies_in(const std::string& path, const std::string& directory) {
+  std::error_code error;
+  const std::filesystem::path outer = std::filesystem::canonical(directory, error);
+  if (error) return false;
+  std::filesystem::path inner = std::filesystem::weakly_canonical(path, error);
+  for (; inner.has_relative_path(); inner = inner.parent_path()) {
+    if (inner == outer) return true;
+  }
+  return false;
+}
+
 int run_copy(const std::string& from, const std::string& to, Console& console) {
   std::error_code error;
   if (std::filesystem::exists(std::filesystem::symlink_status(to, error))) {
     throw Stop{kFailed, "\"" + to + "\" exists; name a new directory for the copy"};
+  }
+  if (lies_in(to, from)) {
+    throw Stop{kFailed, "\"" + to + "\" lies inside the source; name a place outside of it"};
   }
   // The list goes to standard output, once for each place.
   console.hold_damage(true);
@@ -126,12 +142,12 @@ int run_copy(const std::string& from, const std::string& to, Console& console) {
   if (!report.ok()) console.warn("cannot verify all of it: " + report.status().message());
   Output output;
   Summary summary;
+  summary.all_verified = report.ok();
   Collection target = create_collection(to, source.shape(), console, target_config);
   copy_entries(source, target, console, output, summary);
   close_collection(target);
   summary.damage = console.damage();
   print_damage(output, summary);
-  if (!report.ok()) ++summary.unreadable;
   verify_copy(to, summary.copied, console);
   output.write("copied " + counted(summary.copied, "entry", "entries") + " to " + one_line(to) +
                "; the copy is whole\n");
@@ -158,8 +174,8 @@ int run_in_place(const std::string& path, Console& console) {
                counted(entries, "entry", "entries") + "\n");
   output.finish();
   if (!summary.lost() && report->damaged_regions == 0) return kWell;
-  throw Stop{kNotFound, "damage was found in \"" + path + "\": " +
-                            counted(summary.damage.size(), "place", "places") +
+  throw Stop{kNotFound, "damage was found in \"" + path +
+                            "\": " + counted(summary.damage.size(), "place", "places") +
                             "; \"armdb repair SOURCE TARGET\" copies what is whole"};
 }
 

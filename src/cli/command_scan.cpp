@@ -12,8 +12,7 @@ namespace armdb::cli {
 
 namespace {
 
-Selection selection_from(const Arguments& arguments, const Notation& notation,
-                         const Shape& shape) {
+Selection selection_from(const Arguments& arguments, const Notation& notation, const Shape& shape) {
   Selection selection;
   if (const auto from = arguments.text("from")) selection.first = notation.key_part(*from, shape);
   if (const auto to = arguments.text("to")) selection.last = notation.key_part(*to, shape);

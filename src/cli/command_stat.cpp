@@ -84,9 +84,9 @@ std::string people_text(const std::string& path, const Shape& shape, const Stats
   append_line(text, "kind", shape.ordered ? "tree" : "map");
   append_line(text, "key size", counted(shape.key_size, "byte", "bytes"));
   append_line(text, "value size",
-              shape.payload == Payload::location ? "any (values stay on disk)"
-                                                 : counted(shape.value_size, "byte", "bytes") +
-                                                       " (values are kept in memory)");
+              shape.payload == Payload::location
+                  ? "any (values stay on disk)"
+                  : counted(shape.value_size, "byte", "bytes") + " (values are kept in memory)");
   for (const Section& section : sections_of(stats)) {
     text += std::string(section.title) + "\n";
     for (const Row& row : section.rows) append_line(text, row.label, value_text(row));

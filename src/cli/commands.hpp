@@ -6,18 +6,18 @@
 
 namespace armdb::cli {
 
-Command create_command();      // commands_entries.cpp
+Command create_command();  // commands_entries.cpp
 Command get_command();
 Command put_command();
 Command erase_command();
-Command scan_command();        // command_scan.cpp
-Command load_command();        // command_load.cpp
-Command dump_command();        // command_dump.cpp
-Command stat_command();        // command_stat.cpp
-Command verify_command();      // commands_care.cpp
+Command scan_command();    // command_scan.cpp
+Command load_command();    // command_load.cpp
+Command dump_command();    // command_dump.cpp
+Command stat_command();    // command_stat.cpp
+Command verify_command();  // commands_care.cpp
 Command compact_command();
 Command checkpoint_command();
-Command repair_command();      // command_repair.cpp
-Command bench_command();       // command_bench.cpp
+Command repair_command();  // command_repair.cpp
+Command bench_command();   // command_bench.cpp
 
 }  // namespace armdb::cli

@@ -49,8 +49,8 @@ int run_verify(const Arguments& arguments, Console& console) {
 // Prints what a command did to what is stored.
 void print_change(std::string_view what, const Stats& before, const Stats& after) {
   const auto text = [](const Stats& stats) {
-    return counted(stats.segments, "segment", "segments") + " with " +
-           size_text(stats.data_bytes) + " of entries, " + size_text(stats.dead_bytes) + " dead";
+    return counted(stats.segments, "segment", "segments") + " with " + size_text(stats.data_bytes) +
+           " of entries, " + size_text(stats.dead_bytes) + " dead";
   };
   print(std::string(what) + ": before " + text(before) + "; after " + text(after) + "\n");
 }
@@ -70,8 +70,7 @@ double threshold_from(const Arguments& arguments, double fallback) {
 int run_compact(const Arguments& arguments, Console& console) {
   Config config;
   config.compaction_threshold = threshold_from(arguments, config.compaction_threshold);
-  Collection collection =
-      open_collection(arguments.operands()[0], Access::write, console, config);
+  Collection collection = open_collection(arguments.operands()[0], Access::write, console, config);
   const Stats before = collection.stats();
   check(collection.compact(), "cannot compact the collection");
   const Stats after = collection.stats();
@@ -113,8 +112,9 @@ Command compact_command() {
   command.summary = "rewrite segments that hold much that is dead";
   command.operands_min = command.operands_max = 1;
   command.options = {
-      {'t', "threshold", "SHARE", "rewrite segments with at least this share of dead bytes,\n"
-                                  "0.01 to 1 (default 0.3)"},
+      {'t', "threshold", "SHARE",
+       "rewrite segments with at least this share of dead bytes,\n"
+       "0.01 to 1 (default 0.3)"},
   };
   add_common_options(command);
   command.run = run_compact;

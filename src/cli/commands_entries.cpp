@@ -112,13 +112,14 @@ int run_put(const Arguments& arguments, Console& console) {
   Collection collection = open_collection(operands[0], Access::write, console);
   const Shape shape = collection.shape();
   const std::string key = notation.key(operands[1], shape);
-  const std::string value = file ? notation.sized_value(std::move(from_file), shape)
-                                 : notation.value(operands[2], shape);
-  const Status status = arguments.has("insert") ? collection.insert(key, value)
-                                                : collection.put(key, value);
+  const std::string value =
+      file ? notation.sized_value(std::move(from_file), shape) : notation.value(operands[2], shape);
+  const Status status =
+      arguments.has("insert") ? collection.insert(key, value) : collection.put(key, value);
   if (status.is(Errc::key_exists)) {
-    throw Stop{kNotFound, shown_key(notation, key) + " is there already; put without --insert "
-                                                     "replaces it"};
+    throw Stop{kNotFound, shown_key(notation, key) +
+                              " is there already; put without --insert "
+                              "replaces it"};
   }
   check(status, "cannot put " + shown_key(notation, key));
   close_collection(collection);
@@ -155,8 +156,9 @@ Command create_command() {
       {0, "map", "", "no order, faster look-ups"},
       {0, "key-size", "N", "bytes of each key, 1 to 1024"},
       {0, "value-size", "N|var", "bytes of each value, 0 to 65536, or any length"},
-      {0, "shards", "N", "independent parts, 1 to 256 (default: one per core, 8 at\nmost); fixed "
-                         "for ever"},
+      {0, "shards", "N",
+       "independent parts, 1 to 256 (default: one per core, 8 at\nmost); fixed "
+       "for ever"},
       {0, "prefix-bits", "N", "choose the shard by this many first bits of the key"},
   };
   add_common_options(command);
@@ -190,8 +192,9 @@ Command put_command() {
   command.operands_max = 3;
   add_notation_options(command);
   command.options.push_back({0, "pad", "", "fill a short value up with NUL bytes"});
-  command.options.push_back({0, "file", "FILE", "the value is what the file holds; - is standard "
-                                                "input"});
+  command.options.push_back({0, "file", "FILE",
+                             "the value is what the file holds; - is standard "
+                             "input"});
   command.options.push_back({0, "insert", "", "only when the key is not there; else exit code 1"});
   add_common_options(command);
   command.run = run_put;

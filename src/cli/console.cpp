@@ -16,7 +16,7 @@ bool error_side_is_terminal() {
   std::error_code error;
   const std::filesystem::path path = "/dev/stderr";
   if (!std::filesystem::is_character_file(path, error)) return false;
-  return !std::filesystem::equivalent(path, "/dev/null", error) && !error;
+  return std::filesystem::canonical(path, error) != "/dev/null" && !error;
 }
 
 void write_error_side(std::string_view text) {

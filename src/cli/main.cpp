@@ -52,8 +52,8 @@ int run(const std::vector<std::string>& words, Console& console) {
     return kWell;
   }
   if (name.starts_with('-')) {
-    wrong_use("unknown option \"" + name + "\"" +
-              suggestion(name, {"--help", "--version"}) + "; a command comes first, and \"armdb "
+    wrong_use("unknown option \"" + name + "\"" + suggestion(name, {"--help", "--version"}) +
+              "; a command comes first, and \"armdb "
               "--help\" lists all");
   }
   const Command& command = find_command(commands, name);
@@ -91,8 +91,8 @@ int main(int count, char** words) {
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
 #endif
   try {
-    return armdb::cli::run_and_tell(std::vector<std::string>(words + (count > 0 ? 1 : 0),
-                                                             words + count));
+    return armdb::cli::run_and_tell(
+        std::vector<std::string>(words + (count > 0 ? 1 : 0), words + count));
   } catch (...) {
     static_cast<void>(std::fputs("armdb: error: out of memory\n", stderr));
     return armdb::cli::kFailed;

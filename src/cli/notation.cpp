@@ -77,10 +77,10 @@ std::string Notation::sized_value(std::string bytes, const Shape& shape) const {
     bytes.resize(shape.value_size);
     return bytes;
   }
-  wrong_use("the value has " + counted(bytes.size(), "byte", "bytes") +
-            ", and values of this collection have " + std::to_string(shape.value_size) +
-            (bytes.size() < shape.value_size ? "; --pad fills it up with NUL bytes"
-                                             : "; shorten it"));
+  wrong_use(
+      "the value has " + counted(bytes.size(), "byte", "bytes") +
+      ", and values of this collection have " + std::to_string(shape.value_size) +
+      (bytes.size() < shape.value_size ? "; --pad fills it up with NUL bytes" : "; shorten it"));
 }
 
 void Notation::append_key(std::string& out, Bytes key) const {
@@ -97,8 +97,9 @@ void Notation::append_value(std::string& out, Bytes value) const {
 }
 
 void add_notation_options(Command& command) {
-  command.options.push_back({0, "text", "", "keys and values as text (the default): unprintable\n"
-                                            "bytes are shown as \\xNN"});
+  command.options.push_back({0, "text", "",
+                             "keys and values as text (the default): unprintable\n"
+                             "bytes are shown as \\xNN"});
   command.options.push_back({0, "hex", "", "keys and values as hex digits"});
   command.options.push_back({0, "int", "", "keys as integers (big-endian, 1 to 8 bytes)"});
   command.options.push_back({0, "signed", "", "keys as signed integers (sign bit flipped)"});

@@ -10,21 +10,27 @@ namespace {
 
 std::string_view advice(const Status& status) {
   switch (status.code()) {
-    case Errc::not_found: return "; \"armdb create\" makes a collection";
-    case Errc::no_space: return "; free some space and run it again";
-    case Errc::corrupt: return "; see \"armdb help repair\"";
-    case Errc::failed: return "; run it again when the disk is well";
-    case Errc::out_of_memory: return "; all keys must fit into memory";
-    case Errc::io_error: return "; check the path, its permissions and the disk";
-    default: return "";
+    case Errc::not_found:
+      return "; \"armdb create\" makes a collection";
+    case Errc::no_space:
+      return "; free some space and run it again";
+    case Errc::corrupt:
+      return "; see \"armdb help repair\"";
+    case Errc::failed:
+      return "; run it again when the disk is well";
+    case Errc::out_of_memory:
+      return "; all keys must fit into memory";
+    case Errc::io_error:
+      return "; check the path, its permissions and the disk";
+    default:
+      return "";
   }
 }
 
 }  // namespace
 
 void fail(const Status& status, std::string_view doing, int exit_code) {
-  throw Stop{exit_code,
-             std::string(doing) + ": " + status.message() + std::string(advice(status))};
+  throw Stop{exit_code, std::string(doing) + ": " + status.message() + std::string(advice(status))};
 }
 
 void check(const Status& status, std::string_view doing) {
@@ -49,8 +55,8 @@ Collection create_collection(const std::string& path, const Shape& shape, Consol
   }
   std::error_code error;
   if (std::filesystem::exists(path, error) && !std::filesystem::is_empty(path, error)) {
-    throw Stop{kFailed, "cannot create \"" + path +
-                            "\": something else is there; choose another path"};
+    throw Stop{kFailed,
+               "cannot create \"" + path + "\": something else is there; choose another path"};
   }
   config.log = console.log();
   Result<Collection> collection = Collection::open(path, shape, config);

@@ -201,8 +201,8 @@ bool parse_dump_header(std::string_view line, Shape& shape, std::string& why) {
   }
   shape = Shape();
   shape.ordered = rest.starts_with(" tree ");
-  bool good = version == 1 && (take(rest, " tree ") || take(rest, " map ")) &&
-              take(rest, "key=") && take_number(rest, shape.key_size) && take(rest, " value=");
+  bool good = version == 1 && (take(rest, " tree ") || take(rest, " map ")) && take(rest, "key=") &&
+              take_number(rest, shape.key_size) && take(rest, " value=");
   if (good && take(rest, "var")) {
     shape.payload = Payload::location;
   } else if (good) {

@@ -9,10 +9,10 @@ namespace {
 
 Cursor cursor_of(const Collection& collection, const Selection& selection) {
   if (selection.prefix) return collection.prefix_cursor(*selection.prefix, selection.descending);
-  const auto first = selection.first ? Bound<Bytes>::inclusive(*selection.first)
-                                     : Bound<Bytes>::none();
-  const auto last = selection.last ? Bound<Bytes>::exclusive(*selection.last)
-                                   : Bound<Bytes>::none();
+  const auto first =
+      selection.first ? Bound<Bytes>::inclusive(*selection.first) : Bound<Bytes>::none();
+  const auto last =
+      selection.last ? Bound<Bytes>::exclusive(*selection.last) : Bound<Bytes>::none();
   return collection.cursor(first, last, selection.descending);
 }
 

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "base/little.hpp"
+
 namespace armdb::engine {
 
 OrderedScan::OrderedScan(const Engine& engine, ScanLimits limits, bool descending)
@@ -36,9 +38,8 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   }
   for (std::uint32_t at = 0; at < sources_.size(); ++at) {
     Source& source = sources_[at];
-    source.at = 0;
     engine_.shard(source.shard).index().read_from(key, bound, descending, source.block);
-    if (inside(source)) heap_.push_back(at);
+    if (enter_block(source)) heap_.push_back(at);
   }
   for (std::size_t at = heap_.size() / 2; at-- > 0;) sift_down(at);
   return valid();
@@ -67,32 +68,70 @@ bool OrderedScan::back() {
 bool OrderedScan::advance(bool descending) {
   Source& source = sources_[heap_.front()];
   ++source.at;
-  if (source.at == source.block.count()) {
-    engine_.shard(source.shard).index().read_next(descending, source.block);
-    source.at = 0;
+  if (source.at < source.end) {
+    if (heap_.size() == 1) return true;
+    source.prefix = prefix_of(source.block.key(source.at));
+  } else {
+    bool more = source.end == source.block.count();
+    if (more) {
+      engine_.shard(source.shard).index().read_next(descending, source.block);
+      more = enter_block(source);
+    }
+    if (!more) {
+      heap_.front() = heap_.back();
+      heap_.pop_back();
+    }
   }
-  if (!inside(source)) {
-    heap_.front() = heap_.back();
-    heap_.pop_back();
-  }
-  if (!heap_.empty()) sift_down(0);
+  if (heap_.size() > 1) sift_down(0);
   return valid();
 }
 
-// True when the source stands on an entry that the far limit does not exclude.
-bool OrderedScan::inside(const Source& source) const noexcept {
-  if (source.at >= source.block.count()) return false;
+bool OrderedScan::enter_block(Source& source) const noexcept {
+  source.at = 0;
+  source.end = source.block.count();
+  if (source.end == 0) return false;
+  if (!inside(source.block.key(source.end - 1))) {
+    // The first entry outside; blocks are in the order of the walk.
+    std::size_t low = 0;
+    while (low < source.end) {
+      const std::size_t middle = low + (source.end - low) / 2;
+      if (inside(source.block.key(middle))) {
+        low = middle + 1;
+      } else {
+        source.end = middle;
+      }
+    }
+  }
+  if (source.end == 0) return false;
+  source.prefix = prefix_of(source.block.key(0));
+  return true;
+}
+
+// True when the far limit does not exclude the key.
+bool OrderedScan::inside(const std::uint8_t* key) const noexcept {
   const index::Bound bound = walking_descending_ ? limits_.lower_bound : limits_.upper_bound;
   if (bound == index::Bound::none) return true;
   const std::vector<std::uint8_t>& limit = walking_descending_ ? limits_.lower : limits_.upper;
-  int order = std::memcmp(source.block.key(source.at), limit.data(), key_size_);
+  int order = std::memcmp(key, limit.data(), key_size_);
   if (walking_descending_) order = -order;
   return order < 0 || (order == 0 && bound == index::Bound::inclusive);
 }
 
+std::uint64_t OrderedScan::prefix_of(const std::uint8_t* key) const noexcept {
+  if (key_size_ >= 8) [[likely]]
+    return base::load_big<std::uint64_t>(key);
+  std::uint8_t padded[8] = {};
+  std::memcpy(padded, key, key_size_);
+  return base::load_big<std::uint64_t>(padded);
+}
+
 bool OrderedScan::before(std::uint32_t a, std::uint32_t b) const noexcept {
-  const int order = std::memcmp(sources_[a].block.key(sources_[a].at),
-                                sources_[b].block.key(sources_[b].at), key_size_);
+  const Source& left = sources_[a];
+  const Source& right = sources_[b];
+  if (left.prefix != right.prefix) {
+    return walking_descending_ ? left.prefix > right.prefix : left.prefix < right.prefix;
+  }
+  const int order = std::memcmp(left.block.key(left.at), right.block.key(right.at), key_size_);
   return walking_descending_ ? order > 0 : order < 0;
 }
 

@@ -48,13 +48,18 @@ class OrderedScan {
     std::uint32_t shard = 0;
     index::Block block;
     std::size_t at = 0;
+    std::size_t end = 0;       // entries of the block that lie before the far limit
+    std::uint64_t prefix = 0;  // the first bytes of the key it stands on, as a number
   };
 
   bool start(const std::uint8_t* key, index::Bound bound, bool descending);
   bool advance(bool descending);
   void sift_down(std::size_t at) noexcept;
   [[nodiscard]] bool before(std::uint32_t a, std::uint32_t b) const noexcept;
-  [[nodiscard]] bool inside(const Source& source) const noexcept;
+  [[nodiscard]] bool inside(const std::uint8_t* key) const noexcept;
+  // Takes up a block that was just filled; false when nothing of it lies before the far limit.
+  bool enter_block(Source& source) const noexcept;
+  [[nodiscard]] std::uint64_t prefix_of(const std::uint8_t* key) const noexcept;
   [[nodiscard]] const Source& top() const noexcept { return sources_[heap_.front()]; }
 
   const Engine& engine_;

@@ -221,7 +221,7 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests, std::size
   return after_write(sync_wanted);
 }
 
-// A failed sync is told by the next sync() and by every later write; the put itself is written.
+// With Config::enable_fsync the write that filled the buffer also tells how its sync went.
 Status Shard::after_write(bool sync_wanted) { return sync_wanted ? sync() : Status(); }
 
 // ---- Reading values ----

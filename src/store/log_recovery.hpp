@@ -34,6 +34,12 @@ class LogRecovery {
     bool listed = false;
     format::ManifestSegment record;  // when listed
   };
+  // A listed segment whose file is gone or wrong.
+  struct Missing {
+    format::ManifestSegment record;
+    std::string what;
+    bool judged = false;
+  };
   // State of the scan of one segment.
   struct Scan {
     std::uint64_t expected = 0;      // next sequence, in a log segment
@@ -55,6 +61,8 @@ class LogRecovery {
 
   Status load_all();
   [[nodiscard]] bool follows_hole(const Candidate& candidate) const noexcept;
+  void judge_missing(std::size_t at);
+  void raise_durable(std::size_t from);
   Status load(Candidate& candidate);
   bool load_by_hint(Candidate& candidate, Status& status);
   Status scan(Candidate& candidate);
@@ -67,7 +75,9 @@ class LogRecovery {
   void damage(std::string_view what, const std::string& path, std::uint64_t offset);
   void torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
+  Status rename_aside(std::uint32_t id);
 
+  [[nodiscard]] const Candidate* segment_of_tail(Bytes tail) const;
   Status load_tail();
   Status visit_carried();
   Status finish();
@@ -75,6 +85,8 @@ class LogRecovery {
   LogStore& store_;
   RecoveryVisitor visit_;
   std::vector<Candidate> candidates_;
+  std::vector<Missing> missing_;
+  std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
   std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
   std::vector<std::string> temporary_names_;
   std::uint32_t id_max_ = 0;

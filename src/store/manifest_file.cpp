@@ -38,7 +38,11 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
     static_cast<void>(files.remove(temporary));
     return std::move(status).at(temporary);
   }
-  return files.sync_directory(directory).at(directory);
+  status = files.sync_directory(directory);
+  if (status.ok()) return status;
+  // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
+  return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
+      .at(path);
 }
 
 Status read_manifest(const StoreContext& context, format::Manifest& manifest) {

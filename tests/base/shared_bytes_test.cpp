@@ -40,6 +40,8 @@ TEST_CASE("shared_bytes: a version is still the same until somebody writes") {
   CHECK(version.still(version.begin_read()));
 }
 
+#if !defined(ARMDB_OMIT_THREADS)
+
 namespace {
 
 // Several nodes on the heap: ThreadSanitizer misses shared objects on a stack.
@@ -57,8 +59,6 @@ bool all_equal(const std::uint8_t* bytes) {
 }
 
 }  // namespace
-
-#if !defined(ARMDB_OMIT_THREADS)
 
 TEST_CASE("shared_bytes: a validated read is never a mixture of two writes", "[threads]") {
   constexpr std::size_t kNodes = 4;

@@ -1,6 +1,6 @@
 // armdb behind the bench's interface, through its typed faces. Default Config (so: a returned put
 // survives kill -9) unless a row says otherwise.
-#include "store.hpp"
+#include "bench/store.hpp"
 
 namespace bench {
 namespace {
@@ -72,9 +72,9 @@ class ArmdbSession : public Session {
     if constexpr (kOrdered) {
       using Bound = armdb::Bound<Key>;
       const Bound from = walk.first.empty() ? Bound::none() : Bound::inclusive(key_of(walk.first));
-      auto range = !walk.prefix.empty()  ? collection_.prefix(walk.prefix)
-                   : walk.descending     ? collection_.range_bounds(Bound::none(), from)
-                                         : collection_.range_bounds(from, Bound::none());
+      auto range = !walk.prefix.empty() ? collection_.prefix(walk.prefix)
+                   : walk.descending    ? collection_.range_bounds(Bound::none(), from)
+                                        : collection_.range_bounds(from, Bound::none());
       if (walk.descending) range = range.reversed();
       std::uint64_t count = 0, sum = 0;
       for (auto at = range.begin(); at != range.end(); ++at) {

@@ -2,13 +2,13 @@
 //
 //   bench [--filter TEXT] [--keys N] [--key-bytes 8|16] [--quick] [--repeats N]
 //         [--folder DIR] [--out FILE]
-#include "bench.hpp"
+#include "bench/bench.hpp"
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
-#include "store.hpp"
+#include "bench/store.hpp"
 
 namespace bench {
 
@@ -138,13 +138,12 @@ int usage() {
   return 2;
 }
 
-// bench --victim STORE FOLDER KEY_BYTES KEYS ORDERED HINTS: see run_reopen.
+// bench --victim STORE FOLDER KEY_BYTES KEYS: see run_reopen.
 int victim(char** arguments) {
   Setup setup;
   setup.folder = arguments[1];
   setup.key_bytes = static_cast<std::size_t>(std::atoi(arguments[2]));
   setup.keys = std::strtoull(arguments[3], nullptr, 10);
-  setup.ordered = std::atoi(arguments[4]) != 0;
   return run_victim(arguments[0], setup);
 }
 
@@ -181,17 +180,17 @@ bool parse(int argc, char** argv, Options& options) {
 }
 
 int run(int argc, char** argv) {
-  if (argc == 7 && std::string_view(argv[1]) == "--victim") return victim(argv + 2);
+  if (argc == 6 && std::string_view(argv[1]) == "--victim") return victim(argv + 2);
   Options options;
   if (!parse(argc, argv, options)) return usage();
   std::filesystem::remove_all(options.folder);
   std::filesystem::create_directories(options.folder);
   Report report(options);
-  std::printf("armdb %s, %llu keys of %zu bytes, values of 64; medians of %d repeats, stores in "
-              "turn\n%-28s %10s %-8s %-18s  other stores\n",
-              std::string(armdb::version()).c_str(),
-              static_cast<unsigned long long>(options.keys), options.key_bytes, options.repeats,
-              "row", "armdb", "unit", "ratio to the best");
+  std::printf(
+      "armdb %s, %llu keys of %zu bytes, values of 64; medians of %d repeats, stores in "
+      "turn\n%-28s %10s %-8s %-18s  other stores\n",
+      std::string(armdb::version()).c_str(), static_cast<unsigned long long>(options.keys),
+      options.key_bytes, options.repeats, "row", "armdb", "unit", "ratio to the best");
   run_points(options, report, false);
   run_points(options, report, true);
   run_shards(options, report);

@@ -21,11 +21,11 @@ namespace bench {
 using armdb::Bytes;
 
 struct Options {
-  std::string filter;                       // rows whose name contains it; all when empty
-  std::uint64_t keys = 1'000'000;           // entries of the main collections
-  std::uint64_t operations = 200'000;       // of one measurement of a point operation
-  std::size_t key_bytes = 8;                // 8 or 16
-  std::uint64_t sync_ms = 400;              // one measurement of synced puts
+  std::string filter;                  // rows whose name contains it; all when empty
+  std::uint64_t keys = 1'000'000;      // entries of the main collections
+  std::uint64_t operations = 200'000;  // of one measurement of a point operation
+  std::size_t key_bytes = 8;           // 8 or 16
+  std::uint64_t sync_ms = 400;         // one measurement of synced puts
   int repeats = 3;
   std::string folder = "build/bench-data";  // removed and recreated
   std::string out = "build/bench.jsonl";

@@ -1,7 +1,7 @@
 // Rows on one loaded map or tree: load, gets, puts, erases, mixes, counters, scans, ranges.
 #include <thread>
 
-#include "store.hpp"
+#include "bench/store.hpp"
 
 namespace bench {
 namespace {
@@ -63,34 +63,38 @@ double put_all(Member& member, const std::vector<std::uint32_t>& numbers, int re
 
 void rows_load(Points& points) {
   Fleet& fleet = points.fleet;
-  fleet.row(points.name("load"), "ns/op", [&](Member& member, int) {
-    member.open(true);
-    return per_operation(points.keys, [&] {
-      load_keys(*member.session, member.setup, 0, points.keys);
-    });
-  }, "random keys, batches of 1000");
+  fleet.row(
+      points.name("load"), "ns/op",
+      [&](Member& member, int) {
+        member.open(true);
+        return per_operation(points.keys,
+                             [&] { load_keys(*member.session, member.setup, 0, points.keys); });
+      },
+      "random keys, batches of 1000");
   fleet.load();
-  fleet.row(points.name("memory_per_key"), "bytes", [&](Member& member, int) {
-    return member.store->memory_per_key();
-  }, "index and buffers; 8+64 is the payload", 1);
-  fleet.row(points.name("disk_per_key"), "bytes", [&](Member& member, int) {
-    return static_cast<double>(disk_bytes(member.setup.folder)) /
-           static_cast<double>(points.keys);
-  }, "blocks allocated", 1);
+  fleet.row(
+      points.name("memory_per_key"), "bytes",
+      [&](Member& member, int) { return member.store->memory_per_key(); },
+      "index and buffers; 8+64 is the payload", 1);
+  fleet.row(
+      points.name("disk_per_key"), "bytes",
+      [&](Member& member, int) {
+        return static_cast<double>(disk_bytes(member.setup.folder)) /
+               static_cast<double>(points.keys);
+      },
+      "blocks allocated", 1);
 }
 
 void rows_get(Points& points) {
   Fleet& fleet = points.fleet;
   const auto& uniform = points.numbers.uniform;
-  fleet.row(points.name("get_hit"), "ns/op", [&](Member& member, int) {
-    return get_all(member, uniform, 0, true);
-  });
+  fleet.row(points.name("get_hit"), "ns/op",
+            [&](Member& member, int) { return get_all(member, uniform, 0, true); });
   fleet.row(points.name("get_miss"), "ns/op", [&](Member& member, int) {
     return get_all(member, uniform, std::uint64_t{1} << 40, false);
   });
-  fleet.row(points.name("get_zipf"), "ns/op", [&](Member& member, int) {
-    return get_all(member, points.numbers.zipfian, 0, true);
-  });
+  fleet.row(points.name("get_zipf"), "ns/op",
+            [&](Member& member, int) { return get_all(member, points.numbers.zipfian, 0, true); });
   fleet.row(points.name("get_many_32"), "ns/key", [&](Member& member, int) {
     std::vector<KeyBuffer> buffers(32, KeyBuffer(member.setup.key_bytes));
     Bytes keys[32];
@@ -127,13 +131,15 @@ void rows_get(Points& points) {
 void rows_put(Points& points) {
   Fleet& fleet = points.fleet;
   const auto& uniform = points.numbers.uniform;
-  fleet.row(points.name("overwrite"), "ns/op", [&](Member& member, int repeat) {
-    return put_all(member, uniform, repeat);
-  });
-  fleet.row(points.name("overwrite_batch"), "ns/op", [&](Member& member, int) {
-    const std::uint64_t count = std::min(points.keys, 4 * points.operations);
-    return per_operation(count, [&] { load_keys(*member.session, member.setup, 0, count); });
-  }, "batches of 1000");
+  fleet.row(points.name("overwrite"), "ns/op",
+            [&](Member& member, int repeat) { return put_all(member, uniform, repeat); });
+  fleet.row(
+      points.name("overwrite_batch"), "ns/op",
+      [&](Member& member, int) {
+        const std::uint64_t count = std::min(points.keys, 4 * points.operations);
+        return per_operation(count, [&] { load_keys(*member.session, member.setup, 0, count); });
+      },
+      "batches of 1000");
   const auto fresh = [&](Member& member, bool erase) {
     KeyBuffer key(member.setup.key_bytes);
     ValueBuffer value(64);
@@ -244,17 +250,17 @@ void rows_scan(Points& points) {
   for (const bool descending : {false, true}) {
     fleet.row(points.name(descending ? "scan_reverse" : "scan_forward"), "ns/key",
               [&](Member& member, int) {
-      std::uint64_t seen = 0;
-      const double time = per_operation(points.keys, [&] {
-        seen = member.session->walk({{}, {}, descending});
-      });
-      if (seen != points.keys) fail("a scan saw " + std::to_string(seen) + " keys");
-      return time;
-    });
+                std::uint64_t seen = 0;
+                const double time = per_operation(points.keys, [&] {
+                  seen = member.session->walk({{}, {}, descending});
+                });
+                if (seen != points.keys) fail("a scan saw " + std::to_string(seen) + " keys");
+                return time;
+              });
     fleet.row(points.name(descending ? "range_100_reverse" : "range_100"), "ns/op",
               [&](Member& member, int) {
-      return range_all(member, points.numbers.uniform, descending, 100);
-    });
+                return range_all(member, points.numbers.uniform, descending, 100);
+              });
   }
 }
 
@@ -264,21 +270,24 @@ void rows_compaction(Points& points) {
   for (auto& member : points.fleet.members()) member->close();
   Fleet fleet(points.options, points.report, "compact_" + points.kind, setup);
   std::map<std::string, std::vector<double>> before, after;
-  fleet.row(points.name("compact_4x"), "ms", [&](Member& member, int) {
-    member.open(true);
-    for (int round = 0; round < 4; ++round) {
-      load_keys(*member.session, member.setup, 0, points.keys);
-    }
-    const auto keys = static_cast<double>(points.keys);
-    before[member.factory.name].push_back(
-        static_cast<double>(disk_bytes(member.setup.folder)) / keys);
-    bool done = false;
-    const double time = per_operation(1, [&] { done = member.store->compact(); });
-    after[member.factory.name].push_back(
-        static_cast<double>(disk_bytes(member.setup.folder)) / keys);
-    member.close();
-    return done ? time / 1e6 : 0;
-  }, "all keys written 4 times; 0: no such call");
+  fleet.row(
+      points.name("compact_4x"), "ms",
+      [&](Member& member, int) {
+        member.open(true);
+        for (int round = 0; round < 4; ++round) {
+          load_keys(*member.session, member.setup, 0, points.keys);
+        }
+        const auto keys = static_cast<double>(points.keys);
+        before[member.factory.name].push_back(static_cast<double>(disk_bytes(member.setup.folder)) /
+                                              keys);
+        bool done = false;
+        const double time = per_operation(1, [&] { done = member.store->compact(); });
+        after[member.factory.name].push_back(static_cast<double>(disk_bytes(member.setup.folder)) /
+                                             keys);
+        member.close();
+        return done ? time / 1e6 : 0;
+      },
+      "all keys written 4 times; 0: no such call");
   for (const bool late : {false, true}) {
     const std::string name = points.name(late ? "disk_compacted" : "disk_overwritten_4x");
     for (auto& [store, values] : late ? after : before) {
@@ -292,11 +301,11 @@ void rows_compaction(Points& points) {
 
 void run_points(const Options& options, Report& report, bool ordered) {
   const std::vector<const char*> rows = {
-      "load",      "memory_per_key", "disk_per_key", "get_hit",       "get_miss",
-      "get_zipf",  "get_many_32",    "get_hit_2_threads", "overwrite", "overwrite_batch",
-      "put_new",   "erase",          "mixed_50_50",  "mixed_95_5",    "counter_p50",
-      "counter_p99", "counter_p99.9", "counter_max", "counter_mean",  "compact_4x",
-      "scan_forward", "scan_reverse", "range_100",   "range_100_reverse"};
+      "load",         "memory_per_key", "disk_per_key",      "get_hit",          "get_miss",
+      "get_zipf",     "get_many_32",    "get_hit_2_threads", "overwrite",        "overwrite_batch",
+      "put_new",      "erase",          "mixed_50_50",       "mixed_95_5",       "counter_p50",
+      "counter_p99",  "counter_p99.9",  "counter_max",       "counter_mean",     "compact_4x",
+      "scan_forward", "scan_reverse",   "range_100",         "range_100_reverse"};
   Points points(options, report, ordered);
   bool any = false, any_loaded = false;
   for (const char* row : rows) {
@@ -312,12 +321,12 @@ void run_points(const Options& options, Report& report, bool ordered) {
     rows_get(points);
     if (ordered) rows_scan(points);
     rows_put(points);
-    points.fleet.row(points.name("mixed_50_50"), "ns/op", [&](Member& member, int) {
-      return mixed(member, points.numbers.zipfian, 50);
-    }, "zipfian");
-    points.fleet.row(points.name("mixed_95_5"), "ns/op", [&](Member& member, int) {
-      return mixed(member, points.numbers.zipfian, 5);
-    }, "zipfian");
+    points.fleet.row(
+        points.name("mixed_50_50"), "ns/op",
+        [&](Member& member, int) { return mixed(member, points.numbers.zipfian, 50); }, "zipfian");
+    points.fleet.row(
+        points.name("mixed_95_5"), "ns/op",
+        [&](Member& member, int) { return mixed(member, points.numbers.zipfian, 5); }, "zipfian");
     rows_counters(points);
   }
   rows_compaction(points);

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "store.hpp"
+#include "bench/store.hpp"
 
 namespace bench {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "bench.hpp"
+#include "bench/bench.hpp"
 
 namespace bench {
 
@@ -18,18 +18,18 @@ struct Setup {
   std::size_t value_bytes = 64;  // of each value; stores of variable values size buffers by it
   bool variable = false;         // values on disk (armdb: VarMap, VarTree)
   bool ordered = false;
-  bool synced = false;           // every put and batch returns when it would survive a power cut
+  bool synced = false;  // every put and batch returns when it would survive a power cut
   bool hints = true;
-  std::uint32_t shards = 0;      // armdb alone: 0 is its default
+  std::uint32_t shards = 0;  // armdb alone: 0 is its default
   std::uint32_t prefix_bits = 0;
-  std::uint64_t keys = 0;        // expected; sizes buckets and caches where a store asks for it
+  std::uint64_t keys = 0;  // expected; sizes buckets and caches where a store asks for it
 };
 
 using Pair = armdb::BytesPair;
 
 struct Walk {
-  Bytes first;      // start here (going down: from here down); empty: at the end
-  Bytes prefix;     // or: all keys that begin so
+  Bytes first;   // start here (going down: from here down); empty: at the end
+  Bytes prefix;  // or: all keys that begin so
   bool descending = false;
   std::uint64_t limit = ~std::uint64_t{0};
 };

@@ -89,7 +89,7 @@ std::size_t CrashModel::writes_up_to(std::size_t at, std::uint64_t sequence) con
 
 CrashMark CrashModel::mark(std::size_t at) const noexcept {
   const Shard& shard = shards_[at];
-  return {shard.durable, shard.completed, shard.writes.size()};
+  return {shard.durable, shard.completed, shard.writes.size(), shard.exposed};
 }
 
 std::optional<std::size_t> CrashModel::find(std::size_t at, const CrashContents& contents,

@@ -32,6 +32,7 @@ struct CrashMark {
   std::size_t durable = 0;    // survive a power cut
   std::size_t completed = 0;  // survive kill -9
   std::size_t started = 0;    // may be there
+  std::uint64_t exposed = 0;  // the largest sequence that was ever called durable
 };
 
 // Threads: one.
@@ -55,8 +56,6 @@ class CrashModel {
   void durable_sequence(std::size_t shard, std::uint64_t sequence);
   // How many writes have this sequence or a smaller one, as far as known.
   [[nodiscard]] std::size_t writes_up_to(std::size_t shard, std::uint64_t sequence) const;
-  // The largest sequence that was ever called durable.
-  [[nodiscard]] std::uint64_t exposed(std::size_t shard) const { return shards_[shard].exposed; }
 
   [[nodiscard]] const std::optional<std::string>& value(std::size_t key) const {
     return values_[key];

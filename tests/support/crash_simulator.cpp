@@ -114,7 +114,6 @@ bool CrashSimulator::examine_places() {
 
 bool CrashSimulator::examine(const Place& place) {
   counts_.places += 1;
-  step_ += "";
   const auto plans =
       crash_plans(lab_, place.disk, strict_, random_, settings_.states_per_place);
   for (const CrashPlan& plan : plans) {
@@ -197,8 +196,9 @@ bool CrashSimulator::examine_new_write(Opened opened, const Place& place) {
   }
   if (!place.marks.empty() && place.marks[model_.shard_of(number)].durable != 0) {
     const std::size_t shard = model_.shard_of(number);
-    if (opened.collection.durable_sequence(key) <= model_.exposed(shard)) {
-      return fail("a sequence that was durable once is used again");
+    const std::uint64_t sequence = opened.collection.durable_sequence(key);
+    if (sequence <= place.marks[shard].exposed) {
+      return fail("sequence " + std::to_string(sequence) + " was durable once and is used again");
     }
   }
   CrashContents expected = opened.contents;
