@@ -2858,6 +2858,9 @@ class LogCompaction {
 
 namespace armdb::store {
 
+// No store comes near this; crafted files that claim it would leave no room to go on.
+inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
+
 class LogRecovery {
  public:
   LogRecovery(LogStore& store, RecoveryVisitor visit) : store_(store), visit_(visit) {}
@@ -2869,6 +2872,12 @@ class LogRecovery {
     std::uint64_t file_bytes = 0;
     bool listed = false;
     format::ManifestSegment record;  // when listed
+  };
+  // A listed segment whose file is gone or wrong.
+  struct Missing {
+    format::ManifestSegment record;
+    std::string what;
+    bool judged = false;
   };
   // State of the scan of one segment.
   struct Scan {
@@ -2891,6 +2900,8 @@ class LogRecovery {
 
   Status load_all();
   [[nodiscard]] bool follows_hole(const Candidate& candidate) const noexcept;
+  void judge_missing(std::size_t at);
+  void raise_durable(std::size_t from);
   Status load(Candidate& candidate);
   bool load_by_hint(Candidate& candidate, Status& status);
   Status scan(Candidate& candidate);
@@ -2903,7 +2914,9 @@ class LogRecovery {
   void damage(std::string_view what, const std::string& path, std::uint64_t offset);
   void torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
+  Status rename_aside(std::uint32_t id);
 
+  [[nodiscard]] const Candidate* segment_of_tail(Bytes tail) const;
   Status load_tail();
   Status visit_carried();
   Status finish();
@@ -2911,6 +2924,8 @@ class LogRecovery {
   LogStore& store_;
   RecoveryVisitor visit_;
   std::vector<Candidate> candidates_;
+  std::vector<Missing> missing_;
+  std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
   std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
   std::vector<std::string> temporary_names_;
   std::uint32_t id_max_ = 0;
@@ -8568,7 +8583,7 @@ void LogStore::touch(base::Location at) const {
 
 // ---- store/log_recovery.cpp ----
 
-// Recovery: which segments are live, and what the scan of each of them accepts.
+// Recovery of a shard: which segments are live, what stands in the tail, what stays on disk.
 
 namespace armdb::store {
 
@@ -8577,8 +8592,13 @@ namespace {
 // After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
 constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 20;
 constexpr std::uint64_t kFooterEntryBytes = 40;
-// No store comes near this; crafted files that claim it would leave no room to go on.
-constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
+
+// True when a file is wrong for good. Any other failure (no memory, no descriptors, a newer
+// format) may pass: then nothing is opened, rather than something left out.
+bool wrong_file(const Status& status) {
+  return status.is(Errc::corrupt) || status.is(Errc::not_found) ||
+         status.is(Errc::invalid_argument);
+}
 
 }  // namespace
 
@@ -8686,18 +8706,16 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
   for (const format::ManifestSegment& record : manifest.segments) {
     Candidate candidate;
     Status status = open_segment(record.file_id, candidate);
-    if (status.is(Errc::format_mismatch) || status.is(Errc::io_error) ||
-        status.is(Errc::out_of_memory)) {
-      return status;
-    }
+    if (!status.ok() && !wrong_file(status)) return status;
     if (status.ok() && candidate.segment->header.salt != record.salt) {
       status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
     data_ids_.erase(record.file_id);
     if (!status.ok()) {
-      damage("a segment that the MANIFEST names cannot be read: " + status.message(),
-             std::string(status.file()), 0);
+      missing_.push_back({record, status.message()});
+      unreadable_ids_.push_back(record.file_id);
+      changed_ = true;
       continue;
     }
     candidate.listed = true;
@@ -8720,11 +8738,12 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
     changed_ = true;
     Candidate candidate;
     Status status = open_segment(id, candidate);
-    if (status.is(Errc::format_mismatch) || status.is(Errc::io_error)) return status;
+    if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      // Cut short while it was being created, or damaged: either way its entries are gone, and a
-      // successor's header tells whether any are missing.
+      // Cut short while it was being created, or damaged: a successor's header tells whether any
+      // entries are missing.
       base::log(store_.context_.config.log, LogLevel::warning, status.message());
+      unreadable_ids_.push_back(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
@@ -8742,9 +8761,10 @@ Status LogRecovery::rebuild_list() {
   for (const std::uint32_t id : data_ids_) {
     Candidate candidate;
     Status status = open_segment(id, candidate);
-    if (status.is(Errc::format_mismatch) || status.is(Errc::io_error)) return status;
+    if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
       damage("a segment cannot be read: " + status.message(), std::string(status.file()), 0);
+      unreadable_ids_.push_back(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
@@ -8811,22 +8831,197 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
   return false;
 }
 
-// ---- What is in them ----
+// ---- The tail buffer ----
+
+// The tail's entries follow the last log segment's. After a crash while an earlier recovery moved
+// them to a new segment they still have the seed of the one before, and part of them is there.
+const LogRecovery::Candidate* LogRecovery::segment_of_tail(Bytes tail) const {
+  for (auto at = candidates_.rbegin(); at != candidates_.rend(); ++at) {
+    if (at->segment->header.kind != format::SegmentKind::log) continue;
+    format::Entry entry;
+    std::size_t size = 0;
+    if (format::decode_entry(tail, at->segment->seed, entry, size) == format::EntryRead::whole) {
+      return &*at;
+    }
+  }
+  return nullptr;
+}
+
+Status LogRecovery::load_tail() {
+  store_.sequence_next_ = last_ + 1;
+  Result<TailContents> tail = read_tail_file(store_.context_);
+  if (!tail.ok()) return std::move(tail).status();
+  const Candidate* owner = segment_of_tail(tail->bytes);
+  if (owner == nullptr) return {};
+  carried_seed_ = owner->segment->seed;
+  std::uint64_t next = last_ + 1;
+  std::size_t committed = 0;
+  bool in_batch = false;
+  const auto take = [&](const format::Entry& entry, Bytes raw) {
+    if (entry.mark()) {
+      durable_ = std::max(durable_, std::min(entry.sequence, next - 1));
+      return true;
+    }
+    if (entry.sequence != next || !fits_shape(entry)) return false;
+    ++next;
+    in_batch = in_batch || (entry.flags & format::kBatchBegin) != 0;
+    carried_.insert(carried_.end(), raw.begin(), raw.end());
+    if ((entry.flags & format::kBatchCommit) != 0) in_batch = false;
+    if (!in_batch) committed = carried_.size();
+    return true;
+  };
+  // A batch that the file left open may be completed by the tail: it moves as a whole.
+  SegmentScanner scanner(*owner->segment, owner->segment->length, owner->file_bytes);
+  std::vector<std::uint8_t> raw;
+  while (scanner.next() == ScanStep::entry && !scanner.entry.mark()) {
+    raw.resize(scanner.size);
+    format::encode_entry(scanner.entry, carried_seed_, raw.data());
+    if (!take(scanner.entry, raw)) break;
+  }
+  format::Entry entry;
+  std::size_t size = 0;
+  for (Bytes rest = tail->bytes;
+       format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
+       rest = rest.sub(size)) {
+    if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
+    if (!take(entry, rest.sub(0, size))) break;
+  }
+  carried_.resize(committed);
+  return {};
+}
+
+Status LogRecovery::visit_carried() {
+  if (carried_.empty()) return {};
+  // Read-only the entries stay where they are: behind the last segment, in memory.
+  const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
+  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
+  format::Entry entry;
+  std::size_t size = 0;
+  for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
+    if (format::decode_entry(rest, carried_seed_, entry, size) != format::EntryRead::whole) break;
+    if (entry.mark()) continue;
+    RecoveredEntry recovered;
+    recovered.key = entry.key;
+    recovered.value = entry.value;
+    recovered.tombstone = entry.tombstone();
+    recovered.sequence = entry.sequence;
+    recovered.expiry_ms = entry.expiry_ms;
+    recovered.at = base::Location(segment->id(), offset, size);
+    Status status = visit_(store_, recovered);
+    if (!status.ok()) return status;
+    last_ = entry.sequence;
+    ++store_.recovery_.entries_by_scan;
+  }
+  store_.sequence_next_ = last_ + 1;
+  return {};
+}
+
+// ---- What stays behind on disk ----
+
+Status LogRecovery::finish() {
+  const StoreContext& context = store_.context_;
+  const bool read_only = context.config.read_only;
+  store_.durable_sequence_.store(std::min(durable_, last_), std::memory_order_release);
+  store_.sealed_last_ = last_;
+  if (store_.values_on_disk() && !context.config.mapped_reads) {
+    store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
+  }
+  if (read_only) {
+    if (!carried_.empty()) {
+      const Segment& last = *store_.segments_.back();
+      Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
+      if (!status.ok()) return status;
+    }
+    return visit_carried();
+  }
+  if (cut_ && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  changed_ = changed_ || !carried_.empty();
+  // Files that are no segments stay for people to look at: what is not listed is deleted.
+  Status status;
+  for (const std::uint32_t id : unreadable_ids_) {
+    if (status.ok()) status = rename_aside(id);
+  }
+  if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
+  if (status.ok()) status = visit_carried();
+  if (status.ok() && changed_) status = store_.save_manifest();
+  if (!status.ok()) return status;
+  const auto drop = [&](format::FileRole role, std::uint32_t id) {
+    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
+  };
+  for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
+  for (const std::uint32_t id : hint_ids_) {
+    if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
+  }
+  for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
+  for (const std::string& name : temporary_names_) {
+    if (store_.hint_ != nullptr &&
+        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
+      continue;
+    }
+    static_cast<void>(context.files.remove(context.directory + "/" + name));
+  }
+  return {};
+}
+
+}  // namespace armdb::store
+
+// ---- store/log_recovery_scan.cpp ----
+
+// Recovery of segments: what a scan accepts, what is torn, what is damage.
+
+namespace armdb::store {
 
 Status LogRecovery::load_all() {
   for (std::size_t at = 0; at < candidates_.size(); ++at) {
     const Candidate& candidate = candidates_[at];
+    judge_missing(at);
     // Sequences that compaction dropped at the end of the listed segments are not missing.
     if (!candidate.listed && !cut_) last_ = std::max(last_, listed_last_);
     if (follows_hole(candidate)) {
+      raise_durable(at);
       if (candidate.segment->header.predecessor_sequence > durable_) return set_aside(at);
       damage("synced entries before this segment are missing", candidate.segment->path, 0);
     }
     Status status = load(candidates_[at]);
     if (!status.ok()) return status;
   }
+  judge_missing(candidates_.size());
   if (!cut_) last_ = std::max(last_, listed_last_);
   return {};
+}
+
+// Judges the listed segments that stood before candidate `at` and cannot be read: what was synced
+// is damage, anything else was taken by a crash, and then nothing that follows counts.
+void LogRecovery::judge_missing(std::size_t at) {
+  for (Missing& missing : missing_) {
+    const format::ManifestSegment& record = missing.record;
+    if (missing.judged || (at < candidates_.size() &&
+                           record.first_sequence > candidates_[at].segment->first_sequence)) {
+      continue;
+    }
+    missing.judged = true;
+    const std::string path = store_.context_.directory + "/" +
+                             format::file_name(format::FileRole::segment, record.file_id);
+    if (!record.durable && record.count != 0 && record.first_sequence > durable_) {
+      raise_durable(at);
+    }
+    if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
+      damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
+    } else if (record.count != 0) {
+      torn(path, 0, record.length);
+    }
+  }
+}
+
+// Takes the watermarks in the segments from `from` on: what stood before them was synced, and if
+// it is gone, then not by a crash.
+void LogRecovery::raise_durable(std::size_t from) {
+  for (std::size_t at = from; at < candidates_.size(); ++at) {
+    const Candidate& candidate = candidates_[at];
+    durable_ =
+        std::max(durable_, watermark_behind(*candidate.segment, format::kSegmentHeaderBytes - 8,
+                                            candidate.file_bytes));
+  }
 }
 
 // True when entries between the last accepted one and this segment are missing.
@@ -8841,7 +9036,12 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool known = candidate.listed || read_footer(candidate, nullptr);
   segment.sealed = true;
   segment.hinted = false;
-  if (known && candidate.record.length <= candidate.file_bytes && store_.values_on_disk()) {
+  // A hint tells what was written, not what a crash left of it: believed only where a sync came
+  // between, and never for a file whose sync failed.
+  const bool synced =
+      known && (candidate.record.durable || candidate.record.last_sequence <= durable_);
+  if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
+      !failed_ids_.contains(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -8858,8 +9058,8 @@ Status LogRecovery::load(Candidate& candidate) {
     Status status = scan(candidate);
     if (!status.ok()) return status;
   }
-  segment.durable = (candidate.listed && candidate.record.durable) ||
-                    (segment.last_sequence <= durable_ && segment.last_sequence != 0);
+  // Durable entries alone do not make it so: a footer may have come after they were synced.
+  segment.durable = candidate.listed && candidate.record.durable;
   segment.readable.store(segment.length, std::memory_order_release);
   if (store_.values_on_disk() && store_.context_.config.mapped_reads) {
     segment.map(segment.length, segment.length);
@@ -8942,11 +9142,13 @@ Status LogRecovery::scan(Candidate& candidate) {
     torn(segment.path, state.batch_offset, scanner.position() - state.batch_offset);
   }
   if (candidate.listed && !state.torn && state.accepted < candidate.record.length) {
-    // Cut at the boundary of an entry: only the MANIFEST knows that there was more.
-    if (candidate.record.last_sequence <= durable_) {
+    // Cut at the boundary of an entry: only the MANIFEST knows that there was more. A footer that
+    // is gone and was never synced takes nothing with it.
+    const std::uint64_t synced = std::min(candidate.record.last_sequence, durable_);
+    if (candidate.record.durable || segment.last_sequence < synced) {
       damage("the segment is shorter than it was", segment.path, state.accepted);
       state.damaged = true;
-    } else {
+    } else if (segment.last_sequence < candidate.record.last_sequence) {
       torn(segment.path, state.accepted, candidate.record.length - state.accepted);
     }
   }
@@ -9079,127 +9281,22 @@ Status LogRecovery::set_aside(std::size_t from) {
               "entries before " + segment.path +
                   " were lost in a crash before they were synced; the segment is set aside");
     if (context.config.read_only) continue;
-    Status status = context.files.rename(
-        segment.path,
-        context.directory + "/" + format::file_name(format::FileRole::aside, segment.id()));
-    if (!status.ok()) return std::move(status).at(segment.path);
-    ++store_.directory_changes_;
+    Status status = rename_aside(segment.id());
+    if (!status.ok()) return status;
   }
   candidates_.resize(from);
   store_.segments_.resize(from);
   return store_.publish_map();
 }
 
-// ---- The tail buffer ----
-
-Status LogRecovery::load_tail() {
-  const SegmentPtr last = candidates_.empty() ? nullptr : candidates_.back().segment;
-  store_.sequence_next_ = last_ + 1;
-  Result<TailContents> tail = read_tail_file(store_.context_);
-  if (!tail.ok()) return std::move(tail).status();
-  if (last != nullptr && last->header.kind == format::SegmentKind::log) {
-    carried_seed_ = last->seed;
-    // An open batch at the end of the file may be completed by the tail: both share the seed.
-    std::uint64_t next = last_ + 1;
-    SegmentScanner scanner(*last, last->length, candidates_.back().file_bytes);
-    std::size_t committed = 0;
-    bool in_batch = false;
-    const auto take = [&](const format::Entry& entry, Bytes raw) {
-      if (!entry.mark()) {
-        if (entry.sequence != next || !fits_shape(entry)) return false;
-        ++next;
-        in_batch = in_batch || (entry.flags & format::kBatchBegin) != 0;
-      }
-      carried_.insert(carried_.end(), raw.begin(), raw.end());
-      if ((entry.flags & format::kBatchCommit) != 0) in_batch = false;
-      if (!in_batch) committed = carried_.size();
-      return true;
-    };
-    std::vector<std::uint8_t> raw;
-    while (scanner.next() == ScanStep::entry && !scanner.entry.mark()) {
-      raw.resize(scanner.size);
-      format::encode_entry(scanner.entry, carried_seed_, raw.data());
-      if (!take(scanner.entry, raw)) break;
-    }
-    format::Entry entry;
-    std::size_t size = 0;
-    for (Bytes rest = tail->bytes;
-         format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
-         rest = rest.sub(size)) {
-      if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
-      if (!take(entry, rest.sub(0, size))) break;
-    }
-    carried_.resize(committed);
-  }
-  return {};
-}
-
-Status LogRecovery::visit_carried() {
-  if (carried_.empty()) return {};
-  // Read-only the entries stay where they are: behind the last segment, in memory.
-  const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
-  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
-  format::Entry entry;
-  std::size_t size = 0;
-  for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
-    if (format::decode_entry(rest, carried_seed_, entry, size) != format::EntryRead::whole) break;
-    if (entry.mark()) continue;
-    RecoveredEntry recovered;
-    recovered.key = entry.key;
-    recovered.value = entry.value;
-    recovered.tombstone = entry.tombstone();
-    recovered.sequence = entry.sequence;
-    recovered.expiry_ms = entry.expiry_ms;
-    recovered.at = base::Location(segment->id(), offset, size);
-    Status status = visit_(store_, recovered);
-    if (!status.ok()) return status;
-    last_ = entry.sequence;
-    ++store_.recovery_.entries_by_scan;
-  }
-  store_.sequence_next_ = last_ + 1;
-  return {};
-}
-
-// ---- What stays behind on disk ----
-
-Status LogRecovery::finish() {
+Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
-  const bool read_only = context.config.read_only;
-  store_.durable_sequence_.store(std::min(durable_, last_), std::memory_order_release);
-  store_.sealed_last_ = last_;
-  if (store_.values_on_disk() && !context.config.mapped_reads) {
-    store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
-  }
-  if (read_only) {
-    if (!carried_.empty()) {
-      const Segment& last = *store_.segments_.back();
-      Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
-      if (!status.ok()) return status;
-    }
-    return visit_carried();
-  }
-  if (cut_ && carried_.empty()) store_.sequence_next_ += kSequenceGap;
-  changed_ = changed_ || !carried_.empty();
-  Status status = store_.open_writer(carried_, carried_seed_);
-  if (status.ok()) status = visit_carried();
-  if (status.ok() && changed_) status = store_.save_manifest();
-  if (!status.ok()) return status;
-  const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
-  };
-  for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
-  for (const std::uint32_t id : hint_ids_) {
-    if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
-  }
-  for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
-  for (const std::string& name : temporary_names_) {
-    if (store_.hint_ != nullptr &&
-        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
-      continue;
-    }
-    static_cast<void>(context.files.remove(context.directory + "/" + name));
-  }
-  return {};
+  const std::string name = context.directory + "/";
+  const std::string path = name + format::file_name(format::FileRole::segment, id);
+  Status status = context.files.rename(path, name + format::file_name(format::FileRole::aside, id));
+  if (status.is(Errc::not_found)) return {};
+  ++store_.directory_changes_;
+  return std::move(status).at(path);
 }
 
 }  // namespace armdb::store
@@ -9846,7 +9943,11 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
     static_cast<void>(files.remove(temporary));
     return std::move(status).at(temporary);
   }
-  return files.sync_directory(directory).at(directory);
+  status = files.sync_directory(directory);
+  if (status.ok()) return status;
+  // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
+  return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
+      .at(path);
 }
 
 Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
@@ -11182,7 +11283,7 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests, std::size
   return after_write(sync_wanted);
 }
 
-// A failed sync is told by the next sync() and by every later write; the put itself is written.
+// With Config::enable_fsync the write that filled the buffer also tells how its sync went.
 Status Shard::after_write(bool sync_wanted) { return sync_wanted ? sync() : Status(); }
 
 // ---- Reading values ----

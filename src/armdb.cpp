@@ -96,6 +96,7 @@
 #include "store/log_compaction.cpp"
 #include "store/log_read.cpp"
 #include "store/log_recovery.cpp"
+#include "store/log_recovery_scan.cpp"
 #include "store/log_store.cpp"
 #include "store/log_verify.cpp"
 #include "store/manifest_file.cpp"
