@@ -17,6 +17,7 @@ int run_verify(const Arguments& arguments, Console& console) {
   Config config;
   config.read_only = true;
   config.create = false;
+  config.mapped_reads = false;  // a read error of the disk must be an error, not a signal
   config.log = console.log();
   Result<Collection> opened = Collection::open_existing(path, config);
   if (opened.is(Errc::corrupt)) fail(opened.status(), "damaged", kNotFound);

@@ -52,6 +52,7 @@ class LogRecovery {
     bool damaged = false;
     bool torn = false;
     bool footer = false;
+    bool resumed = false;  // behind damage: the next entry may have any higher sequence
   };
 
   Status list_directory();

@@ -1,6 +1,6 @@
 // The bench program: arguments, the report, and the order of the groups.
 //
-//   bench [--filter TEXT] [--keys N] [--key-bytes 8|16] [--quick] [--repeats N]
+//   bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick] [--repeats N]
 //         [--folder DIR] [--out FILE]
 #include "bench/bench.hpp"
 
@@ -60,6 +60,16 @@ Report::Report(const Options& options) : options_(options) {
 }
 Report::~Report() { std::fclose(out_); }
 
+bool Report::wanted(const std::string& row) const {
+  std::string_view words = options_.filter;
+  while (!words.empty()) {
+    const std::size_t end = std::min(words.find(','), words.size());
+    if (row.find(words.substr(0, end)) != std::string::npos) return true;
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+  return options_.filter.empty();
+}
+
 void Report::add(const std::string& row, const std::string& store, double value) {
   std::vector<Line>& lines = rows_[row];
   for (Line& line : lines) {
@@ -86,7 +96,7 @@ void Report::finish(const std::string& row, const std::string& unit, const std::
   double own = 0, best = 0;
   std::string best_name, others;
   for (const Line& line : rows_[row]) {
-    const double middle = median(line.values);
+    const double middle = median(line.values);  // 0: the store knows no such figure
     const auto [low, high] = std::minmax_element(line.values.begin(), line.values.end());
     std::fprintf(out_,
                  "{\"row\":\"%s\",\"store\":\"%s\",\"unit\":\"%s\",\"median\":%.3f,\"min\":%.3f,"
@@ -94,15 +104,13 @@ void Report::finish(const std::string& row, const std::string& unit, const std::
                  row.c_str(), line.store.c_str(), unit.c_str(), middle, *low, *high,
                  line.values.size(), static_cast<unsigned long long>(options_.keys),
                  options_.key_bytes);
-    if (line.store == "armdb") {
+    if (line.store == "armdb" || rows_[row].size() == 1) {
       own = middle;
       continue;
     }
+    if (middle == 0) continue;
     others += "  " + line.store + " " + figure(middle);
-    // A figure of 0 says that the store has none.
-    if (middle == 0 || (!best_name.empty() && (more_is_better ? middle <= best : middle >= best))) {
-      continue;
-    }
+    if (!best_name.empty() && (more_is_better ? middle <= best : middle >= best)) continue;
     best = middle;
     best_name = line.store;
   }
@@ -111,7 +119,7 @@ void Report::finish(const std::string& row, const std::string& unit, const std::
   if (!best_name.empty() && own != 0) {
     ratio = figure(more_is_better ? own / best : best / own) + "x " + best_name;
   }
-  std::printf("%-28s %10s %-8s %-18s%s%s%s\n", row.c_str(), figure(own).c_str(), unit.c_str(),
+  std::printf("%-30s %9s %-8s %-18s%s%s%s\n", row.c_str(), figure(own).c_str(), unit.c_str(),
               ratio.c_str(), others.c_str(), note.empty() ? "" : "  | ", note.c_str());
   std::fflush(stdout);
 }
@@ -133,7 +141,7 @@ namespace {
 
 int usage() {
   std::fprintf(stderr,
-               "usage: bench [--filter TEXT] [--keys N] [--key-bytes 8|16] [--quick]\n"
+               "usage: bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick]\n"
                "             [--repeats N] [--folder DIR] [--out FILE]\n");
   return 2;
 }
@@ -191,6 +199,7 @@ int run(int argc, char** argv) {
       "turn\n%-28s %10s %-8s %-18s  other stores\n",
       std::string(armdb::version()).c_str(), static_cast<unsigned long long>(options.keys),
       options.key_bytes, options.repeats, "row", "armdb", "unit", "ratio to the best");
+  std::fflush(stdout);
   run_points(options, report, false);
   run_points(options, report, true);
   run_shards(options, report);

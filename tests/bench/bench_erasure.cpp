@@ -94,12 +94,12 @@ void rows(const Options& options, Report& report, const std::string& name, std::
     report.add(name + ".collection", "armdb", measure(keys, [&](const Key& at, Value& out) {
                  return erased.get_into(at.data(), out.data());
                }));
-    report.add(name + ".inlined_flat_table", "armdb",
+    report.add(name + ".flat_table", "flat_table",
                measure(keys, [&](const Key& at, Value& out) { return table.get(at, out); }));
   }
   report.finish(name + ".typed_face", "ns/op");
   report.finish(name + ".collection", "ns/op");
-  report.finish(name + ".inlined_flat_table", "ns/op", "not armdb: the floor");
+  report.finish(name + ".flat_table", "ns/op", "not armdb: the floor");
   check(collection.close());
   std::filesystem::remove_all(folder);
 }

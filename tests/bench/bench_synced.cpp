@@ -68,7 +68,7 @@ class RawFile {
 void row_raw(const Options& options, Report& report, unsigned threads, const std::string& name) {
   if (!report.wanted(name)) return;
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
-    report.add(name, "armdb", rounds_per_second(options.sync_ms, threads, [&](unsigned thread) {
+    report.add(name, "raw", rounds_per_second(options.sync_ms, threads, [&](unsigned thread) {
                  auto file =
                      std::make_shared<RawFile>(options.folder + "/raw" + std::to_string(thread));
                  return [file] { file->append(); };

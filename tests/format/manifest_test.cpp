@@ -166,8 +166,8 @@ TEST_CASE(
 }
 
 TEST_CASE("manifest: ids that were not given, or twice, are corrupt") {
-  CHECK(read_with(48, 8, 4).ok());
-  CHECK(read_with(48, 7, 4).is(Errc::corrupt));
+  CHECK(read_with(48, 10, 4).ok());
+  CHECK(read_with(48, 8, 4).is(Errc::corrupt));  // not above the active segment's
   CHECK(read_with(48, 0, 4).is(Errc::corrupt));
   CHECK(read_with(48, base::Location::kFileIdMax + 1, 4).ok());
   CHECK(read_with(48, base::Location::kFileIdMax + 2, 4).is(Errc::corrupt));
@@ -207,7 +207,8 @@ TEST_CASE("manifest: segments that no writer lists are corrupt, even with a righ
 TEST_CASE("manifest: reserved bytes must be zero, even with a right crc [pitfall-36]") {
   CHECK(read_with(28, 1, 4).is(Errc::corrupt));  // file_id
   CHECK(read_with(32, 1, 4).is(Errc::corrupt));
-  CHECK(read_with(188, 1, 4).is(Errc::corrupt));
+  CHECK(read_with(196, 1, 4).is(Errc::corrupt));
+  CHECK(read_with(76, 1, 4).is(Errc::corrupt));
 }
 
 TEST_CASE("manifest: a newer version, or another kind of file, is told as such") {

@@ -60,7 +60,7 @@ TEST_CASE("pages: memory is zero, writable to its last byte and aligned") {
 TEST_CASE("pages: a size that cannot be had is null") {
   const base::PageSource pages = os::page_source();
   CHECK(pages.allocate(~std::size_t{0} - 100, 0) == nullptr);
-  CHECK(pages.allocate(~std::size_t{0} / 2, 1) == nullptr);
+  CHECK(pages.allocate(~std::size_t{0} - (std::size_t{3} << 20), 1) == nullptr);
 }
 
 TEST_CASE("pages: exactly what was mapped is released") {
