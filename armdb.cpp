@@ -2888,6 +2888,7 @@ class LogRecovery {
     bool damaged = false;
     bool torn = false;
     bool footer = false;
+    bool resumed = false;  // behind damage: the next entry may have any higher sequence
   };
 
   Status list_directory();
@@ -8934,7 +8935,9 @@ Status LogRecovery::finish() {
     }
     return visit_carried();
   }
-  if (cut_ && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  // Not after a plain close: the tail file may hold entries that no longer follow anything, and
+  // must never be taken for those that a new history gives the same numbers.
+  if ((cut_ || changed_) && carried_.empty()) store_.sequence_next_ += kSequenceGap;
   changed_ = changed_ || !carried_.empty();
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
@@ -9181,13 +9184,16 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     return {};
   }
   const bool log = segment.header.kind == format::SegmentKind::log;
-  const bool in_order = log ? entry.sequence == state.expected
+  const bool next = state.resumed ? entry.sequence >= state.expected
+                                  : entry.sequence == state.expected;
+  const bool in_order = log ? next
                             : entry.sequence > segment.last_sequence || segment.count == 0;
   if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
     state.torn = true;
     return {};
   }
   state.expected = entry.sequence + 1;
+  state.resumed = false;
   if ((entry.flags & format::kBatchBegin) != 0 && state.batch_offset == 0) {
     state.batch_offset = scanner.offset;
     state.batch_sequence = entry.sequence;
@@ -9244,7 +9250,8 @@ Status LogRecovery::handle_broken(SegmentScanner& scanner, Candidate& candidate,
     state.accepted = limit;  // nothing whole follows; the bytes stay for repair
     return {};
   }
-  if (!scanner.entry.mark()) state.expected = scanner.entry.sequence;
+  // A mark has no sequence of its own: the entry behind it tells how many were lost.
+  state.resumed = true;
   Status status = scan_entry(scanner, segment, state);
   go_on = !state.footer;
   state.torn = false;

@@ -357,7 +357,9 @@ Status LogRecovery::finish() {
     }
     return visit_carried();
   }
-  if (cut_ && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  // Not after a plain close: the tail file may hold entries that no longer follow anything, and
+  // must never be taken for those that a new history gives the same numbers.
+  if ((cut_ || changed_) && carried_.empty()) store_.sequence_next_ += kSequenceGap;
   changed_ = changed_ || !carried_.empty();
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;

@@ -34,6 +34,9 @@ void simulate(CrashSettings settings, std::size_t states, double seconds) {
   };
   const std::size_t only = number_of("ARMDB_CRASH_SEED", 0);
   if (only != 0) settings.seed = only;
+  const double seconds_most = static_cast<double>(number_of("ARMDB_CRASH_SECONDS", 0));
+  if (seconds_most > 0) seconds = seconds_most;
+  settings.states_most = states;
   CrashCounts counts;
   do {
     CrashSimulator simulator(settings, counts);
@@ -45,7 +48,15 @@ void simulate(CrashSettings settings, std::size_t states, double seconds) {
   CHECK(counts.states > 0);
 }
 
-std::size_t quick_states() { return static_cast<std::size_t>(12000 * scale()); }
+// Few states of many places and many works.
+CrashSettings quick_settings() {
+  CrashSettings settings;
+  settings.operations = 40;
+  settings.states_per_place = 4;
+  return settings;
+}
+
+std::size_t quick_states() { return static_cast<std::size_t>(40000 * scale()); }
 constexpr double kQuickSeconds = 9;
 
 std::size_t long_states() { return number_of("ARMDB_CRASH_STATES", 350000) / 3; }
@@ -58,20 +69,19 @@ TEST_CASE(
     "sync",
     "[crash][simulator][pitfall-1][pitfall-2][pitfall-6][pitfall-7][pitfall-8][pitfall-9]"
     "[pitfall-10][pitfall-12][pitfall-14][pitfall-15][pitfall-16][pitfall-21]") {
-  CrashSettings settings;
-  simulate(settings, quick_states(), kQuickSeconds);
+  simulate(quick_settings(), quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("crash: after a failed sync reopening recovers, and nothing durable is lost",
           "[crash][simulator][pitfall-3][pitfall-4][pitfall-5]") {
-  CrashSettings settings;
+  CrashSettings settings = quick_settings();
   settings.faults = CrashSettings::Faults::syncs;
   simulate(settings, quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("crash: after any failed call reopening recovers, and nothing durable is lost",
           "[crash][simulator][pitfall-4][pitfall-27]") {
-  CrashSettings settings;
+  CrashSettings settings = quick_settings();
   settings.faults = CrashSettings::Faults::calls;
   simulate(settings, quick_states(), kQuickSeconds);
 }

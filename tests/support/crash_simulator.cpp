@@ -86,7 +86,7 @@ bool CrashSimulator::recover(FaultFileSystem& files, const Place& place, bool ki
     const std::size_t from = killed && !place.sync_failed ? mark.completed : mark.durable;
     const auto j = model_.find(shard, opened.contents, from, mark.started);
     if (!j) {
-      const auto any = model_.find(shard, opened.contents, 0, mark.started);
+      const auto any = model_.find(shard, opened.contents, 0, model_.mark(shard).started);
       return fail("shard " + std::to_string(shard) + " recovered to " +
                   (any ? "write " + std::to_string(*any) : std::string("no state it ever had")) +
                   "; durable " + std::to_string(mark.durable) + ", completed " +

@@ -37,6 +37,7 @@ struct CrashSettings {
   std::uint64_t seed = 1;         // chooses type, sizes, options and work
   std::size_t operations = 60;
   std::size_t states_per_place = 24;
+  std::size_t states_most = ~std::size_t{0};  // ends the work early
   Faults faults = Faults::none;
 };
 
@@ -121,7 +122,6 @@ class CrashSimulator {
   FaultFileSystem lab_;
   FaultFileSystem second_lab_;
   CrashModel model_;
-  Collection main_;
   bool sync_failed_ = false;
 
   base::Mutex places_mutex_;
@@ -133,6 +133,7 @@ class CrashSimulator {
   std::string plan_;      // what the crash under examination is
   std::string failure_;
   std::string log_;       // what the last recovery said
+  Collection main_;       // last: it logs, and its observer adds places, while it closes
 };
 
 }  // namespace armdb::test

@@ -298,7 +298,8 @@ bool CrashSimulator::run() {
   counts_.works += 1;
   step_ = "opening";
   if (!open_main(Ending::close, true) || !examine_places()) return false;
-  for (std::size_t at = 0; at < settings_.operations; ++at) {
+  const std::size_t most = settings_.states_most;
+  for (std::size_t at = 0; at < settings_.operations && counts_.all() < most; ++at) {
     step_ = "operation " + std::to_string(at);
     if (!work_once() || !examine_places()) return false;
     // Between operations too, for stores through a mapping are no calls.
