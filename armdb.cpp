@@ -16,6 +16,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <new>
@@ -46,7 +47,7 @@
 
 namespace armdb::base {
 
-// Where memory comes from. os/pages.hpp has one with huge pages; the default is operator new.
+// Where memory comes from. os/pages.hpp has one with huge pages; the default is calloc.
 struct PageSource {
   // Zeroed memory aligned to 64 bytes at least, or null. `nth` counts the caller's steps from 0:
   // the first should stay cheap for small collections.
@@ -604,6 +605,29 @@ namespace armdb::base {
   }
   state = fold_multiply(a ^ state, b ^ kSecond ^ size);
   return fold_multiply(state ^ kFirst, seed ^ kSecond);
+}
+
+}  // namespace armdb::base
+
+// ---- base/insertion_sort.hpp ----
+
+// insertion_sort: stable, small, and linear on what is nearly in order already.
+
+namespace armdb::base {
+
+// For some dozens of elements, or for many that stand almost right; std::stable_sort would cost
+// each caller two kilobytes of code and an allocation. `before(a, b)`: a comes before b.
+template <class Iterator, class Before>
+void insertion_sort(Iterator first, Iterator last, Before before) {
+  if (first == last) return;
+  for (Iterator at = std::next(first); at != last; ++at) {
+    auto value = std::move(*at);
+    Iterator hole = at;
+    for (; hole != first && before(value, *std::prev(hole)); --hole) {
+      *hole = std::move(*std::prev(hole));
+    }
+    *hole = std::move(value);
+  }
 }
 
 }  // namespace armdb::base
@@ -2248,6 +2272,12 @@ struct StoreContext {
   std::uint32_t shard = 0;
   std::uint32_t shard_count = 1;
   Shape shape;
+
+  // Bytes read or written at a time by scans and compaction: small where buffers are small.
+  [[nodiscard]] std::size_t piece_bytes() const noexcept {
+    constexpr std::size_t kPieceMax = std::size_t{1} << 20;
+    return config.write_buffer_size < kPieceMax ? config.write_buffer_size : kPieceMax;
+  }
 };
 
 // One accepted entry, told in the order of sequences. `value` is empty where it came from a hint
@@ -2351,6 +2381,10 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
 
+// After a creation that was cut short behind db.meta: makes that file's name durable, before
+// anything relies on it.
+Status settle_description(FileSystem& files, const std::string& path);
+
 }  // namespace armdb::store
 
 // ---- store/segment.hpp ----
@@ -2401,6 +2435,9 @@ class Segment {
   const Owned<File> file;
   MappedRegion* region = nullptr;
   std::uint64_t mapped = 0;  // bytes of the region that may be used
+
+  // Bytes that a scan reads at a time: a write buffer's, so that small devices need little.
+  std::size_t scan_bytes = std::size_t{1} << 20;
 
   std::atomic<std::uint64_t> readable{0};
 
@@ -2934,6 +2971,7 @@ class LogRecovery {
   std::uint64_t durable_ = 0;          // everything up to it was synced once
   std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
   bool cut_ = false;                   // a torn tail was met: only gapless successors count
+  bool rebuilt_ = false;               // there was no MANIFEST to believe
   bool changed_ = false;               // the MANIFEST no longer says what is there
   std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes
   std::uint32_t carried_seed_ = 0;
@@ -7988,6 +8026,12 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta);
 }
 
+Status settle_description(FileSystem& files, const std::string& path) {
+  // A MANIFEST is written only once db.meta is durable.
+  const std::string manifest = shard_path(path, 0) + "/" + std::string(format::kManifestName);
+  return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
+}
+
 }  // namespace armdb::store
 
 // ---- store/hint_file.cpp ----
@@ -8182,7 +8226,6 @@ namespace armdb::store {
 
 namespace {
 
-constexpr std::size_t kOutputBytes = std::size_t{1} << 20;
 constexpr std::size_t kSourcesMax = 1000;  // their ids stand in the footer
 constexpr std::size_t kSmallRun = 4;       // so many small neighbours are worth merging
 
@@ -8265,6 +8308,7 @@ Status LogCompaction::begin_output() {
   Status status = LogStore::new_segment_file(store_.context_, header, file, path);
   if (!status.ok()) return status;
   output_ = std::make_shared<Segment>(path, header, std::move(file));
+  output_->scan_bytes = store_.context_.piece_bytes();
   output_length_ = format::kSegmentHeaderBytes;
   if (store_.values_on_disk() && store_.context_.config.hints) {
     hint_ = HintWriter::start(store_.context_, *output_);
@@ -8354,7 +8398,7 @@ Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from
   if (hint_ != nullptr) hint_->add(copied, to.offset());
   store_.account(*output_, copied, to);
   origins_.push_back(from.packed());
-  return buffer_.size() >= kOutputBytes ? write_out() : Status();
+  return buffer_.size() >= store_.context_.piece_bytes() ? write_out() : Status();
 }
 
 Status LogCompaction::write_out() {
@@ -8669,6 +8713,7 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
         .at(path, 0);
   }
   out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.segment->scan_bytes = context.piece_bytes();
   out.file_bytes = *size;
   durable_ = std::max(durable_, header.watermark);
   return {};
@@ -8689,13 +8734,14 @@ Status LogRecovery::collect_segments() {
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
     if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    rebuilt_ = true;
     status = rebuild_list();
   }
   if (!status.ok()) return status;
-  std::stable_sort(candidates_.begin(), candidates_.end(),
-                   [](const Candidate& a, const Candidate& b) {
-                     return a.segment->first_sequence < b.segment->first_sequence;
-                   });
+  base::insertion_sort(candidates_.begin(), candidates_.end(),
+                       [](const Candidate& a, const Candidate& b) {
+                         return a.segment->first_sequence < b.segment->first_sequence;
+                       });
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
@@ -8937,7 +8983,8 @@ Status LogRecovery::finish() {
   }
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
-  if ((cut_ || changed_) && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  const bool interrupted = cut_ || (changed_ && !candidates_.empty());
+  if (interrupted && carried_.empty()) store_.sequence_next_ += kSequenceGap;
   changed_ = changed_ || !carried_.empty();
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
@@ -8982,7 +9029,12 @@ Status LogRecovery::load_all() {
     if (!candidate.listed && !cut_) last_ = std::max(last_, listed_last_);
     if (follows_hole(candidate)) {
       raise_durable(at);
-      if (candidate.segment->header.predecessor_sequence > durable_) return set_aside(at);
+      // Without the MANIFEST nobody can tell a hole from what compaction dropped: reported, and
+      // what follows is served. A crash never takes the MANIFEST.
+      const bool crashed = cut_ || !rebuilt_;
+      if (crashed && candidate.segment->header.predecessor_sequence > durable_) {
+        return set_aside(at);
+      }
       damage("synced entries before this segment are missing", candidate.segment->path, 0);
     }
     Status status = load(candidates_[at]);
@@ -9513,6 +9565,7 @@ Status LogStore::begin_segment() {
   Status status = new_segment_file(context_, header, file, path);
   if (!status.ok()) return status;
   auto segment = std::make_shared<Segment>(path, header, std::move(file));
+  segment->scan_bytes = context_.piece_bytes();
   segment->length = format::kSegmentHeaderBytes;
   segment->last_sequence = sequence_next_ - 1;
   segment->readable.store(segment->length, std::memory_order_relaxed);
@@ -9996,8 +10049,6 @@ namespace armdb::store {
 
 namespace {
 
-constexpr std::size_t kScanBytes = std::size_t{1} << 20;
-
 // How many bytes resync() may put through a checksum per byte of the segment. Behind damage a
 // crafted file could offer a plausible header every 8 bytes, each claiming all that follows.
 constexpr std::uint64_t kResyncEffort = 16;
@@ -10056,11 +10107,10 @@ bool SegmentScanner::fill(std::size_t need) {
   const std::uint64_t left = limit_ > position_ ? limit_ - position_ : 0;
   if (window().size() >= std::min<std::uint64_t>(need, left)) return true;
   const auto want =
-      static_cast<std::size_t>(std::min<std::uint64_t>(std::max(need, kScanBytes), left));
+      static_cast<std::size_t>(std::min<std::uint64_t>(std::max(need, segment_.scan_bytes), left));
   if (want > capacity_) {
-    const std::size_t capacity = std::max(want, std::min<std::size_t>(kScanBytes, 4096));
-    buffer_.reset(new (std::nothrow) std::uint8_t[capacity]);
-    capacity_ = buffer_ == nullptr ? 0 : capacity;
+    buffer_.reset(new (std::nothrow) std::uint8_t[want]);
+    capacity_ = buffer_ == nullptr ? 0 : want;
     buffer_size_ = 0;
     if (buffer_ == nullptr) {
       status = Status(Errc::out_of_memory, "no memory to scan a segment").at(segment_.path);
@@ -10471,8 +10521,8 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
       order[at] = static_cast<std::uint8_t>(at);
     }
     if (shard_count() > 1) {
-      std::sort(order, order + count,
-                [&](std::uint8_t a, std::uint8_t b) { return owners[a] < owners[b]; });
+      base::insertion_sort(order, order + count,
+                           [&](std::uint8_t a, std::uint8_t b) { return owners[a] < owners[b]; });
     }
     for (std::size_t at = 0; at < count; ++at) {
       const ManyGet& get = gets[order[at]];
@@ -10511,7 +10561,7 @@ Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& 
     }
     const auto owner = [&](const WriteRequest* request) { return owners[request - requests]; };
     // Stable: of two pairs of one key the later one must win.
-    std::stable_sort(order, order + count, [&](const WriteRequest* a, const WriteRequest* b) {
+    base::insertion_sort(order, order + count, [&](const WriteRequest* a, const WriteRequest* b) {
       return owner(a) < owner(b);
     });
     for (std::size_t first = 0; first < count;) {
@@ -10780,6 +10830,8 @@ class Opening {
             .at(engine_->path_);
       }
       status = create();
+    } else if (status.ok() && !engine_->config_.read_only) {
+      status = store::settle_description(files(), engine_->path_);
     }
     if (status.ok()) status = check_against_meta();
     if (!status.ok()) return status;
@@ -10862,7 +10914,10 @@ class Opening {
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
                                              const Config& config) {
   if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
-  return Opening(path, shape, config).run();
+  // Without slashes at the end: what stands before the last one is then the parent.
+  std::size_t size = path.size();
+  while (size > 1 && path[size - 1] == '/') --size;
+  return Opening(path.substr(0, size), shape, config).run();
 }
 
 }  // namespace armdb::engine

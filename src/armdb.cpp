@@ -14,6 +14,7 @@
 #include "base/mutex.hpp"
 #include "base/epoch.hpp"
 #include "base/hash64.hpp"
+#include "base/insertion_sort.hpp"
 #include "base/location.hpp"
 #include "base/log.hpp"
 #include "base/random.hpp"

@@ -13,7 +13,7 @@
 
 namespace armdb::base {
 
-// Where memory comes from. os/pages.hpp has one with huge pages; the default is operator new.
+// Where memory comes from. os/pages.hpp has one with huge pages; the default is calloc.
 struct PageSource {
   // Zeroed memory aligned to 64 bytes at least, or null. `nth` counts the caller's steps from 0:
   // the first should stay cheap for small collections.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/insertion_sort.hpp"
 #include "os/thread.hpp"
 
 namespace armdb::engine {
@@ -74,8 +75,8 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
       order[at] = static_cast<std::uint8_t>(at);
     }
     if (shard_count() > 1) {
-      std::sort(order, order + count,
-                [&](std::uint8_t a, std::uint8_t b) { return owners[a] < owners[b]; });
+      base::insertion_sort(order, order + count,
+                           [&](std::uint8_t a, std::uint8_t b) { return owners[a] < owners[b]; });
     }
     for (std::size_t at = 0; at < count; ++at) {
       const ManyGet& get = gets[order[at]];
@@ -114,7 +115,7 @@ Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& 
     }
     const auto owner = [&](const WriteRequest* request) { return owners[request - requests]; };
     // Stable: of two pairs of one key the later one must win.
-    std::stable_sort(order, order + count, [&](const WriteRequest* a, const WriteRequest* b) {
+    base::insertion_sort(order, order + count, [&](const WriteRequest* a, const WriteRequest* b) {
       return owner(a) < owner(b);
     });
     for (std::size_t first = 0; first < count;) {

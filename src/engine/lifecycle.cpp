@@ -126,6 +126,8 @@ class Opening {
             .at(engine_->path_);
       }
       status = create();
+    } else if (status.ok() && !engine_->config_.read_only) {
+      status = store::settle_description(files(), engine_->path_);
     }
     if (status.ok()) status = check_against_meta();
     if (!status.ok()) return status;
@@ -208,7 +210,10 @@ class Opening {
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
                                              const Config& config) {
   if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
-  return Opening(path, shape, config).run();
+  // Without slashes at the end: what stands before the last one is then the parent.
+  std::size_t size = path.size();
+  while (size > 1 && path[size - 1] == '/') --size;
+  return Opening(path.substr(0, size), shape, config).run();
 }
 
 }  // namespace armdb::engine

@@ -73,4 +73,10 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta);
 }
 
+Status settle_description(FileSystem& files, const std::string& path) {
+  // A MANIFEST is written only once db.meta is durable.
+  const std::string manifest = shard_path(path, 0) + "/" + std::string(format::kManifestName);
+  return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
+}
+
 }  // namespace armdb::store

@@ -31,4 +31,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
 
+// After a creation that was cut short behind db.meta: makes that file's name durable, before
+// anything relies on it.
+Status settle_description(FileSystem& files, const std::string& path);
+
 }  // namespace armdb::store

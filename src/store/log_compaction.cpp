@@ -12,7 +12,6 @@ namespace armdb::store {
 
 namespace {
 
-constexpr std::size_t kOutputBytes = std::size_t{1} << 20;
 constexpr std::size_t kSourcesMax = 1000;  // their ids stand in the footer
 constexpr std::size_t kSmallRun = 4;       // so many small neighbours are worth merging
 
@@ -95,6 +94,7 @@ Status LogCompaction::begin_output() {
   Status status = LogStore::new_segment_file(store_.context_, header, file, path);
   if (!status.ok()) return status;
   output_ = std::make_shared<Segment>(path, header, std::move(file));
+  output_->scan_bytes = store_.context_.piece_bytes();
   output_length_ = format::kSegmentHeaderBytes;
   if (store_.values_on_disk() && store_.context_.config.hints) {
     hint_ = HintWriter::start(store_.context_, *output_);
@@ -184,7 +184,7 @@ Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from
   if (hint_ != nullptr) hint_->add(copied, to.offset());
   store_.account(*output_, copied, to);
   origins_.push_back(from.packed());
-  return buffer_.size() >= kOutputBytes ? write_out() : Status();
+  return buffer_.size() >= store_.context_.piece_bytes() ? write_out() : Status();
 }
 
 Status LogCompaction::write_out() {

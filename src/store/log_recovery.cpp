@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/insertion_sort.hpp"
 #include "base/little.hpp"
 #include "base/log.hpp"
 #include "format/file_name.hpp"
@@ -91,6 +92,7 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
         .at(path, 0);
   }
   out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.segment->scan_bytes = context.piece_bytes();
   out.file_bytes = *size;
   durable_ = std::max(durable_, header.watermark);
   return {};
@@ -111,13 +113,14 @@ Status LogRecovery::collect_segments() {
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
     if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    rebuilt_ = true;
     status = rebuild_list();
   }
   if (!status.ok()) return status;
-  std::stable_sort(candidates_.begin(), candidates_.end(),
-                   [](const Candidate& a, const Candidate& b) {
-                     return a.segment->first_sequence < b.segment->first_sequence;
-                   });
+  base::insertion_sort(candidates_.begin(), candidates_.end(),
+                       [](const Candidate& a, const Candidate& b) {
+                         return a.segment->first_sequence < b.segment->first_sequence;
+                       });
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
@@ -359,7 +362,8 @@ Status LogRecovery::finish() {
   }
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
-  if ((cut_ || changed_) && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  const bool interrupted = cut_ || (changed_ && !candidates_.empty());
+  if (interrupted && carried_.empty()) store_.sequence_next_ += kSequenceGap;
   changed_ = changed_ || !carried_.empty();
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;

@@ -15,7 +15,12 @@ Status LogRecovery::load_all() {
     if (!candidate.listed && !cut_) last_ = std::max(last_, listed_last_);
     if (follows_hole(candidate)) {
       raise_durable(at);
-      if (candidate.segment->header.predecessor_sequence > durable_) return set_aside(at);
+      // Without the MANIFEST nobody can tell a hole from what compaction dropped: reported, and
+      // what follows is served. A crash never takes the MANIFEST.
+      const bool crashed = cut_ || !rebuilt_;
+      if (crashed && candidate.segment->header.predecessor_sequence > durable_) {
+        return set_aside(at);
+      }
       damage("synced entries before this segment are missing", candidate.segment->path, 0);
     }
     Status status = load(candidates_[at]);

@@ -211,6 +211,7 @@ Status LogStore::begin_segment() {
   Status status = new_segment_file(context_, header, file, path);
   if (!status.ok()) return status;
   auto segment = std::make_shared<Segment>(path, header, std::move(file));
+  segment->scan_bytes = context_.piece_bytes();
   segment->length = format::kSegmentHeaderBytes;
   segment->last_sequence = sequence_next_ - 1;
   segment->readable.store(segment->length, std::memory_order_relaxed);

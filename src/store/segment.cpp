@@ -11,8 +11,6 @@ namespace armdb::store {
 
 namespace {
 
-constexpr std::size_t kScanBytes = std::size_t{1} << 20;
-
 // How many bytes resync() may put through a checksum per byte of the segment. Behind damage a
 // crafted file could offer a plausible header every 8 bytes, each claiming all that follows.
 constexpr std::uint64_t kResyncEffort = 16;
@@ -71,11 +69,10 @@ bool SegmentScanner::fill(std::size_t need) {
   const std::uint64_t left = limit_ > position_ ? limit_ - position_ : 0;
   if (window().size() >= std::min<std::uint64_t>(need, left)) return true;
   const auto want =
-      static_cast<std::size_t>(std::min<std::uint64_t>(std::max(need, kScanBytes), left));
+      static_cast<std::size_t>(std::min<std::uint64_t>(std::max(need, segment_.scan_bytes), left));
   if (want > capacity_) {
-    const std::size_t capacity = std::max(want, std::min<std::size_t>(kScanBytes, 4096));
-    buffer_.reset(new (std::nothrow) std::uint8_t[capacity]);
-    capacity_ = buffer_ == nullptr ? 0 : capacity;
+    buffer_.reset(new (std::nothrow) std::uint8_t[want]);
+    capacity_ = buffer_ == nullptr ? 0 : want;
     buffer_size_ = 0;
     if (buffer_ == nullptr) {
       status = Status(Errc::out_of_memory, "no memory to scan a segment").at(segment_.path);

@@ -58,6 +58,9 @@ class Segment {
   MappedRegion* region = nullptr;
   std::uint64_t mapped = 0;  // bytes of the region that may be used
 
+  // Bytes that a scan reads at a time: a write buffer's, so that small devices need little.
+  std::size_t scan_bytes = std::size_t{1} << 20;
+
   std::atomic<std::uint64_t> readable{0};
 
   std::uint64_t length = 0;     // accepted bytes

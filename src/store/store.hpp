@@ -27,6 +27,12 @@ struct StoreContext {
   std::uint32_t shard = 0;
   std::uint32_t shard_count = 1;
   Shape shape;
+
+  // Bytes read or written at a time by scans and compaction: small where buffers are small.
+  [[nodiscard]] std::size_t piece_bytes() const noexcept {
+    constexpr std::size_t kPieceMax = std::size_t{1} << 20;
+    return config.write_buffer_size < kPieceMax ? config.write_buffer_size : kPieceMax;
+  }
 };
 
 // One accepted entry, told in the order of sequences. `value` is empty where it came from a hint

@@ -1,7 +1,7 @@
 // The bench program: arguments, the report, and the order of the groups.
 //
-//   bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick] [--repeats N]
-//         [--folder DIR] [--out FILE]
+//   bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick] [--operations N]
+//         [--repeats N] [--folder DIR] [--out FILE]
 #include "bench/bench.hpp"
 
 #include <cstdio>
@@ -142,7 +142,7 @@ namespace {
 int usage() {
   std::fprintf(stderr,
                "usage: bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick]\n"
-               "             [--repeats N] [--folder DIR] [--out FILE]\n");
+               "             [--operations N] [--repeats N] [--folder DIR] [--out FILE]\n");
   return 2;
 }
 
@@ -171,6 +171,8 @@ bool parse(int argc, char** argv, Options& options) {
       options.filter = value;
     } else if (name == "--keys") {
       options.keys = number;
+    } else if (name == "--operations") {
+      options.operations = number;
     } else if (name == "--key-bytes") {
       options.key_bytes = static_cast<std::size_t>(number);
     } else if (name == "--repeats") {

@@ -136,7 +136,7 @@ void rows_put(Points& points) {
   fleet.row(
       points.name("overwrite_batch"), "ns/op",
       [&](Member& member, int) {
-        const std::uint64_t count = std::min(points.keys, 4 * points.operations);
+        const std::uint64_t count = points.operations;
         return per_operation(count, [&] { load_keys(*member.session, member.setup, 0, count); });
       },
       "batches of 1000");

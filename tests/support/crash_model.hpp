@@ -80,7 +80,7 @@ class CrashModel {
     std::size_t completed = 0;
     std::size_t durable = 0;
     std::uint64_t sequence_last = 0;
-    bool sequence_known = true;
+    bool sequence_known = false;
     std::uint64_t exposed = 0;
   };
   [[nodiscard]] static std::uint64_t contribution(std::size_t key, std::uint64_t value_hash);

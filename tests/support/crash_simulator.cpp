@@ -31,7 +31,7 @@ bool CrashSimulator::fail(const std::string& what) {
              std::to_string(static_cast<int>(settings_.faults)) + ", " +
              (strict_ ? "strict" : "ext4") + ", " + (shape_.ordered ? "tree" : "map") + " of " +
              (shape_.payload == Payload::value ? std::to_string(shape_.value_size) : "var") +
-             ", shards " + std::to_string(config_.shard_count) + "\n  " + step_ + "\n  " + plan_ +
+             ", shards " + std::to_string(config_.shard_count) + "\n" + past_ + "  " + step_ + "\n  " + plan_ +
              "\n  after " + counts_.text() + "\n" + log_;
   return false;
 }
@@ -40,8 +40,7 @@ Config CrashSimulator::config_for(FileSystem& files) {
   Config config = config_;
   config.file_system = &files;
   config.log.context = &log_;
-  config.log.callback = [](void* context, LogLevel level, std::string_view text) {
-    if (level == LogLevel::info) return;
+  config.log.callback = [](void* context, LogLevel, std::string_view text) {
     static base::Mutex mutex;
     const base::MutexLock lock(mutex);
     auto& log = *static_cast<std::string*>(context);
@@ -198,7 +197,8 @@ bool CrashSimulator::examine_new_write(Opened opened, const Place& place) {
     const std::size_t shard = model_.shard_of(number);
     const std::uint64_t sequence = opened.collection.durable_sequence(key);
     if (sequence <= place.marks[shard].exposed) {
-      return fail("sequence " + std::to_string(sequence) + " was durable once and is used again");
+      return fail("sequence " + std::to_string(sequence) + " was durable once and is used again; " +
+                  std::to_string(place.marks[shard].exposed) + " is the largest");
     }
   }
   CrashContents expected = opened.contents;

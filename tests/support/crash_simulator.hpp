@@ -84,7 +84,7 @@ class CrashSimulator {
   bool fail(const std::string& what);
 
   // The work.
-  bool open_main(Ending after, bool promised);
+  bool open_main(bool promised);
   bool begin_model();
   bool end_main(Ending ending);
   bool work_once();
@@ -131,6 +131,7 @@ class CrashSimulator {
 
   std::string step_;      // what the work does just now
   std::string plan_;      // what the crash under examination is
+  std::string past_;      // what the work did before
   std::string failure_;
   std::string log_;       // what the last recovery said
   Collection main_;       // last: it logs, and its observer adds places, while it closes

@@ -85,7 +85,7 @@ void CrashSimulator::watch(bool on) {
 // ---- Opening and ending ----
 
 // `promised`: what was completed must be there, else only what was durable.
-bool CrashSimulator::open_main(Ending after, bool promised) {
+bool CrashSimulator::open_main(bool promised) {
   watch(true);
   log_.clear();
   Result<Collection> opened = Collection::open(kPath, shape_, config_for(disk_));
@@ -106,8 +106,16 @@ bool CrashSimulator::open_main(Ending after, bool promised) {
     const CrashMark mark = model_.mark(shard);
     const auto j =
         model_.find(shard, contents, promised ? mark.completed : mark.durable, mark.started);
-    if (!j) return fail("reopening in the work lost writes");
-    if (after != Ending::close || !promised) model_.cut(shard, *j);
+    if (!j) {
+      const auto any = model_.find(shard, contents, 0, mark.started);
+      std::string text = "reopening in the work lost writes: ";
+      text += (any ? "write " + std::to_string(*any) : "no state it ever had");
+      text += "; durable " + std::to_string(mark.durable) + ", completed " +
+              std::to_string(mark.completed) + "; calls since the operation began:";
+      for (const std::string& call : disk_.trace()) text += "\n    " + call;
+      return fail(text);
+    }
+    model_.cut(shard, *j);
   }
   sync_failed_ = false;
   update_marks();
@@ -154,7 +162,7 @@ bool CrashSimulator::end_main(Ending ending) {
       sync_failed_ = true;  // what was completed may be gone
     }
   }
-  return open_main(ending, promised);
+  return open_main(promised);
 }
 
 // ---- Operations ----
@@ -203,7 +211,12 @@ Status CrashSimulator::do_put_many() {
 }
 
 Status CrashSimulator::do_care(bool& synced) {
-  switch (random_.below(9)) {
+  const std::uint64_t choice = random_.below(9);
+  static constexpr const char* kNames[] = {"sync",       "sync",    "sync",
+                                           "flush",      "checkpoint", "compact",
+                                           "compact",    "compact step", "compact step"};
+  step_ += std::string(", ") + kNames[choice];
+  switch (choice) {
     case 0:
     case 1:
     case 2:
@@ -267,6 +280,7 @@ bool CrashSimulator::settle(const Status& status, bool synced) {
 }
 
 bool CrashSimulator::work_once() {
+  disk_.set_trace(true);
   arm_fault();
   const std::uint64_t choice = random_.below(100);
   if (choice < 8) {
@@ -281,13 +295,12 @@ bool CrashSimulator::work_once() {
   watch(true);
   Status status;
   if (choice < 60) {
-    step_ += ", a write";
+    step_ += ", write";
     status = do_write();
   } else if (choice < 68) {
     step_ += ", many writes";
     status = do_put_many();
   } else {
-    step_ += ", care";
     status = do_care(synced);
   }
   watch(false);
@@ -297,9 +310,14 @@ bool CrashSimulator::work_once() {
 bool CrashSimulator::run() {
   counts_.works += 1;
   step_ = "opening";
-  if (!open_main(Ending::close, true) || !examine_places()) return false;
+  if (!open_main(true) || !examine_places()) return false;
   const std::size_t most = settings_.states_most;
   for (std::size_t at = 0; at < settings_.operations && counts_.all() < most; ++at) {
+    past_ += "  " + step_;
+    for (const CrashMark& mark : marks_) {
+      past_ += " (" + std::to_string(mark.durable) + " of " + std::to_string(mark.completed) + ")";
+    }
+    past_ += "\n";
     step_ = "operation " + std::to_string(at);
     if (!work_once() || !examine_places()) return false;
     // Between operations too, for stores through a mapping are no calls.

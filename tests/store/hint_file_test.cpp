@@ -1,0 +1,161 @@
+// Hint files: they save time, and never make data appear or disappear.
+#include "store/hint_file.hpp"
+
+#include "support/one_shard.hpp"
+
+using namespace armdb;
+using test::FaultFileSystem;
+
+namespace {
+
+constexpr int kCount = 40;
+
+// Three sealed segments, each with a hint; a key of the second supersedes one of the first.
+FaultFileSystem::Snapshot three_segments() {
+  FaultFileSystem files;
+  Collection collection = test::open_shard(test::one_shard(files));
+  for (int segment = 0; segment < 3; ++segment) {
+    test::put_range(collection, 0, kCount / 2, segment);
+    test::put_range(collection, kCount / 2, kCount, 0);
+    REQUIRE(collection.erase(test::key_of(segment)).ok());
+    REQUIRE(collection.checkpoint().ok());
+  }
+  REQUIRE(collection.close().ok());
+  return files.snapshot();
+}
+
+std::map<std::string, std::string> wanted() {
+  auto all = test::numbers(kCount / 2, kCount);
+  all.merge(test::numbers(0, kCount / 2, 2));
+  all.erase(test::key_of(2));
+  return all;
+}
+
+// Opens, compares, and closes; how many entries came from hints.
+std::uint64_t check_open(FaultFileSystem& files) {
+  Collection collection = test::open_shard(test::one_shard(files));
+  CHECK(test::contents(collection) == wanted());
+  const Stats stats = collection.stats();
+  CHECK(stats.damaged_regions == 0);
+  CHECK(stats.dead_bytes <= stats.data_bytes);
+  files.kill_process();
+  return stats.opened_by_hint;
+}
+
+constexpr std::uint64_t kItems = 3 * (kCount + 1);
+
+}  // namespace
+
+TEST_CASE("hint_file: opening reads hints and no values, and writes missing ones again") {
+  FaultFileSystem files;
+  files.restore(three_segments());
+  CHECK(test::names_with(files, ".hint").size() == 3);
+  CHECK(check_open(files) == kItems);
+  REQUIRE(files.remove(test::segment_path(2, "hint")).ok());
+  CHECK(check_open(files) == kItems - (kCount + 1));
+  CHECK(check_open(files) == kItems);
+}
+
+TEST_CASE("hint_file: without hints everything is checked and the same [pitfall-11]") {
+  FaultFileSystem files;
+  files.restore(three_segments());
+  for (int id = 1; id <= 3; ++id) REQUIRE(files.remove(test::segment_path(id, "hint")).ok());
+  const auto snapshot = files.snapshot();
+  CHECK(check_open(files) == 0);
+  // Loaded by scan: a value that fails its checksum is not taken.
+  files.restore(snapshot);
+  test::flip(files, test::segment_path(3), 96 + 40 * 5 + 26, 0);
+  const Collection collection = test::open_shard(test::one_shard(files));
+  CHECK(collection.stats().damaged_regions == 1);
+}
+
+TEST_CASE("hint_file: a flipped bit anywhere in it is noticed [pitfall-9]") {
+  const auto snapshot = three_segments();
+  FaultFileSystem files;
+  files.restore(snapshot);
+  const std::size_t size = test::read_path(files, test::segment_path(2, "hint")).size();
+  for (std::size_t at = 0; at < size; ++at) {
+    files.restore(snapshot);
+    test::flip(files, test::segment_path(2, "hint"), at, static_cast<int>(at % 8));
+    INFO("byte " << at);
+    CHECK(check_open(files) == kItems - (kCount + 1));
+  }
+}
+
+TEST_CASE("hint_file: cut at any byte, or with more behind, it does not count [pitfall-9]") {
+  const auto snapshot = three_segments();
+  FaultFileSystem files;
+  files.restore(snapshot);
+  const std::string bytes = test::read_path(files, test::segment_path(2, "hint"));
+  for (std::size_t size = 0; size < bytes.size(); size += size < 200 ? 1 : 7) {
+    files.restore(snapshot);
+    test::cut(files, test::segment_path(2, "hint"), size);
+    INFO("cut to " << size);
+    CHECK(check_open(files) == kItems - (kCount + 1));
+  }
+  files.restore(snapshot);
+  test::replace(files, test::segment_path(2, "hint"), bytes + "more");
+  CHECK(check_open(files) == kItems - (kCount + 1));
+}
+
+TEST_CASE("hint_file: another segment's or store's hint is not believed [pitfall-10]") {
+  const auto snapshot = three_segments();
+  FaultFileSystem other;
+  other.restore(three_segments());
+  FaultFileSystem files;
+  for (int id = 1; id <= 3; ++id) {
+    if (id == 2) continue;
+    files.restore(snapshot);
+    const std::string bytes = test::read_path(files, test::segment_path(id, "hint"));
+    test::replace(files, test::segment_path(2, "hint"), bytes);
+    CHECK(check_open(files) == kItems - (kCount + 1));
+  }
+  files.restore(snapshot);
+  test::replace(files, test::segment_path(2, "hint"),
+                test::read_path(other, test::segment_path(2, "hint")));
+  CHECK(check_open(files) == kItems - (kCount + 1));
+}
+
+TEST_CASE("hint_file: a segment that a power cut took the end of has no hint [pitfall-9]") {
+  // The hint reached the disk, the entries it tells of did not.
+  for (std::uint64_t keep = 0; keep < 12; ++keep) {
+    FaultFileSystem files;
+    const Config config = test::one_shard(files);
+    Collection collection = test::open_shard(config);
+    test::put_range(collection, 0, 10);
+    REQUIRE(collection.sync().ok());
+    test::put_range(collection, 10, 1800);  // fills a segment: it is sealed and hinted
+    REQUIRE(test::exists(files, test::segment_path(1, "hint")));
+    files.power_cut(
+        [&](const test::PendingAtom& atom) {
+          const bool data = atom.path.ends_with("1.data");
+          return data && atom.offset > keep * 6000 ? test::AtomFate::absent
+                                                   : test::AtomFate::present;
+        },
+        [](std::size_t) { return true; });
+    collection = test::open_shard(config);
+    const int count = test::prefix_length(test::contents(collection));
+    INFO("kept " << keep * 6000 << " bytes, " << count << " entries");
+    CHECK(count >= 10);
+    CHECK(collection.stats().damaged_regions == 0);
+    for (int number = 0; number < count; ++number) {
+      CHECK(collection.get(test::key_of(number)).ok());
+    }
+  }
+}
+
+TEST_CASE("hint_file: none are written where they are not wanted or of no use") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
+    FaultFileSystem files;
+    Config config = test::one_shard(files);
+    config.hints = shape == test::kConstMap;
+    Collection collection = test::open_shard(config, shape);
+    test::put_range(collection, 0, 3000);
+    REQUIRE(collection.compact().ok());
+    REQUIRE(collection.close().ok());
+    CHECK(test::names_with(files, ".hint").empty());
+    CHECK(test::names_with(files, ".tmp").empty());
+    collection = test::open_shard(config, shape);
+    CHECK(collection.stats().opened_by_scan == 3000);
+  }
+}
