@@ -53,13 +53,20 @@ Status check_config(const Config& config) {
   return {};
 }
 
-Status check_shape(const Shape& shape) {
+Status check_shape(const Shape& shape, const Config& config) {
   if (shape.key_size == 0 || shape.key_size > 1024) {
     return Status(Errc::invalid_argument, "keys must have 1 to 1024 bytes");
   }
   if (shape.payload == Payload::value && shape.value_size > (64u << 10)) {
     return Status(Errc::invalid_argument,
                   "values kept in memory can have 65536 bytes; use a VarTree or VarMap");
+  }
+  if (shape.payload == Payload::location && shape.value_size != 0) {
+    return Status(Errc::invalid_argument, "values kept on disk have no fixed size: value_size is 0");
+  }
+  if (config.shard_prefix_bits > 8 * shape.key_size) {
+    return bad_setting("shard_prefix_bits",
+                       "0 to the " + std::to_string(8 * shape.key_size) + " bits of a key");
   }
   return {};
 }
@@ -75,7 +82,7 @@ class Opening {
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
     Status status = check_config(engine_->config_);
-    if (status.ok() && shape_ != nullptr) status = check_shape(*shape_);
+    if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = lock_directory();
     if (status.ok()) status = read_or_create_meta();
     if (status.ok()) status = open_shards();

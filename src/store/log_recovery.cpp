@@ -55,13 +55,16 @@ Status LogRecovery::list_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.list(context.directory, [&](std::string_view name, FileKind kind) {
     const format::FileName parsed = format::parse_file_name(name);
+    id_max_ = std::max(id_max_, parsed.file_id);  // nor can a new file take a directory's name
     if (kind != FileKind::regular) return;
-    id_max_ = std::max(id_max_, parsed.file_id);
     if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
     if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
     if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
+  if (status.is(Errc::not_found)) {
+    status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
+  }
   return std::move(status).at(context.directory);
 }
 
@@ -279,6 +282,8 @@ Status LogRecovery::load_tail() {
   if (!tail.ok()) return std::move(tail).status();
   const Candidate* owner = segment_of_tail(tail->bytes);
   if (owner == nullptr) return {};
+  // What followed a segment that is gone does not follow what is left.
+  if (cut_ && torn_id_ != candidates_.back().segment->id()) return {};
   carried_seed_ = owner->segment->seed;
   std::uint64_t next = last_ + 1;
   std::size_t committed = 0;
@@ -363,7 +368,10 @@ Status LogRecovery::finish() {
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
   const bool interrupted = cut_ || (changed_ && !candidates_.empty());
-  if (interrupted && carried_.empty()) store_.sequence_next_ += kSequenceGap;
+  if (interrupted && carried_.empty()) {
+    store_.sequence_next_ = std::max(store_.sequence_next_, listed_last_ + 1) + kSequenceGap;
+    store_.sealed_last_ = store_.sequence_next_ - 1;  // a sync may call them durable at once
+  }
   changed_ = changed_ || !carried_.empty();
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
@@ -372,7 +380,15 @@ Status LogRecovery::finish() {
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
   if (status.ok()) status = visit_carried();
-  if (status.ok() && changed_) status = store_.save_manifest();
+  if (status.ok() && changed_) {
+    status = store_.save_manifest();
+  } else if (status.ok() && !dead_ids_.empty()) {
+    // The MANIFEST that was found may have been renamed just before a kill: it has to be durable
+    // before what it does without is deleted.
+    status = context.files.sync_directory(context.directory).at(context.directory);
+  }
+  // Nor need the other names that were found be durable: the next sync sees to it.
+  if (!changed_) ++store_.directory_changes_;
   if (!status.ok()) return status;
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
     static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));

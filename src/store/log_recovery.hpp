@@ -98,6 +98,7 @@ class LogRecovery {
   std::uint64_t durable_ = 0;          // everything up to it was synced once
   std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
   bool cut_ = false;                   // a torn tail was met: only gapless successors count
+  std::uint32_t torn_id_ = 0;          // the segment it was met in, when that can be read
   bool rebuilt_ = false;               // there was no MANIFEST to believe
   bool changed_ = false;               // the MANIFEST no longer says what is there
   std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes

@@ -164,6 +164,7 @@ Status LogRecovery::scan(Candidate& candidate) {
   state.accepted = format::kSegmentHeaderBytes;
   segment.last_sequence = state.expected == 0 ? 0 : state.expected - 1;
   const std::uint64_t counted = segment.count;
+  const bool cut_before = cut_;
   for (bool go_on = true; go_on;) {
     const ScanStep step = scanner.next();
     if (step == ScanStep::failed) return scanner.status;
@@ -193,6 +194,7 @@ Status LogRecovery::scan(Candidate& candidate) {
       torn(segment.path, state.accepted, candidate.record.length - state.accepted);
     }
   }
+  if (cut_ && !cut_before) torn_id_ = segment.id();
   store_.recovery_.entries_by_scan += segment.count - counted;
   segment.length = state.accepted;
   if (candidate.listed && segment.header.kind == format::SegmentKind::compacted) {

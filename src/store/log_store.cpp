@@ -497,8 +497,9 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
                    "a write or sync failed, so this shard is read-only until it is reopened: " +
                        cause.message());
   put_limit_ = 0;
+  // All pages before any mark: who is killed in between leaves none that differ from the disk.
+  for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
   for (const SegmentPtr& segment : segments) {
-    static_cast<void>(segment->file->drop_cache());
     const Result<Owned<File>> mark = context_.files.open(
         context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
         OpenMode::create_new);

@@ -124,7 +124,7 @@ TEST_CASE("hint_file: a segment that a power cut took the end of has no hint [pi
     Collection collection = test::open_shard(config);
     test::put_range(collection, 0, 10);
     REQUIRE(collection.sync().ok());
-    test::put_range(collection, 10, 1800);  // fills a segment: it is sealed and hinted
+    test::put_range(collection, 10, 2500);  // fills a segment: it is sealed and hinted
     REQUIRE(test::exists(files, test::segment_path(1, "hint")));
     files.power_cut(
         [&](const test::PendingAtom& atom) {

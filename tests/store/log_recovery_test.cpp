@@ -361,3 +361,67 @@ TEST_CASE("log_recovery: one failing call means opened in full or not at all [pi
     }
   }
 }
+
+TEST_CASE("log_recovery: what follows a hole is set aside, and never served [pitfall-8]") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
+    FaultFileSystem files;
+    const Config config = test::one_shard(files);
+    Collection collection = test::open_shard(config, shape);
+    test::put_range(collection, 0, 10);
+    REQUIRE(collection.sync().ok());
+    test::put_range(collection, 10, 5000);
+    REQUIRE(collection.flush_buffers().ok());
+    REQUIRE(test::names_with(files, ".data").size() >= 3);
+    // The end of the first segment is lost, all of the later ones is there.
+    files.power_cut(
+        [&](const test::PendingAtom& atom) {
+          return atom.path == test::segment_path(1) && atom.offset >= 20480 ? AtomFate::absent
+                                                                            : AtomFate::present;
+        },
+        [](std::size_t) { return true; });
+    int first = -1;
+    for (int open = 0; open < 4; ++open) {
+      collection = test::open_shard(config, shape);
+      const int count = test::prefix_length(test::contents(collection));
+      CHECK(count >= 10);
+      CHECK(count < 2000);
+      if (first < 0) first = count;
+      CHECK(count == first);
+      CHECK(collection.stats().damaged_regions == 0);
+      CHECK((collection.stats().segments_set_aside > 0) == (open == 0));
+      CHECK(test::exists(files, test::segment_path(2, "aside")));
+      CHECK(test::exists(files, test::segment_path(3, "aside")));
+      if (open == 1) files.kill_process();
+      if (open == 2) REQUIRE(collection.close().ok());
+    }
+    // New writes go on behind, under numbers that were never used.
+    test::put_range(collection, first, 3000);
+    REQUIRE(collection.close().ok());
+    collection = test::open_shard(config, shape);
+    CHECK(test::prefix_length(test::contents(collection)) == 3000);
+    CHECK(test::exists(files, test::segment_path(2, "aside")));
+  }
+}
+
+TEST_CASE("log_recovery: read-only sees the same and changes nothing [pitfall-21]") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+      FaultFileSystem files;
+      Config config = test::one_shard(files);
+      Collection collection = test::open_shard(config, shape);
+      test::put_range(collection, 0, 50);
+      REQUIRE(collection.sync().ok());
+      test::put_range(collection, 50, 5000);
+      files.power_cut_random(seed);
+      collection = Collection();
+      config.read_only = true;
+      const std::uint64_t hash = files.hash();
+      const int read_only = test::prefix_length(test::contents(test::open_shard(config, shape)));
+      CHECK(files.hash() == hash);
+      config.read_only = false;
+      INFO("seed " << seed);
+      CHECK(read_only >= 50);
+      CHECK(test::prefix_length(test::contents(test::open_shard(config, shape))) == read_only);
+    }
+  }
+}

@@ -67,7 +67,7 @@ void CrashModel::synced(std::size_t at, std::uint64_t sequence) {
     shard.sequence_known = true;
     shard.sequence_last = sequence;
   }
-  shard.durable = shard.completed = shard.writes.size();
+  shard.durable = shard.completed;
   shard.exposed = std::max(shard.exposed, sequence);
 }
 
