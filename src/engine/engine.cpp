@@ -214,7 +214,8 @@ Status Engine::compact() {
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
-    if (!sealed.ok()) return sealed;
+    // A full disk: all the more there is to compact.
+    if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
     for (;;) {
       const Result<bool> more = shard.compact_step(~std::uint64_t{0}, config_.compaction_threshold);
       if (!more.ok()) return more.status();

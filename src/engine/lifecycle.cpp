@@ -62,7 +62,7 @@ Status check_shape(const Shape& shape, const Config& config) {
                   "values kept in memory can have 65536 bytes; use a VarTree or VarMap");
   }
   if (shape.payload == Payload::location && shape.value_size != 0) {
-    return Status(Errc::invalid_argument, "values kept on disk have no fixed size: value_size is 0");
+    return Status(Errc::invalid_argument, "values kept on disk have any size: value_size is 0");
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",

@@ -301,18 +301,22 @@ Status Shard::flush() {
   return after_write(sync_wanted);
 }
 
-Status Shard::sync() {
+Status Shard::sync() { return sync_all(false); }
+
+Status Shard::sync_all(bool files_too) {
   std::uint64_t wanted = 0;
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (!status.ok()) return status;
     wanted = store_->last_sequence();
+    // Footers and names hold no entry, but what is recorded as durable has to be so to the end.
+    files_too = files_too && store_->has_unsynced();
   }
   // Who comes while another thread syncs waits here, and mostly finds its write synced by the
   // next one in line.
   const base::MutexLock turn(sync_mutex_);
-  if (store_->durable_sequence() >= wanted) return {};
+  if (store_->durable_sequence() >= wanted && !files_too) return {};
   store::SyncTicket ticket;
   {
     const base::MutexLock lock(mutex_);
@@ -339,7 +343,7 @@ Status Shard::seal() {
 Status Shard::checkpoint() {
   const base::MutexLock maintenance(maintenance_);
   Status status = seal();
-  if (status.ok()) status = sync();
+  if (status.ok()) status = sync_all(true);
   if (!status.ok()) return status;
   std::vector<store::SegmentPtr> segments;
   {
@@ -359,7 +363,13 @@ Status Shard::checkpoint() {
     if (!status.ok()) return status;
     manifest = store_->manifest_now();
   }
-  return store::LogStore::write_manifest(context_, manifest);
+  status = store::LogStore::write_manifest(context_, manifest);
+  if (status.is(Errc::failed)) return fail(std::move(status));
+  if (!status.ok()) {
+    const base::MutexLock lock(mutex_);
+    store_->manifest_failed();
+  }
+  return status;
 }
 
 Status Shard::close() {
@@ -368,6 +378,8 @@ Status Shard::close() {
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();
   const base::MutexLock lock(mutex_);
+  // A put that came in between is written, as every put is.
+  if (!context_.config.read_only && status.ok() && !closed_) status = store_->flush();
   closed_ = true;
   return status;
 }
@@ -399,8 +411,9 @@ Status Shard::verify(VerifyReport& report) {
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
-    if (status.ok() && !context_.config.read_only) status = store_->flush();
     if (!status.ok()) return status;
+    // On a full or failed disk what is in the files can still be verified.
+    if (!context_.config.read_only) static_cast<void>(store_->flush());
     segments = store_->segments();
   }
   for (const store::SegmentPtr& segment : segments) {
@@ -461,6 +474,7 @@ Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool ch
 Result<bool> Shard::finish_compaction() {
   store::LogCompaction& job = *compaction_;
   Status status = job.seal();
+  if (status.is(Errc::failed)) return fail(std::move(status));
   // What was dropped may be superseded by an entry that only the log has: that one first.
   if (status.ok()) status = sync();
   if (!status.ok()) return status;
@@ -472,22 +486,28 @@ Result<bool> Shard::finish_compaction() {
     manifest = std::move(*published);
   }
   status = store::LogStore::write_manifest(context_, manifest);
-  if (!status.ok()) {
+  if (!status.ok() && !status.is(Errc::failed)) {
     const base::MutexLock lock(mutex_);
-    if (status.is(Errc::no_space)) {
-      job.withdraw();
-      return status;
-    }
-    return job.poison(std::move(status));
+    Status withdrawn = job.withdraw();
+    if (withdrawn.ok()) return status;
+    status = std::move(withdrawn);
   }
-  status = relocate_all(job);
+  if (status.ok()) status = relocate_all(job);
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     status = job.retire();
   }
-  if (status.ok()) status = job.remove();
+  // The MANIFEST tells of the copies now: an index that still names sources must not go on.
+  if (!status.ok()) return fail(std::move(status));
+  status = job.remove();
+  if (status.is(Errc::failed)) return fail(std::move(status));
   if (!status.ok()) return status;
   return true;
+}
+
+Status Shard::fail(Status cause) {
+  const base::MutexLock lock(mutex_);
+  return store_->fail(std::move(cause));
 }
 
 // Reads a batch of copied entries without the lock, then points the index at them under it.

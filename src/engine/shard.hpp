@@ -95,6 +95,8 @@ class Shard {
                              Bytes& value) const;
   Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
       ARMDB_REQUIRES(maintenance_);
+  Status fail(Status cause);
+  Status sync_all(bool files_too);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
 

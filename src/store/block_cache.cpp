@@ -8,7 +8,9 @@
 namespace armdb::store {
 
 BlockCache::BlockCache(std::uint64_t bytes) {
-  const auto sets = static_cast<std::size_t>(bytes / (kBlockBytes * kWays));
+  // All of it must be addressable, on 32-bit machines too.
+  constexpr std::uint64_t kBytesMax = static_cast<std::size_t>(-1) / 4;
+  const auto sets = static_cast<std::size_t>(std::min(bytes, kBytesMax) / (kBlockBytes * kWays));
   if (sets == 0) return;
   slots_.reset(new (std::nothrow) Slot[sets * kWays]);
   blocks_.reset(new (std::nothrow) std::uint8_t[sets * kWays * kBlockBytes]);

@@ -55,8 +55,6 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
       sources_.push_back(all[at]);
     }
   }
-  // The number is taken here, under the lock, and spent even if nothing turns out to be live.
-  if (!sources_.empty()) output_id_ = store_.next_file_id_++;
   return !sources_.empty();
 }
 
@@ -87,12 +85,16 @@ Status LogCompaction::begin_output() {
   format::SegmentHeader header;
   header.kind = format::SegmentKind::compacted;
   header.first_sequence = sources_.front()->first_sequence;
-  header.file.file_id = output_id_;
+  header.file.file_id = store_.next_file_id_.fetch_add(1, std::memory_order_relaxed);
   header.watermark = store_.durable_sequence();
   Owned<File> file;
   std::string path;
-  Status status = LogStore::new_segment_file(store_.context_, header, file, path);
-  if (!status.ok()) return status;
+  bool spent = true;
+  Status status = LogStore::new_segment_file(store_.context_, header, file, path, spent);
+  if (!status.ok()) {
+    if (!spent) store_.give_back_id(header.file.file_id);
+    return status;
+  }
   output_ = std::make_shared<Segment>(path, header, std::move(file));
   output_->scan_bytes = store_.context_.piece_bytes();
   output_length_ = format::kSegmentHeaderBytes;
@@ -219,10 +221,7 @@ Status LogCompaction::seal() {
   format::encode_entry(entry, output_->seed, buffer_.data() + at);
   Status status = write_out();
   if (status.ok()) status = output_->file->sync().at(output_->path);
-  if (status.ok()) {
-    status = store_.context_.files.sync_directory(store_.context_.directory)
-                 .at(store_.context_.directory);
-  }
+  if (status.ok()) status = sync_directory();
   if (!status.ok()) return status;
   output_->length = output_length_;
   output_->readable.store(output_length_, std::memory_order_release);
@@ -254,13 +253,47 @@ Result<std::vector<std::uint8_t>> LogCompaction::publish() {
   return store_.manifest_now();
 }
 
-void LogCompaction::withdraw() {
+// Names of the log may have been lost with a failed one, and a retry would not bring them back.
+Status LogCompaction::sync_directory() {
+  const StoreContext& context = store_.context_;
+  Status status = context.files.sync_directory(context.directory);
+  if (status.ok()) return status;
+  return Status(Errc::failed, "new names could not be made durable: " + status.message())
+      .at(context.directory);
+}
+
+Status LogCompaction::withdraw() {
   for (const SegmentPtr& source : sources_) source->retired = false;
   store_.manifest_stale_ = true;
-  if (output_ == nullptr) return;
-  std::erase(store_.segments_, output_);
-  static_cast<void>(store_.publish_map());
-  published_ = false;  // the destructor removes the file; no index entry names it yet
+  if (output_ == nullptr) return {};
+  // No index entry names it, but a reader may stand in a table that does.
+  Status status = leave_store({&output_, 1});
+  if (status.ok()) published_ = false;  // the destructor removes the file
+  return status;
+}
+
+// Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
+// and closes it. On an error nothing has changed.
+Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
+  std::vector<std::unique_ptr<SegmentPtr>> kept;
+  for (const SegmentPtr& segment : leaving) {
+    kept.emplace_back(new (std::nothrow) SegmentPtr(segment));
+    if (kept.back() == nullptr) return Status(Errc::out_of_memory, "no memory for a segment");
+  }
+  const std::vector<SegmentPtr> before = store_.segments_;
+  std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
+    return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
+  });
+  Status status = store_.publish_map();
+  if (!status.ok()) {
+    store_.segments_ = before;
+    return status;
+  }
+  for (std::unique_ptr<SegmentPtr>& keep : kept) {
+    store_.context_.epochs.retire(keep.release(),
+                                  [](void* own) { delete static_cast<SegmentPtr*>(own); });
+  }
+  return {};
 }
 
 Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
@@ -287,18 +320,8 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
 }
 
 Status LogCompaction::retire() {
-  std::vector<SegmentPtr>& all = store_.segments_;
-  std::erase_if(all, [](const SegmentPtr& segment) { return segment->retired; });
-  Status status = store_.publish_map();
-  if (!status.ok()) return status;
   store_.compactions_ += sources_.size();
-  // Readers that still look at a source keep it; the last owner unmaps and closes it.
-  for (const SegmentPtr& source : sources_) {
-    auto* keep = new (std::nothrow) SegmentPtr(source);
-    if (keep == nullptr) return Status(Errc::out_of_memory, "no memory to retire a segment");
-    store_.context_.epochs.retire(keep, [](void* kept) { delete static_cast<SegmentPtr*>(kept); });
-  }
-  return {};
+  return leave_store(sources_);
 }
 
 Status LogCompaction::remove() {
@@ -310,12 +333,11 @@ Status LogCompaction::remove() {
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the
     // tombstone that stood in a younger source.
-    if (oldest_) static_cast<void>(context.files.sync_directory(context.directory));
+    if (oldest_) status = sync_directory();
+    if (status.is(Errc::failed)) return status;
   }
   sources_.clear();
-  return context.files.sync_directory(context.directory).at(context.directory);
+  return sync_directory();
 }
-
-Status LogCompaction::poison(Status cause) { return store_.poison(std::move(cause), {}); }
 
 }  // namespace armdb::store

@@ -13,6 +13,9 @@
 //   retire      under the lock: the sources leave the store
 //   remove      no lock: their files are deleted, oldest first
 //
+// Errc::failed from any of them, and any error behind the MANIFEST, leaves a state that only
+// recovery can judge: the caller has to LogStore::fail().
+//
 // A tombstone is dropped only when no older segment is left that could hold its key.
 //
 // Threads: one job at a time per shard (the shard's maintenance lock).
@@ -55,15 +58,13 @@ class LogCompaction {
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
   Result<std::vector<std::uint8_t>> publish();
-  // The MANIFEST could not be written for want of space: nothing happened, the copy goes.
-  void withdraw();
+  // The MANIFEST could not be written, and the old one stands: nothing happened, the copy goes.
+  Status withdraw();
   // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them
   // again can fail.
   Result<bool> next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate);
   Status retire();
   Status remove();
-  // After a failure that leaves the shard unusable.
-  Status poison(Status cause);
 
  private:
   Status begin_output();
@@ -71,6 +72,8 @@ class LogCompaction {
   Status copy_batch(FunctionRef<void(std::span<Candidate>)> judge);
   Status copy_entry(const format::Entry& entry, base::Location from);
   Status write_out();
+  Status sync_directory();
+  Status leave_store(std::span<const SegmentPtr> leaving);
   void choose_small_run();
 
   LogStore& store_;
@@ -82,7 +85,6 @@ class LogCompaction {
   std::vector<Candidate> batch_;
   std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
-  std::uint32_t output_id_ = 0;
   SegmentPtr output_;
   std::unique_ptr<HintWriter> hint_;
   std::vector<std::uint8_t> buffer_;

@@ -14,7 +14,7 @@ namespace armdb::store {
 namespace {
 
 // After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
-constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 20;
+constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 32;
 constexpr std::uint64_t kFooterEntryBytes = 40;
 
 // True when a file is wrong for good. Any other failure (no memory, no descriptors, a newer
@@ -29,6 +29,11 @@ bool wrong_file(const Status& status) {
 Status LogRecovery::run() {
   Status status = list_directory();
   if (status.ok()) status = collect_segments();
+  if (status.ok()) {
+    Result<TailContents> tail = read_tail_file(store_.context_);
+    status = tail.status();
+    if (tail.ok()) tail_ = std::move(*tail);
+  }
   if (status.ok()) status = load_all();
   if (status.ok()) status = load_tail();
   if (status.ok()) status = finish();
@@ -109,6 +114,9 @@ Status LogRecovery::collect_segments() {
     status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
   }
   if (status.ok()) {
+    // Not closed, even if the segment that was being written is gone: set aside by a recovery that
+    // was killed.
+    changed_ = manifest.active_file_id != 0 || id_max_ >= manifest.next_file_id;
     id_max_ = std::max(id_max_, manifest.next_file_id - 1);
     store_.manifest_generation_ = manifest.generation;
     status = collect_listed(manifest);
@@ -124,9 +132,24 @@ Status LogRecovery::collect_segments() {
                        [](const Candidate& a, const Candidate& b) {
                          return a.segment->first_sequence < b.segment->first_sequence;
                        });
+  if (rebuilt_) limit_to_accepted();
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
+}
+
+// Without a MANIFEST only a successor's header tells how much of a segment counted: what an earlier
+// recovery cut off must not come back.
+void LogRecovery::limit_to_accepted() {
+  for (Candidate& candidate : candidates_) {
+    for (const Candidate& later : candidates_) {
+      const format::SegmentHeader& header = later.segment->header;
+      if (header.kind == format::SegmentKind::log &&
+          header.predecessor_id == candidate.segment->id()) {
+        candidate.file_bytes = std::min(candidate.file_bytes, header.predecessor_length);
+      }
+    }
+  }
 }
 
 Status LogRecovery::collect_listed(const format::Manifest& manifest) {
@@ -199,7 +222,7 @@ Status LogRecovery::rebuild_list() {
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
       std::vector<std::uint32_t> sources;
       if (!read_footer(candidate, &sources)) {
-        dead_ids_.insert(id);  // never finished: its sources are still there
+        unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
         continue;
       }
       replaced.insert(sources.begin(), sources.end());
@@ -264,13 +287,16 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
 
 // The tail's entries follow the last log segment's. After a crash while an earlier recovery moved
 // them to a new segment they still have the seed of the one before, and part of them is there.
-const LogRecovery::Candidate* LogRecovery::segment_of_tail(Bytes tail) const {
+// A segment that the MANIFEST lists was flushed when it was sealed, or recovered with its tail:
+// what the buffer's file has of it is an older state.
+const LogRecovery::Candidate* LogRecovery::segment_of_tail() const {
   for (auto at = candidates_.rbegin(); at != candidates_.rend(); ++at) {
     if (at->segment->header.kind != format::SegmentKind::log) continue;
     format::Entry entry;
     std::size_t size = 0;
-    if (format::decode_entry(tail, at->segment->seed, entry, size) == format::EntryRead::whole) {
-      return &*at;
+    if (format::decode_entry(tail_.bytes, at->segment->seed, entry, size) ==
+        format::EntryRead::whole) {
+      return at->listed ? nullptr : &*at;
     }
   }
   return nullptr;
@@ -278,9 +304,7 @@ const LogRecovery::Candidate* LogRecovery::segment_of_tail(Bytes tail) const {
 
 Status LogRecovery::load_tail() {
   store_.sequence_next_ = last_ + 1;
-  Result<TailContents> tail = read_tail_file(store_.context_);
-  if (!tail.ok()) return std::move(tail).status();
-  const Candidate* owner = segment_of_tail(tail->bytes);
+  const Candidate* owner = segment_of_tail();
   if (owner == nullptr) return {};
   // What followed a segment that is gone does not follow what is left.
   if (cut_ && torn_id_ != candidates_.back().segment->id()) return {};
@@ -311,7 +335,7 @@ Status LogRecovery::load_tail() {
   }
   format::Entry entry;
   std::size_t size = 0;
-  for (Bytes rest = tail->bytes;
+  for (Bytes rest = tail_.bytes;
        format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
        rest = rest.sub(size)) {
     if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
@@ -349,6 +373,16 @@ Status LogRecovery::visit_carried() {
 
 // ---- What stays behind on disk ----
 
+// What follows goes on behind a gap, in a segment of its own.
+Status LogRecovery::leave_gap() {
+  Status status = store_.seal_active();
+  if (!status.ok()) return status;
+  const std::uint64_t highest = std::max({last_, listed_last_, durable_});
+  store_.sequence_next_ = highest + 1 + kSequenceGap;
+  store_.sealed_last_ = store_.sequence_next_ - 1;  // a sync may call them durable at once
+  return {};
+}
+
 Status LogRecovery::finish() {
   const StoreContext& context = store_.context_;
   const bool read_only = context.config.read_only;
@@ -358,6 +392,9 @@ Status LogRecovery::finish() {
     store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
   }
   if (read_only) {
+    if (carried_.empty() && last_ < durable_) {
+      damage("synced entries are missing at the end of the log", context.directory, 0);
+    }
     if (!carried_.empty()) {
       const Segment& last = *store_.segments_.back();
       Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
@@ -368,11 +405,9 @@ Status LogRecovery::finish() {
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
   const bool interrupted = cut_ || (changed_ && !candidates_.empty());
-  if (interrupted && carried_.empty()) {
-    store_.sequence_next_ = std::max(store_.sequence_next_, listed_last_ + 1) + kSequenceGap;
-    store_.sealed_last_ = store_.sequence_next_ - 1;  // a sync may call them durable at once
-  }
   changed_ = changed_ || !carried_.empty();
+  // A crash may have come of a full disk, and what follows needs some space to leave it.
+  if (changed_) static_cast<void>(LogStore::release_reserve(context));
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
   for (const std::uint32_t id : unreadable_ids_) {
@@ -380,16 +415,20 @@ Status LogRecovery::finish() {
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
   if (status.ok()) status = visit_carried();
+  if (status.ok() && last_ < durable_) {
+    damage("synced entries are missing at the end of the log", context.directory, 0);
+  }
+  if (status.ok() && interrupted) status = leave_gap();
   if (status.ok() && changed_) {
     status = store_.save_manifest();
-  } else if (status.ok() && !dead_ids_.empty()) {
-    // The MANIFEST that was found may have been renamed just before a kill: it has to be durable
-    // before what it does without is deleted.
+  } else if (status.ok()) {
+    // The names that were found may have been given just before a kill. They have to be durable
+    // before anything is deleted or called durable: an older MANIFEST tells another story. Costs
+    // nothing after a plain close.
     status = context.files.sync_directory(context.directory).at(context.directory);
   }
-  // Nor need the other names that were found be durable: the next sync sees to it.
-  if (!changed_) ++store_.directory_changes_;
   if (!status.ok()) return status;
+  LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
     static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
   };

@@ -22,9 +22,6 @@
 
 namespace armdb::store {
 
-// No store comes near this; crafted files that claim it would leave no room to go on.
-inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
-
 class LogRecovery {
  public:
   LogRecovery(LogStore& store, RecoveryVisitor visit) : store_(store), visit_(visit) {}
@@ -60,6 +57,7 @@ class LogRecovery {
   Status collect_listed(const format::Manifest& manifest);
   Status collect_unlisted(const format::Manifest& manifest);
   Status rebuild_list();
+  void limit_to_accepted();
   Status open_segment(std::uint32_t id, Candidate& out);
   bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
 
@@ -81,9 +79,10 @@ class LogRecovery {
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);
 
-  [[nodiscard]] const Candidate* segment_of_tail(Bytes tail) const;
+  [[nodiscard]] const Candidate* segment_of_tail() const;
   Status load_tail();
   Status visit_carried();
+  Status leave_gap();
   Status finish();
 
   LogStore& store_;
@@ -97,6 +96,8 @@ class LogRecovery {
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
   std::uint64_t durable_ = 0;          // everything up to it was synced once
   std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
+  TailContents tail_;                  // what stands in the write buffer's file
+  bool raised_ = false;                // watermarks to come have been looked for
   bool cut_ = false;                   // a torn tail was met: only gapless successors count
   std::uint32_t torn_id_ = 0;          // the segment it was met in, when that can be read
   bool rebuilt_ = false;               // there was no MANIFEST to believe

@@ -19,7 +19,9 @@ Status LogRecovery::load_all() {
       // what follows is served. A crash never takes the MANIFEST.
       const bool crashed = cut_ || !rebuilt_;
       if (crashed && candidate.segment->header.predecessor_sequence > durable_) {
-        return set_aside(at);
+        Status status = set_aside(at);
+        if (!status.ok()) return status;
+        break;
       }
       damage("synced entries before this segment are missing", candidate.segment->path, 0);
     }
@@ -27,7 +29,9 @@ Status LogRecovery::load_all() {
     if (!status.ok()) return status;
   }
   judge_missing(candidates_.size());
-  if (!cut_) last_ = std::max(last_, listed_last_);
+  // What was durable and is in no segment was dropped by compaction, fell into a gap, or is damage
+  // that was reported; what was not may have been cut off.
+  last_ = std::max(last_, cut_ ? std::min(listed_last_, durable_) : listed_last_);
   return {};
 }
 
@@ -49,14 +53,26 @@ void LogRecovery::judge_missing(std::size_t at) {
     if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
       damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
     } else if (record.count != 0) {
+      // What stands before it is there; a gap in the sequences is not a loss.
+      if (!cut_) last_ = std::max(last_, record.first_sequence - 1);
       torn(path, 0, record.length);
     }
   }
 }
 
-// Takes the watermarks in the segments from `from` on: what stood before them was synced, and if
-// it is gone, then not by a crash.
+// Takes the watermarks in the segments from `from` on and in the tail: what stood before them was
+// synced, and if it is gone, then not by a crash. Looks once: it covers all that is to come.
 void LogRecovery::raise_durable(std::size_t from) {
+  if (std::exchange(raised_, true)) return;
+  format::Entry entry;
+  std::size_t size = 0;
+  const Candidate* owner = segment_of_tail();
+  for (Bytes rest = tail_.bytes;
+       owner != nullptr &&
+       format::decode_entry(rest, owner->segment->seed, entry, size) == format::EntryRead::whole;
+       rest = rest.sub(size)) {
+    if ((entry.flags & format::kWatermark) != 0) durable_ = std::max(durable_, entry.sequence);
+  }
   for (std::size_t at = from; at < candidates_.size(); ++at) {
     const Candidate& candidate = candidates_[at];
     durable_ =
@@ -79,8 +95,8 @@ Status LogRecovery::load(Candidate& candidate) {
   segment.hinted = false;
   // A hint tells what was written, not what a crash left of it: believed only where a sync came
   // between, and never for a file whose sync failed.
-  const bool synced =
-      known && (candidate.record.durable || candidate.record.last_sequence <= durable_);
+  const bool synced = candidate.listed ? candidate.record.durable
+                                       : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
       !failed_ids_.contains(segment.id())) {
     Status status;
@@ -224,10 +240,9 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     return {};
   }
   const bool log = segment.header.kind == format::SegmentKind::log;
-  const bool next = state.resumed ? entry.sequence >= state.expected
-                                  : entry.sequence == state.expected;
-  const bool in_order = log ? next
-                            : entry.sequence > segment.last_sequence || segment.count == 0;
+  const bool next =
+      state.resumed ? entry.sequence >= state.expected : entry.sequence == state.expected;
+  const bool in_order = log ? next : entry.sequence > segment.last_sequence || segment.count == 0;
   if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
     state.torn = true;
     return {};
@@ -267,10 +282,12 @@ Status LogRecovery::handle_broken(SegmentScanner& scanner, Candidate& candidate,
   const std::uint64_t limit = candidate.listed
                                   ? std::min(candidate.record.length, candidate.file_bytes)
                                   : candidate.file_bytes;
-  const bool synced = segment.header.kind == format::SegmentKind::compacted ||
-                      (candidate.listed && candidate.record.durable) ||
-                      state.expected <= durable_ ||
-                      state.expected <= watermark_behind(segment, broken_at, limit);
+  bool synced = segment.header.kind == format::SegmentKind::compacted ||
+                (candidate.listed && candidate.record.durable) || state.expected <= durable_;
+  if (!synced) {
+    raise_durable(static_cast<std::size_t>(&candidate - candidates_.data()));
+    synced = state.expected <= durable_;
+  }
   state.torn = !synced;
   if (!synced) {
     go_on = false;
@@ -287,7 +304,7 @@ Status LogRecovery::handle_broken(SegmentScanner& scanner, Candidate& candidate,
   if (step == ScanStep::failed) return scanner.status;
   if (step == ScanStep::end) {
     go_on = false;
-    state.accepted = limit;  // nothing whole follows; the bytes stay for repair
+    state.accepted = limit / 8 * 8;  // nothing whole follows; the bytes stay for repair
     return {};
   }
   // A mark has no sequence of its own: the entry behind it tells how many were lost.

@@ -2,6 +2,7 @@
 #include "store/log_store.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 
 #include "base/log.hpp"
@@ -128,7 +129,6 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
-  keep_reserve(context_);
   return {};
 }
 
@@ -138,7 +138,7 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
   manifest.generation = ++manifest_generation_;
-  manifest.next_file_id = next_file_id_;
+  manifest.next_file_id = next_file_id_.load(std::memory_order_relaxed);
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
@@ -163,7 +163,8 @@ Status LogStore::save_manifest() {
 // ---- Segments ----
 
 Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHeader& header,
-                                  Owned<File>& file, std::string& path) {
+                                  Owned<File>& file, std::string& path, bool& spent) {
+  spent = false;
   if (header.file.file_id > base::Location::kFileIdMax) {
     return Status(Errc::too_large,
                   "all file numbers of this shard are used up; copy the "
@@ -180,16 +181,25 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   path =
       context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
+  // A name that is there already is somebody's: the next number is tried then.
+  spent = !made.ok() && made.status().os_error() == EEXIST;
   if (!made.ok()) return std::move(made).status().at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
   format::encode_segment_header(header, bytes);
   status = (*made)->write_at(0, Bytes(bytes));
   if (!status.ok()) {
-    static_cast<void>(context.files.remove(path));
+    spent = !context.files.remove(path).ok();
     return std::move(status).at(path, 0);
   }
+  spent = true;
   file = std::move(*made);
   return {};
+}
+
+// Failed creations must not use up the numbers. Nothing when another one was given out since.
+void LogStore::give_back_id(std::uint32_t id) noexcept {
+  std::uint32_t next = id + 1;
+  next_file_id_.compare_exchange_strong(next, id, std::memory_order_relaxed);
 }
 
 Status LogStore::begin_segment() {
@@ -202,14 +212,24 @@ Status LogStore::begin_segment() {
     header.predecessor_length = last.length;
     header.predecessor_sequence = last.last_sequence;
   }
-  // The number is spent whatever comes: a name is never used twice.
-  header.file.file_id = next_file_id_++;
+  constexpr std::uint64_t kRoom = std::uint64_t{1} << 40;  // for the entries of this segment
+  if (sequence_next_ > kSequenceLimit - kRoom) {
+    return Status(Errc::too_large,
+                  "all sequences of this shard are used up; copy the collection "
+                  "to a new one with dump and load");
+  }
+  header.file.file_id = next_file_id_.fetch_add(1, std::memory_order_relaxed);
   header.watermark = durable_sequence();
   ++directory_changes_;
   Owned<File> file;
   std::string path;
-  Status status = new_segment_file(context_, header, file, path);
-  if (!status.ok()) return status;
+  bool spent = true;
+  Status status = new_segment_file(context_, header, file, path, spent);
+  if (!status.ok()) {
+    if (!spent) give_back_id(header.file.file_id);
+    return status;
+  }
+  context_.epochs.collect();
   auto segment = std::make_shared<Segment>(path, header, std::move(file));
   segment->scan_bytes = context_.piece_bytes();
   segment->length = format::kSegmentHeaderBytes;
@@ -251,6 +271,11 @@ Status LogStore::seal_active() {
   std::uint8_t bytes[kFooterBytes];
   const std::size_t size = format::encode_entry(entry, active_->seed, bytes);
   status = active_->file->write_at(active_->length, Bytes(bytes, size));
+  if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
+    active_->allocated = active_->length;
+    set_put_limit();
+    return std::move(status).at(active_->path, active_->length);
+  }
   if (status.ok()) status = active_->file->truncate(active_->length + size);
   if (!status.ok())
     return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
@@ -461,6 +486,12 @@ SyncTicket LogStore::begin_sync(Status& status) {
   return ticket;
 }
 
+bool LogStore::has_unsynced() const noexcept {
+  return directory_changes_ != directory_synced_ ||
+         std::any_of(segments_.begin(), segments_.end(),
+                     [](const SegmentPtr& segment) { return !segment->durable; });
+}
+
 Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
   // Oldest first: what a power cut leaves is a prefix.
   for (const SegmentPtr& segment : ticket.segments) {
@@ -517,7 +548,9 @@ void LogStore::keep_reserve(const StoreContext& context) {
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
-  if (!(*file)->allocate(0, bytes).ok()) static_cast<void>(context.files.remove(path));
+  Status status = (*file)->allocate(0, bytes);
+  if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
+  if (!status.ok()) static_cast<void>(context.files.remove(path));
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {

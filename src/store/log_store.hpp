@@ -26,6 +26,9 @@
 
 namespace armdb::store {
 
+// No store comes near this; crafted files that claim it would leave no room to go on.
+inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
+
 // What one sync has to make durable, collected under the lock and worked off without it.
 struct SyncTicket {
   std::vector<SegmentPtr> segments;  // oldest first
@@ -89,6 +92,12 @@ class LogStore {
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return durable_sequence_.load(std::memory_order_acquire);
   }
+  // The last MANIFEST was not written: the next one has to be.
+  void manifest_failed() noexcept { manifest_stale_ = true; }
+  // Something that is sealed, or a name, is not durable yet.
+  [[nodiscard]] bool has_unsynced() const noexcept;
+  // A failure after which nothing more may be written.
+  Status fail(Status cause) { return poison(std::move(cause), {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
   [[nodiscard]] const Status& failed() const noexcept { return failed_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
@@ -118,8 +127,10 @@ class LogStore {
   void account(Segment& segment, const format::Entry& entry, base::Location at) noexcept;
   Status begin_segment();
   // Creates the file `header.file.file_id` names. Touches nothing of the store: needs no lock.
+  // `spent` false after a failure: the name was not used.
   static Status new_segment_file(const StoreContext& context, format::SegmentHeader& header,
-                                 Owned<File>& file, std::string& path);
+                                 Owned<File>& file, std::string& path, bool& spent);
+  void give_back_id(std::uint32_t id) noexcept;
   Status allocate_ahead(std::uint64_t bytes, bool tombstone);
   void set_put_limit() noexcept;
   Status publish_map();
@@ -148,7 +159,7 @@ class LogStore {
   std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
   std::uint64_t sequence_next_ = 1;
   std::uint64_t watermark_written_ = 0;
-  std::uint32_t next_file_id_ = 1;
+  std::atomic<std::uint32_t> next_file_id_{1};
   std::uint64_t manifest_generation_ = 0;
   bool manifest_stale_ = false;  // segments were sealed, synced or retired since the last one
   std::uint64_t directory_changes_ = 0;

@@ -1,6 +1,8 @@
 // Reading and atomically replacing the MANIFEST and db.meta.
 #include "store/manifest_file.hpp"
 
+#include <algorithm>
+
 #include "format/file_name.hpp"
 
 namespace armdb::store {
@@ -21,6 +23,17 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
   return {};
 }
 
+Status fill_with_zeros(File& file, std::uint64_t bytes) {
+  std::uint8_t zeros[4096] = {};
+  for (std::uint64_t at = 0; at < bytes; at += sizeof zeros) {
+    Status status = file.write_at(
+        at,
+        Bytes(zeros, static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - at))));
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes) {
   const std::string path = directory + "/" + std::string(name);
@@ -33,12 +46,12 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
     status = (*file)->write_at(0, bytes);
     if (status.ok()) status = (*file)->sync();
   }
-  if (status.ok()) status = files.rename(temporary, path);
   if (!status.ok()) {
     static_cast<void>(files.remove(temporary));
     return std::move(status).at(temporary);
   }
-  status = files.sync_directory(directory);
+  status = files.rename(temporary, path);
+  if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
   return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())

@@ -22,6 +22,8 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 // Reads a whole small file; too_large above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
+// Where there is no File::allocate.
+Status fill_with_zeros(File& file, std::uint64_t bytes);
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes);
 

@@ -57,7 +57,10 @@ format::ManifestSegment Segment::manifest_record() const {
 }
 
 SegmentScanner::SegmentScanner(const Segment& segment, std::uint64_t offset_in, std::uint64_t limit)
-    : segment_(segment), position_(offset_in), limit_(limit) {}
+    : segment_(segment),
+      position_(offset_in),
+      limit_(limit),
+      effort_(kResyncEffort * (limit > offset_in ? limit - offset_in : 0)) {}
 
 Bytes SegmentScanner::window() const noexcept {
   if (position_ < buffer_at_ || position_ >= buffer_at_ + buffer_size_) return {};
@@ -131,7 +134,6 @@ bool SegmentScanner::only_zeros_left() {
 
 ScanStep SegmentScanner::resync(std::uint64_t sequence_min, std::uint64_t sequence_max,
                                 std::size_t key_size) {
-  std::uint64_t effort = kResyncEffort * (limit_ > position_ ? limit_ - position_ : 0);
   for (position_ = offset + 8; position_ < limit_; position_ += 8) {
     if (!fill(format::kEntryHeaderBytes)) return ScanStep::failed;
     const Bytes bytes = window();
@@ -143,8 +145,8 @@ ScanStep SegmentScanner::resync(std::uint64_t sequence_min, std::uint64_t sequen
     const auto sequence = base::load_little<std::uint64_t>(bytes.data() + 12);
     if (key_bytes != 0 && key_bytes != key_size) continue;
     if (key_bytes != 0 && (sequence <= sequence_min || sequence > sequence_max)) continue;
-    if (need > effort) return ScanStep::end;
-    effort -= need;
+    if (need > effort_) return ScanStep::end;
+    effort_ -= need;
     if (!fill(static_cast<std::size_t>(need))) return ScanStep::failed;
     if (format::decode_entry(window(), segment_.seed, entry, size) == format::EntryRead::whole) {
       offset = position_;

@@ -118,6 +118,7 @@ class SegmentScanner {
   const Segment& segment_;
   std::uint64_t position_;
   std::uint64_t limit_;
+  std::uint64_t effort_;  // bytes that resync() may still put through a checksum
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t capacity_ = 0;
   std::uint64_t buffer_at_ = 0;  // file offset of buffer_[0]

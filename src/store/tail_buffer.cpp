@@ -7,6 +7,7 @@
 #include "format/file_header.hpp"
 #include "format/file_name.hpp"
 #include "format/tail.hpp"
+#include "store/manifest_file.hpp"
 
 namespace armdb::store {
 
@@ -16,15 +17,6 @@ constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
 
 std::string tail_path(const StoreContext& context) {
   return context.directory + "/" + std::string(format::kTailName);
-}
-
-Status fill_with_zeros(File& file, std::size_t bytes) {
-  std::uint8_t zeros[4096] = {};
-  for (std::size_t at = 0; at < bytes; at += sizeof zeros) {
-    Status status = file.write_at(at, Bytes(zeros, std::min(sizeof zeros, bytes - at)));
-    if (!status.ok()) return status;
-  }
-  return {};
 }
 
 }  // namespace
@@ -58,20 +50,21 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
   if (!file.ok()) return std::move(file).status().at(path);
   const Result<std::uint64_t> size = (*file)->size();
   if (!size.ok()) return Status(size.status()).at(path);
-  if (*size != bytes || fresh) {
-    // Real blocks before the first store: a page fault on a full disk would be a signal.
-    Status status = (*file)->truncate(0);
-    if (status.ok()) status = (*file)->allocate(0, bytes);
-    if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
-    if (!status.ok()) return std::move(status).at(path);
+  // Real blocks before the first store: a page fault on a full disk would be a signal. A file that
+  // has the right size may still have holes, when it was copied.
+  Status status = *size == bytes ? Status() : (*file)->truncate(0);
+  if (status.ok()) status = (*file)->allocate(0, bytes);
+  if (status.is(Errc::unsupported)) {
+    status = *size == bytes ? Status() : fill_with_zeros(**file, bytes);
   }
+  if (!status.ok()) return std::move(status).at(path);
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
   format::encode_file_header(fields, header);
-  Status status = (*file)->write_at(0, Bytes(header));
+  status = (*file)->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
   Result<Owned<Mapping>> mapping = (*file)->map(bytes, MapMode::read_write);

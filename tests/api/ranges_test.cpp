@@ -149,11 +149,13 @@ TEST_CASE("ranges: the algorithms of std::ranges work on them") {
   std::ranges::copy(tree.keys(), std::back_inserter(keys));
   CHECK(keys.size() == 100);
   CHECK(std::ranges::is_sorted(keys));
+#if !defined(__clang__) || __clang_major__ >= 16  // older ones cannot compile libstdc++'s views
   std::int32_t sum = 0;
   for (const auto key : tree.keys() | std::views::take(4)) sum += key;
   CHECK(sum == 60);
   auto shifted = tree.iter() | std::views::transform([](const auto& e) { return e.key + 1; });
   CHECK(*shifted.begin() == 1);
+#endif
   CHECK(std::ranges::distance(tree.range(0, 100).begin(), std::default_sentinel) == 10);
 }
 

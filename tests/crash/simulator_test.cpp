@@ -5,6 +5,7 @@
 
 #include "support/catch.hpp"
 #include "support/crash_simulator.hpp"
+#include "support/scale.hpp"
 
 namespace {
 
@@ -17,23 +18,15 @@ std::size_t number_of(const char* name, std::size_t fallback) {
   return text != nullptr && *text != 0 ? std::strtoull(text, nullptr, 10) : fallback;
 }
 
-// Share of the full size, for sanitizers.
-double scale() {
-  const char* const text = std::getenv("ARMDB_TEST_SCALE");
-  const double value = text != nullptr && *text != 0 ? std::strtod(text, nullptr) : 1;
-  return value > 0 ? value : 1;
-}
-
 // Runs works from `seed` on until `states` states or `seconds` are over, and says how many there
-// were. ARMDB_CRASH_SEED runs one seed alone.
+// were. ARMDB_CRASH_SEED and ARMDB_CRASH_SECONDS say otherwise.
 void simulate(CrashSettings settings, std::size_t states, double seconds) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   const auto passed = [&] {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   };
-  const std::size_t only = number_of("ARMDB_CRASH_SEED", 0);
-  if (only != 0) settings.seed = only;
+  settings.seed = number_of("ARMDB_CRASH_SEED", settings.seed);
   const double seconds_most = static_cast<double>(number_of("ARMDB_CRASH_SECONDS", 0));
   if (seconds_most > 0) seconds = seconds_most;
   settings.states_most = states;
@@ -42,7 +35,7 @@ void simulate(CrashSettings settings, std::size_t states, double seconds) {
     CrashSimulator simulator(settings, counts);
     if (!simulator.run()) FAIL(simulator.failure());
     settings.seed += 1;
-  } while (only == 0 && counts.all() < states && passed() < seconds);
+  } while (counts.all() < states && passed() < seconds);
   const auto rate = static_cast<std::size_t>(static_cast<double>(counts.all()) / passed());
   WARN(counts.text() << "; " << rate << " per second");
   CHECK(counts.states > 0);
@@ -56,7 +49,7 @@ CrashSettings quick_settings() {
   return settings;
 }
 
-std::size_t quick_states() { return static_cast<std::size_t>(40000 * scale()); }
+std::size_t quick_states() { return armdb::test::scaled(40000); }
 constexpr double kQuickSeconds = 9;
 
 std::size_t long_states() { return number_of("ARMDB_CRASH_STATES", 350000) / 3; }

@@ -60,7 +60,8 @@ void run_kind(SubjectKind kind, std::size_t operations) {
     for (std::uint64_t variant = 0; variant < 16; ++variant) {
       const std::uint64_t seed = 100 * static_cast<std::uint64_t>(kind) + variant;
       const std::string failure = run_with_cuts(kind, model, variant, seed, operations);
-      INFO("variant " << variant << (model == FaultFileSystem::Model::strict ? " strict" : " ext4"));
+      const bool strict = model == FaultFileSystem::Model::strict;
+      INFO("variant " << variant << (strict ? " strict" : " ext4"));
       CHECK(failure == "");
     }
   }

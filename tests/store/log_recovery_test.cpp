@@ -52,7 +52,8 @@ int served(FaultFileSystem& files, const Shape& shape, Stats* stats = nullptr) {
 
 int whole_entries(std::size_t length) {
   if (length < 96) return 0;
-  if (length < kMarkEnd) return static_cast<int>(std::min<std::size_t>((length - 96) / kEntryBytes, 8));
+  const auto entries = static_cast<int>((length - 96) / kEntryBytes);
+  if (length < kMarkEnd) return std::min(entries, 8);
   return 8 + static_cast<int>((length - kMarkEnd) / kEntryBytes);
 }
 
@@ -279,7 +280,7 @@ TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitf
   FaultFileSystem files;
   const std::string huge(8, '\xff');
   for (std::size_t entry = 0; entry < 16; ++entry) {
-    const std::size_t at = entry < 8 ? 96 + entry * kEntryBytes : kMarkEnd + (entry - 8) * kEntryBytes;
+    const std::size_t at = 96 + entry * kEntryBytes + (entry < 8 ? 0 : kMarkEnd - kMarkAt);
     for (const auto& [offset, size] : {std::pair(6, 2), std::pair(8, 4), std::pair(12, 8)}) {
       files.restore(snapshot);
       test::patch(files, test::segment_path(1), at + static_cast<std::size_t>(offset),
@@ -296,7 +297,7 @@ TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitf
   }
 }
 
-TEST_CASE("log_recovery: a crash at any call of a recovery changes nothing [pitfall-21]") {
+TEST_CASE("log_recovery: a kill at any call of a recovery changes nothing [pitfall-21]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     FaultFileSystem files;
     Config config = test::one_shard(files);
@@ -308,22 +309,30 @@ TEST_CASE("log_recovery: a crash at any call of a recovery changes nothing [pitf
     test::put_range(collection, 500, 600);  // in the tail buffer only
     files.kill_process();
     collection = Collection();
-    const auto snapshot = files.snapshot();
-    bool ended = false;
-    for (std::size_t nth = 1; !ended; ++nth) {
-      files.restore(snapshot);
-      files.clear_faults();
-      files.fail(Call::any, nth, EIO, true);
-      const bool opened = Collection::open("/c", shape, config).ok();
-      ended = !files.fault_met();
-      files.kill_process();
-      files.clear_faults();
-      const Collection again = test::open_shard(config, shape);
-      INFO("stopped at call " << nth << (opened ? ", opened" : ", not opened"));
-      CHECK(test::prefix_length(test::contents(again)) == 600);
-      CHECK(again.stats().damaged_regions == 0);
-      CHECK(again.stats().segments_set_aside == 0);
-      REQUIRE(nth < 1000);
+    // What stood when each call of two recoveries and closes began.
+    std::vector<FaultFileSystem::Snapshot> snapshots;
+    files.set_observer([&](Call, const std::string&) { snapshots.push_back(files.snapshot()); });
+    for (int open = 0; open < 2; ++open) {
+      collection = test::open_shard(config, shape);
+      REQUIRE(collection.close().ok());
+    }
+    files.set_observer(nullptr);
+    REQUIRE(snapshots.size() > 20);
+    for (std::size_t at = 0; at < snapshots.size(); ++at) {
+      for (int crash = 0; crash < 3; ++crash) {
+        files.restore(snapshots[at]);
+        // 1: the page cache had not reached the disk; 2: only some of it. The first 300 had.
+        if (crash == 1) files.power_cut_lose_all();
+        if (crash == 2) files.power_cut_random(at);
+        collection = test::open_shard(config, shape);
+        INFO("stopped at call " << at << " crash " << crash);
+        const int count = test::prefix_length(test::contents(collection));
+        CHECK(count >= 300);
+        if (crash == 0) CHECK(count == 600);
+        CHECK(collection.stats().damaged_regions == 0);
+        if (crash == 0) CHECK(collection.stats().segments_set_aside == 0);
+        collection = Collection();
+      }
     }
   }
 }
@@ -393,7 +402,9 @@ TEST_CASE("log_recovery: what follows a hole is set aside, and never served [pit
       CHECK(test::exists(files, test::segment_path(3, "aside")));
       if (open == 1) files.kill_process();
       if (open == 2) REQUIRE(collection.close().ok());
+      collection = Collection();
     }
+    collection = test::open_shard(config, shape);
     // New writes go on behind, under numbers that were never used.
     test::put_range(collection, first, 3000);
     REQUIRE(collection.close().ok());
@@ -405,7 +416,7 @@ TEST_CASE("log_recovery: what follows a hole is set aside, and never served [pit
 
 TEST_CASE("log_recovery: read-only sees the same and changes nothing [pitfall-21]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
-    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    for (std::uint64_t seed = 0; seed < 25; ++seed) {
       FaultFileSystem files;
       Config config = test::one_shard(files);
       Collection collection = test::open_shard(config, shape);
@@ -416,12 +427,15 @@ TEST_CASE("log_recovery: read-only sees the same and changes nothing [pitfall-21
       collection = Collection();
       config.read_only = true;
       const std::uint64_t hash = files.hash();
-      const int read_only = test::prefix_length(test::contents(test::open_shard(config, shape)));
+      INFO("seed " << seed);
+      collection = test::open_shard(config, shape);
+      const int read_only = test::prefix_length(test::contents(collection));
+      collection = Collection();
       CHECK(files.hash() == hash);
       config.read_only = false;
-      INFO("seed " << seed);
       CHECK(read_only >= 50);
-      CHECK(test::prefix_length(test::contents(test::open_shard(config, shape))) == read_only);
+      collection = test::open_shard(config, shape);
+      CHECK(test::prefix_length(test::contents(collection)) == read_only);
     }
   }
 }

@@ -27,11 +27,12 @@ std::string CrashCounts::text() const {
 
 bool CrashSimulator::fail(const std::string& what) {
   if (!failure_.empty()) return false;
+  const bool var = shape_.payload == Payload::location;
   failure_ = what + "\n  seed " + std::to_string(settings_.seed) + ", faults " +
              std::to_string(static_cast<int>(settings_.faults)) + ", " +
              (strict_ ? "strict" : "ext4") + ", " + (shape_.ordered ? "tree" : "map") + " of " +
-             (shape_.payload == Payload::value ? std::to_string(shape_.value_size) : "var") +
-             ", shards " + std::to_string(config_.shard_count) + "\n" + past_ + "  " + step_ + "\n  " + plan_ +
+             (var ? "var" : std::to_string(shape_.value_size)) + ", shards " +
+             std::to_string(config_.shard_count) + "\n" + past_ + "  " + step_ + "\n  " + plan_ +
              "\n  after " + counts_.text() + "\n" + log_;
   return false;
 }

@@ -247,7 +247,10 @@ void CrashSimulator::arm_fault() {
   }
   static constexpr int kErrors[] = {EIO, ENOSPC, EROFS, EDQUOT};
   const int error = random_.one_in(2) ? EIO : kErrors[random_.below(4)];
-  disk_.fail(call, 1 + random_.below(4), error, random_.one_in(6), random_.below(600));
+  // Never all calls for good: dropping pages works even where the disk does not.
+  const bool sticky = random_.one_in(6) && call != Call::any;
+  disk_.clear_faults();
+  disk_.fail(call, 1 + random_.below(4), error, sticky, random_.below(600));
 }
 
 // After an operation: completes the writes, or reopens when it failed.

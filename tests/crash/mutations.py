@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Tests the crash simulator itself: takes one durability measure after another out of the sources
+and asks that the simulator notices. Closes with `N passed, N failed`, one per measure.
+
+  tests/crash/mutations.py [--build FOLDER] [--jobs N] [--seconds S] [--only WORD]
+
+From the top of the repository. Each measure is a replacement in a copy of one source file; where
+its text is no longer found, the measure counts as failed: adapt it. Needs make, g++ and Catch2.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+# (what is gone, file, text, replacement)
+MUTATIONS = [
+    ("sync() syncs nothing", "engine/shard.cpp",
+     "Status outcome = store::LogStore::run_sync(context_, ticket);", "Status outcome;"),
+    ("no directory sync after a segment was created", "store/log_store.cpp",
+     "  if (!ticket.sync_directory) return {};\n", "  if (true) return {};\n"),
+    ("a sync covers the active segment only", "store/log_store.cpp",
+     "if (!segment->durable) ticket.segments", "if (segment == active_) ticket.segments"),
+    ("the compacted copy is not synced", "store/log_compaction.cpp",
+     "if (status.ok()) status = output_->file->sync().at(output_->path);", ""),
+    ("no sync of the log before superseded entries are dropped", "engine/shard.cpp",
+     "  if (status.ok()) status = sync();\n  if (!status.ok()) return status;\n"
+     "  std::vector<std::uint8_t> manifest;\n  {\n    const base::MutexLock lock(mutex_);\n"
+     "    Result<std::vector<std::uint8_t>> published",
+     "  if (!status.ok()) return status;\n"
+     "  std::vector<std::uint8_t> manifest;\n  {\n    const base::MutexLock lock(mutex_);\n"
+     "    Result<std::vector<std::uint8_t>> published"),
+    ("compaction deletes its sources without a new MANIFEST", "engine/shard.cpp",
+     "status = store::LogStore::write_manifest(context_, manifest);"
+     " if (!status.ok() && !status.is(Errc::failed)) {",
+     "if (!status.ok() && !status.is(Errc::failed)) {"),
+    ("a tombstone is dropped while older segments are left", "store/log_compaction.cpp",
+     "(entry.tombstone() && oldest_)", "entry.tombstone()"),
+    ("MANIFEST.tmp is not synced before it is renamed", "store/manifest_file.cpp",
+     "    if (status.ok()) status = (*file)->sync();\n", ""),
+    ("no directory sync after the MANIFEST was renamed", "store/manifest_file.cpp",
+     "if (status.ok()) status = files.sync_directory(directory);", ""),
+    ("a failed sync is forgotten, the next one succeeds", "store/log_store.cpp",
+     "if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);",
+     "if (!outcome.ok()) return outcome;"),
+    ("pages of a failed sync are not dropped", "store/log_store.cpp",
+     "for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());\n"
+     "  for (const SegmentPtr& segment : segments) {",
+     "for (const SegmentPtr& segment : segments.first(0)) {"),
+    ("a hint is believed for what was not synced", "store/log_recovery_scan.cpp",
+     "candidate.listed ? candidate.record.durable"
+     " : known && candidate.record.last_sequence <= durable_", "known"),
+    ("checksums of entries are not compared", "format/entry.cpp",
+     "if (stored != computed) return", "if (stored != computed && size > total) return"),
+    ("the tail buffer is not replayed", "store/log_recovery.cpp",
+     "  if (owner == nullptr) return {};\n", "  if (owner == nullptr || true) return {};\n"),
+    ("recovered segments count as durable", "store/log_recovery_scan.cpp",
+     "segment.durable = candidate.listed && candidate.record.durable;", "segment.durable = true;"),
+    ("recovered entries count as durable", "store/log_recovery.cpp",
+     "store(std::min(durable_, last_), ", "store(last_, "),
+    ("what follows a hole is served", "store/log_recovery_scan.cpp",
+     "return header.kind == format::SegmentKind::log && header.predecessor_sequence > last_ &&",
+     "return false && header.predecessor_sequence > last_ &&"),
+    ("no gap of sequences after a torn tail", "store/log_recovery.cpp",
+     "if (status.ok() && interrupted) status = leave_gap();", ""),
+    ("names that recovery found are not made durable", "store/log_recovery.cpp",
+     "  } else if (status.ok()) {\n", "  } else if (status.ok() && false) {\n"),
+    ("db.meta of a killed creation is not made durable", "engine/lifecycle.cpp",
+     "status = store::settle_description(files(), engine_->path_);", "status = Status();"),
+    ("a tail is joined to what stood before a lost segment", "store/log_recovery.cpp",
+     "if (cut_ && torn_id_ != candidates_.back().segment->id()) return {};", ""),
+]
+
+FLAGS = ["-std=c++20", "-O1", "-g", "-DARMDB_CHECKS=1", "-pthread", "-fno-exceptions", "-fno-rtti",
+         "-w", "-Isrc"]
+FOUND = re.compile(r"after (\d+) works, (\d+) places, (\d+) states, (\d+) second\s+crashes,\s+"
+                   r"(\d+)\s+kills")
+
+
+def build(args):
+    """Builds the program as it is; the object files of the tests and of src/."""
+    command = ["make", "-s", "test-program", f"BUILD={args.build}", "TEST_DIRS=tests/crash",
+               "OPENSSL=0", "CXX=g++", f"-j{args.jobs}", "MAKELEVEL=1"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        sys.exit(f"{(done.stdout + done.stderr)[-3000:]}\nerror: the plain build fails\n"
+                 "    fix: make test-program")
+    folder = args.build / "g++-test"
+    tests = [folder / "tests" / "test_main.o", folder / "tests" / "crash" / "simulator_test.o",
+             folder / "libsupport.a"]
+    return tests, folder / "src"
+
+
+def simulate(program, args):
+    """Runs the quick simulator; (found, text)."""
+    environment = dict(os.environ, ARMDB_CRASH_SECONDS=str(args.seconds), ARMDB_TEST_SCALE="20")
+    try:
+        done = subprocess.run([program, "[simulator]~[slow]", "--abort"], capture_output=True,
+                              text=True, errors="replace", env=environment,
+                              timeout=args.seconds * 12 + 60)
+    except subprocess.TimeoutExpired:
+        return True, "it hangs"
+    if done.returncode == 0:
+        return False, ""
+    counts = FOUND.search(re.sub(r"\s+", " ", done.stdout))
+    if not counts:
+        return True, f"it ends with code {done.returncode}"
+    message = re.search(r"explicitly with message:\s*\n\s*(.*)", done.stdout)
+    return True, f"{sum(map(int, counts.groups()[2:]))} states: {message[1] if message else ''}"
+
+
+def mutate(at, args, tests, objects):
+    _, name, text, replacement = MUTATIONS[at]
+    source = pathlib.Path("src", name).read_text()
+    # However the formatter has broken its lines.
+    pattern = re.compile(r"\s+".join(map(re.escape, text.split())))
+    if len(pattern.findall(source)) != 1:
+        return False, (f"src/{name} has its text {len(pattern.findall(source))} times\n"
+                       "    fix: adapt it here")
+    folder = args.build / f"mutation_{at:02}"
+    folder.mkdir(parents=True, exist_ok=True)
+    changed, program = folder / pathlib.Path(name).name, folder / "simulator"
+    changed.write_text(pattern.sub(lambda _: replacement, source))
+    compiled = changed.with_suffix(".o")
+    own = objects / pathlib.Path(name).with_suffix(".o")
+    others = [p for p in sorted(objects.rglob("*.o")) if p != own and
+              pathlib.Path("src", p.relative_to(objects)).with_suffix(".cpp").exists()]
+    for command in (["g++", *FLAGS, "-c", changed, "-o", compiled],
+                    ["g++", "-pthread", *tests, *others, compiled, tests[-1], "-o", program]):
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            return False, done.stderr[-1500:]
+    found, text = simulate(program, args)
+    return found, f"found after {text}" if found else "NOT found"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/mutations"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--seconds", type=int, default=40, help="for each kind of fault")
+    parser.add_argument("--only", default="", help="measures whose text has this word")
+    args = parser.parse_args()
+    tests, objects = build(args)
+    found, text = simulate(objects.parent / "tests_all", args)
+    if found:
+        sys.exit(f"error: the plain program fails after {text}\n    fix: see make test first")
+    chosen = [at for at, mutation in enumerate(MUTATIONS) if args.only in mutation[0]]
+    passed = 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        results = pool.map(lambda at: mutate(at, args, tests, objects), chosen)
+        for at, (good, text) in zip(chosen, results):
+            passed += good
+            print(f"{'ok' if good else 'FAILED'} {MUTATIONS[at][0]}: {text}", flush=True)
+    print(f"{passed} passed, {len(chosen) - passed} failed")
+    return 0 if passed == len(chosen) and chosen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
