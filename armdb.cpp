@@ -2496,6 +2496,7 @@ class SegmentScanner {
   const Segment& segment_;
   std::uint64_t position_;
   std::uint64_t limit_;
+  std::uint64_t effort_;  // bytes that resync() may still put through a checksum
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t capacity_ = 0;
   std::uint64_t buffer_at_ = 0;  // file offset of buffer_[0]
@@ -2641,6 +2642,9 @@ Result<TailContents> read_tail_file(const StoreContext& context);
 
 namespace armdb::store {
 
+// No store comes near this; crafted files that claim it would leave no room to go on.
+inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
+
 // What one sync has to make durable, collected under the lock and worked off without it.
 struct SyncTicket {
   std::vector<SegmentPtr> segments;  // oldest first
@@ -2700,10 +2704,17 @@ class LogStore {
   static bool release_reserve(const StoreContext& context);
   [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
 
-  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return sequence_next_ - 1; }
+  // Of the last entry that was accepted; the next one may come behind a gap.
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return durable_sequence_.load(std::memory_order_acquire);
   }
+  // The last MANIFEST was not written: the next one has to be.
+  void manifest_failed() noexcept { manifest_stale_ = true; }
+  // Something that is sealed, or a name, is not durable yet.
+  [[nodiscard]] bool has_unsynced() const noexcept;
+  // A failure after which nothing more may be written.
+  Status fail(Status cause) { return poison(std::move(cause), {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
   [[nodiscard]] const Status& failed() const noexcept { return failed_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
@@ -2733,8 +2744,10 @@ class LogStore {
   void account(Segment& segment, const format::Entry& entry, base::Location at) noexcept;
   Status begin_segment();
   // Creates the file `header.file.file_id` names. Touches nothing of the store: needs no lock.
+  // `spent` false after a failure: the name was not used.
   static Status new_segment_file(const StoreContext& context, format::SegmentHeader& header,
-                                 Owned<File>& file, std::string& path);
+                                 Owned<File>& file, std::string& path, bool& spent);
+  void give_back_id(std::uint32_t id) noexcept;
   Status allocate_ahead(std::uint64_t bytes, bool tombstone);
   void set_put_limit() noexcept;
   Status publish_map();
@@ -2762,8 +2775,9 @@ class LogStore {
   std::unique_ptr<BlockCache> cache_;
   std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
   std::uint64_t sequence_next_ = 1;
+  std::uint64_t last_sequence_ = 0;
   std::uint64_t watermark_written_ = 0;
-  std::uint32_t next_file_id_ = 1;
+  std::atomic<std::uint32_t> next_file_id_{1};
   std::uint64_t manifest_generation_ = 0;
   bool manifest_stale_ = false;  // segments were sealed, synced or retired since the last one
   std::uint64_t directory_changes_ = 0;
@@ -2796,6 +2810,9 @@ class LogStore {
 //   next_moves  under the lock, a few at a time: the index is pointed at the copies
 //   retire      under the lock: the sources leave the store
 //   remove      no lock: their files are deleted, oldest first
+//
+// Errc::failed from any of them, and any error behind the MANIFEST, leaves a state that only
+// recovery can judge: the caller has to LogStore::fail().
 //
 // A tombstone is dropped only when no older segment is left that could hold its key.
 //
@@ -2834,15 +2851,13 @@ class LogCompaction {
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
   Result<std::vector<std::uint8_t>> publish();
-  // The MANIFEST could not be written for want of space: nothing happened, the copy goes.
-  void withdraw();
+  // The MANIFEST could not be written, and the old one stands: nothing happened, the copy goes.
+  Status withdraw();
   // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them
   // again can fail.
   Result<bool> next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate);
   Status retire();
   Status remove();
-  // After a failure that leaves the shard unusable.
-  Status poison(Status cause);
 
  private:
   Status begin_output();
@@ -2850,6 +2865,8 @@ class LogCompaction {
   Status copy_batch(FunctionRef<void(std::span<Candidate>)> judge);
   Status copy_entry(const format::Entry& entry, base::Location from);
   Status write_out();
+  Status sync_directory();
+  Status leave_store(std::span<const SegmentPtr> leaving);
   void choose_small_run();
 
   LogStore& store_;
@@ -2861,7 +2878,6 @@ class LogCompaction {
   std::vector<Candidate> batch_;
   std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
-  std::uint32_t output_id_ = 0;
   SegmentPtr output_;
   std::unique_ptr<HintWriter> hint_;
   std::vector<std::uint8_t> buffer_;
@@ -2894,9 +2910,6 @@ class LogCompaction {
 // Threads: one.
 
 namespace armdb::store {
-
-// No store comes near this; crafted files that claim it would leave no room to go on.
-inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
 
 class LogRecovery {
  public:
@@ -2933,6 +2946,7 @@ class LogRecovery {
   Status collect_listed(const format::Manifest& manifest);
   Status collect_unlisted(const format::Manifest& manifest);
   Status rebuild_list();
+  void limit_to_accepted();
   Status open_segment(std::uint32_t id, Candidate& out);
   bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
 
@@ -2954,9 +2968,10 @@ class LogRecovery {
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);
 
-  [[nodiscard]] const Candidate* segment_of_tail(Bytes tail) const;
+  [[nodiscard]] const Candidate* segment_of_tail() const;
   Status load_tail();
   Status visit_carried();
+  Status leave_gap();
   Status finish();
 
   LogStore& store_;
@@ -2969,8 +2984,12 @@ class LogRecovery {
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
   std::uint64_t durable_ = 0;          // everything up to it was synced once
+  std::uint64_t last_entry_ = 0;       // of the last entry there is; last_ may lie in a gap
   std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
+  TailContents tail_;                  // what stands in the write buffer's file
+  bool raised_ = false;                // watermarks to come have been looked for
   bool cut_ = false;                   // a torn tail was met: only gapless successors count
+  std::uint32_t torn_id_ = 0;          // the segment it was met in, when that can be read
   bool rebuilt_ = false;               // there was no MANIFEST to believe
   bool changed_ = false;               // the MANIFEST no longer says what is there
   std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes
@@ -3000,6 +3019,8 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 // Reads a whole small file; too_large above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
+// Where there is no File::allocate.
+Status fill_with_zeros(File& file, std::uint64_t bytes);
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes);
 
@@ -3148,6 +3169,8 @@ class Shard {
                              Bytes& value) const;
   Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
       ARMDB_REQUIRES(maintenance_);
+  Status fail(Status cause);
+  Status sync_all(bool files_too);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
 
@@ -7864,7 +7887,9 @@ std::unique_ptr<Index> make_index(const IndexConfig& config) {
 namespace armdb::store {
 
 BlockCache::BlockCache(std::uint64_t bytes) {
-  const auto sets = static_cast<std::size_t>(bytes / (kBlockBytes * kWays));
+  // All of it must be addressable, on 32-bit machines too.
+  constexpr std::uint64_t kBytesMax = static_cast<std::size_t>(-1) / 4;
+  const auto sets = static_cast<std::size_t>(std::min(bytes, kBytesMax) / (kBlockBytes * kWays));
   if (sets == 0) return;
   slots_.reset(new (std::nothrow) Slot[sets * kWays]);
   blocks_.reset(new (std::nothrow) std::uint8_t[sets * kWays * kBlockBytes]);
@@ -8269,8 +8294,6 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
       sources_.push_back(all[at]);
     }
   }
-  // The number is taken here, under the lock, and spent even if nothing turns out to be live.
-  if (!sources_.empty()) output_id_ = store_.next_file_id_++;
   return !sources_.empty();
 }
 
@@ -8301,12 +8324,16 @@ Status LogCompaction::begin_output() {
   format::SegmentHeader header;
   header.kind = format::SegmentKind::compacted;
   header.first_sequence = sources_.front()->first_sequence;
-  header.file.file_id = output_id_;
+  header.file.file_id = store_.next_file_id_.fetch_add(1, std::memory_order_relaxed);
   header.watermark = store_.durable_sequence();
   Owned<File> file;
   std::string path;
-  Status status = LogStore::new_segment_file(store_.context_, header, file, path);
-  if (!status.ok()) return status;
+  bool spent = true;
+  Status status = LogStore::new_segment_file(store_.context_, header, file, path, spent);
+  if (!status.ok()) {
+    if (!spent) store_.give_back_id(header.file.file_id);
+    return status;
+  }
   output_ = std::make_shared<Segment>(path, header, std::move(file));
   output_->scan_bytes = store_.context_.piece_bytes();
   output_length_ = format::kSegmentHeaderBytes;
@@ -8433,10 +8460,7 @@ Status LogCompaction::seal() {
   format::encode_entry(entry, output_->seed, buffer_.data() + at);
   Status status = write_out();
   if (status.ok()) status = output_->file->sync().at(output_->path);
-  if (status.ok()) {
-    status = store_.context_.files.sync_directory(store_.context_.directory)
-                 .at(store_.context_.directory);
-  }
+  if (status.ok()) status = sync_directory();
   if (!status.ok()) return status;
   output_->length = output_length_;
   output_->readable.store(output_length_, std::memory_order_release);
@@ -8468,13 +8492,47 @@ Result<std::vector<std::uint8_t>> LogCompaction::publish() {
   return store_.manifest_now();
 }
 
-void LogCompaction::withdraw() {
+// Names of the log may have been lost with a failed one, and a retry would not bring them back.
+Status LogCompaction::sync_directory() {
+  const StoreContext& context = store_.context_;
+  Status status = context.files.sync_directory(context.directory);
+  if (status.ok()) return status;
+  return Status(Errc::failed, "new names could not be made durable: " + status.message())
+      .at(context.directory);
+}
+
+Status LogCompaction::withdraw() {
   for (const SegmentPtr& source : sources_) source->retired = false;
   store_.manifest_stale_ = true;
-  if (output_ == nullptr) return;
-  std::erase(store_.segments_, output_);
-  static_cast<void>(store_.publish_map());
-  published_ = false;  // the destructor removes the file; no index entry names it yet
+  if (output_ == nullptr) return {};
+  // No index entry names it, but a reader may stand in a table that does.
+  Status status = leave_store({&output_, 1});
+  if (status.ok()) published_ = false;  // the destructor removes the file
+  return status;
+}
+
+// Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
+// and closes it. On an error nothing has changed.
+Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
+  std::vector<std::unique_ptr<SegmentPtr>> kept;
+  for (const SegmentPtr& segment : leaving) {
+    kept.emplace_back(new (std::nothrow) SegmentPtr(segment));
+    if (kept.back() == nullptr) return Status(Errc::out_of_memory, "no memory for a segment");
+  }
+  const std::vector<SegmentPtr> before = store_.segments_;
+  std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
+    return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
+  });
+  Status status = store_.publish_map();
+  if (!status.ok()) {
+    store_.segments_ = before;
+    return status;
+  }
+  for (std::unique_ptr<SegmentPtr>& keep : kept) {
+    store_.context_.epochs.retire(keep.release(),
+                                  [](void* own) { delete static_cast<SegmentPtr*>(own); });
+  }
+  return {};
 }
 
 Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
@@ -8501,18 +8559,8 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
 }
 
 Status LogCompaction::retire() {
-  std::vector<SegmentPtr>& all = store_.segments_;
-  std::erase_if(all, [](const SegmentPtr& segment) { return segment->retired; });
-  Status status = store_.publish_map();
-  if (!status.ok()) return status;
   store_.compactions_ += sources_.size();
-  // Readers that still look at a source keep it; the last owner unmaps and closes it.
-  for (const SegmentPtr& source : sources_) {
-    auto* keep = new (std::nothrow) SegmentPtr(source);
-    if (keep == nullptr) return Status(Errc::out_of_memory, "no memory to retire a segment");
-    store_.context_.epochs.retire(keep, [](void* kept) { delete static_cast<SegmentPtr*>(kept); });
-  }
-  return {};
+  return leave_store(sources_);
 }
 
 Status LogCompaction::remove() {
@@ -8524,13 +8572,12 @@ Status LogCompaction::remove() {
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the
     // tombstone that stood in a younger source.
-    if (oldest_) static_cast<void>(context.files.sync_directory(context.directory));
+    if (oldest_) status = sync_directory();
+    if (status.is(Errc::failed)) return status;
   }
   sources_.clear();
-  return context.files.sync_directory(context.directory).at(context.directory);
+  return sync_directory();
 }
-
-Status LogCompaction::poison(Status cause) { return store_.poison(std::move(cause), {}); }
 
 }  // namespace armdb::store
 
@@ -8635,7 +8682,7 @@ namespace armdb::store {
 namespace {
 
 // After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
-constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 20;
+constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 32;
 constexpr std::uint64_t kFooterEntryBytes = 40;
 
 // True when a file is wrong for good. Any other failure (no memory, no descriptors, a newer
@@ -8650,6 +8697,11 @@ bool wrong_file(const Status& status) {
 Status LogRecovery::run() {
   Status status = list_directory();
   if (status.ok()) status = collect_segments();
+  if (status.ok()) {
+    Result<TailContents> tail = read_tail_file(store_.context_);
+    status = tail.status();
+    if (tail.ok()) tail_ = std::move(*tail);
+  }
   if (status.ok()) status = load_all();
   if (status.ok()) status = load_tail();
   if (status.ok()) status = finish();
@@ -8676,13 +8728,16 @@ Status LogRecovery::list_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.list(context.directory, [&](std::string_view name, FileKind kind) {
     const format::FileName parsed = format::parse_file_name(name);
+    id_max_ = std::max(id_max_, parsed.file_id);  // nor can a new file take a directory's name
     if (kind != FileKind::regular) return;
-    id_max_ = std::max(id_max_, parsed.file_id);
     if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
     if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
     if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
+  if (status.is(Errc::not_found)) {
+    status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
+  }
   return std::move(status).at(context.directory);
 }
 
@@ -8727,6 +8782,9 @@ Status LogRecovery::collect_segments() {
     status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
   }
   if (status.ok()) {
+    // Not closed, even if the segment that was being written is gone: set aside by a recovery that
+    // was killed.
+    changed_ = manifest.active_file_id != 0 || id_max_ >= manifest.next_file_id;
     id_max_ = std::max(id_max_, manifest.next_file_id - 1);
     store_.manifest_generation_ = manifest.generation;
     status = collect_listed(manifest);
@@ -8742,9 +8800,24 @@ Status LogRecovery::collect_segments() {
                        [](const Candidate& a, const Candidate& b) {
                          return a.segment->first_sequence < b.segment->first_sequence;
                        });
+  if (rebuilt_) limit_to_accepted();
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
+}
+
+// Without a MANIFEST only a successor's header tells how much of a segment counted: what an earlier
+// recovery cut off must not come back.
+void LogRecovery::limit_to_accepted() {
+  for (Candidate& candidate : candidates_) {
+    for (const Candidate& later : candidates_) {
+      const format::SegmentHeader& header = later.segment->header;
+      if (header.kind == format::SegmentKind::log &&
+          header.predecessor_id == candidate.segment->id()) {
+        candidate.file_bytes = std::min(candidate.file_bytes, header.predecessor_length);
+      }
+    }
+  }
 }
 
 Status LogRecovery::collect_listed(const format::Manifest& manifest) {
@@ -8817,7 +8890,7 @@ Status LogRecovery::rebuild_list() {
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
       std::vector<std::uint32_t> sources;
       if (!read_footer(candidate, &sources)) {
-        dead_ids_.insert(id);  // never finished: its sources are still there
+        unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
         continue;
       }
       replaced.insert(sources.begin(), sources.end());
@@ -8882,13 +8955,16 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
 
 // The tail's entries follow the last log segment's. After a crash while an earlier recovery moved
 // them to a new segment they still have the seed of the one before, and part of them is there.
-const LogRecovery::Candidate* LogRecovery::segment_of_tail(Bytes tail) const {
+// A segment that the MANIFEST lists was flushed when it was sealed, or recovered with its tail:
+// what the buffer's file has of it is an older state.
+const LogRecovery::Candidate* LogRecovery::segment_of_tail() const {
   for (auto at = candidates_.rbegin(); at != candidates_.rend(); ++at) {
     if (at->segment->header.kind != format::SegmentKind::log) continue;
     format::Entry entry;
     std::size_t size = 0;
-    if (format::decode_entry(tail, at->segment->seed, entry, size) == format::EntryRead::whole) {
-      return &*at;
+    if (format::decode_entry(tail_.bytes, at->segment->seed, entry, size) ==
+        format::EntryRead::whole) {
+      return at->listed ? nullptr : &*at;
     }
   }
   return nullptr;
@@ -8896,10 +8972,10 @@ const LogRecovery::Candidate* LogRecovery::segment_of_tail(Bytes tail) const {
 
 Status LogRecovery::load_tail() {
   store_.sequence_next_ = last_ + 1;
-  Result<TailContents> tail = read_tail_file(store_.context_);
-  if (!tail.ok()) return std::move(tail).status();
-  const Candidate* owner = segment_of_tail(tail->bytes);
+  const Candidate* owner = segment_of_tail();
   if (owner == nullptr) return {};
+  // What followed a segment that is gone does not follow what is left.
+  if (cut_ && torn_id_ != candidates_.back().segment->id()) return {};
   carried_seed_ = owner->segment->seed;
   std::uint64_t next = last_ + 1;
   std::size_t committed = 0;
@@ -8927,7 +9003,7 @@ Status LogRecovery::load_tail() {
   }
   format::Entry entry;
   std::size_t size = 0;
-  for (Bytes rest = tail->bytes;
+  for (Bytes rest = tail_.bytes;
        format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
        rest = rest.sub(size)) {
     if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
@@ -8956,7 +9032,7 @@ Status LogRecovery::visit_carried() {
     recovered.at = base::Location(segment->id(), offset, size);
     Status status = visit_(store_, recovered);
     if (!status.ok()) return status;
-    last_ = entry.sequence;
+    last_ = last_entry_ = entry.sequence;
     ++store_.recovery_.entries_by_scan;
   }
   store_.sequence_next_ = last_ + 1;
@@ -8964,6 +9040,16 @@ Status LogRecovery::visit_carried() {
 }
 
 // ---- What stays behind on disk ----
+
+// What follows goes on behind a gap, in a segment of its own.
+Status LogRecovery::leave_gap() {
+  Status status = store_.seal_active();
+  if (!status.ok()) return status;
+  const std::uint64_t highest = std::max({last_, listed_last_, durable_});
+  store_.sequence_next_ = highest + 1 + kSequenceGap;
+  store_.sealed_last_ = store_.sequence_next_ - 1;
+  return {};
+}
 
 Status LogRecovery::finish() {
   const StoreContext& context = store_.context_;
@@ -8974,18 +9060,24 @@ Status LogRecovery::finish() {
     store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
   }
   if (read_only) {
+    if (carried_.empty() && last_ < durable_) {
+      damage("synced entries are missing at the end of the log", context.directory, 0);
+    }
     if (!carried_.empty()) {
       const Segment& last = *store_.segments_.back();
       Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
       if (!status.ok()) return status;
     }
-    return visit_carried();
+    Status status = visit_carried();
+    store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
+    return status;
   }
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
   const bool interrupted = cut_ || (changed_ && !candidates_.empty());
-  if (interrupted && carried_.empty()) store_.sequence_next_ += kSequenceGap;
   changed_ = changed_ || !carried_.empty();
+  // A crash may have come of a full disk, and what follows needs some space to leave it.
+  if (changed_) static_cast<void>(LogStore::release_reserve(context));
   // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
   for (const std::uint32_t id : unreadable_ids_) {
@@ -8993,8 +9085,22 @@ Status LogRecovery::finish() {
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
   if (status.ok()) status = visit_carried();
-  if (status.ok() && changed_) status = store_.save_manifest();
+  if (status.ok() && last_ < durable_) {
+    damage("synced entries are missing at the end of the log", context.directory, 0);
+  }
+  // What compaction dropped at the end was durable.
+  store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
+  if (status.ok() && interrupted) status = leave_gap();
+  if (status.ok() && changed_) {
+    status = store_.save_manifest();
+  } else if (status.ok()) {
+    // The names that were found may have been given just before a kill. They have to be durable
+    // before anything is deleted or called durable: an older MANIFEST tells another story. Costs
+    // nothing after a plain close.
+    status = context.files.sync_directory(context.directory).at(context.directory);
+  }
   if (!status.ok()) return status;
+  LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
     static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
   };
@@ -9033,7 +9139,9 @@ Status LogRecovery::load_all() {
       // what follows is served. A crash never takes the MANIFEST.
       const bool crashed = cut_ || !rebuilt_;
       if (crashed && candidate.segment->header.predecessor_sequence > durable_) {
-        return set_aside(at);
+        Status status = set_aside(at);
+        if (!status.ok()) return status;
+        break;
       }
       damage("synced entries before this segment are missing", candidate.segment->path, 0);
     }
@@ -9041,7 +9149,9 @@ Status LogRecovery::load_all() {
     if (!status.ok()) return status;
   }
   judge_missing(candidates_.size());
-  if (!cut_) last_ = std::max(last_, listed_last_);
+  // What was durable and is in no segment was dropped by compaction, fell into a gap, or is damage
+  // that was reported; what was not may have been cut off.
+  last_ = std::max(last_, cut_ ? std::min(listed_last_, durable_) : listed_last_);
   return {};
 }
 
@@ -9063,14 +9173,26 @@ void LogRecovery::judge_missing(std::size_t at) {
     if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
       damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
     } else if (record.count != 0) {
+      // What stands before it is there; a gap in the sequences is not a loss.
+      if (!cut_) last_ = std::max(last_, record.first_sequence - 1);
       torn(path, 0, record.length);
     }
   }
 }
 
-// Takes the watermarks in the segments from `from` on: what stood before them was synced, and if
-// it is gone, then not by a crash.
+// Takes the watermarks in the segments from `from` on and in the tail: what stood before them was
+// synced, and if it is gone, then not by a crash. Looks once: it covers all that is to come.
 void LogRecovery::raise_durable(std::size_t from) {
+  if (std::exchange(raised_, true)) return;
+  format::Entry entry;
+  std::size_t size = 0;
+  const Candidate* owner = segment_of_tail();
+  for (Bytes rest = tail_.bytes;
+       owner != nullptr &&
+       format::decode_entry(rest, owner->segment->seed, entry, size) == format::EntryRead::whole;
+       rest = rest.sub(size)) {
+    if ((entry.flags & format::kWatermark) != 0) durable_ = std::max(durable_, entry.sequence);
+  }
   for (std::size_t at = from; at < candidates_.size(); ++at) {
     const Candidate& candidate = candidates_[at];
     durable_ =
@@ -9093,8 +9215,8 @@ Status LogRecovery::load(Candidate& candidate) {
   segment.hinted = false;
   // A hint tells what was written, not what a crash left of it: believed only where a sync came
   // between, and never for a file whose sync failed.
-  const bool synced =
-      known && (candidate.record.durable || candidate.record.last_sequence <= durable_);
+  const bool synced = candidate.listed ? candidate.record.durable
+                                       : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
       !failed_ids_.contains(segment.id())) {
     Status status;
@@ -9103,6 +9225,7 @@ Status LogRecovery::load(Candidate& candidate) {
       segment.last_sequence = candidate.record.last_sequence;
       segment.hinted = true;
       last_ = std::max(last_, segment.last_sequence);
+      last_entry_ = std::max(last_entry_, segment.last_sequence);
     } else if (!status.ok()) {
       return status;
     }
@@ -9178,6 +9301,7 @@ Status LogRecovery::scan(Candidate& candidate) {
   state.accepted = format::kSegmentHeaderBytes;
   segment.last_sequence = state.expected == 0 ? 0 : state.expected - 1;
   const std::uint64_t counted = segment.count;
+  const bool cut_before = cut_;
   for (bool go_on = true; go_on;) {
     const ScanStep step = scanner.next();
     if (step == ScanStep::failed) return scanner.status;
@@ -9207,6 +9331,7 @@ Status LogRecovery::scan(Candidate& candidate) {
       torn(segment.path, state.accepted, candidate.record.length - state.accepted);
     }
   }
+  if (cut_ && !cut_before) torn_id_ = segment.id();
   store_.recovery_.entries_by_scan += segment.count - counted;
   segment.length = state.accepted;
   if (candidate.listed && segment.header.kind == format::SegmentKind::compacted) {
@@ -9214,6 +9339,7 @@ Status LogRecovery::scan(Candidate& candidate) {
   }
   segment.damaged = state.damaged;
   last_ = std::max(last_, segment.last_sequence);
+  if (segment.count != 0) last_entry_ = std::max(last_entry_, segment.last_sequence);
   changed_ = changed_ || (candidate.listed && segment.length != candidate.record.length);
   if (!store_.context_.config.read_only && store_.wants_hint(segment)) {
     segment.hinted = LogStore::write_hint(store_.context_, segment);
@@ -9236,10 +9362,9 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     return {};
   }
   const bool log = segment.header.kind == format::SegmentKind::log;
-  const bool next = state.resumed ? entry.sequence >= state.expected
-                                  : entry.sequence == state.expected;
-  const bool in_order = log ? next
-                            : entry.sequence > segment.last_sequence || segment.count == 0;
+  const bool next =
+      state.resumed ? entry.sequence >= state.expected : entry.sequence == state.expected;
+  const bool in_order = log ? next : entry.sequence > segment.last_sequence || segment.count == 0;
   if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
     state.torn = true;
     return {};
@@ -9279,10 +9404,12 @@ Status LogRecovery::handle_broken(SegmentScanner& scanner, Candidate& candidate,
   const std::uint64_t limit = candidate.listed
                                   ? std::min(candidate.record.length, candidate.file_bytes)
                                   : candidate.file_bytes;
-  const bool synced = segment.header.kind == format::SegmentKind::compacted ||
-                      (candidate.listed && candidate.record.durable) ||
-                      state.expected <= durable_ ||
-                      state.expected <= watermark_behind(segment, broken_at, limit);
+  bool synced = segment.header.kind == format::SegmentKind::compacted ||
+                (candidate.listed && candidate.record.durable) || state.expected <= durable_;
+  if (!synced) {
+    raise_durable(static_cast<std::size_t>(&candidate - candidates_.data()));
+    synced = state.expected <= durable_;
+  }
   state.torn = !synced;
   if (!synced) {
     go_on = false;
@@ -9299,7 +9426,7 @@ Status LogRecovery::handle_broken(SegmentScanner& scanner, Candidate& candidate,
   if (step == ScanStep::failed) return scanner.status;
   if (step == ScanStep::end) {
     go_on = false;
-    state.accepted = limit;  // nothing whole follows; the bytes stay for repair
+    state.accepted = limit / 8 * 8;  // nothing whole follows; the bytes stay for repair
     return {};
   }
   // A mark has no sequence of its own: the entry behind it tells how many were lost.
@@ -9482,7 +9609,6 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
-  keep_reserve(context_);
   return {};
 }
 
@@ -9492,7 +9618,7 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
   manifest.generation = ++manifest_generation_;
-  manifest.next_file_id = next_file_id_;
+  manifest.next_file_id = next_file_id_.load(std::memory_order_relaxed);
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
@@ -9517,7 +9643,8 @@ Status LogStore::save_manifest() {
 // ---- Segments ----
 
 Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHeader& header,
-                                  Owned<File>& file, std::string& path) {
+                                  Owned<File>& file, std::string& path, bool& spent) {
+  spent = false;
   if (header.file.file_id > base::Location::kFileIdMax) {
     return Status(Errc::too_large,
                   "all file numbers of this shard are used up; copy the "
@@ -9534,16 +9661,25 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   path =
       context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
+  // A name that is there already is somebody's: the next number is tried then.
+  spent = !made.ok() && made.status().os_error() == EEXIST;
   if (!made.ok()) return std::move(made).status().at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
   format::encode_segment_header(header, bytes);
   status = (*made)->write_at(0, Bytes(bytes));
   if (!status.ok()) {
-    static_cast<void>(context.files.remove(path));
+    spent = !context.files.remove(path).ok();
     return std::move(status).at(path, 0);
   }
+  spent = true;
   file = std::move(*made);
   return {};
+}
+
+// Failed creations must not use up the numbers. Nothing when another one was given out since.
+void LogStore::give_back_id(std::uint32_t id) noexcept {
+  std::uint32_t next = id + 1;
+  next_file_id_.compare_exchange_strong(next, id, std::memory_order_relaxed);
 }
 
 Status LogStore::begin_segment() {
@@ -9556,14 +9692,24 @@ Status LogStore::begin_segment() {
     header.predecessor_length = last.length;
     header.predecessor_sequence = last.last_sequence;
   }
-  // The number is spent whatever comes: a name is never used twice.
-  header.file.file_id = next_file_id_++;
+  constexpr std::uint64_t kRoom = std::uint64_t{1} << 40;  // for the entries of this segment
+  if (sequence_next_ > kSequenceLimit - kRoom) {
+    return Status(Errc::too_large,
+                  "all sequences of this shard are used up; copy the collection "
+                  "to a new one with dump and load");
+  }
+  header.file.file_id = next_file_id_.fetch_add(1, std::memory_order_relaxed);
   header.watermark = durable_sequence();
   ++directory_changes_;
   Owned<File> file;
   std::string path;
-  Status status = new_segment_file(context_, header, file, path);
-  if (!status.ok()) return status;
+  bool spent = true;
+  Status status = new_segment_file(context_, header, file, path, spent);
+  if (!status.ok()) {
+    if (!spent) give_back_id(header.file.file_id);
+    return status;
+  }
+  context_.epochs.collect();
   auto segment = std::make_shared<Segment>(path, header, std::move(file));
   segment->scan_bytes = context_.piece_bytes();
   segment->length = format::kSegmentHeaderBytes;
@@ -9605,6 +9751,11 @@ Status LogStore::seal_active() {
   std::uint8_t bytes[kFooterBytes];
   const std::size_t size = format::encode_entry(entry, active_->seed, bytes);
   status = active_->file->write_at(active_->length, Bytes(bytes, size));
+  if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
+    active_->allocated = active_->length;
+    set_put_limit();
+    return std::move(status).at(active_->path, active_->length);
+  }
   if (status.ok()) status = active_->file->truncate(active_->length + size);
   if (!status.ok())
     return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
@@ -9687,7 +9838,7 @@ Status LogStore::append(const Write& write, base::Location& at) {
   }
   account(*active_, entry, at);
   if (hint_ != nullptr) hint_->add(entry, at.offset());
-  ++sequence_next_;
+  last_sequence_ = sequence_next_++;
   return {};
 }
 
@@ -9815,6 +9966,12 @@ SyncTicket LogStore::begin_sync(Status& status) {
   return ticket;
 }
 
+bool LogStore::has_unsynced() const noexcept {
+  return directory_changes_ != directory_synced_ ||
+         std::any_of(segments_.begin(), segments_.end(),
+                     [](const SegmentPtr& segment) { return !segment->durable; });
+}
+
 Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
   // Oldest first: what a power cut leaves is a prefix.
   for (const SegmentPtr& segment : ticket.segments) {
@@ -9851,8 +10008,9 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
                    "a write or sync failed, so this shard is read-only until it is reopened: " +
                        cause.message());
   put_limit_ = 0;
+  // All pages before any mark: who is killed in between leaves none that differ from the disk.
+  for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
   for (const SegmentPtr& segment : segments) {
-    static_cast<void>(segment->file->drop_cache());
     const Result<Owned<File>> mark = context_.files.open(
         context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
         OpenMode::create_new);
@@ -9870,7 +10028,9 @@ void LogStore::keep_reserve(const StoreContext& context) {
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
-  if (!(*file)->allocate(0, bytes).ok()) static_cast<void>(context.files.remove(path));
+  Status status = (*file)->allocate(0, bytes);
+  if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
+  if (!status.ok()) static_cast<void>(context.files.remove(path));
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {
@@ -9986,6 +10146,17 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
   return {};
 }
 
+Status fill_with_zeros(File& file, std::uint64_t bytes) {
+  std::uint8_t zeros[4096] = {};
+  for (std::uint64_t at = 0; at < bytes; at += sizeof zeros) {
+    Status status = file.write_at(
+        at,
+        Bytes(zeros, static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - at))));
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes) {
   const std::string path = directory + "/" + std::string(name);
@@ -9998,12 +10169,12 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
     status = (*file)->write_at(0, bytes);
     if (status.ok()) status = (*file)->sync();
   }
-  if (status.ok()) status = files.rename(temporary, path);
   if (!status.ok()) {
     static_cast<void>(files.remove(temporary));
     return std::move(status).at(temporary);
   }
-  status = files.sync_directory(directory);
+  status = files.rename(temporary, path);
+  if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
   return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
@@ -10095,7 +10266,10 @@ format::ManifestSegment Segment::manifest_record() const {
 }
 
 SegmentScanner::SegmentScanner(const Segment& segment, std::uint64_t offset_in, std::uint64_t limit)
-    : segment_(segment), position_(offset_in), limit_(limit) {}
+    : segment_(segment),
+      position_(offset_in),
+      limit_(limit),
+      effort_(kResyncEffort * (limit > offset_in ? limit - offset_in : 0)) {}
 
 Bytes SegmentScanner::window() const noexcept {
   if (position_ < buffer_at_ || position_ >= buffer_at_ + buffer_size_) return {};
@@ -10169,7 +10343,6 @@ bool SegmentScanner::only_zeros_left() {
 
 ScanStep SegmentScanner::resync(std::uint64_t sequence_min, std::uint64_t sequence_max,
                                 std::size_t key_size) {
-  std::uint64_t effort = kResyncEffort * (limit_ > position_ ? limit_ - position_ : 0);
   for (position_ = offset + 8; position_ < limit_; position_ += 8) {
     if (!fill(format::kEntryHeaderBytes)) return ScanStep::failed;
     const Bytes bytes = window();
@@ -10181,8 +10354,8 @@ ScanStep SegmentScanner::resync(std::uint64_t sequence_min, std::uint64_t sequen
     const auto sequence = base::load_little<std::uint64_t>(bytes.data() + 12);
     if (key_bytes != 0 && key_bytes != key_size) continue;
     if (key_bytes != 0 && (sequence <= sequence_min || sequence > sequence_max)) continue;
-    if (need > effort) return ScanStep::end;
-    effort -= need;
+    if (need > effort_) return ScanStep::end;
+    effort_ -= need;
     if (!fill(static_cast<std::size_t>(need))) return ScanStep::failed;
     if (format::decode_entry(window(), segment_.seed, entry, size) == format::EntryRead::whole) {
       offset = position_;
@@ -10265,15 +10438,6 @@ std::string tail_path(const StoreContext& context) {
   return context.directory + "/" + std::string(format::kTailName);
 }
 
-Status fill_with_zeros(File& file, std::size_t bytes) {
-  std::uint8_t zeros[4096] = {};
-  for (std::size_t at = 0; at < bytes; at += sizeof zeros) {
-    Status status = file.write_at(at, Bytes(zeros, std::min(sizeof zeros, bytes - at)));
-    if (!status.ok()) return status;
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<TailContents> read_tail_file(const StoreContext& context) {
@@ -10305,20 +10469,21 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
   if (!file.ok()) return std::move(file).status().at(path);
   const Result<std::uint64_t> size = (*file)->size();
   if (!size.ok()) return Status(size.status()).at(path);
-  if (*size != bytes || fresh) {
-    // Real blocks before the first store: a page fault on a full disk would be a signal.
-    Status status = (*file)->truncate(0);
-    if (status.ok()) status = (*file)->allocate(0, bytes);
-    if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
-    if (!status.ok()) return std::move(status).at(path);
+  // Real blocks before the first store: a page fault on a full disk would be a signal. A file that
+  // has the right size may still have holes, when it was copied.
+  Status status = *size == bytes ? Status() : (*file)->truncate(0);
+  if (status.ok()) status = (*file)->allocate(0, bytes);
+  if (status.is(Errc::unsupported)) {
+    status = *size == bytes ? Status() : fill_with_zeros(**file, bytes);
   }
+  if (!status.ok()) return std::move(status).at(path);
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
   format::encode_file_header(fields, header);
-  Status status = (*file)->write_at(0, Bytes(header));
+  status = (*file)->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
   Result<Owned<Mapping>> mapping = (*file)->map(bytes, MapMode::read_write);
@@ -10660,7 +10825,8 @@ Status Engine::compact() {
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
-    if (!sealed.ok()) return sealed;
+    // A full disk: all the more there is to compact.
+    if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
     for (;;) {
       const Result<bool> more = shard.compact_step(~std::uint64_t{0}, config_.compaction_threshold);
       if (!more.ok()) return more.status();
@@ -10757,13 +10923,20 @@ Status check_config(const Config& config) {
   return {};
 }
 
-Status check_shape(const Shape& shape) {
+Status check_shape(const Shape& shape, const Config& config) {
   if (shape.key_size == 0 || shape.key_size > 1024) {
     return Status(Errc::invalid_argument, "keys must have 1 to 1024 bytes");
   }
   if (shape.payload == Payload::value && shape.value_size > (64u << 10)) {
     return Status(Errc::invalid_argument,
                   "values kept in memory can have 65536 bytes; use a VarTree or VarMap");
+  }
+  if (shape.payload == Payload::location && shape.value_size != 0) {
+    return Status(Errc::invalid_argument, "values kept on disk have any size: value_size is 0");
+  }
+  if (config.shard_prefix_bits > 8 * shape.key_size) {
+    return bad_setting("shard_prefix_bits",
+                       "0 to the " + std::to_string(8 * shape.key_size) + " bits of a key");
   }
   return {};
 }
@@ -10779,7 +10952,7 @@ class Opening {
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
     Status status = check_config(engine_->config_);
-    if (status.ok() && shape_ != nullptr) status = check_shape(*shape_);
+    if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = lock_directory();
     if (status.ok()) status = read_or_create_meta();
     if (status.ok()) status = open_shards();
@@ -10799,7 +10972,9 @@ class Opening {
   Status lock_directory() {
     const Config& config = engine_->config_;
     const std::string& path = engine_->path_;
-    const Result<FileInfo> info = files().info(path);
+    Result<FileInfo> info = files().info(path);
+    // A link to the directory is as good.
+    if (info.ok() && info->kind == FileKind::other) info = files().info(path + "/.");
     if (info.ok() && info->kind != FileKind::directory) {
       return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
           .at(path);
@@ -11425,18 +11600,22 @@ Status Shard::flush() {
   return after_write(sync_wanted);
 }
 
-Status Shard::sync() {
+Status Shard::sync() { return sync_all(false); }
+
+Status Shard::sync_all(bool files_too) {
   std::uint64_t wanted = 0;
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (!status.ok()) return status;
     wanted = store_->last_sequence();
+    // Footers and names hold no entry, but what is recorded as durable has to be so to the end.
+    files_too = files_too && store_->has_unsynced();
   }
   // Who comes while another thread syncs waits here, and mostly finds its write synced by the
   // next one in line.
   const base::MutexLock turn(sync_mutex_);
-  if (store_->durable_sequence() >= wanted) return {};
+  if (store_->durable_sequence() >= wanted && !files_too) return {};
   store::SyncTicket ticket;
   {
     const base::MutexLock lock(mutex_);
@@ -11463,7 +11642,7 @@ Status Shard::seal() {
 Status Shard::checkpoint() {
   const base::MutexLock maintenance(maintenance_);
   Status status = seal();
-  if (status.ok()) status = sync();
+  if (status.ok()) status = sync_all(true);
   if (!status.ok()) return status;
   std::vector<store::SegmentPtr> segments;
   {
@@ -11483,7 +11662,13 @@ Status Shard::checkpoint() {
     if (!status.ok()) return status;
     manifest = store_->manifest_now();
   }
-  return store::LogStore::write_manifest(context_, manifest);
+  status = store::LogStore::write_manifest(context_, manifest);
+  if (status.is(Errc::failed)) return fail(std::move(status));
+  if (!status.ok()) {
+    const base::MutexLock lock(mutex_);
+    store_->manifest_failed();
+  }
+  return status;
 }
 
 Status Shard::close() {
@@ -11492,6 +11677,8 @@ Status Shard::close() {
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();
   const base::MutexLock lock(mutex_);
+  // A put that came in between is written, as every put is.
+  if (!context_.config.read_only && status.ok() && !closed_) status = store_->flush();
   closed_ = true;
   return status;
 }
@@ -11523,8 +11710,9 @@ Status Shard::verify(VerifyReport& report) {
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
-    if (status.ok() && !context_.config.read_only) status = store_->flush();
     if (!status.ok()) return status;
+    // On a full or failed disk what is in the files can still be verified.
+    if (!context_.config.read_only) static_cast<void>(store_->flush());
     segments = store_->segments();
   }
   for (const store::SegmentPtr& segment : segments) {
@@ -11550,7 +11738,7 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
     // The disk is full: spend the reserve on the segment that needs the least of it.
     more = compact_once(~std::uint64_t{0}, threshold, true);
   }
-  if (more.ok()) store::LogStore::keep_reserve(context_);
+  store::LogStore::keep_reserve(context_);
   return more;
 }
 
@@ -11585,6 +11773,7 @@ Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool ch
 Result<bool> Shard::finish_compaction() {
   store::LogCompaction& job = *compaction_;
   Status status = job.seal();
+  if (status.is(Errc::failed)) return fail(std::move(status));
   // What was dropped may be superseded by an entry that only the log has: that one first.
   if (status.ok()) status = sync();
   if (!status.ok()) return status;
@@ -11596,22 +11785,28 @@ Result<bool> Shard::finish_compaction() {
     manifest = std::move(*published);
   }
   status = store::LogStore::write_manifest(context_, manifest);
-  if (!status.ok()) {
+  if (!status.ok() && !status.is(Errc::failed)) {
     const base::MutexLock lock(mutex_);
-    if (status.is(Errc::no_space)) {
-      job.withdraw();
-      return status;
-    }
-    return job.poison(std::move(status));
+    Status withdrawn = job.withdraw();
+    if (withdrawn.ok()) return status;
+    status = std::move(withdrawn);
   }
-  status = relocate_all(job);
+  if (status.ok()) status = relocate_all(job);
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     status = job.retire();
   }
-  if (status.ok()) status = job.remove();
+  // The MANIFEST tells of the copies now: an index that still names sources must not go on.
+  if (!status.ok()) return fail(std::move(status));
+  status = job.remove();
+  if (status.is(Errc::failed)) return fail(std::move(status));
   if (!status.ok()) return status;
   return true;
+}
+
+Status Shard::fail(Status cause) {
+  const base::MutexLock lock(mutex_);
+  return store_->fail(std::move(cause));
 }
 
 // Reads a batch of copied entries without the lock, then points the index at them under it.
@@ -11998,12 +12193,15 @@ Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
   Cursor cursor;
   if (engine_ == nullptr) return cursor;
   Status refusal = api_cursor_refusal(*engine_);
+  const std::size_t key_size = engine_->shape().key_size;
+  if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
+    refusal = Status(Errc::invalid_argument, "a bound is longer than a key");
+  }
   if (!refusal.ok()) {
     cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
     return cursor;
   }
   engine::ScanLimits limits;
-  const std::size_t key_size = engine_->shape().key_size;
   limits.lower_bound = api_bound(first.kind);
   limits.upper_bound = api_bound(last.kind);
   limits.lower = api_full_key(first.key, key_size);

@@ -827,7 +827,8 @@ class Cursor {
   [[nodiscard]] Bytes key() const noexcept { return key_; }
   // Collections that keep values in memory: the value, valid until the next step.
   [[nodiscard]] Bytes value() const noexcept { return value_; }
-  // Any collection: an owned copy of the value. not_found when it was erased meanwhile.
+  // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
+  // this part of the tree is not_found, or still gives its last value.
   [[nodiscard]] Result<ByteView> read() const;
   // Why the cursor could not be made or moved; ok at the plain end.
   [[nodiscard]] Status status() const;
@@ -1305,10 +1306,11 @@ class KeyFace : public AnyFace {
     return collection_.durable_sequence(KeyBytes<K>(key));
   }
 
-  // Entries are std::pair-like: anything with .first and .second. Not atomic as a whole; of two
-  // entries with one key the later one wins.
-  template <class Entry>
-  Status put_many(std::span<const Entry> entries, WriteOptions options = {}) {
+  // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
+  // and .second. Not atomic as a whole; of two entries with one key the later one wins.
+  template <class Range>
+  Status put_many(const Range& range, WriteOptions options = {}) {
+    std::span entries(std::data(range), std::size(range));
     constexpr std::size_t kRound = 64;
     std::uint8_t keys[kRound][key_traits<K>::size];
     BytesPair pairs[kRound];

@@ -359,12 +359,15 @@ Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
   Cursor cursor;
   if (engine_ == nullptr) return cursor;
   Status refusal = api_cursor_refusal(*engine_);
+  const std::size_t key_size = engine_->shape().key_size;
+  if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
+    refusal = Status(Errc::invalid_argument, "a bound is longer than a key");
+  }
   if (!refusal.ok()) {
     cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
     return cursor;
   }
   engine::ScanLimits limits;
-  const std::size_t key_size = engine_->shape().key_size;
   limits.lower_bound = api_bound(first.kind);
   limits.upper_bound = api_bound(last.kind);
   limits.lower = api_full_key(first.key, key_size);

@@ -68,7 +68,8 @@ class Cursor {
   [[nodiscard]] Bytes key() const noexcept { return key_; }
   // Collections that keep values in memory: the value, valid until the next step.
   [[nodiscard]] Bytes value() const noexcept { return value_; }
-  // Any collection: an owned copy of the value. not_found when it was erased meanwhile.
+  // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
+  // this part of the tree is not_found, or still gives its last value.
   [[nodiscard]] Result<ByteView> read() const;
   // Why the cursor could not be made or moved; ok at the plain end.
   [[nodiscard]] Status status() const;

@@ -74,10 +74,11 @@ class KeyFace : public AnyFace {
     return collection_.durable_sequence(KeyBytes<K>(key));
   }
 
-  // Entries are std::pair-like: anything with .first and .second. Not atomic as a whole; of two
-  // entries with one key the later one wins.
-  template <class Entry>
-  Status put_many(std::span<const Entry> entries, WriteOptions options = {}) {
+  // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
+  // and .second. Not atomic as a whole; of two entries with one key the later one wins.
+  template <class Range>
+  Status put_many(const Range& range, WriteOptions options = {}) {
+    std::span entries(std::data(range), std::size(range));
     constexpr std::size_t kRound = 64;
     std::uint8_t keys[kRound][key_traits<K>::size];
     BytesPair pairs[kRound];

@@ -102,7 +102,9 @@ class Opening {
   Status lock_directory() {
     const Config& config = engine_->config_;
     const std::string& path = engine_->path_;
-    const Result<FileInfo> info = files().info(path);
+    Result<FileInfo> info = files().info(path);
+    // A link to the directory is as good.
+    if (info.ok() && info->kind == FileKind::other) info = files().info(path + "/.");
     if (info.ok() && info->kind != FileKind::directory) {
       return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
           .at(path);

@@ -439,7 +439,7 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
     // The disk is full: spend the reserve on the segment that needs the least of it.
     more = compact_once(~std::uint64_t{0}, threshold, true);
   }
-  if (more.ok()) store::LogStore::keep_reserve(context_);
+  store::LogStore::keep_reserve(context_);
   return more;
 }
 

@@ -364,7 +364,7 @@ Status LogRecovery::visit_carried() {
     recovered.at = base::Location(segment->id(), offset, size);
     Status status = visit_(store_, recovered);
     if (!status.ok()) return status;
-    last_ = entry.sequence;
+    last_ = last_entry_ = entry.sequence;
     ++store_.recovery_.entries_by_scan;
   }
   store_.sequence_next_ = last_ + 1;
@@ -379,7 +379,7 @@ Status LogRecovery::leave_gap() {
   if (!status.ok()) return status;
   const std::uint64_t highest = std::max({last_, listed_last_, durable_});
   store_.sequence_next_ = highest + 1 + kSequenceGap;
-  store_.sealed_last_ = store_.sequence_next_ - 1;  // a sync may call them durable at once
+  store_.sealed_last_ = store_.sequence_next_ - 1;
   return {};
 }
 
@@ -400,7 +400,9 @@ Status LogRecovery::finish() {
       Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
       if (!status.ok()) return status;
     }
-    return visit_carried();
+    Status status = visit_carried();
+    store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
+    return status;
   }
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
@@ -418,6 +420,8 @@ Status LogRecovery::finish() {
   if (status.ok() && last_ < durable_) {
     damage("synced entries are missing at the end of the log", context.directory, 0);
   }
+  // What compaction dropped at the end was durable.
+  store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
   if (status.ok() && interrupted) status = leave_gap();
   if (status.ok() && changed_) {
     status = store_.save_manifest();

@@ -95,6 +95,7 @@ class LogRecovery {
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
   std::uint64_t durable_ = 0;          // everything up to it was synced once
+  std::uint64_t last_entry_ = 0;       // of the last entry there is; last_ may lie in a gap
   std::uint64_t listed_last_ = 0;      // what the MANIFEST says of the end of its segments
   TailContents tail_;                  // what stands in the write buffer's file
   bool raised_ = false;                // watermarks to come have been looked for

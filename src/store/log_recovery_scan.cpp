@@ -105,6 +105,7 @@ Status LogRecovery::load(Candidate& candidate) {
       segment.last_sequence = candidate.record.last_sequence;
       segment.hinted = true;
       last_ = std::max(last_, segment.last_sequence);
+      last_entry_ = std::max(last_entry_, segment.last_sequence);
     } else if (!status.ok()) {
       return status;
     }
@@ -218,6 +219,7 @@ Status LogRecovery::scan(Candidate& candidate) {
   }
   segment.damaged = state.damaged;
   last_ = std::max(last_, segment.last_sequence);
+  if (segment.count != 0) last_entry_ = std::max(last_entry_, segment.last_sequence);
   changed_ = changed_ || (candidate.listed && segment.length != candidate.record.length);
   if (!store_.context_.config.read_only && store_.wants_hint(segment)) {
     segment.hinted = LogStore::write_hint(store_.context_, segment);

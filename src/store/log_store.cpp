@@ -358,7 +358,7 @@ Status LogStore::append(const Write& write, base::Location& at) {
   }
   account(*active_, entry, at);
   if (hint_ != nullptr) hint_->add(entry, at.offset());
-  ++sequence_next_;
+  last_sequence_ = sequence_next_++;
   return {};
 }
 

@@ -88,7 +88,8 @@ class LogStore {
   static bool release_reserve(const StoreContext& context);
   [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
 
-  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return sequence_next_ - 1; }
+  // Of the last entry that was accepted; the next one may come behind a gap.
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return durable_sequence_.load(std::memory_order_acquire);
   }
@@ -158,6 +159,7 @@ class LogStore {
   std::unique_ptr<BlockCache> cache_;
   std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
   std::uint64_t sequence_next_ = 1;
+  std::uint64_t last_sequence_ = 0;
   std::uint64_t watermark_written_ = 0;
   std::atomic<std::uint32_t> next_file_id_{1};
   std::uint64_t manifest_generation_ = 0;

@@ -50,6 +50,7 @@ void CrashModel::start(std::size_t key, const std::optional<std::string>& value)
   Write write{key, value, shard.writes.empty() ? 0 : shard.writes.back().hash_after, 0};
   write.hash_after += hash(value) - hash(values_[key]);
   if (shard.sequence_known) write.sequence = ++shard.sequence_last;
+  shard.written = true;
   values_[key] = value;
   shard.writes.push_back(std::move(write));
 }
@@ -63,7 +64,8 @@ void CrashModel::synced(std::size_t at, std::uint64_t sequence) {
   for (std::size_t n = shard.writes.size(); n != 0 && shard.writes[n - 1].sequence == 0; --n) {
     shard.writes[n - 1].sequence = sequence;
   }
-  if (!shard.sequence_known && sequence != 0) {
+  // Before the first write after opening the next sequence may lie behind a gap.
+  if (!shard.sequence_known && sequence != 0 && shard.written) {
     shard.sequence_known = true;
     shard.sequence_last = sequence;
   }
@@ -111,6 +113,7 @@ void CrashModel::cut(std::size_t at, std::size_t j) {
   shard.completed = j;
   shard.durable = std::min(shard.durable, j);
   shard.sequence_known = false;
+  shard.written = false;
   for (std::size_t key = 0; key < kCrashKeys; ++key) {
     if (shard_of_[key] == at) values_[key].reset();
   }

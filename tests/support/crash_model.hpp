@@ -81,6 +81,7 @@ class CrashModel {
     std::size_t durable = 0;
     std::uint64_t sequence_last = 0;
     bool sequence_known = false;
+    bool written = false;  // since it was opened
     std::uint64_t exposed = 0;
   };
   [[nodiscard]] static std::uint64_t contribution(std::size_t key, std::uint64_t value_hash);
