@@ -118,8 +118,8 @@ std::uint32_t seal_segment(Piece& piece) {
   format::SegmentHeader header;
   if (!format::decode_segment_header(Bytes(piece.bytes, piece.size), header).ok()) return 0;
   const std::uint32_t seed = format::entry_seed(header);
-  seal_entries(piece.bytes + format::kSegmentHeaderBytes,
-               piece.size - format::kSegmentHeaderBytes, seed);
+  seal_entries(piece.bytes + format::kSegmentHeaderBytes, piece.size - format::kSegmentHeaderBytes,
+               seed);
   return seed;
 }
 
@@ -214,22 +214,37 @@ void make_files(FaultFileSystem& files, const store::Description& description,
 
 using Contents = std::map<std::string, std::string>;
 
-// A value that cannot be read is a text that says so: then it must be so every time.
+// A value that cannot be read is left out. Only a crafted hint leads to one: a segment that is
+// scanned has its checksums compared, and where the hint is wrong as a whole the next opening,
+// which scans, may have one key less.
 Contents contents_of(const Collection& collection) {
   Contents contents;
+  std::size_t keys = 0;
   const Status status = collection.for_each(
       [&](Bytes key, Bytes) {
         const auto value = collection.get(key);
         require(!value.ok() || value->has_value(), "a listed key is there");
-        contents[std::string(key.text())] =
-            value.ok() ? std::string((*value)->text()) : "error " + std::to_string(
-                                                             static_cast<int>(value.code()));
+        require(value.ok() || value.is(Errc::corrupt), "values are whole or corrupt",
+                value.status());
+        if (value.ok()) contents[std::string(key.text())] = (*value)->text();
+        ++keys;
         return true;
       },
       false);
   require(status.ok(), "keys can be listed", status);
-  require(contents.size() == collection.size(), "size() is the number of keys");
+  require(keys == collection.size(), "size() is the number of keys");
   return contents;
+}
+
+void require_same(const Contents& now, const Contents& before, const char* what) {
+  if (now == before) return;
+  for (const auto* contents : {&before, &now}) {
+    for (const auto& [key, value] : *contents) {
+      std::fprintf(stderr, "%s: %s = %s\n", contents == &now ? "now" : "before", key.c_str(),
+                   value.c_str());
+    }
+  }
+  require(false, what);
 }
 
 Contents open_and_read(const Shape& shape, const Config& config, bool must_open,
@@ -260,18 +275,18 @@ void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options) {
   require(files.hash() == before, "read_only changes nothing");
 
   Contents first = open_and_read(shape, config, !seen.contains("refused"), collection);
-  require(first == seen, "a writer sees what a reader saw");
+  require_same(first, seen, "a writer sees what a reader saw");
   if (first.contains("refused")) return;
   const FaultFileSystem::Snapshot snapshot = files.snapshot();
   collection = Collection();
   files.restore(snapshot);  // the first recovery's process was killed
-  require(open_and_read(shape, config, true, collection) == first, "a second recovery agrees");
+  require_same(open_and_read(shape, config, true, collection), first, "a second recovery agrees");
   const Status put = collection.put("kkkk", "vvvvvvvv");
   // All file numbers are used up where a MANIFEST says so.
   require(put.ok() || put.is(Errc::too_large), "a recovered shard can be written", put);
   static_cast<void>(collection.close());
   if (put.ok()) first["kkkk"] = "vvvvvvvv";
-  require(open_and_read(shape, config, true, collection) == first, "a third one agrees");
+  require_same(open_and_read(shape, config, true, collection), first, "a third one agrees");
 }
 
 }  // namespace

@@ -23,9 +23,7 @@ std::size_t number_of(const char* name, std::size_t fallback) {
 void simulate(CrashSettings settings, std::size_t states, double seconds) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
-  const auto passed = [&] {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  };
+  const auto passed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
   settings.seed = number_of("ARMDB_CRASH_SEED", settings.seed);
   const double seconds_most = static_cast<double>(number_of("ARMDB_CRASH_SECONDS", 0));
   if (seconds_most > 0) seconds = seconds_most;

@@ -114,8 +114,7 @@ bool CrashSimulator::examine_places() {
 
 bool CrashSimulator::examine(const Place& place) {
   counts_.places += 1;
-  const auto plans =
-      crash_plans(lab_, place.disk, strict_, random_, settings_.states_per_place);
+  const auto plans = crash_plans(lab_, place.disk, strict_, random_, settings_.states_per_place);
   for (const CrashPlan& plan : plans) {
     plan_ = "power cut before " + place.call + ": " + plan.text();
     if (!examine_state(place, plan)) return false;

@@ -34,7 +34,7 @@ struct CrashSettings {
   // What may go wrong in the work itself.
   enum class Faults : std::uint8_t { none, syncs, calls };
 
-  std::uint64_t seed = 1;         // chooses type, sizes, options and work
+  std::uint64_t seed = 1;  // chooses type, sizes, options and work
   std::size_t operations = 60;
   std::size_t states_per_place = 24;
   std::size_t states_most = ~std::size_t{0};  // ends the work early
@@ -129,12 +129,12 @@ class CrashSimulator {
   std::vector<CrashMark> marks_;
   std::unordered_set<std::uint64_t> seen_;
 
-  std::string step_;      // what the work does just now
-  std::string plan_;      // what the crash under examination is
-  std::string past_;      // what the work did before
+  std::string step_;  // what the work does just now
+  std::string plan_;  // what the crash under examination is
+  std::string past_;  // what the work did before
   std::string failure_;
-  std::string log_;       // what the last recovery said
-  Collection main_;       // last: it logs, and its observer adds places, while it closes
+  std::string log_;  // what the last recovery said
+  Collection main_;  // last: it logs, and its observer adds places, while it closes
 };
 
 }  // namespace armdb::test

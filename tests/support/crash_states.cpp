@@ -55,8 +55,7 @@ void add_group(std::vector<CrashPlan>& plans, CrashPlan plan, std::size_t atoms,
   }
 }
 
-void choose_operations(CrashPlan& plan, std::size_t operations, bool strict,
-                       base::Random& random) {
+void choose_operations(CrashPlan& plan, std::size_t operations, bool strict, base::Random& random) {
   switch (random.below(4)) {
     case 0:
       plan.operations_prefix = operations;
@@ -92,8 +91,8 @@ void add_all_operations(std::vector<CrashPlan>& plans, std::size_t operations, b
 }  // namespace
 
 std::string CrashPlan::text() const {
-  static constexpr const char* kData[] = {"none", "all", "prefix", "all but", "alone", "subset",
-                                          "mix"};
+  static constexpr const char* kData[] = {"none",  "all",    "prefix", "all but",
+                                          "alone", "subset", "mix"};
   static constexpr const char* kFates[] = {"absent", "present", "zero", "garbage", "half"};
   std::string text = std::string("atoms: ") + kData[static_cast<std::size_t>(data)];
   if (data == Data::prefix || data == Data::but_one || data == Data::alone) {
@@ -117,8 +116,8 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
   base::Random random(plan.bits + 1);
   std::size_t rank = 0;
   const auto fate = [&](const PendingAtom& atom) {
-    const bool grouped = (plan.inode == 0 || plan.inode == atom.inode) &&
-                         !(plan.without_tail && of_tail(atom.path));
+    const bool grouped =
+        (plan.inode == 0 || plan.inode == atom.inode) && !(plan.without_tail && of_tail(atom.path));
     if (!grouped) {
       if (plan.others == CrashPlan::Others::mix) return random_fate(random);
       return plan.others == CrashPlan::Others::present ? AtomFate::present : AtomFate::absent;
@@ -149,9 +148,8 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
   });
 }
 
-std::vector<CrashPlan> crash_plans(FaultFileSystem& lab,
-                                   const FaultFileSystem::Snapshot& snapshot, bool strict,
-                                   base::Random& random, std::size_t budget) {
+std::vector<CrashPlan> crash_plans(FaultFileSystem& lab, const FaultFileSystem::Snapshot& snapshot,
+                                   bool strict, base::Random& random, std::size_t budget) {
   lab.restore(snapshot);
   const std::size_t operations = lab.pending_directory_operations();
   std::map<std::uint64_t, std::size_t> of_inode;

@@ -21,15 +21,15 @@ struct CrashPlan {
   enum class Others : std::uint8_t { absent, present, mix };
 
   Data data = Data::none;
-  std::size_t at = 0;                  // among the atoms of the group; the prefix's last
-  AtomFate fate = AtomFate::present;   // of that atom
-  std::uint64_t bits = 0;              // of a subset, or the seed of a mix
-  std::uint64_t inode = 0;             // the group is this file; 0: all files
-  bool without_tail = false;           // the group has no atoms of tail buffers
-  Others others = Others::present;     // what is not in the group
+  std::size_t at = 0;                 // among the atoms of the group; the prefix's last
+  AtomFate fate = AtomFate::present;  // of that atom
+  std::uint64_t bits = 0;             // of a subset, or the seed of a mix
+  std::uint64_t inode = 0;            // the group is this file; 0: all files
+  bool without_tail = false;          // the group has no atoms of tail buffers
+  Others others = Others::present;    // what is not in the group
   std::uint64_t operations_prefix = 0;
   bool operations_subset = false;
-  std::uint64_t operations_bits = 0;   // of the subset
+  std::uint64_t operations_bits = 0;  // of the subset
 
   [[nodiscard]] std::string text() const;
 };

@@ -212,9 +212,9 @@ Status CrashSimulator::do_put_many() {
 
 Status CrashSimulator::do_care(bool& synced) {
   const std::uint64_t choice = random_.below(9);
-  static constexpr const char* kNames[] = {"sync",       "sync",    "sync",
-                                           "flush",      "checkpoint", "compact",
-                                           "compact",    "compact step", "compact step"};
+  static constexpr const char* kNames[] = {"sync",    "sync",         "sync",
+                                           "flush",   "checkpoint",   "compact",
+                                           "compact", "compact step", "compact step"};
   step_ += std::string(", ") + kNames[choice];
   switch (choice) {
     case 0:
@@ -238,9 +238,9 @@ Status CrashSimulator::do_care(bool& synced) {
 
 void CrashSimulator::arm_fault() {
   if (settings_.faults == CrashSettings::Faults::none || !random_.one_in(5)) return;
-  static constexpr Call kCalls[] = {Call::write,  Call::truncate, Call::allocate, Call::open,
-                                    Call::remove, Call::rename,   Call::sync_directory,
-                                    Call::sync,   Call::any};
+  static constexpr Call kCalls[] = {Call::write,          Call::truncate, Call::allocate,
+                                    Call::open,           Call::remove,   Call::rename,
+                                    Call::sync_directory, Call::sync,     Call::any};
   Call call = Call::sync;
   if (settings_.faults == CrashSettings::Faults::calls) {
     call = kCalls[random_.below(std::size(kCalls))];
