@@ -48,7 +48,7 @@ CrashSettings quick_settings() {
 }
 
 std::size_t quick_states() { return armdb::test::scaled(40000); }
-constexpr double kQuickSeconds = 9;
+constexpr double kQuickSeconds = 7;
 
 std::size_t long_states() { return number_of("ARMDB_CRASH_STATES", 350000) / 3; }
 constexpr double kLongSeconds = 60;
