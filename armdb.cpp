@@ -9502,7 +9502,10 @@ constexpr std::uint64_t kMarksBytes = kFooterBytes + kWatermarkBytes;
 
 // What compaction may use when the disk is full.
 std::uint64_t compaction_reserve(const Config& config) {
-  return std::min<std::uint64_t>(config.write_buffer_size, config.max_file_size / 8);
+  // At least a segment, a hint and a MANIFEST of some blocks each.
+  constexpr std::uint64_t kReserveMin = std::uint64_t{32} << 10;
+  return std::max(kReserveMin,
+                  std::min<std::uint64_t>(config.write_buffer_size, config.max_file_size / 8));
 }
 
 // What puts leave to deletes when the disk is full.
