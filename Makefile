@@ -10,7 +10,6 @@ JOBS         = $(shell nproc 2>/dev/null || echo 2)
 BUILD        = build
 OPT          = -O1 -g                    # of the test builds
 RELEASE      = -O2 -DNDEBUG              # of demo and bench
-OPENSSL      = 0                         # 1: build with OpenSSL, for what will use it
 DEFINES      =                           # such as -DARMDB_OMIT_MMAP=1
 TESTS        =                           # Catch2 test specs; all but [slow] when empty
 TEST_DIRS    =                           # such as "tests/format tests/api"; all when empty
@@ -22,7 +21,7 @@ V            = 0                         # 1: show whole commands
 BENCH_ARGS   =                           # of make bench, such as --quick --filter map.get
 PEERS        = 0                         # 1: bench LMDB, RocksDB, LevelDB, SQLite, tkrzw too
 CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu
-CROSS_DIRS   = tests/core tests/base tests/format tests/index tests/store tests/engine tests/api
+CROSS_DIRS   = tests/base tests/format tests/index tests/store tests/engine tests/api
 
 # ---- Flavours: each compiler and each kind of build has its own folder ----
 
@@ -53,13 +52,8 @@ FLAVOUR_FLAGS  = $(flags_$(firstword $(subst -, ,$(FLAVOUR))))
 # quarter of the time. The test build compiles each file alone, so that a missing include shows.
 UNITY        = $(if $(filter test coverage,$(FLAVOUR)),0,1)
 
-ifeq ($(strip $(OPENSSL)),1)
-ALL_DEFINES  = -DARMDB_CHECKS=1 -DARMDB_WITH_OPENSSL=1 $(DEFINES)
-LIBS         = -lssl -lcrypto
-else
 ALL_DEFINES  = -DARMDB_CHECKS=1 $(DEFINES)
 LIBS         =
-endif
 CATCH_V3    := $(firstword $(wildcard /usr/include/catch2/catch_all.hpp \
                                       /usr/local/include/catch2/catch_all.hpp))
 CATCH_LIBS   = $(if $(CATCH_V3),-lCatch2)
@@ -187,7 +181,7 @@ cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x
 	    *) qemu=$${target%%-*}; more="" ;; esac; \
 	  echo "$$target"; \
 	  $(MAKE) --no-print-directory -j$(JOBS) test-program FLAVOUR=cross CXX=$$target-g++ \
-	    OPENSSL=0 DEFINES="$$more" TEST_DIRS="$(CROSS_DIRS)" OPT=-O1 \
+	    DEFINES="$$more" TEST_DIRS="$(CROSS_DIRS)" OPT=-O1 \
 	    CATCH_INCLUDE="-isystem $(BUILD)/cross-include" && \
 	  ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),0.1)" $(RUN) --wrapper qemu-$$qemu-static \
 	    --binary $(BUILD)/$$target-g++-cross/tests_all -- $(TESTS) || failed=1; \

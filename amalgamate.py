@@ -22,7 +22,7 @@ LAYERS = {
     "api": "core base engine replica", "db": "core base os format engine replica api",
 }
 PUBLIC_LAYERS = {"core": "", "api": "core", "db": "core api"}  # the same, for public headers
-PUBLIC_STD = set("""array concepts cstddef cstdint cstring optional iterator span string
+PUBLIC_STD = set("""array concepts cstddef cstdint cstring exception optional iterator span string
     string_view type_traits utility""".split())  # all that armdb.hpp may include
 STD = PUBLIC_STD | set("""algorithm any atomic barrier bit bitset cassert ccomplex cctype cerrno
     cfenv cfloat charconv chrono cinttypes climits clocale cmath codecvt compare complex

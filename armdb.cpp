@@ -4109,7 +4109,7 @@ std::string_view advice(int os_error) noexcept {
     case EIO:
       return "the device failed: see the kernel's log (dmesg) and replace it";
     case ENOENT:
-      return "check the path";
+      return "check the path: every folder above it must exist";
     case ENOTDIR:
       return "a part of the path is not a directory";
     case EISDIR:
@@ -7576,7 +7576,6 @@ bool HashTable::split(std::uint32_t count) noexcept {
   const std::uint32_t node = buckets_.allocate();
   if (node == base::Arena::kNone) return false;
   ARMDB_ASSERT(node == count + 1);
-
   HashBucket* const target = head(count);
   target->version.begin_write();
   copy_movers(source, target, bit);  // touches records: before the source goes odd
@@ -7607,10 +7606,11 @@ void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
   for (const HashBucket* bucket = source; bucket != nullptr; bucket = next(bucket)) {
     const HashTags tags(bucket);
     for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
-      if (moved.slot == kHashSlots && next(moved.bucket) != nullptr)
-        moved = {next(moved.bucket), 0};
+      if (moved.slot == kHashSlots && next(moved.bucket)) moved = {next(moved.bucket), 0};
       const std::uint32_t id = bucket->records[slot];
-      if (moved.slot < kHashSlots && moved.bucket->records[moved.slot] == id) {
+      // Behind its last entry a reused bucket keeps old ids: only the tag says that there is one.
+      if (moved.slot < kHashSlots && HashTags(moved.bucket).at(moved.slot) != 0 &&
+          moved.bucket->records[moved.slot] == id) {
         moved.slot += 1;
         continue;
       }
@@ -8827,7 +8827,8 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     Candidate candidate;
     Status status = open_segment(record.file_id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
-    if (status.ok() && candidate.segment->header.salt != record.salt) {
+    if (status.ok() && (candidate.segment->header.salt != record.salt ||
+                        candidate.segment->first_sequence != record.first_sequence)) {
       status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
@@ -8840,7 +8841,6 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     }
     candidate.listed = true;
     candidate.record = record;
-    candidate.segment->first_sequence = record.first_sequence;
     if (record.durable) durable_ = std::max(durable_, record.last_sequence);
     candidates_.push_back(std::move(candidate));
   }
@@ -9353,7 +9353,8 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   state.torn = false;
   if ((entry.flags & format::kWatermark) != 0) {
     durable_ = std::max(durable_, std::min(entry.sequence, state.expected));
-    state.accepted = scanner.position();
+    // Not inside a batch: it would take entries with it that do not count before the commit.
+    if (state.batch_offset == 0) state.accepted = scanner.position();
     return {};
   }
   if ((entry.flags & format::kFooter) != 0) {
@@ -10908,7 +10909,6 @@ Status check_config(const Config& config) {
                   "empty");
   }
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
-  if (config.shard_prefix_bits > 8192) return bad_setting("shard_prefix_bits", "0 to 8192");
   if (config.max_file_size < (std::uint64_t{64} << 10) ||
       config.max_file_size > (std::uint64_t{16} << 30)) {
     return bad_setting("max_file_size", "64 KiB to 16 GiB");
@@ -11876,6 +11876,11 @@ std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size) {
 }
 
 }  // namespace
+
+Result<ByteView> make_view(Bytes bytes) {
+  store::ReadBuffer buffer;
+  return store::make_view(bytes, buffer);
+}
 
 // ---- Opening and closing ----
 

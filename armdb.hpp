@@ -9,7 +9,7 @@
 //     even a process crash asks for flush_buffers() first. README.md has the table.
 //   * One process per collection. A second open is refused while the first one lives, and the
 //     error names the holder. Inside the process a collection is shared by reference.
-//   * The index lives in memory: all keys, and for Const, Zero and Typed collections all values.
+//   * The index lives in memory: all keys, and for Const collections all values.
 //     Plan memory for the number of keys, not for a cache.
 //   * Keys have one fixed width per collection, set at compile time. Opening with another key
 //     size, value size or order than the stored one is refused.
@@ -17,15 +17,15 @@
 //     newest is asked for most. range(first, last) is [first, last) in both directions.
 //   * Any thread may call any member of an open collection at any time, except close(), moves
 //     and the destructor, which need it alone. Iterators and cursors belong to one thread.
-//   * Do not call back into the same collection from a hook or from inside atomic() or update():
-//     the shard's lock is held. Use the handle that was passed.
+//   * After close() writes, syncs and reads of values on disk answer `closed`. What lies in memory
+//     (contains, size, get of Const collections) still answers, with what was there then.
 //   * Nothing throws. Each Status and Result must be looked at: an ignored error is a compiler
 //     warning. value() on an error is the one exception: it throws, or aborts without exceptions.
 //   * After a failed write or sync a shard is read-only, with a sticky error, until it is opened
 //     again. A full disk is no_space instead, and writes resume when there is space.
 //   * No thread, signal handler, environment variable or output unless you ask for it.
 //   * Compile armdb.cpp with the same ARMDB_ switches as every file that includes armdb.hpp.
-//     A mismatch fails to link or to compile.
+//     A mismatch does not link.
 //
 // Contents
 //   core/version.hpp       Version numbers, build switches, and the link check that keeps header and source in step.
@@ -52,6 +52,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <iterator>
 #include <optional>
 #include <span>
@@ -83,7 +84,12 @@
 
 #define ARMDB_GLUE_INNER(a, b) a##b
 #define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
-#define ARMDB_BUILD_TAG ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS)
+#if defined(ARMDB_OMIT_MMAP)
+#define ARMDB_BUILD_MMAP _no_mmap
+#else
+#define ARMDB_BUILD_MMAP _mmap
+#endif
+#define ARMDB_BUILD_TAG ARMDB_GLUE(ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS), ARMDB_BUILD_MMAP)
 
 namespace armdb {
 
@@ -325,11 +331,12 @@ struct Config {
   // new store the core count, at most 8. Fixed when the store is created.
   std::uint32_t shard_count = 0;
   // Choose the shard by the first bits of the key only, so that keys which share them lie in one
-  // shard and a prefix scan needs no merge. 0: what the store has; for a new store the whole key.
+  // shard and a prefix scan needs no merge; at most the bits of a key. 0: what the store has; for
+  // a new store the whole key.
   std::uint32_t shard_prefix_bits = 0;
   // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
   std::uint64_t max_file_size = std::uint64_t{256} << 20;
-  // Write buffer of each shard; 16 KiB to 64 MiB. Larger entries bypass it.
+  // Write buffer of each shard; 16 KiB to 64 MiB, a multiple of 8. Larger entries bypass it.
   std::uint32_t write_buffer_size = std::uint32_t{1} << 20;
   // compact() rewrites segments whose dead share is at least this; 0.01 to 1.
   double compaction_threshold = 0.3;
@@ -337,7 +344,7 @@ struct Config {
   bool enable_fsync = false;
   // Write hint files, so that opening reads no values.
   bool hints = true;
-  // Block cache of Var reads where segments are not mapped.
+  // Block cache of Var reads where segments are not mapped; 0 turns it off.
   std::uint64_t cache_bytes = std::uint64_t{8} << 20;
   // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
@@ -781,6 +788,9 @@ namespace armdb {
 namespace engine {
 class Engine;
 }
+
+// An owned copy of `bytes`; out_of_memory when there is none.
+[[nodiscard]] Result<ByteView> make_view(Bytes bytes);
 
 enum class BoundKind : std::uint8_t { none, inclusive, exclusive };
 
@@ -1384,7 +1394,7 @@ class ConstFace : public KeyFace<K, V> {
   ConstFace() noexcept = default;
   explicit ConstFace(Collection collection) noexcept : KeyFace<K, V>(std::move(collection)) {}
   static_assert(std::is_same_v<V, ByteArray<sizeof(V)>>,
-                "values of Const* are ByteArray<N>: use ByteArray, or a Zero* or Typed* type");
+                "values of Const* are ByteArray<N>; for other lengths use VarTree or VarMap");
 };
 
 // Values of any length up to 1 GiB, kept on disk; the index holds where they lie.
@@ -1399,11 +1409,11 @@ class VarFace : public KeyFace<K, Bytes> {
   [[nodiscard]] Result<std::optional<ByteView>> get(const K& key) const {
     return this->collection_.get(KeyBytes<K>(key));
   }
-  // An error is an error; only a missing key gives the fallback.
-  [[nodiscard]] Result<ByteView> get_or(const K& key, const ByteView& fallback) const {
+  // An error is an error; only a missing key gives the fallback, which is copied.
+  [[nodiscard]] Result<ByteView> get_or(const K& key, Bytes fallback) const {
     Result<std::optional<ByteView>> value = get(key);
     if (!value.ok()) return std::move(value).status();
-    return value->has_value() ? std::move(**value) : fallback;
+    return value->has_value() ? Result<ByteView>(std::move(**value)) : make_view(fallback);
   }
   // Calls fn(Bytes) with the value and copies nothing; false when the key is not there. The bytes
   // end with the call.

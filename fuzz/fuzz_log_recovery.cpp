@@ -256,7 +256,7 @@ Contents open_and_read(const Shape& shape, const Config& config, bool must_open,
   return contents_of(collection);
 }
 
-void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options) {
+void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options, bool has_hint) {
   Config config;
   config.file_system = &files;
   config.write_buffer_size = 16 << 10;
@@ -265,6 +265,11 @@ void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options) {
   config.cache_bytes = 16 << 10;
   config.mapped_reads = (options & 4) != 0;
   config.hints = (options & 8) == 0;
+  if (std::getenv("ARMDB_FUZZ_LOG") != nullptr) {
+    config.log.callback = [](void*, LogLevel, std::string_view text) {
+      std::fprintf(stderr, "log: %.*s\n", static_cast<int>(text.size()), text.data());
+    };
+  }
 
   Config reading = config;
   reading.read_only = true;
@@ -280,7 +285,10 @@ void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options) {
   const FaultFileSystem::Snapshot snapshot = files.snapshot();
   collection = Collection();
   files.restore(snapshot);  // the first recovery's process was killed
-  require_same(open_and_read(shape, config, true, collection), first, "a second recovery agrees");
+  const Contents second = open_and_read(shape, config, true, collection);
+  // A crafted hint may have told of entries before it turned out wrong: once, and no more.
+  if (!has_hint) require_same(second, first, "a second recovery agrees");
+  first = second;
   const Status put = collection.put("kkkk", "vvvvvvvv");
   // All file numbers are used up where a MANIFEST says so.
   require(put.ok() || put.is(Errc::too_large), "a recovered shard can be written", put);
@@ -305,7 +313,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::vector<std::uint8_t> copy(data, data + size);
   FaultFileSystem files;
   const store::Description description = description_of(data[0]);
-  make_files(files, description, pieces_of(copy.data(), size));
-  check(files, description.shape, data[0]);
+  const std::vector<Piece> pieces = pieces_of(copy.data(), size);
+  make_files(files, description, pieces);
+  const bool has_hint = std::any_of(pieces.begin(), pieces.end(),
+                                    [](const Piece& piece) { return piece.kind == kHint; });
+  check(files, description.shape, data[0], has_hint);
   return 0;
 }

@@ -7,7 +7,7 @@
 //     even a process crash asks for flush_buffers() first. README.md has the table.
 //   * One process per collection. A second open is refused while the first one lives, and the
 //     error names the holder. Inside the process a collection is shared by reference.
-//   * The index lives in memory: all keys, and for Const, Zero and Typed collections all values.
+//   * The index lives in memory: all keys, and for Const collections all values.
 //     Plan memory for the number of keys, not for a cache.
 //   * Keys have one fixed width per collection, set at compile time. Opening with another key
 //     size, value size or order than the stored one is refused.
@@ -15,15 +15,15 @@
 //     newest is asked for most. range(first, last) is [first, last) in both directions.
 //   * Any thread may call any member of an open collection at any time, except close(), moves
 //     and the destructor, which need it alone. Iterators and cursors belong to one thread.
-//   * Do not call back into the same collection from a hook or from inside atomic() or update():
-//     the shard's lock is held. Use the handle that was passed.
+//   * After close() writes, syncs and reads of values on disk answer `closed`. What lies in memory
+//     (contains, size, get of Const collections) still answers, with what was there then.
 //   * Nothing throws. Each Status and Result must be looked at: an ignored error is a compiler
 //     warning. value() on an error is the one exception: it throws, or aborts without exceptions.
 //   * After a failed write or sync a shard is read-only, with a sticky error, until it is opened
 //     again. A full disk is no_space instead, and writes resume when there is space.
 //   * No thread, signal handler, environment variable or output unless you ask for it.
 //   * Compile armdb.cpp with the same ARMDB_ switches as every file that includes armdb.hpp.
-//     A mismatch fails to link or to compile.
+//     A mismatch does not link.
 
 #pragma once
 

@@ -40,6 +40,11 @@ std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size) {
 
 }  // namespace
 
+Result<ByteView> make_view(Bytes bytes) {
+  store::ReadBuffer buffer;
+  return store::make_view(bytes, buffer);
+}
+
 // ---- Opening and closing ----
 
 Collection::Collection(Collection&& other) noexcept

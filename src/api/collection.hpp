@@ -23,6 +23,9 @@ namespace engine {
 class Engine;
 }
 
+// An owned copy of `bytes`; out_of_memory when there is none.
+[[nodiscard]] Result<ByteView> make_view(Bytes bytes);
+
 enum class BoundKind : std::uint8_t { none, inclusive, exclusive };
 
 // One end of a range.

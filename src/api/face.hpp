@@ -152,7 +152,7 @@ class ConstFace : public KeyFace<K, V> {
   ConstFace() noexcept = default;
   explicit ConstFace(Collection collection) noexcept : KeyFace<K, V>(std::move(collection)) {}
   static_assert(std::is_same_v<V, ByteArray<sizeof(V)>>,
-                "values of Const* are ByteArray<N>: use ByteArray, or a Zero* or Typed* type");
+                "values of Const* are ByteArray<N>; for other lengths use VarTree or VarMap");
 };
 
 // Values of any length up to 1 GiB, kept on disk; the index holds where they lie.
@@ -167,11 +167,11 @@ class VarFace : public KeyFace<K, Bytes> {
   [[nodiscard]] Result<std::optional<ByteView>> get(const K& key) const {
     return this->collection_.get(KeyBytes<K>(key));
   }
-  // An error is an error; only a missing key gives the fallback.
-  [[nodiscard]] Result<ByteView> get_or(const K& key, const ByteView& fallback) const {
+  // An error is an error; only a missing key gives the fallback, which is copied.
+  [[nodiscard]] Result<ByteView> get_or(const K& key, Bytes fallback) const {
     Result<std::optional<ByteView>> value = get(key);
     if (!value.ok()) return std::move(value).status();
-    return value->has_value() ? std::move(**value) : fallback;
+    return value->has_value() ? Result<ByteView>(std::move(**value)) : make_view(fallback);
   }
   // Calls fn(Bytes) with the value and copies nothing; false when the key is not there. The bytes
   // end with the call.

@@ -26,11 +26,12 @@ struct Config {
   // new store the core count, at most 8. Fixed when the store is created.
   std::uint32_t shard_count = 0;
   // Choose the shard by the first bits of the key only, so that keys which share them lie in one
-  // shard and a prefix scan needs no merge. 0: what the store has; for a new store the whole key.
+  // shard and a prefix scan needs no merge; at most the bits of a key. 0: what the store has; for
+  // a new store the whole key.
   std::uint32_t shard_prefix_bits = 0;
   // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
   std::uint64_t max_file_size = std::uint64_t{256} << 20;
-  // Write buffer of each shard; 16 KiB to 64 MiB. Larger entries bypass it.
+  // Write buffer of each shard; 16 KiB to 64 MiB, a multiple of 8. Larger entries bypass it.
   std::uint32_t write_buffer_size = std::uint32_t{1} << 20;
   // compact() rewrites segments whose dead share is at least this; 0.01 to 1.
   double compaction_threshold = 0.3;
@@ -38,7 +39,7 @@ struct Config {
   bool enable_fsync = false;
   // Write hint files, so that opening reads no values.
   bool hints = true;
-  // Block cache of Var reads where segments are not mapped.
+  // Block cache of Var reads where segments are not mapped; 0 turns it off.
   std::uint64_t cache_bytes = std::uint64_t{8} << 20;
   // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.

@@ -22,7 +22,12 @@
 
 #define ARMDB_GLUE_INNER(a, b) a##b
 #define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
-#define ARMDB_BUILD_TAG ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS)
+#if defined(ARMDB_OMIT_MMAP)
+#define ARMDB_BUILD_MMAP _no_mmap
+#else
+#define ARMDB_BUILD_MMAP _mmap
+#endif
+#define ARMDB_BUILD_TAG ARMDB_GLUE(ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS), ARMDB_BUILD_MMAP)
 
 namespace armdb {
 

@@ -35,7 +35,6 @@ Status check_config(const Config& config) {
                   "empty");
   }
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
-  if (config.shard_prefix_bits > 8192) return bad_setting("shard_prefix_bits", "0 to 8192");
   if (config.max_file_size < (std::uint64_t{64} << 10) ||
       config.max_file_size > (std::uint64_t{16} << 30)) {
     return bad_setting("max_file_size", "64 KiB to 16 GiB");

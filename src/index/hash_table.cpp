@@ -424,7 +424,6 @@ bool HashTable::split(std::uint32_t count) noexcept {
   const std::uint32_t node = buckets_.allocate();
   if (node == base::Arena::kNone) return false;
   ARMDB_ASSERT(node == count + 1);
-
   HashBucket* const target = head(count);
   target->version.begin_write();
   copy_movers(source, target, bit);  // touches records: before the source goes odd
@@ -455,10 +454,11 @@ void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
   for (const HashBucket* bucket = source; bucket != nullptr; bucket = next(bucket)) {
     const HashTags tags(bucket);
     for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
-      if (moved.slot == kHashSlots && next(moved.bucket) != nullptr)
-        moved = {next(moved.bucket), 0};
+      if (moved.slot == kHashSlots && next(moved.bucket)) moved = {next(moved.bucket), 0};
       const std::uint32_t id = bucket->records[slot];
-      if (moved.slot < kHashSlots && moved.bucket->records[moved.slot] == id) {
+      // Behind its last entry a reused bucket keeps old ids: only the tag says that there is one.
+      if (moved.slot < kHashSlots && HashTags(moved.bucket).at(moved.slot) != 0 &&
+          moved.bucket->records[moved.slot] == id) {
         moved.slot += 1;
         continue;
       }

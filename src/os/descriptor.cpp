@@ -33,7 +33,7 @@ std::string_view advice(int os_error) noexcept {
     case EIO:
       return "the device failed: see the kernel's log (dmesg) and replace it";
     case ENOENT:
-      return "check the path";
+      return "check the path: every folder above it must exist";
     case ENOTDIR:
       return "a part of the path is not a directory";
     case EISDIR:

@@ -159,7 +159,8 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     Candidate candidate;
     Status status = open_segment(record.file_id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
-    if (status.ok() && candidate.segment->header.salt != record.salt) {
+    if (status.ok() && (candidate.segment->header.salt != record.salt ||
+                        candidate.segment->first_sequence != record.first_sequence)) {
       status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
@@ -172,7 +173,6 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     }
     candidate.listed = true;
     candidate.record = record;
-    candidate.segment->first_sequence = record.first_sequence;
     if (record.durable) durable_ = std::max(durable_, record.last_sequence);
     candidates_.push_back(std::move(candidate));
   }

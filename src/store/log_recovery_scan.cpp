@@ -233,7 +233,8 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   state.torn = false;
   if ((entry.flags & format::kWatermark) != 0) {
     durable_ = std::max(durable_, std::min(entry.sequence, state.expected));
-    state.accepted = scanner.position();
+    // Not inside a batch: it would take entries with it that do not count before the commit.
+    if (state.batch_offset == 0) state.accepted = scanner.position();
     return {};
   }
   if ((entry.flags & format::kFooter) != 0) {

@@ -93,6 +93,7 @@ void run_synced(const Options& options, Report& report) {
   setup.synced = true;
   setup.ordered = false;
   if (!report.wanted("map.synced_put") && !report.wanted("map.synced_batch_100") &&
+      !report.wanted("map.synced_put_1_threads") && !report.wanted("map.synced_put_2_threads") &&
       !report.wanted("map.synced_put_4_threads")) {
     return;
   }
