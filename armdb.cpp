@@ -2548,8 +2548,8 @@ class HintWriter {
 };
 
 // Gives the items of the segment's hint file to `visit`, if that file stands, is whole and names
-// this very segment with `length` and `last_sequence`. False when it does not count; items may
-// have been visited then, each of them true. `status` has the visitor's error.
+// this very segment with `length` and `last_sequence`. False when it does not count; no item
+// was visited then, unless the visitor itself failed: `status` has its error.
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status);
@@ -8200,6 +8200,27 @@ bool trailer_fits(File& file, std::uint64_t size, std::uint32_t seed, std::uint6
          trailer.segment_length == length && trailer.last_sequence == last_sequence;
 }
 
+// Gives all items to `visit`. False when a block is damaged, or the count is not the trailer's.
+bool walk_items(HintReader& reader, std::size_t key_size,
+                FunctionRef<Status(const format::HintItem&)> visit, Status& status) {
+  std::uint64_t items = 0;
+  format::HintBlock block;
+  while (reader.next(block)) {
+    if (block.trailer) {
+      format::HintTrailer trailer;
+      return format::decode_hint_trailer(block.items, trailer) && trailer.item_count == items;
+    }
+    Bytes rest = block.items;
+    format::HintItem item;
+    for (std::uint32_t at = 0; at < block.count; ++at, ++items) {
+      if (!format::decode_hint_item(rest, item) || item.key.size() != key_size) return false;
+      status = visit(item);
+      if (!status.ok()) return false;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
@@ -8222,23 +8243,11 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
   }
   HintReader reader{**file, format::hint_seed(header), *size, format::kHintHeaderBytes, {}};
   if (!trailer_fits(**file, *size, reader.seed, length, last_sequence)) return false;
-  std::uint64_t items = 0;
-  format::HintBlock block;
-  while (reader.next(block)) {
-    if (block.trailer) {
-      format::HintTrailer trailer;
-      return format::decode_hint_trailer(block.items, trailer) && trailer.item_count == items;
-    }
-    Bytes rest = block.items;
-    format::HintItem item;
-    for (std::uint32_t at = 0; at < block.count; ++at, ++items) {
-      if (!format::decode_hint_item(rest, item)) return false;
-      if (item.key.size() != context.shape.key_size) return false;
-      status = visit(item);
-      if (!status.ok()) return false;
-    }
-  }
-  return false;
+  // The whole file first: an item told of cannot be taken back when a later block is damaged.
+  const auto nothing = [](const format::HintItem&) { return Status(); };
+  if (!walk_items(reader, context.shape.key_size, nothing, status)) return false;
+  reader.offset = format::kHintHeaderBytes;
+  return walk_items(reader, context.shape.key_size, visit, status);
 }
 
 }  // namespace armdb::store

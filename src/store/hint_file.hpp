@@ -46,8 +46,8 @@ class HintWriter {
 };
 
 // Gives the items of the segment's hint file to `visit`, if that file stands, is whole and names
-// this very segment with `length` and `last_sequence`. False when it does not count; items may
-// have been visited then, each of them true. `status` has the visitor's error.
+// this very segment with `length` and `last_sequence`. False when it does not count; no item
+// was visited then, unless the visitor itself failed: `status` has its error.
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status);
