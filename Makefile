@@ -98,8 +98,8 @@ AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
-        fuzz-replay replay-programs crash bench size format tidy check coverage cross clean \
-        need need-clang force
+        fuzz-replay replay-programs crash mutations bench size format tidy check coverage cross \
+        clean need need-clang force
 
 # The parallel part is the build; the targets themselves go one after the other.
 ifneq ($(MAKELEVEL),0)
@@ -161,6 +161,9 @@ crash: need ## the slow crash tests: power cuts, kill -9 (CRASH_SCALE)
 	$(AGAIN) test-program
 	@ARMDB_TEST_SCALE="$(strip $(CRASH_SCALE))" $(RUN) --seconds 7200 \
 	  --binary $(OUT)/tests_all -- "[slow]"
+
+mutations: need ## take one durability measure out at a time: the crash simulator must notice
+	@$(PYTHON) tests/crash/mutations.py --build $(BUILD)/mutations --jobs $(JOBS)
 
 bench: need ## measure; PEERS=1 adds other stores from the system's packages to the same run
 ifeq ($(strip $(PEERS)),1)

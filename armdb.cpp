@@ -705,64 +705,6 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 
 }  // namespace armdb::base
 
-// ---- base/random.hpp ----
-
-// Random: fast numbers for sampling and jitter. Never for keys, salts or hash seeds.
-
-namespace armdb::base {
-
-// xoshiro256** (Blackman and Vigna, 2018), seeded by splitmix64, so that any seed will do. The
-// same seed gives the same numbers on every machine.
-//
-// Threads: one at a time.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) noexcept {
-    for (std::uint64_t& word : state_) {
-      seed += 0x9e3779b97f4a7c15u;
-      std::uint64_t mixed = seed;
-      mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
-      mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
-      word = mixed ^ (mixed >> 31);
-    }
-  }
-
-  [[nodiscard]] std::uint64_t next() noexcept {
-    const std::uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
-    const std::uint64_t shifted = state_[1] << 17;
-    state_[2] ^= state_[0];
-    state_[3] ^= state_[1];
-    state_[1] ^= state_[2];
-    state_[0] ^= state_[3];
-    state_[2] ^= shifted;
-    state_[3] = std::rotl(state_[3], 45);
-    return result;
-  }
-
-  // Below `bound`; 0 when that is 0. Uneven by at most bound / 2^64, which no sample can see.
-  [[nodiscard]] std::uint64_t below(std::uint64_t bound) noexcept {
-    const std::uint64_t word = next();
-    // The high half of word * bound (Lemire), from 32-bit parts where there is no 128-bit type.
-#if defined(__SIZEOF_INT128__)
-    __extension__ using Wide = unsigned __int128;
-    return static_cast<std::uint64_t>((static_cast<Wide>(word) * bound) >> 64);
-#else
-    const std::uint64_t low = (word & 0xffffffffu) * (bound & 0xffffffffu);
-    const std::uint64_t left = (word >> 32) * (bound & 0xffffffffu) + (low >> 32);
-    const std::uint64_t right = (word & 0xffffffffu) * (bound >> 32) + (left & 0xffffffffu);
-    return (word >> 32) * (bound >> 32) + (left >> 32) + (right >> 32);
-#endif
-  }
-
-  // True once in `n` times.
-  [[nodiscard]] bool one_in(std::uint64_t n) noexcept { return below(n) == 0; }
-
- private:
-  std::uint64_t state_[4];
-};
-
-}  // namespace armdb::base
-
 // ---- base/shared_bytes.hpp ----
 
 // Bytes that one writer changes while readers look: relaxed word copies and a sequence lock.
@@ -2934,7 +2876,6 @@ class LogRecovery {
     std::uint64_t expected = 0;      // next sequence, in a log segment
     std::uint64_t accepted = 0;      // bytes
     std::uint64_t batch_offset = 0;  // of an open batch; 0: none
-    std::uint64_t batch_sequence = 0;
     bool damaged = false;
     bool torn = false;
     bool footer = false;
@@ -2961,6 +2902,8 @@ class LogRecovery {
   Status handle_broken(SegmentScanner& scanner, Candidate& candidate, Scan& state, bool& go_on);
   std::uint64_t watermark_behind(const Segment& segment, std::uint64_t from, std::uint64_t limit);
   Status deliver(Segment& segment, const format::Entry& entry, base::Location at);
+  // Tells the visitor; deliver() counts the entry in its segment first.
+  Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
   void damage(std::string_view what, const std::string& path, std::uint64_t offset);
@@ -3120,8 +3063,8 @@ class Shard {
                                              std::uint64_t seed);
 
   Status write(const WriteRequest& request);
-  // Several plain puts under one lock. `done` counts those that were accepted.
-  Status put_group(std::span<const WriteRequest* const> requests, std::size_t& done);
+  // Several plain puts under one lock; stops at the first that fails.
+  Status put_group(std::span<const WriteRequest* const> requests);
 
   // Payload::value: copies the value. Payload::location: tells only whether the key is there.
   bool find(const std::uint8_t* key, std::uint64_t hash, std::uint8_t* value) const noexcept {
@@ -3200,17 +3143,6 @@ class Shard {
 
 namespace armdb::engine {
 
-// What get_many asks and gets: `value` (value_size bytes) may be null.
-struct ManyGet {
-  const std::uint8_t* key = nullptr;
-  std::uint8_t* value = nullptr;
-  bool found = false;
-};
-struct ManyPut {
-  Bytes key;
-  Bytes value;
-};
-
 class Engine {
  public:
   // `shape` is checked against the stored one; without it (null) the stored one is taken and the
@@ -3223,12 +3155,13 @@ class Engine {
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
-  Status put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& done);
+  // Plain puts, written group by group: after an error those of earlier groups are there.
+  Status put_many(std::span<const BytesPair> pairs);
   [[nodiscard]] bool find(const std::uint8_t* key, std::uint8_t* value) const noexcept {
     const std::uint64_t hash = router_.hash(key, shape_.key_size);
     return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, value);
   }
-  void find_many(std::span<ManyGet> gets) const noexcept;
+  void find_many(std::span<BytesLookup> gets) const noexcept;
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> use) const;
   Result<bool> read_view(Bytes key, ByteView& out) const;
 
@@ -9032,14 +8965,7 @@ Status LogRecovery::visit_carried() {
   for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
     if (format::decode_entry(rest, carried_seed_, entry, size) != format::EntryRead::whole) break;
     if (entry.mark()) continue;
-    RecoveredEntry recovered;
-    recovered.key = entry.key;
-    recovered.value = entry.value;
-    recovered.tombstone = entry.tombstone();
-    recovered.sequence = entry.sequence;
-    recovered.expiry_ms = entry.expiry_ms;
-    recovered.at = base::Location(segment->id(), offset, size);
-    Status status = visit_(store_, recovered);
+    Status status = tell(entry, base::Location(segment->id(), offset, size));
     if (!status.ok()) return status;
     last_ = last_entry_ = entry.sequence;
     ++store_.recovery_.entries_by_scan;
@@ -9289,6 +9215,10 @@ bool LogRecovery::fits_shape(const format::Entry& entry) const noexcept {
 
 Status LogRecovery::deliver(Segment& segment, const format::Entry& entry, base::Location at) {
   store_.account(segment, entry, at);
+  return tell(entry, at);
+}
+
+Status LogRecovery::tell(const format::Entry& entry, base::Location at) {
   RecoveredEntry recovered;
   recovered.key = entry.key;
   recovered.value = entry.value;
@@ -9383,7 +9313,6 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   state.resumed = false;
   if ((entry.flags & format::kBatchBegin) != 0 && state.batch_offset == 0) {
     state.batch_offset = scanner.offset;
-    state.batch_sequence = entry.sequence;
   }
   if (state.batch_offset == 0) {
     state.accepted = scanner.position();
@@ -10687,15 +10616,16 @@ Result<bool> Engine::read_view(Bytes key, ByteView& out) const {
 
 // ---- Many keys ----
 
-void Engine::find_many(std::span<ManyGet> gets) const noexcept {
+void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   index::Lookup lookups[kManyRound];
+  std::uint64_t hashes[kManyRound];
   std::uint32_t owners[kManyRound];
   std::uint8_t order[kManyRound];
   while (!gets.empty()) {
     const std::size_t count = std::min(gets.size(), kManyRound);
     for (std::size_t at = 0; at < count; ++at) {
-      const std::uint64_t hash = router_.hash(gets[at].key, shape_.key_size);
-      owners[at] = router_.shard(gets[at].key, shape_.key_size, hash);
+      hashes[at] = router_.hash(gets[at].key, shape_.key_size);
+      owners[at] = router_.shard(gets[at].key, shape_.key_size, hashes[at]);
       order[at] = static_cast<std::uint8_t>(at);
     }
     if (shard_count() > 1) {
@@ -10703,8 +10633,8 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
                            [&](std::uint8_t a, std::uint8_t b) { return owners[a] < owners[b]; });
     }
     for (std::size_t at = 0; at < count; ++at) {
-      const ManyGet& get = gets[order[at]];
-      lookups[at] = {get.key, router_.hash(get.key, shape_.key_size), get.value, {}, false};
+      const BytesLookup& get = gets[order[at]];
+      lookups[at] = {get.key, hashes[order[at]], get.value, {}, false};
     }
     for (std::size_t first = 0; first < count;) {
       std::size_t last = first + 1;
@@ -10717,12 +10647,10 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
   }
 }
 
-Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& done) {
-  done = 0;
+Status Engine::put_many(std::span<const BytesPair> pairs) {
   if (config_.read_only) {
     return Status(Errc::read_only, "the collection was opened read_only").at(path_);
   }
-  std::vector<bool> touched(shard_count());
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];
@@ -10735,7 +10663,6 @@ Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& 
       requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
       owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
-      touched[owners[at]] = true;
     }
     const auto owner = [&](const WriteRequest* request) { return owners[request - requests]; };
     // Stable: of two pairs of one key the later one must win.
@@ -10751,23 +10678,11 @@ Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& 
       Shard& shard = *shards_[owner(order[first])];
       // Brings the lines of all these keys into the cache at once, before the lock is taken.
       shard.find_many({lookups + first, last - first});
-      Status status = shard.put_group({order + first, last - first}, done);
+      Status status = shard.put_group({order + first, last - first});
       if (!status.ok()) return status;
       first = last;
     }
     pairs = pairs.subspan(count);
-  }
-  if (!sync) return {};
-  std::vector<std::uint32_t> dirty;
-  for (std::uint32_t at = 0; at < shard_count(); ++at) {
-    if (touched[at]) dirty.push_back(at);
-  }
-  // The syncs of all touched shards go out together, never one after another.
-  std::vector<Status> outcomes(dirty.size());
-  os::run_parallel(dirty.size(), static_cast<unsigned>(std::min<std::size_t>(dirty.size(), 8)),
-                   [&](std::size_t at) { outcomes[at] = shards_[dirty[at]]->sync(); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
   }
   return {};
 }
@@ -11514,7 +11429,7 @@ Status Shard::write_comparing_values(const WriteRequest& request) {
   return Status(Errc::io_error, "a key changed too often while its value was compared; try again");
 }
 
-Status Shard::put_group(std::span<const WriteRequest* const> requests, std::size_t& done) {
+Status Shard::put_group(std::span<const WriteRequest* const> requests) {
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
@@ -11524,7 +11439,6 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests, std::size
       index::Place place;
       index_->locate(request->key.data(), request->hash, place);
       status = write_located(*request, place);
-      if (status.ok()) ++done;
     }
     if (!status.ok()) return status;
     sync_wanted = store_->take_sync_wanted();
@@ -12049,16 +11963,13 @@ Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value, Wri
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
   // All sizes first: a wrong one must not leave half of the work done.
-  std::vector<engine::ManyPut> pairs_in;
-  pairs_in.reserve(pairs.size());
   if (engine_ == nullptr) return closed_status();
   for (const BytesPair& pair : pairs) {
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
-    pairs_in.push_back({pair.key, pair.value});
   }
-  std::size_t done = 0;
-  return engine_->put_many(pairs_in, options.sync, done);
+  Status status = engine_->put_many(pairs);
+  return status.ok() && options.sync ? engine_->sync() : status;
 }
 
 // ---- Reads ----
@@ -12107,15 +12018,8 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value) const no
 }
 
 void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
-  engine::ManyGet gets[64];
-  while (!lookups.empty()) {
-    const std::size_t count = std::min<std::size_t>(lookups.size(), 64);
-    for (std::size_t at = 0; at < count; ++at)
-      gets[at] = {lookups[at].key, lookups[at].value, false};
-    if (engine_ != nullptr) engine_->find_many({gets, count});
-    for (std::size_t at = 0; at < count; ++at) lookups[at].found = gets[at].found;
-    lookups = lookups.subspan(count);
-  }
+  for (BytesLookup& lookup : lookups) lookup.found = false;
+  if (engine_ != nullptr) engine_->find_many(lookups);
 }
 
 std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : engine_->size(); }

@@ -17,7 +17,6 @@
 #include "base/insertion_sort.hpp"
 #include "base/location.hpp"
 #include "base/log.hpp"
-#include "base/random.hpp"
 #include "base/shared_bytes.hpp"
 
 #include "os/clock.hpp"

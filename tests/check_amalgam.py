@@ -99,6 +99,16 @@ def check_two_units(args, checks):
                "a function in a public header is neither inline nor a template")
 
 
+def check_mismatch(args, checks):
+    """A program with other switches than armdb.cpp had does not link, and the name says why."""
+    for define in ("ARMDB_OMIT_MMAP", "ARMDB_OMIT_THREADS"):
+        code, _, err = call(["g++", *BASE, f"-D{define}=1", "-I.", args.build / "one.cpp",
+                             args.build / "two.cpp", args.build / "g++-plain.o", "-o",
+                             args.build / "mismatch"])
+        checks.add(f"{define} on one side only does not link", code != 0 and "build_" in err,
+                   err.strip()[-300:] or "it linked", "name the switch in ARMDB_BUILD_TAG")
+
+
 def macros(args, name, text):
     path = args.build / f"{name}.cpp"
     path.write_text(text)
@@ -249,6 +259,7 @@ def main():
         tests = check_api_includes(checks)
         if check_strict(args, checks):
             check_two_units(args, checks)
+            check_mismatch(args, checks)
             for name in ("g++-bare.o", "clang++-plain.o"):
                 amalgam_symbols.check(args.build / name, checks)
         check_macros(args, checks)

@@ -203,16 +203,13 @@ Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value, Wri
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
   // All sizes first: a wrong one must not leave half of the work done.
-  std::vector<engine::ManyPut> pairs_in;
-  pairs_in.reserve(pairs.size());
   if (engine_ == nullptr) return closed_status();
   for (const BytesPair& pair : pairs) {
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
-    pairs_in.push_back({pair.key, pair.value});
   }
-  std::size_t done = 0;
-  return engine_->put_many(pairs_in, options.sync, done);
+  Status status = engine_->put_many(pairs);
+  return status.ok() && options.sync ? engine_->sync() : status;
 }
 
 // ---- Reads ----
@@ -261,15 +258,8 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value) const no
 }
 
 void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
-  engine::ManyGet gets[64];
-  while (!lookups.empty()) {
-    const std::size_t count = std::min<std::size_t>(lookups.size(), 64);
-    for (std::size_t at = 0; at < count; ++at)
-      gets[at] = {lookups[at].key, lookups[at].value, false};
-    if (engine_ != nullptr) engine_->find_many({gets, count});
-    for (std::size_t at = 0; at < count; ++at) lookups[at].found = gets[at].found;
-    lookups = lookups.subspan(count);
-  }
+  for (BytesLookup& lookup : lookups) lookup.found = false;
+  if (engine_ != nullptr) engine_->find_many(lookups);
 }
 
 std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : engine_->size(); }

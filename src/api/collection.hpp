@@ -39,17 +39,6 @@ struct Bound {
   static Bound exclusive(T key) { return {BoundKind::exclusive, std::move(key)}; }
 };
 
-// One question of Collection::get_many. `key` has the key size, `value` the value size or is null.
-struct BytesLookup {
-  const std::uint8_t* key = nullptr;
-  std::uint8_t* value = nullptr;
-  bool found = false;
-};
-struct BytesPair {
-  Bytes key;
-  Bytes value;
-};
-
 // A place in an ordered collection. Holds copies and pins nothing: it may be kept for as long as
 // one likes, and the collection may be written beside it. Ends with its collection.
 // Threads: one per cursor.
@@ -128,7 +117,7 @@ class Collection {
   // Puts and gives the value before, if there was one.
   Result<std::optional<ByteView>> exchange(Bytes key, Bytes value, WriteOptions options = {});
   // Many puts, fewer locks, overlapped cache misses. Not atomic: on an error a part of them is
-  // written. With options.sync all touched shards are synced together.
+  // written. With options.sync all shards with unsynced writes are synced together.
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
 
   // Reads. An error is never turned into "not there".

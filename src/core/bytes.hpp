@@ -96,6 +96,17 @@ class Bytes {
   std::size_t size_ = 0;
 };
 
+// One question of Collection::get_many. `key` has the key size, `value` the value size or is null.
+struct BytesLookup {
+  const std::uint8_t* key = nullptr;
+  std::uint8_t* value = nullptr;
+  bool found = false;
+};
+struct BytesPair {
+  Bytes key;
+  Bytes value;
+};
+
 // Byte order of a and b: negative, zero or positive; a prefix comes before what it starts.
 [[nodiscard]] inline int compare_bytes(Bytes a, Bytes b) noexcept {
   const std::size_t shared = a.size() < b.size() ? a.size() : b.size();

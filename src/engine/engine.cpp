@@ -63,15 +63,16 @@ Result<bool> Engine::read_view(Bytes key, ByteView& out) const {
 
 // ---- Many keys ----
 
-void Engine::find_many(std::span<ManyGet> gets) const noexcept {
+void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   index::Lookup lookups[kManyRound];
+  std::uint64_t hashes[kManyRound];
   std::uint32_t owners[kManyRound];
   std::uint8_t order[kManyRound];
   while (!gets.empty()) {
     const std::size_t count = std::min(gets.size(), kManyRound);
     for (std::size_t at = 0; at < count; ++at) {
-      const std::uint64_t hash = router_.hash(gets[at].key, shape_.key_size);
-      owners[at] = router_.shard(gets[at].key, shape_.key_size, hash);
+      hashes[at] = router_.hash(gets[at].key, shape_.key_size);
+      owners[at] = router_.shard(gets[at].key, shape_.key_size, hashes[at]);
       order[at] = static_cast<std::uint8_t>(at);
     }
     if (shard_count() > 1) {
@@ -79,8 +80,8 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
                            [&](std::uint8_t a, std::uint8_t b) { return owners[a] < owners[b]; });
     }
     for (std::size_t at = 0; at < count; ++at) {
-      const ManyGet& get = gets[order[at]];
-      lookups[at] = {get.key, router_.hash(get.key, shape_.key_size), get.value, {}, false};
+      const BytesLookup& get = gets[order[at]];
+      lookups[at] = {get.key, hashes[order[at]], get.value, {}, false};
     }
     for (std::size_t first = 0; first < count;) {
       std::size_t last = first + 1;
@@ -93,12 +94,10 @@ void Engine::find_many(std::span<ManyGet> gets) const noexcept {
   }
 }
 
-Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& done) {
-  done = 0;
+Status Engine::put_many(std::span<const BytesPair> pairs) {
   if (config_.read_only) {
     return Status(Errc::read_only, "the collection was opened read_only").at(path_);
   }
-  std::vector<bool> touched(shard_count());
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];
@@ -111,7 +110,6 @@ Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& 
       requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
       owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
-      touched[owners[at]] = true;
     }
     const auto owner = [&](const WriteRequest* request) { return owners[request - requests]; };
     // Stable: of two pairs of one key the later one must win.
@@ -127,23 +125,11 @@ Status Engine::put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& 
       Shard& shard = *shards_[owner(order[first])];
       // Brings the lines of all these keys into the cache at once, before the lock is taken.
       shard.find_many({lookups + first, last - first});
-      Status status = shard.put_group({order + first, last - first}, done);
+      Status status = shard.put_group({order + first, last - first});
       if (!status.ok()) return status;
       first = last;
     }
     pairs = pairs.subspan(count);
-  }
-  if (!sync) return {};
-  std::vector<std::uint32_t> dirty;
-  for (std::uint32_t at = 0; at < shard_count(); ++at) {
-    if (touched[at]) dirty.push_back(at);
-  }
-  // The syncs of all touched shards go out together, never one after another.
-  std::vector<Status> outcomes(dirty.size());
-  os::run_parallel(dirty.size(), static_cast<unsigned>(std::min<std::size_t>(dirty.size(), 8)),
-                   [&](std::size_t at) { outcomes[at] = shards_[dirty[at]]->sync(); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
   }
   return {};
 }

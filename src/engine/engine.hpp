@@ -17,17 +17,6 @@
 
 namespace armdb::engine {
 
-// What get_many asks and gets: `value` (value_size bytes) may be null.
-struct ManyGet {
-  const std::uint8_t* key = nullptr;
-  std::uint8_t* value = nullptr;
-  bool found = false;
-};
-struct ManyPut {
-  Bytes key;
-  Bytes value;
-};
-
 class Engine {
  public:
   // `shape` is checked against the stored one; without it (null) the stored one is taken and the
@@ -40,12 +29,13 @@ class Engine {
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
-  Status put_many(std::span<const ManyPut> pairs, bool sync, std::size_t& done);
+  // Plain puts, written group by group: after an error those of earlier groups are there.
+  Status put_many(std::span<const BytesPair> pairs);
   [[nodiscard]] bool find(const std::uint8_t* key, std::uint8_t* value) const noexcept {
     const std::uint64_t hash = router_.hash(key, shape_.key_size);
     return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, value);
   }
-  void find_many(std::span<ManyGet> gets) const noexcept;
+  void find_many(std::span<BytesLookup> gets) const noexcept;
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> use) const;
   Result<bool> read_view(Bytes key, ByteView& out) const;
 

@@ -203,7 +203,7 @@ Status Shard::write_comparing_values(const WriteRequest& request) {
   return Status(Errc::io_error, "a key changed too often while its value was compared; try again");
 }
 
-Status Shard::put_group(std::span<const WriteRequest* const> requests, std::size_t& done) {
+Status Shard::put_group(std::span<const WriteRequest* const> requests) {
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
@@ -213,7 +213,6 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests, std::size
       index::Place place;
       index_->locate(request->key.data(), request->hash, place);
       status = write_located(*request, place);
-      if (status.ok()) ++done;
     }
     if (!status.ok()) return status;
     sync_wanted = store_->take_sync_wanted();

@@ -46,8 +46,8 @@ class Shard {
                                              std::uint64_t seed);
 
   Status write(const WriteRequest& request);
-  // Several plain puts under one lock. `done` counts those that were accepted.
-  Status put_group(std::span<const WriteRequest* const> requests, std::size_t& done);
+  // Several plain puts under one lock; stops at the first that fails.
+  Status put_group(std::span<const WriteRequest* const> requests);
 
   // Payload::value: copies the value. Payload::location: tells only whether the key is there.
   bool find(const std::uint8_t* key, std::uint64_t hash, std::uint8_t* value) const noexcept {

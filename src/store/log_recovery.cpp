@@ -355,14 +355,7 @@ Status LogRecovery::visit_carried() {
   for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
     if (format::decode_entry(rest, carried_seed_, entry, size) != format::EntryRead::whole) break;
     if (entry.mark()) continue;
-    RecoveredEntry recovered;
-    recovered.key = entry.key;
-    recovered.value = entry.value;
-    recovered.tombstone = entry.tombstone();
-    recovered.sequence = entry.sequence;
-    recovered.expiry_ms = entry.expiry_ms;
-    recovered.at = base::Location(segment->id(), offset, size);
-    Status status = visit_(store_, recovered);
+    Status status = tell(entry, base::Location(segment->id(), offset, size));
     if (!status.ok()) return status;
     last_ = last_entry_ = entry.sequence;
     ++store_.recovery_.entries_by_scan;

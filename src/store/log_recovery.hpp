@@ -45,7 +45,6 @@ class LogRecovery {
     std::uint64_t expected = 0;      // next sequence, in a log segment
     std::uint64_t accepted = 0;      // bytes
     std::uint64_t batch_offset = 0;  // of an open batch; 0: none
-    std::uint64_t batch_sequence = 0;
     bool damaged = false;
     bool torn = false;
     bool footer = false;
@@ -72,6 +71,8 @@ class LogRecovery {
   Status handle_broken(SegmentScanner& scanner, Candidate& candidate, Scan& state, bool& go_on);
   std::uint64_t watermark_behind(const Segment& segment, std::uint64_t from, std::uint64_t limit);
   Status deliver(Segment& segment, const format::Entry& entry, base::Location at);
+  // Tells the visitor; deliver() counts the entry in its segment first.
+  Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
   void damage(std::string_view what, const std::string& path, std::uint64_t offset);

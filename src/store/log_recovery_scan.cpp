@@ -160,6 +160,10 @@ bool LogRecovery::fits_shape(const format::Entry& entry) const noexcept {
 
 Status LogRecovery::deliver(Segment& segment, const format::Entry& entry, base::Location at) {
   store_.account(segment, entry, at);
+  return tell(entry, at);
+}
+
+Status LogRecovery::tell(const format::Entry& entry, base::Location at) {
   RecoveredEntry recovered;
   recovered.key = entry.key;
   recovered.value = entry.value;
@@ -254,7 +258,6 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
   state.resumed = false;
   if ((entry.flags & format::kBatchBegin) != 0 && state.batch_offset == 0) {
     state.batch_offset = scanner.offset;
-    state.batch_sequence = entry.sequence;
   }
   if (state.batch_offset == 0) {
     state.accepted = scanner.position();

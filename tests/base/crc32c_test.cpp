@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "os/cpu.hpp"
 #include "support/catch.hpp"
 

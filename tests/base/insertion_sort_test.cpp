@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "support/catch.hpp"
 
 using namespace armdb;

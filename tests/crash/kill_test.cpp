@@ -17,7 +17,7 @@
 #include <thread>
 
 #include "api/collection.hpp"
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "support/catch.hpp"
 #include "support/scale.hpp"
 #include "support/temp_dir.hpp"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "index/btree.hpp"
 #include "index/index.hpp"
 #include "support/catch.hpp"

@@ -4,7 +4,7 @@
 #include <map>
 
 #include "base/hash64.hpp"
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "index/index.hpp"
 #include "support/catch.hpp"
 #include "support/scale.hpp"

@@ -72,7 +72,10 @@ TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every by
       INFO("cut to " << length);
       CHECK(served(files, shape, &stats) == whole_entries(length));
       CHECK(stats.damaged_regions == 0);
-      CHECK(stats.torn_bytes == (length - kMarkEnd) % kEntryBytes);
+      // Only zeros are the end of a file, and the first byte of an entry, its CRC, may be zero.
+      const std::size_t torn = (length - kMarkEnd) % kEntryBytes;
+      const std::string tail = bytes.substr(length - torn, torn);
+      CHECK(stats.torn_bytes == (tail.find_first_not_of('\0') == std::string::npos ? 0 : torn));
     }
   }
 }

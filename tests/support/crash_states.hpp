@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "support/fault_file_system.hpp"
 
 namespace armdb::test {

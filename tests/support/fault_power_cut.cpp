@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/hash64.hpp"
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "base/shared_bytes.hpp"
 #include "support/fault_file_system.hpp"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/little.hpp"
-#include "base/random.hpp"
+#include "support/random.hpp"
 #include "index/btree.hpp"
 #include "index/index.hpp"
 #include "support/catch.hpp"

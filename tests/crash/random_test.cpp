@@ -1,5 +1,5 @@
 // Tests of Random.
-#include "base/random.hpp"
+#include "support/random.hpp"
 
 #include <set>
 #include <vector>
