@@ -632,6 +632,34 @@ void insertion_sort(Iterator first, Iterator last, Before before) {
 
 }  // namespace armdb::base
 
+// ---- base/merge_sort.hpp ----
+
+// merge_sort: a stable sort of many small things; std::stable_sort costs ten times the code.
+
+namespace armdb::base {
+
+// Sorts `count` items, which are trivially copyable; `spare` has room for as many. Runs that are
+// in order already are not merged again: sorted input costs one comparison per item and level.
+template <class T, class Before>
+void merge_sort(T* items, T* spare, std::size_t count, Before before) {
+  for (std::size_t width = 1; width < count; width *= 2) {
+    for (std::size_t first = 0; first + width < count; first += 2 * width) {
+      const std::size_t middle = first + width;
+      const std::size_t last = std::min(middle + width, count);
+      if (!before(items[middle], items[middle - 1])) continue;
+      std::memcpy(spare, items + first, width * sizeof(T));
+      std::size_t left = 0;
+      std::size_t right = middle;
+      for (std::size_t to = first; left < width; ++to) {
+        const bool take_right = right < last && before(items[right], spare[left]);
+        items[to] = take_right ? items[right++] : spare[left++];
+      }
+    }
+  }
+}
+
+}  // namespace armdb::base
+
 // ---- base/location.hpp ----
 
 // Location: where an entry lies, in one word.
@@ -976,7 +1004,7 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 //   offset  size  field
 //        0     4  crc         CRC-32C of bytes 4..end (padding excluded), seeded by the segment
 //        4     1  flags       bit 0 tombstone, 1 expiry, 2 batch begin, 3 batch commit,
-//                             4 watermark, 5 footer; others zero
+//                             4 watermark, 5 footer, 6 joint; others zero
 //        5     1  reserved    zero
 //        6     2  key_size    1..1024; zero in marks
 //        8     4  value_size  zero in tombstones and watermarks
@@ -986,7 +1014,10 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 //        .     .  padding     zeros up to a multiple of 8
 //
 // A batch is a run of entries, the first with bit 2, the last with bit 3 (a batch of one has
-// both); it counts only when all of it is there. A watermark says that everything up to its
+// both); it counts only when all of it is there. A joint mark stands before a batch that is one
+// part of a larger one over several shards, which counts only when every part does; its sequence
+// is the first one of that batch, and its value names each part by shard (4), zero (4), and the
+// last sequence of that part in its shard (8). A watermark says that everything up to its
 // sequence was durable when it was written. A footer is the last entry of a sealed segment; its
 // value is count (8), length of the segment before the footer (8), number of sources (4), then
 // that many file ids (4 each): the segments that a compacted one replaces; its sequence is the
@@ -1009,6 +1040,7 @@ enum EntryFlag : std::uint8_t {
   kBatchCommit = 8,
   kWatermark = 16,
   kFooter = 32,
+  kJoint = 64,
 };
 
 struct Entry {
@@ -1019,7 +1051,9 @@ struct Entry {
   Bytes value;
 
   [[nodiscard]] bool tombstone() const noexcept { return (flags & kTombstone) != 0; }
-  [[nodiscard]] bool mark() const noexcept { return (flags & (kWatermark | kFooter)) != 0; }
+  [[nodiscard]] bool mark() const noexcept {
+    return (flags & (kWatermark | kFooter | kJoint)) != 0;
+  }
 };
 
 enum class EntryRead : std::uint8_t {
@@ -1053,6 +1087,17 @@ struct Footer {
 [[nodiscard]] constexpr std::size_t footer_value_bytes(std::size_t sources) noexcept {
   return 20 + 4 * sources;
 }
+// One part of a batch over several shards.
+struct JointPart {
+  std::uint32_t shard = 0;
+  std::uint64_t last_sequence = 0;
+};
+
+inline constexpr std::size_t kJointPartBytes = 16;
+void encode_joint_part(const JointPart& part, std::uint8_t* out) noexcept;
+// `at` counts parts; the value comes from an entry that decode_entry() found whole.
+[[nodiscard]] JointPart decode_joint_part(Bytes value, std::size_t at) noexcept;
+
 void encode_footer_value(const Footer& footer, MutableBytes out) noexcept;
 bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 
@@ -1064,10 +1109,10 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 //
 //   offset  size  field
 //        0     4  magic       "ARMD"
-//        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots
+//        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta
+//       24     4  shard       0 in db.meta and db.state
 //       28     4  file_id     0 where files are not numbered
 //       32     4  reserved    zero
 //       36     4  crc         CRC-32C of bytes 0..35
@@ -1095,7 +1140,7 @@ namespace armdb::format {
 
 using StoreId = ByteArray<16>;
 
-enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots };
+enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state };
 
 struct FileHeader {
   FileType type = FileType::segment;
@@ -1140,7 +1185,7 @@ Status decode_segment_header(Bytes in, SegmentHeader& header);
 
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
+//   LOCK  db.meta  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
 // read again), .failed (a sync of that segment failed: drop its cached pages before reading).
@@ -1165,6 +1210,7 @@ struct FileName {
 
 inline constexpr std::string_view kLockName = "LOCK";
 inline constexpr std::string_view kMetaName = "db.meta";
+inline constexpr std::string_view kStateName = "db.state";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
 // Disk space kept for compaction on a full disk; its content means nothing.
@@ -1363,6 +1409,59 @@ void encode_meta(const Meta& meta, MutableBytes out) noexcept;  // 128 bytes
 // unsupported (encrypted). Checks every range above, that a Fixed store has its values inline,
 // and that shard_prefix_bits are at most 8 * key_size.
 Status decode_meta(Bytes in, Meta& meta);
+
+}  // namespace armdb::format
+
+// ---- format/state.hpp ----
+
+// db.state: what changes now and then about a collection as a whole. Replaced atomically; a
+// collection without this file has the state of all zeros.
+//
+//   offset  size  field
+//        0    40  file header (kind state)
+//       40     8  clock_floor_ms  the latest wall clock that decided an expiry, ms since 1970
+//       48     4  flags           bit 0: joint, bit 1: migrating; others zero
+//       52     4  data_version    of the last finished migration
+//       56     4  migrating_to    0 unless migrating
+//       60     4  shard_count     1..256 while migrating, else 0
+//       64    16  one record per shard, shard_count of them:
+//                   0   8  start_sequence  below 2^63
+//                   8   8  done_sequence   at most start_sequence
+//        .     4  crc             CRC-32C of everything before it
+//        .     4  reserved        zero
+//
+// Joint: batches that span shards were written since the last plain close. While migrating, the
+// entries of a shard above start_sequence were written after the migration began, in the new
+// form; those up to done_sequence have been migrated; those in between are still to be.
+
+namespace armdb::format {
+
+inline constexpr std::uint32_t kStateShardsMax = 256;
+inline constexpr std::size_t kStateFixedBytes = 64;  // up to the records
+inline constexpr std::size_t kStateShardBytes = 16;
+inline constexpr std::size_t kStateEndBytes = 8;
+inline constexpr std::size_t kStateBytesMax =
+    kStateFixedBytes + kStateShardsMax * kStateShardBytes + kStateEndBytes;
+
+struct MigrationShard {
+  std::uint64_t start_sequence = 0;
+  std::uint64_t done_sequence = 0;
+};
+
+struct State {
+  StoreId store_id{};
+  std::uint64_t clock_floor_ms = 0;
+  bool joint = false;
+  std::uint32_t data_version = 0;
+  std::uint32_t migrating_to = 0;
+  bool migrating = false;
+  std::vector<MigrationShard> shards;  // while migrating: one per shard
+};
+
+[[nodiscard]] std::vector<std::uint8_t> encode_state(const State& state);
+// `in` is the whole file. corrupt or format_mismatch; checks all ranges above and that the size
+// is the one that shard_count asks for. How many shards the collection has is for the caller.
+Status decode_state(Bytes in, State& state);
 
 }  // namespace armdb::format
 
@@ -1721,12 +1820,12 @@ struct Lookup {
 // Where a key is or would go. Made by Index::locate, good until the next writer call.
 struct Place {
   bool found = false;
-  base::Location at;                     // when found
-  const std::uint8_t* value = nullptr;   // when found and values are kept: the current bytes
+  base::Location at;                    // when found
+  const std::uint8_t* value = nullptr;  // when found and values are kept: the current bytes
   std::uint64_t hash = 0;
-  std::uint32_t node = 0;                // private to the index
+  std::uint32_t node = 0;  // private to the index
   std::uint32_t slot = 0;
-  std::uint32_t path[16] = {};           // B+-tree: inner nodes from the root down
+  std::uint32_t path[16] = {};  // B+-tree: inner nodes from the root down
   std::uint8_t path_slot[16] = {};
   std::uint32_t depth = 0;
 };
@@ -1757,6 +1856,7 @@ class Block {
     return memory_.get() + at * stride_;
   }
   [[nodiscard]] std::size_t payload_bytes() const noexcept { return payload_bytes_; }
+  void set_location(std::size_t at, base::Location location) noexcept;
   void set_count(std::size_t count) noexcept { count_ = count; }
 
   // For the B+-tree: the leaf the block was copied from, to go on without a descent.
@@ -1808,8 +1908,9 @@ class Index {
 
   // Finds the place of a key.
   virtual void locate(const std::uint8_t* key, std::uint64_t hash, Place& place) noexcept = 0;
-  // Makes sure that the next publish() cannot fail; false when out of memory. Keeps Places good.
-  [[nodiscard]] virtual bool reserve() noexcept = 0;
+  // Makes sure that the next `count` times publish() cannot fail; false when out of memory. Keeps
+  // Places good.
+  [[nodiscard]] virtual bool reserve(std::size_t count = 1) noexcept = 0;
   // Inserts or replaces at `place` (reserve() first where it was not found). `value` is null
   // where only locations are kept.
   virtual void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
@@ -1865,9 +1966,12 @@ class BtreeIndex : public Index {
     return 0;
   }
 
-  [[nodiscard]] bool reserve() noexcept final {
-    // One leaf; one inner node per level that splits, and one when the root moves down.
-    return leaves_.reserve(1) && inners_.reserve(btree_level(root_) + 1);
+  [[nodiscard]] bool reserve(std::size_t count) noexcept final {
+    // Each leaf that is full now splits once at most before half a leaf of entries came to it.
+    // One inner node per level that splits, and one when the root moves down.
+    const std::size_t full = count < leaves_.nodes_in_use() ? count : leaves_.nodes_in_use();
+    const std::size_t splits = full + 2 * count / shape_.leaf_capacity + 1;
+    return leaves_.reserve(splits) && inners_.reserve(btree_level(root_) + splits);
   }
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                base::Location at) noexcept final;
@@ -2214,6 +2318,7 @@ struct StoreContext {
   std::uint32_t shard = 0;
   std::uint32_t shard_count = 1;
   Shape shape;
+  bool needs_values = false;  // recovery has to tell values, which hints do not have
 
   // Bytes read or written at a time by scans and compaction: small where buffers are small.
   [[nodiscard]] std::size_t piece_bytes() const noexcept {
@@ -2231,6 +2336,27 @@ struct RecoveredEntry {
   std::uint64_t sequence = 0;
   std::uint64_t expiry_ms = 0;
   base::Location at;
+};
+
+// One shard's part of a batch over several.
+struct JointPart {
+  std::uint32_t shard = 0;
+  std::uint64_t last_sequence = 0;  // of the part's entries
+};
+
+// A batch over several shards as recovery found it in one of them: whole here; whether it counts
+// depends on the others.
+struct JointBatch {
+  std::uint64_t first_sequence = 0;
+  std::uint64_t last_sequence = 0;
+  std::vector<JointPart> parts;
+};
+
+// What one shard would recover to, were all its joint batches whole.
+struct Survey {
+  std::uint64_t last_sequence = 0;
+  std::uint64_t durable_sequence = 0;
+  std::vector<JointBatch> joints;
 };
 
 class LogStore;
@@ -2253,6 +2379,7 @@ struct Write {
   Bytes key;
   Bytes value;
   bool tombstone = false;
+  std::uint64_t expiry_ms = 0;  // milliseconds since 1970; 0: never
 };
 
 // A heap block that ByteViews share.
@@ -2594,11 +2721,27 @@ struct SyncTicket {
   std::uint64_t directory_changes = 0;
   bool sync_directory = false;
   std::uint64_t sequence = 0;  // durable when all is done
+  bool wanted = true;
+};
+
+// Entries that count whole or not at all.
+struct Batch {
+  std::size_t count = 0;  // of writes, one or more
+  const void* writes = nullptr;
+  Write (*write)(const void* writes, std::size_t at) = nullptr;  // gives each one
+  std::span<const JointPart> parts;  // of all shards; empty when this is the only one
+  // Private to the store.
+  std::vector<std::uint8_t> mark;  // the parts as they are written
+  std::uint64_t bytes = 0;
+  std::unique_ptr<std::uint8_t[]> image;  // of a batch that is longer than the write buffer
 };
 
 // Reads every byte of a segment that counts; damage goes to the log and the report. Needs no
 // lock.
 Status verify_segment(const StoreContext& context, const Segment& segment, VerifyReport& report);
+
+// Tells every entry of a sealed segment, with its value, in order; damage ends it.
+Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredEntry&)> visit);
 
 // Segments by file id, for readers; replaced whole and reclaimed by epochs.
 struct SegmentMap {
@@ -2612,7 +2755,11 @@ class LogStore {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
-  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit);
+  // Entries from `sequence_limit` on do not count: another shard lost its part of a joint batch.
+  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit,
+                                                std::uint64_t sequence_limit = ~std::uint64_t{0});
+  // Recovers without changing anything, to learn which joint batches are there.
+  static Result<Survey> survey(const StoreContext& context);
   ~LogStore();
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
@@ -2621,6 +2768,13 @@ class LogStore {
 
   // Accepts one entry under the next sequence. On an error nothing has changed.
   Status append(const Write& write, base::Location& at);
+  // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
+  // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
+  // abandon_batch(), which undoes it. In between nothing else may be appended.
+  Status prepare_batch(Batch& batch);
+  // Tells where each write went.
+  void accept_batch(Batch& batch, FunctionRef<void(std::size_t at, base::Location)> accepted);
+  void abandon_batch(Batch& batch) noexcept;
   // The entry at `at` is superseded or erased.
   void mark_dead(base::Location at) noexcept;
   // Writes the buffer to the active segment: to the operating system, not to the disk.
@@ -2648,6 +2802,7 @@ class LogStore {
 
   // Of the last entry that was accepted; the next one may come behind a gap.
   [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
+  [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return durable_sequence_.load(std::memory_order_acquire);
   }
@@ -2670,6 +2825,9 @@ class LogStore {
   ReadOutcome read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
                    Status& status) const;
 
+  // `status` with the file and offset of `at`.
+  [[nodiscard]] Status describe(Status status, base::Location at) const;
+
   // Starts reading at `at` from memory, for warmup(). Under a guard.
   void touch(base::Location at) const;
 
@@ -2682,6 +2840,10 @@ class LogStore {
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
+  Status write_large(const std::uint8_t* image, std::uint64_t bytes);
+  void accept_large(std::uint64_t bytes) noexcept;
+  static void each_of(const Batch& batch, std::uint64_t sequence,
+                      FunctionRef<void(const format::Entry&, std::size_t bytes)> take);
   void append_watermark() noexcept;
   void account(Segment& segment, const format::Entry& entry, base::Location at) noexcept;
   Status begin_segment();
@@ -2847,7 +3009,9 @@ class LogCompaction {
 //   (2) Bytes above it are a torn tail: nothing after them counts, in this segment or a later
 //       one. Later segments are set aside (renamed to .aside), never deleted.
 //   (3) No file is truncated or appended to. Accepted lengths go to the MANIFEST.
-//   (4) Nothing is deleted before the MANIFEST that does without it is durable.
+//   (4) A joint batch that another shard has lost, and what follows it, counts as torn: the engine
+//       surveys all shards first where there may be any, and tells where to stop.
+//   (5) Nothing is deleted before the MANIFEST that does without it is durable.
 //
 // Threads: one.
 
@@ -2855,7 +3019,9 @@ namespace armdb::store {
 
 class LogRecovery {
  public:
-  LogRecovery(LogStore& store, RecoveryVisitor visit) : store_(store), visit_(visit) {}
+  // Entries from `limit` on do not count. `survey` collects joint batches, or is null.
+  LogRecovery(LogStore& store, RecoveryVisitor visit, std::uint64_t limit, Survey* survey)
+      : store_(store), visit_(visit), limit_(limit), survey_(survey) {}
   Status run();
 
  private:
@@ -2901,6 +3067,7 @@ class LogRecovery {
   Status scan_entry(SegmentScanner& scanner, Segment& segment, Scan& state);
   Status handle_broken(SegmentScanner& scanner, Candidate& candidate, Scan& state, bool& go_on);
   std::uint64_t watermark_behind(const Segment& segment, std::uint64_t from, std::uint64_t limit);
+  void note_joint(const format::Entry& entry);
   Status deliver(Segment& segment, const format::Entry& entry, base::Location at);
   // Tells the visitor; deliver() counts the entry in its segment first.
   Status tell(const format::Entry& entry, base::Location at);
@@ -2916,9 +3083,13 @@ class LogRecovery {
   Status visit_carried();
   Status leave_gap();
   Status finish();
+  Status finish_reading();
 
   LogStore& store_;
   RecoveryVisitor visit_;
+  const std::uint64_t limit_;
+  Survey* const survey_;
+  JointBatch joint_;  // the one whose mark came last
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
@@ -2943,12 +3114,12 @@ class LogRecovery {
 
 // ---- store/manifest_file.hpp ----
 
-// The MANIFEST and db.meta on disk: read whole, replaced atomically.
+// The MANIFEST, db.meta and db.state on disk: read whole, replaced atomically.
 //
 // Replacing writes NAME.tmp, syncs it, renames it over NAME and syncs the directory: after a
 // crash either the old file is there or the new one.
 //
-// Threads: one at a time per shard.
+// Threads: one at a time per shard; db.meta and db.state: one at a time.
 
 namespace armdb::store {
 
@@ -2958,6 +3129,12 @@ Status replace_manifest(const StoreContext& context, Bytes image);
 
 Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta);
 Status create_meta(FileSystem& files, const std::string& directory, const format::Meta& meta);
+
+using CollectionState = format::State;
+// All zeros, with this store_id, when there is none; corrupt also when it is another store's.
+Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                  format::State& state);
+Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
 // Reads a whole small file; too_large above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
@@ -3022,62 +3199,208 @@ class Router {
 
 }  // namespace armdb::engine
 
+// ---- engine/expiry.hpp ----
+
+// Expiry: which keys of a shard end at some time, and the clock that decides it.
+//
+// Only keys with a time to live are in the table, and there is none before the first of them: a
+// collection that uses no expiry pays one load per read.
+//
+// Order: a writer publishes a value in the index first and its expiry here second; a reader looks
+// here first and in the index second. So a reader that has seen a new expiry also sees the value
+// it belongs to, and an expired value is never found under its successor's expiry.
+//
+// Threads: find, expired, any and scan by anyone without a lock; the rest by the holder of the
+// shard's lock. Clock: anyone.
+
+namespace armdb::engine {
+
+// The wall clock, but it never goes back behind a moment that has decided something: what has
+// expired once stays so, whatever the machine's clock does.
+class Clock {
+ public:
+  [[nodiscard]] std::uint64_t now_ms() const noexcept {
+    const std::uint64_t wall = os::wall_ms();
+    const std::uint64_t floor = floor_ms();
+    return wall > floor ? wall : floor;
+  }
+  [[nodiscard]] std::uint64_t floor_ms() const noexcept {
+    return floor_.load(std::memory_order_relaxed);
+  }
+  void raise(std::uint64_t to_ms) noexcept {
+    std::uint64_t floor = floor_ms();
+    while (floor < to_ms &&
+           !floor_.compare_exchange_weak(floor, to_ms, std::memory_order_relaxed)) {
+    }
+  }
+
+ private:
+  std::atomic<std::uint64_t> floor_{0};
+};
+
+class ExpiryTable {
+ public:
+  ExpiryTable(Clock& clock, index::IndexConfig like) noexcept;
+  ~ExpiryTable();
+  ExpiryTable(const ExpiryTable&) = delete;
+  ExpiryTable& operator=(const ExpiryTable&) = delete;
+
+  [[nodiscard]] bool any() const noexcept {
+    return table_.load(std::memory_order_acquire) != nullptr;
+  }
+  // When the key ends, in milliseconds since 1970; 0: never, or it is not there.
+  [[nodiscard]] std::uint64_t find(const std::uint8_t* key, std::uint64_t hash) const noexcept;
+  [[nodiscard]] bool expired(const std::uint8_t* key, std::uint64_t hash) const noexcept {
+    return any() && over(find(key, hash));
+  }
+  // True when an entry that ends at `expiry_ms` has ended. It then has for good.
+  [[nodiscard]] bool over(std::uint64_t expiry_ms) const noexcept;
+
+  // Makes sure that the next `count` calls of set() cannot fail; false when out of memory.
+  [[nodiscard]] bool reserve(std::size_t count) noexcept;
+  // 0 takes the key out; anything else needs reserve() before.
+  void set(const std::uint8_t* key, std::uint64_t hash, std::uint64_t expiry_ms) noexcept;
+
+  // The index behind it, for sweeps; null when there is none.
+  [[nodiscard]] const index::Index* table() const noexcept {
+    return table_.load(std::memory_order_acquire);
+  }
+
+ private:
+  Clock& clock_;
+  const index::IndexConfig config_;
+  std::atomic<index::Index*> table_{nullptr};
+};
+
+}  // namespace armdb::engine
+
 // ---- engine/shard.hpp ----
 
 // Shard: the only place where an index and a store meet.
 //
 // Invariants:
 //   (1) The index never names an entry the store has not accepted.
-//   (2) Under mutex_ nothing is synced and no value is read from disk.
+//   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
+//       what its caller asks for, and a batch the old values that a hook wants.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
-// checkpoint and close. Order of locks: maintenance_, sync_mutex_, mutex_.
+// checkpoint, migration and close. Order of locks: maintenance_, sync_mutex_ (several in the order
+// of shards), the engine's joint mutex, mutex_ (several in the order of shards).
+//
+// Values. The index keeps, with the location of each entry: its bytes (Payload::value); nothing
+// more (Payload::location); or a counted reference to the decoded object, where a face gave
+// ObjectOps. An object that is replaced is retired, so that a reader under a guard may still
+// share it.
 
 namespace armdb::engine {
+
+class Engine;
 
 // When a write may happen.
 enum class When : std::uint8_t {
   always,
   absent,   // else key_exists
   present,  // else not_found
-  equal,    // else not_found or value_mismatch
+  equal,    // else not_found or value_mismatch; Payload::value only
+  unmoved,  // the entry is the one that was seen, or is still not there; else value_mismatch
+  expired,  // else not_found
 };
 
 struct WriteRequest {
   Bytes key;
   std::uint64_t hash = 0;
   Bytes value;
+  detail::Shared* object = nullptr;  // the decoded value, where the index keeps it
+  std::uint64_t expiry_ms = 0;       // 0: never
+  bool keep_expiry = false;          // of the entry that is replaced, if there is one
   bool erase = false;
   When when = When::always;
-  Bytes expected;                     // with When::equal
-  std::uint8_t* old_value = nullptr;  // Payload::value: gets the value before, if there was one
-  ByteView* old_view = nullptr;       // Payload::location: the same
-  bool* had_old = nullptr;
+  Bytes expected;       // with When::equal
+  base::Location seen;  // with When::unmoved; nowhere: the key was not there
 };
+
+// What the shards of a collection have in common.
+struct Common {
+  Engine* engine = nullptr;
+  Clock clock;
+  Owned<detail::Hook> hook;
+  const detail::ObjectOps* objects = nullptr;
+};
+
+class Transaction;
+
+// The object that an index keeps for an entry.
+inline detail::Shared* object_at(const std::uint8_t* kept) noexcept {
+  detail::Shared* object;
+  std::memcpy(&object, kept, sizeof object);
+  return object;
+}
+
+// `status`, which is about the value of `key`, with the key in its text.
+Status key_status(const Status& status, Bytes key);
 
 class Shard {
  public:
-  // Recovers the shard; `seed` is that of the router's hashes.
-  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context,
-                                             std::uint64_t seed);
+  // How to recover the shard.
+  struct Opening {
+    std::uint64_t hash_seed = 0;  // that of the router
+    std::uint64_t sequence_limit = ~std::uint64_t{0};
+    std::uint64_t joint_last = 0;  // the last joint batch that was found
+  };
+  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context, Common& common,
+                                             const Opening& opening);
+  ~Shard();
+
+  // ---- Writing ----
 
   Status write(const WriteRequest& request);
   // Several plain puts under one lock; stops at the first that fails.
   Status put_group(std::span<const WriteRequest* const> requests);
+  // All of them or none, also after a crash.
+  Status write_batch(std::span<const WriteRequest> requests);
+  // One shard's part of a batch over several.
+  struct JointWrite {
+    Shard* shard = nullptr;
+    std::span<const WriteRequest> requests;
+  };
+  static Status write_joint(std::span<JointWrite> parts);
+  // Calls `body` under the lock; what it writes becomes one batch when it returns ok.
+  Status atomic(FunctionRef<Status(Transaction&)> body);
 
-  // Payload::value: copies the value. Payload::location: tells only whether the key is there.
-  bool find(const std::uint8_t* key, std::uint64_t hash, std::uint8_t* value) const noexcept {
-    return index_->find(key, hash, nullptr, value);
+  // ---- Reading ----
+
+  // Copies what the index keeps of the value; `at` and `value` may be null.
+  bool find(const std::uint8_t* key, std::uint64_t hash, base::Location* at,
+            std::uint8_t* value) const noexcept {
+    if (expiries_.any() && expiries_.expired(key, hash)) [[unlikely]]
+      return false;
+    return index_->find(key, hash, at, value);
   }
-  void find_many(std::span<index::Lookup> lookups) const noexcept { index_->find_many(lookups); }
+  void find_many(std::span<index::Lookup> lookups) const noexcept;
+  // For an entry that a scan copied some time ago: brings it up to date where expiry demands it;
+  // false when it is gone.
+  bool still_there(index::Block& block, std::size_t at) const noexcept;
 
   // Payload::location: calls `use` with the value, which ends with the call. False when the key
   // is not there.
   Result<bool> read(Bytes key, std::uint64_t hash, FunctionRef<void(Bytes)> use) const;
-  Result<bool> read_view(Bytes key, std::uint64_t hash, ByteView& out) const;
+  // `at`, which may be null, gets the entry's place.
+  Result<bool> read_view(Bytes key, std::uint64_t hash, ByteView& out, base::Location* at) const;
   // The same for an entry that a scan found at `at`; asks the index when it has moved.
   Result<bool> read_at(Bytes key, base::Location at, ByteView& out) const;
+  // A reference to the decoded object, or null.
+  detail::Shared* find_object(const std::uint8_t* key, std::uint64_t hash,
+                              base::Location* at) const noexcept;
+  // The file and offset of an entry, for messages.
+  [[nodiscard]] Status describe(Status status, base::Location at) const;
+  // 0: it stays.
+  [[nodiscard]] std::uint64_t expires_at(const std::uint8_t* key,
+                                         std::uint64_t hash) const noexcept {
+    return expiries_.find(key, hash);
+  }
+
+  // ---- Durability and care ----
 
   Status flush();
   // Everything accepted before the call is durable when it returns ok.
@@ -3088,36 +3411,85 @@ class Shard {
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
   // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // Erases entries that have expired; looks at about `budget` of those that may, from `cursor`
+  // on, and moves it (0 at the end). Returns how many were erased.
+  Result<std::uint64_t> sweep(std::uint64_t budget, std::uint64_t& cursor);
+  // Tells every live entry with a sequence in (done, start] to `visit`, in order of the log, with
+  // its value. `passed` is called when everything up to a sequence has been told and is durable.
+  // No compaction meanwhile.
+  Status visit_log(std::uint64_t done, std::uint64_t start,
+                   FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                   FunctionRef<Status(std::uint64_t)> passed);
+  Status tell_hook();
   Status seal();
   Status close();
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return store_->durable_sequence();
   }
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept;
   [[nodiscard]] bool unsynced() const noexcept;
+  [[nodiscard]] bool uses_expiry() const noexcept { return expiries_.any(); }
   void add_stats(Stats& stats) const;
   [[nodiscard]] const index::Index& index() const noexcept { return *index_; }
   [[nodiscard]] std::size_t size() const noexcept { return index_->size(); }
 
- private:
-  Shard(const store::StoreContext& context, std::uint64_t seed) : context_(context), seed_(seed) {}
+  // One sync of all shards that are bound together by joint batches; see Engine::sync_joint().
+  static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+                           base::Mutex& joint_mutex);
 
-  Status write_located(const WriteRequest& request, index::Place& place) ARMDB_REQUIRES(mutex_);
-  Status write_comparing_values(const WriteRequest& request);
+ private:
+  friend class Transaction;
+
+  Shard(const store::StoreContext& context, Common& common, const Opening& opening,
+        index::IndexConfig config)
+      : context_(context),
+        common_(common),
+        seed_(opening.hash_seed),
+        expiries_(common.clock, config),
+        joint_last_(opening.joint_last) {}
+
+  Status recover(const Opening& opening);
+  [[nodiscard]] bool keeps_bytes() const noexcept {
+    return context_.shape.payload == Payload::value;
+  }
+  [[nodiscard]] bool hook_reads() const noexcept {
+    return common_.hook && common_.hook->needs_old && !keeps_bytes() && common_.objects == nullptr;
+  }
+  [[nodiscard]] bool live(const WriteRequest& request, const index::Place& place) const noexcept {
+    return place.found && !expiries_.expired(request.key.data(), request.hash);
+  }
+  Status judge(const WriteRequest& request, const index::Place& place) const ARMDB_REQUIRES(mutex_);
+  Status write_located(const WriteRequest& request, index::Place& place, const Bytes* old)
+      ARMDB_REQUIRES(mutex_);
+  void publish(const WriteRequest& request, index::Place& place, base::Location at,
+               std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
+  Status write_reading_value(const WriteRequest& request);
+  Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
+      ARMDB_REQUIRES(mutex_);
+  void accept(std::span<const WriteRequest> requests, store::Batch& batch) ARMDB_REQUIRES(mutex_);
+  Status write_batch_locked(std::span<const WriteRequest> requests) ARMDB_REQUIRES(mutex_);
+  static Status write_all_locked(std::span<JointWrite> parts);
+  static Status write_joint_from(std::span<JointWrite> parts, std::size_t at);
   Status refuse_if_closed() const ARMDB_REQUIRES(mutex_);
   Status after_write(bool sync_wanted);
   Status read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                        bool& moved) const;
-  Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer,
-                             Bytes& value) const;
+  Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer, Bytes& value,
+                             base::Location* where) const;
   Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
       ARMDB_REQUIRES(maintenance_);
   Status fail(Status cause);
   Status sync_all(bool files_too);
+  [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
+    return joint_last_ > store_->durable_sequence();
+  }
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
+  Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 
   const store::StoreContext context_;
+  Common& common_;
   const std::uint64_t seed_;
 
   mutable base::Mutex maintenance_;
@@ -3125,11 +3497,117 @@ class Shard {
 
   base::Mutex sync_mutex_;
 
-  // Written under mutex_, read without: both say themselves what readers may call.
+  // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<store::LogStore> store_;
+  ExpiryTable expiries_;
+  // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
+  // entries: what is durable here must not depend on what a power cut may take there.
+  std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
+  std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
+  std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace armdb::engine
+
+// ---- engine/recovery_batch.hpp ----
+
+// RecoveryBatch: recovered entries on their way into the index, some at a time, so that their
+// cache misses overlap.
+//
+// Threads: one; nobody else has the shard yet.
+
+namespace armdb::engine {
+
+class RecoveryBatch {
+ public:
+  // `objects` is null where values are not kept decoded.
+  RecoveryBatch(index::Index& index, ExpiryTable& expiries, const Shape& shape,
+                const detail::ObjectOps* objects, std::uint64_t seed);
+
+  Status add(store::LogStore& store, const store::RecoveredEntry& entry);
+  Status apply(store::LogStore& store);
+
+  // Keys whose last value so far was rejected by the codec; their object is null in the index.
+  [[nodiscard]] std::uint64_t undecoded() const noexcept { return undecoded_; }
+  [[nodiscard]] const Status& decode_error() const noexcept { return decode_error_; }
+
+ private:
+  static constexpr std::size_t kEntries = 32;
+
+  void drop_object(const std::uint8_t* kept) noexcept;
+
+  index::Index& index_;
+  ExpiryTable& expiries_;
+  const std::uint32_t key_size_;
+  const std::size_t kept_size_;  // bytes of a value that the index keeps
+  const detail::ObjectOps* const objects_;
+  const std::uint64_t seed_;
+  std::vector<std::uint8_t> bytes_;  // keys, each followed by what is kept of its value
+  index::Lookup lookups_[kEntries];
+  base::Location at_[kEntries];
+  std::uint64_t expiry_ms_[kEntries] = {};
+  bool tombstone_[kEntries] = {};
+  std::size_t count_ = 0;
+  std::uint64_t undecoded_ = 0;
+  Status decode_error_;
+};
+
+}  // namespace armdb::engine
+
+// ---- engine/transaction.hpp ----
+
+// Transaction: what an atomic block sees of its shard: the shard's state and its own writes.
+//
+// Writes are kept aside and become one batch when the block ends well; until then neither the log
+// nor the index has any of them, so rolling back is forgetting.
+//
+// Threads: the one that runs the block, which holds the shard's lock.
+
+namespace armdb::engine {
+
+class Transaction {
+ public:
+  explicit Transaction(Shard& shard) noexcept : shard_(shard) {}
+  ~Transaction();
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+
+  // The shard's lock is held by whoever made it.
+  Status write(const WriteRequest& request) ARMDB_NO_THREAD_SAFETY_ANALYSIS;
+  // Calls `use` with the value, or with the decoded object where such are kept; false when the key
+  // is not there. A Var value is read from disk under the lock.
+  Result<bool> read(Bytes key, std::uint64_t hash,
+                    FunctionRef<void(Bytes value, detail::Shared* object)> use) const;
+  [[nodiscard]] bool contains(Bytes key, std::uint64_t hash) const noexcept;
+
+  [[nodiscard]] const Shard& shard() const noexcept { return shard_; }
+  // All writes in their order; the views end with the next write.
+  [[nodiscard]] std::vector<WriteRequest> requests() const;
+
+ private:
+  struct Pending {
+    std::size_t bytes_at = 0;  // of the key, and the value behind it
+    std::size_t value_size = 0;
+    std::uint64_t hash = 0;
+    std::uint64_t expiry_ms = 0;
+    detail::Shared* object = nullptr;
+    bool erase = false;
+    std::uint32_t before = 0;  // the write before it in its chain, counted from 1; 0: none
+  };
+
+  // The last write of the key, or null.
+  [[nodiscard]] const Pending* find(Bytes key, std::uint64_t hash) const noexcept;
+  [[nodiscard]] Bytes key_of(const Pending& pending) const noexcept;
+  [[nodiscard]] Bytes value_of(const Pending& pending) const noexcept;
+  void chain(std::uint32_t number);
+
+  Shard& shard_;
+  std::vector<std::uint8_t> bytes_;
+  std::vector<Pending> pending_;
+  std::vector<std::uint32_t> heads_;  // by hash: the last write of each chain, counted from 1
 };
 
 }  // namespace armdb::engine
@@ -3145,28 +3623,59 @@ namespace armdb::engine {
 
 class Engine {
  public:
+  // What a typed face brings along.
+  struct Parts {
+    Owned<detail::Hook> hook;
+    const detail::ObjectOps* objects = nullptr;
+  };
   // `shape` is checked against the stored one; without it (null) the stored one is taken and the
   // collection must exist.
   static Result<std::unique_ptr<Engine>> open(const std::string& path, const Shape* shape,
-                                              const Config& config);
+                                              const Config& config, Parts parts);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
-  // Plain puts, written group by group: after an error those of earlier groups are there.
-  Status put_many(std::span<const BytesPair> pairs);
-  [[nodiscard]] bool find(const std::uint8_t* key, std::uint8_t* value) const noexcept {
+  // Plain puts, or erases of what is there, written group by group: after an error those of
+  // earlier groups are done.
+  Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms);
+  // All of them or none, also after a crash.
+  Status write_batch(std::span<WriteRequest> requests, bool sync);
+  Status atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync);
+  // `at` and `value` may be null.
+  [[nodiscard]] bool find(const std::uint8_t* key, base::Location* at,
+                          std::uint8_t* value) const noexcept {
     const std::uint64_t hash = router_.hash(key, shape_.key_size);
-    return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, value);
+    return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, at, value);
   }
   void find_many(std::span<BytesLookup> gets) const noexcept;
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> use) const;
-  Result<bool> read_view(Bytes key, ByteView& out) const;
+  Result<bool> read_view(Bytes key, ByteView& out, base::Location* at = nullptr) const;
+  // The shard of a key, with its hash.
+  [[nodiscard]] Shard& owner(Bytes key, std::uint64_t& hash) const noexcept {
+    hash = router_.hash(key.data(), key.size());
+    return *shards_[router_.shard(key.data(), key.size(), hash)];
+  }
+  // When an entry ends that is put now with this time to live (see WriteOptions); 0: never.
+  [[nodiscard]] std::uint64_t expiry_of(std::uint64_t ttl_ms) noexcept;
 
   Status flush();
   Status sync();
+  // Syncs the shards that joint batches bind together; for Shard::sync().
+  Status sync_joint();
+  // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
+  Result<std::uint64_t> sweep(std::uint64_t budget);
+  // Asks `decide` about every entry that was there when the migration to `to_version` began, and
+  // was not asked about before a crash. See Collection::migrate().
+  struct MigrationCalls {
+    // Fills in the write that `change` then asks for; an object's reference is taken over.
+    FunctionRef<Status(const store::RecoveredEntry&, WriteRequest&, bool& change)> decide;
+    FunctionRef<bool(const MigrationProgress&)> report;  // false stops
+  };
+  Status migrate(std::uint32_t to_version, MigrationCalls calls);
+  [[nodiscard]] std::uint32_t data_version() const;
   Status checkpoint();
   Status warmup();
   Result<VerifyReport> verify();
@@ -3178,6 +3687,9 @@ class Engine {
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
   [[nodiscard]] const Config& config() const noexcept { return config_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] base::EpochDomain& epochs() const noexcept { return epochs_; }
+  // Null where values are not kept decoded.
+  [[nodiscard]] const detail::ObjectOps* objects() const noexcept { return common_.objects; }
   [[nodiscard]] const Router& router() const noexcept { return router_; }
   [[nodiscard]] std::uint32_t shard_count() const noexcept { return router_.shard_count(); }
   [[nodiscard]] Shard& shard(std::uint32_t at) const noexcept { return *shards_[at]; }
@@ -3190,8 +3702,21 @@ class Engine {
   [[nodiscard]] Stats stats() const;
 
  private:
-  Engine(std::string path, const Config& config) : path_(std::move(path)), config_(config) {}
+  Engine(std::string path, const Config& config) : path_(std::move(path)), config_(config) {
+    common_.engine = this;
+  }
   friend class Opening;
+
+  [[nodiscard]] FileSystem& files() const {
+    return config_.file_system == nullptr ? posix_file_system() : *config_.file_system;
+  }
+  // Writes db.state when it says something new.
+  Status save_state() ARMDB_REQUIRES(state_mutex_);
+  Status save_floor();
+  Status refuse_write() const;
+  Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
+  Status begin_migration(std::uint32_t to_version) ARMDB_REQUIRES(state_mutex_);
+  Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
 
   Status refuse_if_closed() const;
   Status on_all_shards(FunctionRef<Status(Shard&)> what);
@@ -3201,8 +3726,18 @@ class Engine {
   Shape shape_;
   Router router_;
   Owned<FileLock> lock_;
-  base::EpochDomain epochs_;
+  mutable base::EpochDomain epochs_;
+  Common common_;
   std::vector<std::unique_ptr<Shard>> shards_;  // before epochs_ ends
+  base::Mutex joint_mutex_;  // one joint batch at a time, and none while tickets are taken
+  bool joint_marked_ ARMDB_GUARDED_BY(joint_mutex_) = false;
+  base::Mutex sweep_mutex_;
+  std::uint32_t sweep_shard_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
+  std::uint64_t sweep_cursor_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
+  base::Mutex migration_mutex_;  // one migration at a time
+  mutable base::Mutex state_mutex_;
+  store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
+  bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };
@@ -3250,8 +3785,8 @@ class CompactionThread {
 // OrderedScan: walks a tree's keys in order, over all shards or the one a prefix lies in.
 //
 // Each shard gives its entries a leaf at a time; a heap merges them. Nothing is pinned: a scan
-// holds copies, and finds its place again by key. Writing beside it is legal; an entry that stays
-// during the whole scan is seen exactly once.
+// holds copies (and shares of decoded objects), and finds its place again by key. Writing beside it
+// is legal; an entry that stays during the whole scan is seen exactly once.
 //
 // Threads: one per scan.
 
@@ -3269,6 +3804,9 @@ struct ScanLimits {
 class OrderedScan {
  public:
   OrderedScan(const Engine& engine, ScanLimits limits, bool descending);
+  ~OrderedScan();
+  OrderedScan(const OrderedScan&) = delete;
+  OrderedScan& operator=(const OrderedScan&) = delete;
 
   // Stands on the first entry, or at the end. False at the end.
   bool first();
@@ -3282,6 +3820,8 @@ class OrderedScan {
   [[nodiscard]] const std::uint8_t* value() const noexcept;
   // Payload::location. False when the entry has been erased since.
   Result<bool> read(ByteView& out) const;
+  // False when the entry has expired since its leaf was copied, or gone since where entries do.
+  bool still_there() noexcept;
 
   [[nodiscard]] const Status& status() const noexcept { return status_; }
 
@@ -3296,6 +3836,8 @@ class OrderedScan {
 
   bool start(const std::uint8_t* key, index::Bound bound, bool descending);
   bool advance(bool descending);
+  // Fills a block and shares the objects that it holds.
+  void fill(Source& source, FunctionRef<void(index::Block&)> how) const;
   void sift_down(std::size_t at) noexcept;
   [[nodiscard]] bool before(std::uint32_t a, std::uint32_t b) const noexcept;
   [[nodiscard]] bool inside(const std::uint8_t* key) const noexcept;
@@ -3317,18 +3859,29 @@ class OrderedScan {
 // Walks a map's entries in no order; see index::Index::scan.
 class UnorderedScan {
  public:
-  explicit UnorderedScan(const Engine& engine) : engine_(engine) {}
+  // What is told of an entry: `value` is empty for Payload::location unless `with_values`; the
+  // object is that of collections that keep one.
+  using Visitor = FunctionRef<bool(Bytes key, Bytes value, detail::Shared* object)>;
 
-  // Calls `visit` for each entry until it answers false. `value` is empty for
-  // Payload::location unless `with_values`.
-  Status run(bool with_values, FunctionRef<bool(Bytes key, Bytes value)> visit);
+  UnorderedScan(const Engine& engine, bool with_values)
+      : engine_(engine), with_values_(with_values) {}
+
+  // Calls `visit` for each entry until it answers false.
+  Status run(Visitor visit);
+  // The same from `cursor` on (0: the beginning), for about `limit` entries; moves the cursor
+  // behind them, to 0 at the end. Maps only.
+  Status run_some(std::uint64_t& cursor, std::size_t limit, Visitor visit);
 
  private:
-  Status visit_block(const Shard& shard, const index::Block& block, bool with_values,
-                     FunctionRef<bool(Bytes key, Bytes value)> visit, bool& go_on);
+  Status visit_block(const Shard& shard, index::Block& block, Visitor visit, bool& go_on);
 
   const Engine& engine_;
+  const bool with_values_;
 };
+
+// Shares the objects in a block that was just filled under a guard; drops those shares.
+void share_objects(const Engine& engine, const index::Block& block) noexcept;
+void drop_objects(const Engine& engine, const index::Block& block) noexcept;
 
 }  // namespace armdb::engine
 
@@ -3690,16 +4243,16 @@ constexpr std::uint32_t crc_times_x(std::uint32_t crc) noexcept {
   return (crc >> 1) ^ ((crc & 1) != 0 ? kCrcPolynomial : 0);
 }
 
-// kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 8", Kounavis and
-// Berry, 2005).
-constexpr std::array<std::array<std::uint32_t, 256>, 8> make_crc_tables() noexcept {
-  std::array<std::array<std::uint32_t, 256>, 8> tables{};
+// kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 4", after Kounavis
+// and Berry, 2005; by 8 would take 4 KiB more, for machines without the instruction only).
+constexpr std::array<std::array<std::uint32_t, 256>, 4> make_crc_tables() noexcept {
+  std::array<std::array<std::uint32_t, 256>, 4> tables{};
   for (std::uint32_t byte = 0; byte < 256; ++byte) {
     std::uint32_t crc = byte;
     for (int bit = 0; bit < 8; ++bit) crc = crc_times_x(crc);
     tables[0][byte] = crc;
   }
-  for (std::size_t zeros = 1; zeros < 8; ++zeros) {
+  for (std::size_t zeros = 1; zeros < 4; ++zeros) {
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const std::uint32_t crc = tables[zeros - 1][byte];
       tables[zeros][byte] = tables[0][crc & 0xff] ^ (crc >> 8);
@@ -3716,12 +4269,10 @@ using CrcKernel = std::uint32_t (*)(std::uint32_t crc, const std::uint8_t* data,
 std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
                             std::size_t size) noexcept {
   const auto& t = kCrcTables;
-  for (; size >= 8; size -= 8, data += 8) {
-    const std::uint32_t low = load_little<std::uint32_t>(data) ^ crc;
-    const std::uint32_t high = load_little<std::uint32_t>(data + 4);
-    crc = t[7][low & 0xff] ^ t[6][(low >> 8) & 0xff] ^ t[5][(low >> 16) & 0xff] ^ t[4][low >> 24] ^
-          t[3][high & 0xff] ^ t[2][(high >> 8) & 0xff] ^ t[1][(high >> 16) & 0xff] ^
-          t[0][high >> 24];
+  for (; size >= 4; size -= 4, data += 4) {
+    const std::uint32_t word = load_little<std::uint32_t>(data) ^ crc;
+    crc =
+        t[3][word & 0xff] ^ t[2][(word >> 8) & 0xff] ^ t[1][(word >> 16) & 0xff] ^ t[0][word >> 24];
   }
   for (; size != 0; --size, ++data) crc = t[0][(crc ^ *data) & 0xff] ^ (crc >> 8);
   return crc;
@@ -3734,7 +4285,11 @@ std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
 // bytes that follow it by one carry-less multiplication: kCrcShifts[n] is x^(64 n - 33), and the
 // crc of a product p is p * x^33 (32 by the crc itself, 1 because the product of two reflected
 // 32-bit polynomials has 63 bits).
+#if defined(__OPTIMIZE_SIZE__)
+constexpr std::size_t kLaneWordsMax = 64;
+#else
 constexpr std::size_t kLaneWordsMax = 256;
+#endif
 
 constexpr std::array<std::uint32_t, 2 * kLaneWordsMax + 1> make_crc_shifts() noexcept {
   std::array<std::uint32_t, 2 * kLaneWordsMax + 1> shifts{};
@@ -5251,6 +5806,7 @@ constexpr std::size_t kEntryKeySizeAt = 6;
 constexpr std::size_t kEntryValueSizeAt = 8;
 constexpr std::size_t kEntrySequenceAt = 12;
 constexpr std::size_t kEntryExpiryBytes = 8;
+constexpr std::size_t kJointPartsMax = 256;
 constexpr std::uint8_t kFlagsOfData = kTombstone | kExpiry | kBatchBegin | kBatchCommit;
 
 // The fields that every entry has, as they stand in its header.
@@ -5285,6 +5841,10 @@ inline bool entry_fields_possible(const EntryFields& fields) noexcept {
   }
   if (fields.key_size != 0) return false;
   if (fields.flags == kWatermark) return fields.value_size == 0;
+  if (fields.flags == kJoint) {
+    return fields.value_size >= 2 * kJointPartBytes && fields.value_size % kJointPartBytes == 0 &&
+           fields.value_size <= kJointPartsMax * kJointPartBytes && fields.sequence != 0;
+  }
   if (fields.flags == kFooter) {
     return fields.value_size >= footer_value_bytes(0) && fields.value_size % 4 == 0;
   }
@@ -5335,6 +5895,10 @@ EntryRead decode_entry(Bytes in, std::uint32_t seed, Entry& entry, std::size_t& 
     Footer footer;
     if (!decode_footer_value(value, footer)) return EntryRead::corrupt;
   }
+  for (std::size_t part = 4; fields.flags == kJoint && part < value.size();
+       part += kJointPartBytes) {
+    if (base::load_little<std::uint32_t>(value.data() + part) != 0) return EntryRead::corrupt;
+  }
   entry.flags = fields.flags;
   entry.sequence = fields.sequence;
   entry.expiry_ms = expiry ? base::load_little<std::uint64_t>(from + kEntryHeaderBytes) : 0;
@@ -5380,6 +5944,16 @@ std::size_t encode_entry(const Entry& entry, std::uint32_t seed, std::uint8_t* o
       out, base::crc32c(seed, Bytes(out + kEntryFlagsAt,
                                     static_cast<std::size_t>(content) - kEntryFlagsAt)));
   return total;
+}
+
+void encode_joint_part(const JointPart& part, std::uint8_t* out) noexcept {
+  base::store_little<std::uint64_t>(out, part.shard);
+  base::store_little<std::uint64_t>(out + 8, part.last_sequence);
+}
+
+JointPart decode_joint_part(Bytes value, std::size_t at) noexcept {
+  const std::uint8_t* from = value.data() + at * kJointPartBytes;
+  return {base::load_little<std::uint32_t>(from), base::load_little<std::uint64_t>(from + 8)};
 }
 
 void encode_footer_value(const Footer& footer, MutableBytes out) noexcept {
@@ -5433,6 +6007,8 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "db.meta";
     case FileType::slots:
       return "slot file";
+    case FileType::state:
+      return "db.state";
   }
   return "file of an unknown kind";
 }
@@ -5876,7 +6452,9 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
     if (segment.file_id == 0 || segment.file_id >= next) return false;
     ids.push_back(segment.file_id);
   }
-  std::sort(ids.begin(), ids.end());
+  std::vector<std::uint32_t> spare(ids.size());
+  base::merge_sort(ids.data(), spare.data(), ids.size(),
+                   [](std::uint32_t a, std::uint32_t b) { return a < b; });
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
 
@@ -6064,6 +6642,95 @@ Status decode_meta(Bytes in, Meta& meta) {
   }
   if (!meta_possible(read)) return {Errc::corrupt, "db.meta has sizes that no collection has"};
   meta = read;
+  return {};
+}
+
+}  // namespace armdb::format
+
+// ---- format/state.cpp ----
+
+// db.state: written and judged as a whole.
+
+namespace armdb::format {
+namespace {
+
+constexpr std::uint32_t kStateJoint = 1;
+constexpr std::uint32_t kStateMigrating = 2;
+
+constexpr std::size_t state_bytes(std::size_t shards) noexcept {
+  return kStateFixedBytes + shards * kStateShardBytes + kStateEndBytes;
+}
+
+bool state_possible(const State& state) noexcept {
+  if (state.migrating == state.shards.empty()) return false;
+  if (!state.migrating && state.migrating_to != 0) return false;
+  for (const MigrationShard& shard : state.shards) {
+    if (shard.start_sequence > kSequenceMax || shard.done_sequence > shard.start_sequence) {
+      return false;
+    }
+  }
+  return state.shards.size() <= kStateShardsMax;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> encode_state(const State& state) {
+  ARMDB_ASSERT(state_possible(state));
+  std::vector<std::uint8_t> out(state_bytes(state.shards.size()));
+  const MutableBytes bytes(out);
+  encode_file_header(
+      {.type = FileType::state, .version = 1, .store_id = state.store_id, .shard = 0, .file_id = 0},
+      bytes);
+  base::ByteWriter writer(bytes.subspan(kFileHeaderBytes));
+  writer.little<std::uint64_t>(state.clock_floor_ms);
+  writer.little<std::uint32_t>((state.joint ? kStateJoint : 0) |
+                               (state.migrating ? kStateMigrating : 0));
+  writer.little<std::uint32_t>(state.data_version);
+  writer.little<std::uint32_t>(state.migrating_to);
+  writer.little<std::uint32_t>(static_cast<std::uint32_t>(state.shards.size()));
+  for (const MigrationShard& shard : state.shards) {
+    writer.little<std::uint64_t>(shard.start_sequence);
+    writer.little<std::uint64_t>(shard.done_sequence);
+  }
+  writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), out.size() - kStateEndBytes)));
+  writer.zeros(4);
+  return out;
+}
+
+Status decode_state(Bytes in, State& state) {
+  FileHeader header;
+  if (Status status = decode_file_header(in, FileType::state, header); !status) return status;
+
+  base::ByteReader reader(in.sub(kFileHeaderBytes));
+  State read;
+  read.store_id = header.store_id;
+  read.clock_floor_ms = reader.little<std::uint64_t>();
+  const auto flags = reader.little<std::uint32_t>();
+  read.data_version = reader.little<std::uint32_t>();
+  read.migrating_to = reader.little<std::uint32_t>();
+  const auto count = reader.little<std::uint32_t>();
+
+  // The size is judged before anything is allocated for what it claims to hold.
+  if (reader.failed() || count > kStateShardsMax || in.size() != state_bytes(count)) {
+    return {Errc::corrupt, "the size of db.state does not match its count of shards"};
+  }
+  read.shards.resize(count);
+  for (MigrationShard& shard : read.shards) {
+    shard.start_sequence = reader.little<std::uint64_t>();
+    shard.done_sequence = reader.little<std::uint64_t>();
+  }
+  const auto crc_stored = reader.little<std::uint32_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kStateEndBytes));
+  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.state is wrong"};
+  if (reserved != 0 || (flags & ~(kStateJoint | kStateMigrating)) != 0 || header.shard != 0 ||
+      header.file_id != 0) {
+    return {Errc::corrupt, "reserved bytes of db.state are not zero"};
+  }
+  read.joint = (flags & kStateJoint) != 0;
+  read.migrating = (flags & kStateMigrating) != 0;
+  if (!state_possible(read)) return {Errc::corrupt, "db.state has a migration that cannot be"};
+  state = std::move(read);
   return {};
 }
 
@@ -7188,7 +7855,7 @@ class HashTable : public Index {
   void read_next(bool, Block& block) const noexcept final { block.set_count(0); }
   std::uint64_t scan(std::uint64_t cursor, Block& block) const noexcept final;
 
-  [[nodiscard]] bool reserve() noexcept final;
+  [[nodiscard]] bool reserve(std::size_t count) noexcept final;
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                base::Location at) noexcept final;
   void relocate(Place& place, base::Location at) noexcept final;
@@ -7349,10 +8016,10 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
 
 // ---- Writer ----
 
-bool HashTable::reserve() noexcept {
-  // One overflow bucket for the chain of the new entry, one for the split that may follow. A
-  // split that finds less than it needs is put off; see grow().
-  return records_.reserve(1) && overflow_.reserve(2) && buckets_.reserve(1);
+bool HashTable::reserve(std::size_t count) noexcept {
+  // One overflow bucket for the chain of each entry, one for the split that may follow (or is put
+  // off; see grow()).
+  return records_.reserve(count) && overflow_.reserve(2 * count) && buckets_.reserve(count);
 }
 
 void HashTable::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
@@ -7770,16 +8437,12 @@ std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
 }  // namespace
 
 std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
-  switch (config.key_size) {
-    case 8:
-      return hash_make<8>(config);
-    case 16:
-      return hash_make<16>(config);
-    case 32:
-      return hash_make<32>(config);
-    default:
-      return hash_make<0>(config);
-  }
+  if (config.key_size == 8) return hash_make<8>(config);
+#if !defined(__OPTIMIZE_SIZE__)  // there the general kernel has to do
+  if (config.key_size == 16) return hash_make<16>(config);
+  if (config.key_size == 32) return hash_make<32>(config);
+#endif
+  return hash_make<0>(config);
 }
 
 }  // namespace armdb::index
@@ -7805,6 +8468,11 @@ base::Location Block::location(std::size_t at) const noexcept {
   std::uint64_t packed;
   std::memcpy(&packed, memory_.get() + at * stride_, sizeof packed);
   return base::Location(packed);
+}
+
+void Block::set_location(std::size_t at, base::Location location) noexcept {
+  const std::uint64_t packed = location.packed();
+  std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
 }
 
 std::unique_ptr<Index> make_index(const IndexConfig& config) {
@@ -8185,6 +8853,103 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
 
 }  // namespace armdb::store
 
+// ---- store/log_batch.cpp ----
+
+// Batches: entries that count whole or not at all, in one shard or, with a joint mark, in several.
+//
+// A batch never spans segments. One that fits into the write buffer is only copied there; a longer
+// one is written to the file with one call, before anything of it is accepted.
+
+namespace armdb::store {
+
+// The entries of a batch as they go to the log, its first one under `sequence`.
+void LogStore::each_of(const Batch& batch, std::uint64_t sequence,
+                       FunctionRef<void(const format::Entry&, std::size_t bytes)> take) {
+  format::Entry entry;
+  if (!batch.mark.empty()) {
+    entry.flags = format::kJoint;
+    entry.sequence = sequence;
+    entry.value = Bytes(batch.mark);
+    take(entry, static_cast<std::size_t>(format::entry_bytes(0, entry.value.size(), false)));
+  }
+  // One entry alone is whole by itself.
+  const bool marked = batch.count > 1 || !batch.mark.empty();
+  for (std::size_t at = 0; at < batch.count; ++at) {
+    const Write write = batch.write(batch.writes, at);
+    unsigned flags = write.tombstone ? format::kTombstone : 0;
+    if (write.expiry_ms != 0) flags |= format::kExpiry;
+    if (marked && at == 0) flags |= format::kBatchBegin;
+    if (marked && at + 1 == batch.count) flags |= format::kBatchCommit;
+    entry.flags = static_cast<std::uint8_t>(flags);
+    entry.key = write.key;
+    entry.value = write.value;
+    entry.expiry_ms = write.expiry_ms;
+    entry.sequence = sequence + at;
+    take(entry, static_cast<std::size_t>(format::entry_bytes(write.key.size(), write.value.size(),
+                                                             write.expiry_ms != 0)));
+  }
+}
+
+Status LogStore::prepare_batch(Batch& batch) {
+  constexpr std::uint64_t kBatchBytesMax = std::uint64_t{1} << 30;
+  batch.bytes = 0;
+  batch.mark.resize(batch.parts.size() * format::kJointPartBytes);
+  for (std::size_t at = 0; at < batch.parts.size(); ++at) {
+    const JointPart& part = batch.parts[at];
+    format::encode_joint_part({part.shard, part.last_sequence},
+                              batch.mark.data() + at * format::kJointPartBytes);
+  }
+  each_of(batch, 0, [&](const format::Entry&, std::size_t bytes) { batch.bytes += bytes; });
+  if (batch.bytes > kBatchBytesMax) {
+    return Status(Errc::too_large, "a batch can have 1 GiB in one shard at most");
+  }
+  Status status = make_room(batch.bytes, false);
+  if (!status.ok() || batch.bytes <= tail_.room()) return status;
+  status = flush();
+  if (!status.ok()) return status;
+  batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
+  if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
+  std::uint8_t* to = batch.image.get();
+  each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
+    format::encode_entry(entry, active_->seed, to);
+    to += bytes;
+  });
+  return write_large(batch.image.get(), batch.bytes);
+}
+
+void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Location)> accepted) {
+  std::uint64_t offset = tail_.next_offset();
+  std::size_t count = 0;
+  if (batch.image != nullptr) accept_large(batch.bytes);
+  each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
+    const base::Location at(active_->id(), offset, bytes);
+    if (batch.image == nullptr) tail_.append(entry, active_->seed, bytes);
+    offset += bytes;
+    if (entry.mark()) return;
+    account(*active_, entry, at);
+    if (hint_ != nullptr) hint_->add(entry, at.offset());
+    accepted(count++, at);
+  });
+  sequence_next_ += count;
+  last_sequence_ = sequence_next_ - 1;
+}
+
+// What is in the buffer was never accepted; what is in the file has to go, or it would stand
+// where the next entry belongs.
+void LogStore::abandon_batch(Batch& batch) noexcept {
+  if (batch.image == nullptr) return;
+  batch.image.reset();
+  Status status = active_->file->truncate(active_->length);
+  if (!status.ok()) {
+    static_cast<void>(poison(std::move(status).at(active_->path, active_->length), {&active_, 1}));
+    return;
+  }
+  active_->allocated = active_->length;
+  set_put_limit();
+}
+
+}  // namespace armdb::store
+
 // ---- store/log_compaction.cpp ----
 
 // Compaction of a shard's log: choosing, copying, publishing and removing segments.
@@ -8541,12 +9306,10 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
   if (at.offset() >= segment->readable.load(std::memory_order_acquire)) {
     // Still in the write buffer, or just flushed from it: then the file has it by now.
     if (tail_.read(at, buffer, bytes, out_of_memory)) {
-      format::Entry entry;
-      entry.key = bytes.sub(format::kEntryHeaderBytes, key.size());
-      entry.value = bytes.sub(format::kEntryHeaderBytes + key.size(),
-                              base::load_little<std::uint32_t>(bytes.data() + 8));
-      if (entry.key != key) return ReadOutcome::moved;
-      value = entry.value;
+      const std::size_t key_at =
+          format::kEntryHeaderBytes + ((bytes[4] & format::kExpiry) != 0 ? 8 : 0);
+      if (bytes.sub(key_at, key.size()) != key) return ReadOutcome::moved;
+      value = bytes.sub(key_at + key.size(), base::load_little<std::uint32_t>(bytes.data() + 8));
       return ReadOutcome::ok;
     }
     if (out_of_memory) {
@@ -8600,6 +9363,12 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   }
   entry = Bytes(to, static_cast<std::size_t>(bytes));
   return ReadOutcome::ok;
+}
+
+Status LogStore::describe(Status status, base::Location at) const {
+  return std::move(status).at(
+      context_.directory + "/" + format::file_name(format::FileRole::segment, at.file_id()),
+      at.offset());
 }
 
 void LogStore::touch(base::Location at) const {
@@ -8923,22 +9692,27 @@ Status LogRecovery::load_tail() {
   std::size_t committed = 0;
   bool in_batch = false;
   const auto take = [&](const format::Entry& entry, Bytes raw) {
-    if (entry.mark()) {
+    if ((entry.flags & format::kWatermark) != 0) {
       durable_ = std::max(durable_, std::min(entry.sequence, next - 1));
       return true;
     }
-    if (entry.sequence != next || !fits_shape(entry)) return false;
-    ++next;
-    in_batch = in_batch || (entry.flags & format::kBatchBegin) != 0;
+    const bool joint = (entry.flags & format::kJoint) != 0;  // carried with the batch behind it
+    if (entry.sequence != next || next >= limit_) return false;
+    if (!joint && (entry.mark() || !fits_shape(entry))) return false;
     carried_.insert(carried_.end(), raw.begin(), raw.end());
-    if ((entry.flags & format::kBatchCommit) != 0) in_batch = false;
+    const bool commit = (entry.flags & format::kBatchCommit) != 0;
+    if (joint || commit) note_joint(entry);
+    if (joint) return true;
+    ++next;
+    in_batch = (in_batch || (entry.flags & format::kBatchBegin) != 0) && !commit;
     if (!in_batch) committed = carried_.size();
     return true;
   };
   // A batch that the file left open may be completed by the tail: it moves as a whole.
   SegmentScanner scanner(*owner->segment, owner->segment->length, owner->file_bytes);
   std::vector<std::uint8_t> raw;
-  while (scanner.next() == ScanStep::entry && !scanner.entry.mark()) {
+  while (scanner.next() == ScanStep::entry &&
+         (!scanner.entry.mark() || (scanner.entry.flags & format::kJoint) != 0)) {
     raw.resize(scanner.size);
     format::encode_entry(scanner.entry, carried_seed_, raw.data());
     if (!take(scanner.entry, raw)) break;
@@ -8948,7 +9722,8 @@ Status LogRecovery::load_tail() {
   for (Bytes rest = tail_.bytes;
        format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
        rest = rest.sub(size)) {
-    if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
+    const bool numbered = (entry.flags & (format::kWatermark | format::kFooter)) == 0;
+    if (numbered && entry.sequence < next) continue;  // the file has it already
     if (!take(entry, rest.sub(0, size))) break;
   }
   carried_.resize(committed);
@@ -8986,27 +9761,33 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+// Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
+Status LogRecovery::finish_reading() {
+  if (carried_.empty() && last_ < durable_) {
+    damage("synced entries are missing at the end of the log", store_.context_.directory, 0);
+  }
+  if (!carried_.empty()) {
+    const Segment& last = *store_.segments_.back();
+    Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
+    if (!status.ok()) return status;
+  }
+  Status status = visit_carried();
+  store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
+  if (survey_ != nullptr) {
+    survey_->durable_sequence = durable_;
+    survey_->last_sequence = last_;
+  }
+  return status;
+}
+
 Status LogRecovery::finish() {
   const StoreContext& context = store_.context_;
-  const bool read_only = context.config.read_only;
   store_.durable_sequence_.store(std::min(durable_, last_), std::memory_order_release);
   store_.sealed_last_ = last_;
   if (store_.values_on_disk() && !context.config.mapped_reads) {
     store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
   }
-  if (read_only) {
-    if (carried_.empty() && last_ < durable_) {
-      damage("synced entries are missing at the end of the log", context.directory, 0);
-    }
-    if (!carried_.empty()) {
-      const Segment& last = *store_.segments_.back();
-      Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
-      if (!status.ok()) return status;
-    }
-    Status status = visit_carried();
-    store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
-    return status;
-  }
+  if (context.config.read_only) return finish_reading();
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
   const bool interrupted = cut_ || (changed_ && !candidates_.empty());
@@ -9153,7 +9934,7 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool synced = candidate.listed ? candidate.record.durable
                                        : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
-      !failed_ids_.contains(segment.id())) {
+      !store_.context_.needs_values && !failed_ids_.contains(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -9301,11 +10082,16 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     state.accepted = scanner.position();
     return {};
   }
+  if ((entry.flags & format::kJoint) != 0) {
+    note_joint(entry);  // accepted with the batch it stands before
+    return {};
+  }
   const bool log = segment.header.kind == format::SegmentKind::log;
   const bool next =
       state.resumed ? entry.sequence >= state.expected : entry.sequence == state.expected;
   const bool in_order = log ? next : entry.sequence > segment.last_sequence || segment.count == 0;
-  if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
+  if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit ||
+      entry.sequence >= limit_) {
     state.torn = true;
     return {};
   }
@@ -9319,8 +10105,27 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     return deliver(segment, entry, base::Location(segment.id(), scanner.offset, scanner.size));
   }
   if ((entry.flags & format::kBatchCommit) == 0) return {};
+  note_joint(entry);
   state.accepted = scanner.position();
   return deliver_batch(segment, std::exchange(state.batch_offset, 0), scanner.position());
+}
+
+// Takes a joint mark, and then the last entry of the batch behind it.
+void LogRecovery::note_joint(const format::Entry& entry) {
+  if (survey_ == nullptr) return;
+  if ((entry.flags & format::kJoint) == 0) {
+    const bool whole = joint_.last_sequence == entry.sequence;
+    if (whole) survey_->joints.push_back(std::move(joint_));
+    joint_ = {};
+    return;
+  }
+  joint_ = {};
+  joint_.first_sequence = entry.sequence;
+  for (std::size_t at = 0; at < entry.value.size() / format::kJointPartBytes; ++at) {
+    const format::JointPart part = format::decode_joint_part(entry.value, at);
+    joint_.parts.push_back({part.shard, part.last_sequence});
+    if (part.shard == store_.context_.shard) joint_.last_sequence = part.last_sequence;
+  }
 }
 
 Status LogRecovery::deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to) {
@@ -9501,14 +10306,31 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 // ---- Opening and closing ----
 
-Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context,
-                                                 RecoveryVisitor visit) {
+Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
+                                                 std::uint64_t sequence_limit) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
   if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  LogRecovery recovery(*store, visit);
+  LogRecovery recovery(*store, visit, sequence_limit, nullptr);
   Status status = recovery.run();
   if (!status.ok()) return status;
   return store;
+}
+
+Result<Survey> LogStore::survey(const StoreContext& context) {
+  Config config = context.config;
+  config.read_only = true;
+  config.log = {};  // the recovery that follows tells it all
+  StoreContext reading{context.files,    config,        context.epochs,      context.directory,
+                       context.store_id, context.shard, context.shard_count, context.shape};
+  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(reading));
+  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  Survey survey;
+  LogRecovery recovery(
+      *store, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
+      &survey);
+  Status status = recovery.run();
+  if (!status.ok()) return status;
+  return survey;
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -9764,7 +10586,12 @@ Status LogStore::append(const Write& write, base::Location& at) {
   entry.key = write.key;
   entry.value = write.value;
   if (write.tombstone) entry.flags = format::kTombstone;
-  const std::uint64_t bytes = format::entry_bytes(write.key.size(), write.value.size(), false);
+  if (write.expiry_ms != 0) {
+    entry.flags = format::kExpiry;
+    entry.expiry_ms = write.expiry_ms;
+  }
+  const std::uint64_t bytes =
+      format::entry_bytes(write.key.size(), write.value.size(), write.expiry_ms != 0);
   if (bytes > tail_.room() || tail_.next_offset() + bytes > put_limit_ ||
       watermark_written_ != durable_sequence()) [[unlikely]] {
     Status status = make_room(bytes, write.tombstone);
@@ -9853,8 +10680,15 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
   if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
-  status =
-      active_->file->write_at(active_->length, Bytes(whole.get(), static_cast<std::size_t>(bytes)));
+  status = write_large(whole.get(), bytes);
+  if (status.ok()) accept_large(bytes);
+  return status;
+}
+
+// Behind the last entry, with an empty buffer. On an error nothing was accepted.
+Status LogStore::write_large(const std::uint8_t* image, std::uint64_t bytes) {
+  Status status =
+      active_->file->write_at(active_->length, Bytes(image, static_cast<std::size_t>(bytes)));
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
@@ -9863,11 +10697,14 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   }
   if (!status.ok())
     return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  return {};
+}
+
+void LogStore::accept_large(std::uint64_t bytes) noexcept {
   active_->length += bytes;
   active_->readable.store(active_->length, std::memory_order_release);
   tail_.reset(active_->id(), active_->length);
   sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
-  return {};
 }
 
 Status LogStore::flush() {
@@ -10064,11 +10901,29 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
   return {};
 }
 
+Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredEntry&)> visit) {
+  SegmentScanner scanner(segment, format::kSegmentHeaderBytes,
+                         segment.readable.load(std::memory_order_acquire));
+  ScanStep step = scanner.next();
+  for (; step == ScanStep::entry; step = scanner.next()) {
+    const format::Entry& entry = scanner.entry;
+    if (entry.mark()) continue;
+    Status status =
+        visit({entry.key, entry.value, entry.tombstone(), entry.sequence, entry.expiry_ms,
+               base::Location(segment.id(), scanner.offset, scanner.size)});
+    if (!status.ok()) return status;
+  }
+  if (step == ScanStep::end) return {};
+  if (step == ScanStep::failed) return scanner.status;
+  return Status(Errc::corrupt, "these bytes are no entry; run repair")
+      .at(segment.path, scanner.offset);
+}
+
 }  // namespace armdb::store
 
 // ---- store/manifest_file.cpp ----
 
-// Reading and atomically replacing the MANIFEST and db.meta.
+// Reading and atomically replacing the MANIFEST, db.meta and db.state.
 
 namespace armdb::store {
 
@@ -10150,6 +11005,32 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
   std::uint8_t bytes[format::kMetaBytes];
   format::encode_meta(meta, bytes);
   return replace_file(files, directory, format::kMetaName, Bytes(bytes));
+}
+
+Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                  format::State& state) {
+  const std::string path = directory + "/" + std::string(format::kStateName);
+  std::vector<std::uint8_t> bytes;
+  format::State read;
+  read.store_id = store_id;
+  Status status = read_file(files, path, format::kStateBytesMax, bytes);
+  if (status.ok()) {
+    status = format::decode_state(bytes, read);
+  } else if (status.is(Errc::not_found)) {
+    status = {};
+  }
+  if (status.ok() && read.store_id != store_id) {
+    status = Status(Errc::corrupt,
+                    "db.state belongs to another collection: was it copied? put the right one "
+                    "back");
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  state = std::move(read);
+  return {};
+}
+
+Status replace_state(FileSystem& files, const std::string& directory, const format::State& state) {
+  return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }
 
 }  // namespace armdb::store
@@ -10516,6 +11397,252 @@ bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
 
 }  // namespace armdb::store
 
+// ---- engine/batch.cpp ----
+
+// Batches: writes that count whole or not at all, in one shard or over several.
+
+namespace armdb::engine {
+
+// ---- The view of an atomic block ----
+
+Transaction::~Transaction() {
+  for (const Pending& pending : pending_) {
+    if (pending.object != nullptr) detail::unshare(pending.object);
+  }
+}
+
+Bytes Transaction::key_of(const Pending& pending) const noexcept {
+  return Bytes(bytes_).sub(pending.bytes_at, shard_.context_.shape.key_size);
+}
+
+Bytes Transaction::value_of(const Pending& pending) const noexcept {
+  return Bytes(bytes_).sub(pending.bytes_at + shard_.context_.shape.key_size, pending.value_size);
+}
+
+const Transaction::Pending* Transaction::find(Bytes key, std::uint64_t hash) const noexcept {
+  if (heads_.empty()) return nullptr;
+  std::uint32_t number = heads_[static_cast<std::size_t>(hash) & (heads_.size() - 1)];
+  for (; number != 0; number = pending_[number - 1].before) {
+    const Pending& pending = pending_[number - 1];
+    if (pending.hash == hash && key_of(pending) == key) return &pending;
+  }
+  return nullptr;
+}
+
+void Transaction::chain(std::uint32_t number) {
+  Pending& pending = pending_[number - 1];
+  std::uint32_t& head = heads_[static_cast<std::size_t>(pending.hash) & (heads_.size() - 1)];
+  pending.before = std::exchange(head, number);
+}
+
+Status Transaction::write(const WriteRequest& request) {
+  const Pending* own = find(request.key, request.hash);
+  index::Place place;
+  shard_.index_->locate(request.key.data(), request.hash, place);
+  std::uint64_t expiry_ms = request.expiry_ms;
+  if (own == nullptr) {
+    Status status = shard_.judge(request, place);
+    if (!status.ok()) return status;
+    if (request.keep_expiry && shard_.live(request, place)) {
+      expiry_ms = shard_.expiries_.find(request.key.data(), request.hash);
+    }
+  } else {
+    if (request.when == When::absent && !own->erase) return Errc::key_exists;
+    if (request.when == When::present && own->erase) return Errc::not_found;
+    if (request.keep_expiry && !own->erase) expiry_ms = own->expiry_ms;
+  }
+  Pending pending;
+  pending.bytes_at = bytes_.size();
+  pending.value_size = request.value.size();
+  pending.hash = request.hash;
+  pending.expiry_ms = request.erase ? 0 : expiry_ms;
+  pending.object = request.object;
+  pending.erase = request.erase;
+  bytes_.insert(bytes_.end(), request.key.begin(), request.key.end());
+  bytes_.insert(bytes_.end(), request.value.begin(), request.value.end());
+  if (request.object != nullptr) detail::share(request.object);
+  pending_.push_back(pending);
+  if (pending_.size() <= heads_.size()) {
+    chain(static_cast<std::uint32_t>(pending_.size()));
+    return {};
+  }
+  heads_.assign(heads_.empty() ? 16 : 2 * heads_.size(), 0);
+  for (std::uint32_t number = 1; number <= pending_.size(); ++number) chain(number);
+  return {};
+}
+
+bool Transaction::contains(Bytes key, std::uint64_t hash) const noexcept {
+  const Pending* own = find(key, hash);
+  return own != nullptr ? !own->erase : shard_.find(key.data(), hash, nullptr, nullptr);
+}
+
+Result<bool> Transaction::read(Bytes key, std::uint64_t hash,
+                               FunctionRef<void(Bytes, detail::Shared*)> use) const {
+  if (const Pending* own = find(key, hash); own != nullptr) {
+    if (!own->erase) use(value_of(*own), own->object);
+    return !own->erase;
+  }
+  if (!shard_.keeps_bytes() && shard_.common_.objects == nullptr) {
+    return shard_.read(key, hash, [&](Bytes value) { use(value, nullptr); });
+  }
+  index::Place place;
+  shard_.index_->locate(key.data(), hash, place);
+  if (!place.found || shard_.expiries_.expired(key.data(), hash)) return false;
+  if (shard_.common_.objects != nullptr) {
+    use({}, object_at(place.value));
+  } else {
+    use(Bytes(place.value, shard_.context_.shape.value_size), nullptr);
+  }
+  return true;
+}
+
+std::vector<WriteRequest> Transaction::requests() const {
+  std::vector<WriteRequest> requests(pending_.size());
+  for (std::size_t at = 0; at < pending_.size(); ++at) {
+    const Pending& pending = pending_[at];
+    requests[at].key = key_of(pending);
+    requests[at].hash = pending.hash;
+    requests[at].value = value_of(pending);
+    requests[at].object = pending.object;
+    requests[at].expiry_ms = pending.expiry_ms;
+    requests[at].erase = pending.erase;
+  }
+  return requests;
+}
+
+// ---- One shard ----
+
+Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    Transaction transaction(*this);
+    status = body(transaction);
+    if (!status.ok()) return status;
+    status = write_batch_locked(transaction.requests());
+    if (!status.ok()) return status;
+    sync_wanted = store_->take_sync_wanted();
+  }
+  return after_write(sync_wanted);
+}
+
+Status Shard::write_batch(std::span<const WriteRequest> requests) {
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (status.ok()) status = write_batch_locked(requests);
+    if (!status.ok()) return status;
+    sync_wanted = store_->take_sync_wanted();
+  }
+  return after_write(sync_wanted);
+}
+
+Status Shard::write_batch_locked(std::span<const WriteRequest> requests) {
+  if (requests.empty()) return {};
+  store::Batch batch;
+  Status status = prepare(requests, batch);
+  if (status.ok()) accept(requests, batch);
+  return status;
+}
+
+// All that can fail.
+Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batch) {
+  std::size_t live = 0;
+  std::size_t expiring = 0;
+  for (const WriteRequest& request : requests) {
+    live += request.erase ? 0 : 1;
+    expiring += request.expiry_ms != 0 ? 1 : 0;
+  }
+  if (!index_->reserve(live) || (expiring != 0 && !expiries_.reserve(expiring))) {
+    return Status(Errc::out_of_memory, "no memory for the index");
+  }
+  batch.count = requests.size();
+  batch.writes = requests.data();
+  batch.write = [](const void* writes, std::size_t at) -> store::Write {
+    const WriteRequest& request = static_cast<const WriteRequest*>(writes)[at];
+    return {request.key, request.value, request.erase, request.expiry_ms};
+  };
+  return store_->prepare_batch(batch);
+}
+
+void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) {
+  store_->accept_batch(batch, [&](std::size_t n,
+                                  base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    const WriteRequest& request = requests[n];
+    index::Place place;
+    index_->locate(request.key.data(), request.hash, place);
+    if (!hook_reads() || !place.found) {
+      publish(request, place, at, request.expiry_ms, nullptr);
+      return;
+    }
+    store::ReadBuffer buffer;
+    Bytes old;
+    bool moved = false;
+    const base::EpochDomain::Guard guard(context_.epochs);
+    const Status status = read_location(place.at, request.key, buffer, old, moved);
+    if (!status.ok()) {
+      base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", status);
+    }
+    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+  });
+}
+
+// ---- Several shards ----
+
+Status Shard::write_joint(std::span<JointWrite> parts) {
+  Status status = write_joint_from(parts, 0);
+  for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
+    Shard& shard = *parts[at].shard;
+    bool sync_wanted = false;
+    {
+      const base::MutexLock lock(shard.mutex_);
+      sync_wanted = shard.store_->take_sync_wanted();
+    }
+    status = shard.after_write(sync_wanted);
+  }
+  return status;
+}
+
+// Takes the locks in order, one per call, and lets go of them when all is done.
+Status Shard::write_joint_from(std::span<JointWrite> parts, std::size_t at) {
+  if (at == parts.size()) return write_all_locked(parts);
+  const base::MutexLock lock(parts[at].shard->mutex_);
+  return write_joint_from(parts, at + 1);
+}
+
+Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  std::vector<store::Batch> batches(parts.size());
+  std::vector<store::JointPart> names(parts.size());
+  Status status;
+  for (std::size_t at = 0; at < parts.size(); ++at) {
+    Shard& shard = *parts[at].shard;
+    if (status.ok()) status = shard.refuse_if_closed();
+    names[at] = {shard.context_.shard,
+                 shard.store_->next_sequence() + parts[at].requests.size() - 1};
+  }
+  std::size_t ready = 0;
+  for (; status.ok() && ready < parts.size(); ++ready) {
+    batches[ready].parts = names;
+    status = parts[ready].shard->prepare(parts[ready].requests, batches[ready]);
+    if (!status.ok()) break;
+  }
+  for (std::size_t at = 0; at < ready; ++at) {
+    Shard& shard = *parts[at].shard;
+    if (!status.ok()) {
+      shard.store_->abandon_batch(batches[at]);
+      continue;
+    }
+    shard.joint_last_ = names[at].last_sequence;
+    shard.accept(parts[at].requests, batches[at]);
+  }
+  return status;
+}
+
+}  // namespace armdb::engine
+
 // ---- engine/compaction_thread.cpp ----
 
 // The background compaction's loop.
@@ -10593,25 +11720,48 @@ Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
 
 // ---- One key ----
 
+Status Engine::refuse_write() const {
+  if (!config_.read_only) return {};
+  return Status(Errc::read_only, "the collection was opened read_only").at(path_);
+}
+
 Status Engine::write(WriteRequest& request, bool sync) {
-  if (config_.read_only) {
-    return Status(Errc::read_only, "the collection was opened read_only").at(path_);
-  }
-  request.hash = router_.hash(request.key.data(), request.key.size());
-  Shard& shard = *shards_[router_.shard(request.key.data(), request.key.size(), request.hash)];
+  if (config_.read_only) return refuse_write();
+  Shard& shard = owner(request.key, request.hash);
   Status status = shard.write(request);
   if (status.ok() && sync) status = shard.sync();
   return status;
 }
 
 Result<bool> Engine::read(Bytes key, FunctionRef<void(Bytes)> use) const {
-  const std::uint64_t hash = router_.hash(key.data(), key.size());
-  return shards_[router_.shard(key.data(), key.size(), hash)]->read(key, hash, use);
+  std::uint64_t hash = 0;
+  const Shard& shard = owner(key, hash);
+  return shard.read(key, hash, use);
 }
 
-Result<bool> Engine::read_view(Bytes key, ByteView& out) const {
-  const std::uint64_t hash = router_.hash(key.data(), key.size());
-  return shards_[router_.shard(key.data(), key.size(), hash)]->read_view(key, hash, out);
+Result<bool> Engine::read_view(Bytes key, ByteView& out, base::Location* at) const {
+  std::uint64_t hash = 0;
+  const Shard& shard = owner(key, hash);
+  return shard.read_view(key, hash, out, at);
+}
+
+std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
+  if (ttl_ms == 0) ttl_ms = config_.default_ttl_ms;
+  if (ttl_ms == 0 || ttl_ms == WriteOptions::kForever) return 0;
+  const std::uint64_t now = common_.clock.now_ms();
+  // Now and then, so that the clock that is stored is not far behind what entries say.
+  constexpr std::uint64_t kClockStepMs = 1000;
+  if (now > common_.clock.floor_ms() + kClockStepMs) common_.clock.raise(now);
+  constexpr std::uint64_t kEndOfTime = std::uint64_t{1} << 62;
+  return now < kEndOfTime && ttl_ms < kEndOfTime - now ? now + ttl_ms : kEndOfTime;
+}
+
+Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync) {
+  if (config_.read_only) return refuse_write();
+  std::uint64_t hash = 0;
+  Shard& shard = owner(key, hash);
+  Status status = shard.atomic(body);
+  return status.ok() && sync ? shard.sync() : status;
 }
 
 // ---- Many keys ----
@@ -10647,10 +11797,8 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   }
 }
 
-Status Engine::put_many(std::span<const BytesPair> pairs) {
-  if (config_.read_only) {
-    return Status(Errc::read_only, "the collection was opened read_only").at(path_);
-  }
+Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms) {
+  if (config_.read_only) return refuse_write();
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];
@@ -10660,6 +11808,10 @@ Status Engine::put_many(std::span<const BytesPair> pairs) {
     for (std::size_t at = 0; at < count; ++at) {
       requests[at].key = pairs[at].key;
       requests[at].value = pairs[at].value;
+      requests[at].object = pairs[at].object;
+      requests[at].erase = erase;
+      requests[at].when = erase ? When::present : When::always;
+      requests[at].expiry_ms = expiry_ms;
       requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
       owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
@@ -10685,6 +11837,53 @@ Status Engine::put_many(std::span<const BytesPair> pairs) {
     pairs = pairs.subspan(count);
   }
   return {};
+}
+
+// Requests in the order of their shards, then one batch, or one part for each shard.
+Status Engine::write_batch(std::span<WriteRequest> requests, bool sync) {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok() || requests.empty()) return status;
+  std::vector<std::size_t> ends(shard_count() + 1);
+  for (WriteRequest& request : requests) {
+    request.hash = router_.hash(request.key.data(), request.key.size());
+    ++ends[router_.shard(request.key.data(), request.key.size(), request.hash) + 1];
+  }
+  for (std::size_t at = 1; at < ends.size(); ++at) ends[at] += ends[at - 1];
+  std::vector<WriteRequest> sorted(requests.size());
+  for (const WriteRequest& request : requests) {
+    sorted[ends[router_.shard(request.key.data(), request.key.size(), request.hash)]++] = request;
+  }
+  std::vector<Shard::JointWrite> all(shard_count());
+  std::size_t count = 0;
+  std::size_t from = 0;
+  for (std::uint32_t at = 0; at < shard_count(); from = ends[at], ++at) {
+    if (ends[at] == from) continue;
+    all[count++] = {shards_[at].get(), std::span(sorted).subspan(from, ends[at] - from)};
+  }
+  const std::span<Shard::JointWrite> parts(all.data(), count);
+  if (parts.size() == 1) {
+    status = parts[0].shard->write_batch(parts[0].requests);
+  } else {
+    const base::MutexLock lock(joint_mutex_);
+    status = mark_joint();
+    if (status.ok()) status = Shard::write_joint(parts);
+  }
+  for (std::size_t at = 0; sync && status.ok() && at < parts.size(); ++at) {
+    status = parts[at].shard->sync();
+  }
+  return status;
+}
+
+// A crash may leave parts of joint batches from here on: the next open has to look for them.
+Status Engine::mark_joint() {
+  if (joint_marked_) return {};
+  const base::MutexLock lock(state_mutex_);
+  state_changed_ = state_changed_ || !state_.joint;
+  state_.joint = true;
+  Status status = save_state();
+  joint_marked_ = status.ok();
+  return status;
 }
 
 // ---- All shards ----
@@ -10723,10 +11922,50 @@ Status Engine::sync() {
   return {};
 }
 
+Status Engine::sync_joint() { return Shard::sync_bound(shards_, joint_mutex_); }
+
 Status Engine::checkpoint() {
   Status status = refuse_if_closed();
   if (!status.ok() || config_.read_only) return status;
-  return on_all_shards([](Shard& shard) { return shard.checkpoint(); });
+  status = on_all_shards([](Shard& shard) { return shard.checkpoint(); });
+  return status.ok() ? save_floor() : status;
+}
+
+Status Engine::save_state() {
+  if (!state_changed_) return {};
+  Status status = store::replace_state(files(), path_, state_);
+  state_changed_ = !status.ok();
+  return status;
+}
+
+// Where entries expire: what the clock has decided is not taken back after a restart.
+Status Engine::save_floor() {
+  bool uses_expiry = false;
+  for (const auto& shard : shards_) uses_expiry = uses_expiry || shard->uses_expiry();
+  if (!uses_expiry) return {};
+  common_.clock.raise(common_.clock.now_ms());
+  const base::MutexLock lock(state_mutex_);
+  state_.clock_floor_ms = common_.clock.floor_ms();
+  state_changed_ = true;
+  return save_state();
+}
+
+Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok()) return status;
+  const base::MutexLock lock(sweep_mutex_);
+  std::uint64_t erased = 0;
+  for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
+    Result<std::uint64_t> some = shards_[sweep_shard_]->sweep(budget, sweep_cursor_);
+    if (!some.ok()) return some;
+    erased += *some;
+    if (sweep_cursor_ != 0) break;
+    sweep_shard_ = (sweep_shard_ + 1) % shard_count();
+  }
+  if (erased != 0) status = save_floor();
+  if (!status.ok()) return status;
+  return erased;
 }
 
 Status Engine::warmup() {
@@ -10751,9 +11990,11 @@ Status Engine::compact() {
   if (!status.ok()) return status;
   if (config_.read_only)
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  const Result<std::uint64_t> swept = sweep(~std::uint64_t{0});
+  // A full disk: all the more there is to compact.
+  if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
-    // A full disk: all the more there is to compact.
     if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
     for (;;) {
       const Result<bool> more = shard.compact_step(~std::uint64_t{0}, config_.compaction_threshold);
@@ -10769,6 +12010,9 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!status.ok()) return status;
   if (config_.read_only)
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  constexpr std::uint64_t kSweepPerStep = 4096;
+  const Result<std::uint64_t> swept = sweep(kSweepPerStep);
+  if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
     const Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
@@ -10784,6 +12028,15 @@ Status Engine::close() {
     return Status(Errc::closed, "the collection was closed before").at(path_);
   }
   Status status = on_all_shards([](Shard& shard) { return shard.close(); });
+  if (!config_.read_only && status.ok()) {
+    {
+      const base::MutexLock lock(state_mutex_);
+      state_changed_ = state_changed_ || state_.joint;
+      state_.joint = false;
+      status = save_state();
+    }
+    if (status.ok()) status = save_floor();
+  }
   epochs_.collect();
   lock_.reset();
   return status;
@@ -10799,6 +12052,70 @@ Stats Engine::stats() const {
         static_cast<double>(stats.index_bytes) / static_cast<double>(stats.entries);
   }
   return stats;
+}
+
+}  // namespace armdb::engine
+
+// ---- engine/expiry.cpp ----
+
+// The table of expiries: a hash table beside the index, made when the first key needs it.
+
+namespace armdb::engine {
+
+namespace {
+
+index::IndexConfig expiry_config(index::IndexConfig like) noexcept {
+  like.value_size = sizeof(std::uint64_t);
+  like.ordered = false;
+  return like;
+}
+
+}  // namespace
+
+ExpiryTable::ExpiryTable(Clock& clock, index::IndexConfig like) noexcept
+    : clock_(clock), config_(expiry_config(like)) {}
+
+ExpiryTable::~ExpiryTable() { delete table_.load(std::memory_order_relaxed); }
+
+std::uint64_t ExpiryTable::find(const std::uint8_t* key, std::uint64_t hash) const noexcept {
+  const index::Index* table = this->table();
+  std::uint8_t bytes[8];
+  if (table == nullptr || !table->find(key, hash, nullptr, bytes)) return 0;
+  std::uint64_t expiry_ms = 0;
+  std::memcpy(&expiry_ms, bytes, sizeof expiry_ms);
+  return expiry_ms;
+}
+
+bool ExpiryTable::over(std::uint64_t expiry_ms) const noexcept {
+  if (expiry_ms == 0 || expiry_ms > clock_.now_ms()) return false;
+  clock_.raise(expiry_ms);
+  return true;
+}
+
+bool ExpiryTable::reserve(std::size_t count) noexcept {
+  index::Index* table = table_.load(std::memory_order_relaxed);
+  if (table == nullptr) {
+    table = index::make_index(config_).release();
+    if (table == nullptr) return false;
+    table_.store(table, std::memory_order_release);
+  }
+  return table->reserve(count);
+}
+
+void ExpiryTable::set(const std::uint8_t* key, std::uint64_t hash,
+                      std::uint64_t expiry_ms) noexcept {
+  index::Index* table = table_.load(std::memory_order_relaxed);
+  if (table == nullptr) return;
+  index::Place place;
+  table->locate(key, hash, place);
+  if (expiry_ms == 0) {
+    if (place.found) table->erase(place);
+    return;
+  }
+  std::uint8_t bytes[8];
+  std::memcpy(bytes, &expiry_ms, sizeof bytes);
+  // The location means nothing here, but an index wants one.
+  table->publish(place, key, bytes, base::Location(std::uint64_t{1} << 40));
 }
 
 }  // namespace armdb::engine
@@ -10873,8 +12190,8 @@ Status check_shape(const Shape& shape, const Config& config) {
 // The steps of opening; what was made so far is undone by the destructors.
 class Opening {
  public:
-  Opening(const std::string& path, const Shape* shape, const Config& config)
-      : shape_(shape), engine_(new (std::nothrow) Engine(path, config)) {}
+  Opening(const std::string& path, const Shape* shape, const Config& config, Engine::Parts parts)
+      : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
@@ -10882,7 +12199,13 @@ class Opening {
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = lock_directory();
     if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = read_state();
     if (status.ok()) status = open_shards();
+    if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
+      for (const auto& shard : engine_->shards_) {
+        if (status.ok()) status = shard->tell_hook();
+      }
+    }
     if (!status.ok()) {
       engine_->closed_.store(true);  // nothing to write back
       return status;
@@ -10891,10 +12214,7 @@ class Opening {
   }
 
  private:
-  FileSystem& files() const {
-    FileSystem* given = engine_->config_.file_system;
-    return given == nullptr ? posix_file_system() : *given;
-  }
+  FileSystem& files() const { return engine_->files(); }
 
   Status lock_directory() {
     const Config& config = engine_->config_;
@@ -10981,45 +12301,309 @@ class Opening {
     return {};
   }
 
-  Status open_shards() {
-    const std::uint32_t count = meta_.shard_count;
-    engine_->shards_.resize(count);
-    std::vector<Status> outcomes(count);
-    os::run_parallel(count, std::min(os::hardware_threads(), 8u), [&](std::size_t at) {
-      const auto shard = static_cast<std::uint32_t>(at);
-      const store::StoreContext context{files(),
-                                        engine_->config_,
-                                        engine_->epochs_,
-                                        store::shard_path(engine_->path_, shard),
-                                        meta_.store_id,
-                                        shard,
-                                        count,
-                                        meta_.shape};
-      Result<std::unique_ptr<Shard>> opened = Shard::open(context, meta_.hash_seed);
-      if (opened.ok()) {
-        engine_->shards_[at] = std::move(*opened);
-      } else {
-        outcomes[at] = std::move(opened).status();
-      }
-    });
+  Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    Engine& engine = *engine_;
+    Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
+    if (!status.ok()) return status;
+    if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
+      return Status(Errc::corrupt, "db.state is of a collection with another number of shards")
+          .at(engine.path_);
+    }
+    engine.common_.clock.raise(engine.state_.clock_floor_ms);
+    engine.common_.hook = std::move(parts_.hook);
+    engine.common_.objects = parts_.objects;
+    engine.joint_marked_ = engine.state_.joint;
+    return {};
+  }
+
+  [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
+    const auto shard = static_cast<std::uint32_t>(at);
+    return {files(),
+            engine_->config_,
+            engine_->epochs_,
+            store::shard_path(engine_->path_, shard),
+            meta_.store_id,
+            shard,
+            meta_.shard_count,
+            meta_.shape,
+            engine_->common_.objects != nullptr};
+  }
+
+  // Beside each other where there are processors; the first error wins.
+  Status on_each_shard(FunctionRef<Status(std::size_t)> what) const {
+    std::vector<Status> outcomes(meta_.shard_count);
+    os::run_parallel(meta_.shard_count, std::min(os::hardware_threads(), 8u),
+                     [&](std::size_t at) { outcomes[at] = what(at); });
     for (Status& outcome : outcomes) {
       if (!outcome.ok()) return std::move(outcome);
     }
     return {};
   }
 
+  Status open_shards() {
+    std::vector<Shard::Opening> openings(meta_.shard_count);
+    for (Shard::Opening& opening : openings) opening.hash_seed = meta_.hash_seed;
+    // Only after a crash, and where batches over several shards were written.
+    if (meta_.shard_count > 1 && marked_joint()) {
+      std::vector<store::Survey> surveys(meta_.shard_count);
+      Status status = on_each_shard([&](std::size_t at) {
+        Result<store::Survey> survey = store::LogStore::survey(context_of(at));
+        if (survey.ok()) surveys[at] = std::move(*survey);
+        return std::move(survey).status();
+      });
+      if (!status.ok()) return status;
+      judge_joint_batches(surveys, openings);
+    }
+    engine_->shards_.resize(meta_.shard_count);
+    return on_each_shard([&](std::size_t at) {
+      Result<std::unique_ptr<Shard>> opened =
+          Shard::open(context_of(at), engine_->common_, openings[at]);
+      if (opened.ok()) engine_->shards_[at] = std::move(*opened);
+      return std::move(opened).status();
+    });
+  }
+
+  [[nodiscard]] bool marked_joint() const ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    return engine_->state_.joint;
+  }
+
+  // A joint batch counts when every shard has its part. Dropping one cuts a shard short, which
+  // may drop others: again, until nothing changes.
+  static void judge_joint_batches(std::span<const store::Survey> surveys,
+                                  std::span<Shard::Opening> openings) {
+    const auto has = [&](const store::JointPart& part) {
+      if (part.shard >= surveys.size()) return false;
+      const store::Survey& survey = surveys[part.shard];
+      return part.last_sequence <= survey.durable_sequence ||
+             (part.last_sequence <= survey.last_sequence &&
+              part.last_sequence < openings[part.shard].sequence_limit);
+    };
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (std::size_t at = 0; at < surveys.size(); ++at) {
+        Shard::Opening& opening = openings[at];
+        opening.joint_last = 0;
+        for (const store::JointBatch& joint : surveys[at].joints) {
+          if (joint.last_sequence <= surveys[at].durable_sequence) continue;
+          if (joint.first_sequence >= opening.sequence_limit) continue;
+          opening.joint_last = joint.last_sequence;
+          if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;
+          opening.sequence_limit = joint.first_sequence;
+          changed = true;
+        }
+      }
+    }
+  }
+
   const Shape* shape_;
+  Engine::Parts parts_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
 };
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
-                                             const Config& config) {
+                                             const Config& config, Parts parts) {
   if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
   // Without slashes at the end: what stands before the last one is then the parent.
   std::size_t size = path.size();
   while (size > 1 && path[size - 1] == '/') --size;
-  return Opening(path.substr(0, size), shape, config).run();
+  return Opening(path.substr(0, size), shape, config, std::move(parts)).run();
+}
+
+}  // namespace armdb::engine
+
+// ---- engine/migration.cpp ----
+
+// Migration: asks about every entry once, in the order of the logs, and remembers how far it came.
+//
+// Entries are told apart by their sequences. What is written after the migration began has a
+// higher one than any that was there: a migrated entry, or one that the program put in the new
+// form, is never asked about, and what a crash took is asked about again. db.state keeps, per
+// shard, where the migration began and up to where its results are durable.
+
+namespace armdb::engine {
+
+namespace {
+
+constexpr std::uint64_t kEntriesPerReport = 1024;
+
+}  // namespace
+
+std::uint32_t Engine::data_version() const {
+  const base::MutexLock lock(state_mutex_);
+  return state_.data_version;
+}
+
+Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok()) return status;
+  const base::MutexLock turn(migration_mutex_);
+  {
+    const base::MutexLock lock(state_mutex_);
+    if (state_.migrating && state_.migrating_to != to_version) {
+      return Status(Errc::invalid_argument, "a migration to version " +
+                                                std::to_string(state_.migrating_to) +
+                                                " was begun and not finished; finish it first")
+          .at(path_);
+    }
+    if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
+    if (!state_.migrating) status = begin_migration(to_version);
+    if (!status.ok()) return status;
+  }
+  MigrationProgress progress;
+  progress.entries = size();
+  for (std::uint32_t at = 0; at < shard_count(); ++at) {
+    status = migrate_shard(at, progress, calls);
+    if (!status.ok()) return status;
+  }
+  static_cast<void>(calls.report(progress));
+  const base::MutexLock lock(state_mutex_);
+  state_.migrating = false;
+  state_.data_version = std::max(state_.data_version, to_version);
+  state_.migrating_to = 0;
+  state_.shards.clear();
+  state_changed_ = true;
+  return save_state();
+}
+
+Status Engine::begin_migration(std::uint32_t to_version) {
+  state_.migrating = true;
+  state_.migrating_to = to_version;
+  state_.shards.resize(shard_count());
+  for (std::uint32_t at = 0; at < shard_count(); ++at) {
+    state_.shards[at] = {shards_[at]->last_sequence(), 0};
+  }
+  state_changed_ = true;
+  Status status = save_state();
+  if (!status.ok()) {
+    state_.migrating = false;
+    state_.migrating_to = 0;
+    state_.shards.clear();
+  }
+  return status;
+}
+
+Status Engine::migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls) {
+  Shard& shard = *shards_[at];
+  std::uint64_t done = 0;
+  std::uint64_t start = 0;
+  {
+    const base::MutexLock lock(state_mutex_);
+    done = state_.shards[at].done_sequence;
+    start = state_.shards[at].start_sequence;
+  }
+  if (done >= start) return {};
+  const auto visit = [&](const store::RecoveredEntry& entry) -> Status {
+    WriteRequest request;
+    request.key = entry.key;
+    request.when = When::unmoved;
+    request.seen = entry.at;
+    request.keep_expiry = true;
+    bool change = false;
+    Status status = calls.decide(entry, request, change);
+    if (status.ok() && change) {
+      request.hash = router_.hash(request.key.data(), request.key.size());
+      status = shard.write(request);
+      if (status.ok()) ++(request.erase ? progress.erased : progress.updated);
+      // Overwritten meanwhile: whoever did that wrote the new form.
+      if (status.is(Errc::value_mismatch)) status = {};
+    }
+    if (request.object != nullptr) detail::unshare(request.object);
+    if (++progress.seen % kEntriesPerReport == 0 && status.ok() && !calls.report(progress)) {
+      status = Status(Errc::aborted, "the migration was stopped; call migrate() again to go on");
+    }
+    return status;
+  };
+  return shard.visit_log(done, start, visit, [&](std::uint64_t sequence) {
+    const base::MutexLock lock(state_mutex_);
+    state_.shards[at].done_sequence = sequence;
+    state_changed_ = true;
+    return save_state();
+  });
+}
+
+}  // namespace armdb::engine
+
+// ---- engine/recovery_batch.cpp ----
+
+// Recovered entries, in the order of sequences: the last one of a key wins.
+
+namespace armdb::engine {
+
+namespace {
+
+std::size_t recovered_kept_size(const Shape& shape, bool objects) noexcept {
+  if (objects) return sizeof(detail::Shared*);
+  return shape.payload == Payload::value ? shape.value_size : 0;
+}
+
+}  // namespace
+
+RecoveryBatch::RecoveryBatch(index::Index& index, ExpiryTable& expiries, const Shape& shape,
+                             const detail::ObjectOps* objects, std::uint64_t seed)
+    : index_(index),
+      expiries_(expiries),
+      key_size_(shape.key_size),
+      kept_size_(recovered_kept_size(shape, objects != nullptr)),
+      objects_(objects),
+      seed_(seed),
+      bytes_(kEntries * (key_size_ + kept_size_)) {}
+
+Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& entry) {
+  std::uint8_t* key = bytes_.data() + count_ * (key_size_ + kept_size_);
+  std::memcpy(key, entry.key.data(), key_size_);
+  if (objects_ != nullptr) {
+    // Old values too: which one is the last is not known yet.
+    detail::Shared* object = nullptr;
+    Status status;
+    if (!entry.tombstone) object = objects_->decode(entry.value, status);
+    if (status.is(Errc::out_of_memory)) return status;
+    if (!status.ok()) decode_error_ = std::move(status);
+    std::memcpy(key + key_size_, &object, sizeof object);
+  } else if (kept_size_ != 0 && !entry.tombstone) {
+    std::memcpy(key + key_size_, entry.value.data(), kept_size_);
+  }
+  lookups_[count_] = {key, base::hash64(key, key_size_, seed_), nullptr, {}, false};
+  at_[count_] = entry.at;
+  expiry_ms_[count_] = entry.expiry_ms;
+  tombstone_[count_] = entry.tombstone;
+  ++count_;
+  return count_ == kEntries ? apply(store) : Status();
+}
+
+void RecoveryBatch::drop_object(const std::uint8_t* kept) noexcept {
+  detail::Shared* object = object_at(kept);
+  object != nullptr ? detail::unshare(object) : static_cast<void>(--undecoded_);
+}
+
+Status RecoveryBatch::apply(store::LogStore& store) {
+  // Only for the misses it takes: every entry is located again below, in order.
+  index_.find_many({lookups_, count_});
+  for (std::size_t at = 0; at < count_; ++at) {
+    const std::uint8_t* key = lookups_[at].key;
+    const std::uint64_t hash = lookups_[at].hash;
+    index::Place place;
+    index_.locate(key, hash, place);
+    if (place.found && objects_ != nullptr) drop_object(place.value);
+    // The same entry may be told twice: by a segment, and by the tail that continued it.
+    if (place.found && place.at != at_[at]) store.mark_dead(place.at);
+    if (expiry_ms_[at] != 0 && !expiries_.reserve(1)) {
+      return Status(Errc::out_of_memory, "no memory for the table of expiries");
+    }
+    expiries_.set(key, hash, expiry_ms_[at]);
+    if (tombstone_[at]) {
+      if (place.found) index_.erase(place);
+      continue;
+    }
+    if (!place.found && !index_.reserve()) {
+      return Status(Errc::out_of_memory, "no memory for the index");
+    }
+    if (objects_ != nullptr && object_at(key + key_size_) == nullptr) ++undecoded_;
+    index_.publish(place, key, key + key_size_, at_[at]);
+  }
+  count_ = 0;
+  return {};
 }
 
 }  // namespace armdb::engine
@@ -11061,11 +12645,29 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   }
   for (std::uint32_t at = 0; at < sources_.size(); ++at) {
     Source& source = sources_[at];
-    engine_.shard(source.shard).index().read_from(key, bound, descending, source.block);
+    const index::Index& index = engine_.shard(source.shard).index();
+    fill(source, [&](index::Block& block) { index.read_from(key, bound, descending, block); });
     if (enter_block(source)) heap_.push_back(at);
   }
   for (std::size_t at = heap_.size() / 2; at-- > 0;) sift_down(at);
   return valid();
+}
+
+OrderedScan::~OrderedScan() {
+  for (const Source& source : sources_) drop_objects(engine_, source.block);
+}
+
+void OrderedScan::fill(Source& source, FunctionRef<void(index::Block&)> how) const {
+  if (engine_.objects() == nullptr) return how(source.block);
+  // How to go on stands in the block, so its objects are dropped behind the fill.
+  std::vector<detail::Shared*> before(source.block.count());
+  for (std::size_t at = 0; at < before.size(); ++at) before[at] = object_at(source.block.value(at));
+  {
+    const base::EpochDomain::Guard guard(engine_.epochs());
+    how(source.block);
+    share_objects(engine_, source.block);
+  }
+  for (detail::Shared* object : before) detail::unshare(object);
 }
 
 bool OrderedScan::next() {
@@ -11097,7 +12699,8 @@ bool OrderedScan::advance(bool descending) {
   } else {
     bool more = source.end == source.block.count();
     if (more) {
-      engine_.shard(source.shard).index().read_next(descending, source.block);
+      const index::Index& index = engine_.shard(source.shard).index();
+      fill(source, [&](index::Block& block) { index.read_next(descending, block); });
       more = enter_block(source);
     }
     if (!more) {
@@ -11179,59 +12782,107 @@ Result<bool> OrderedScan::read(ByteView& out) const {
       .read_at(Bytes(key(), key_size_), top().block.location(top().at), out);
 }
 
+bool OrderedScan::still_there() noexcept {
+  Source& source = sources_[heap_.front()];
+  return engine_.shard(source.shard).still_there(source.block, source.at);
+}
+
+// ---- Decoded objects ----
+
+void share_objects(const Engine& engine, const index::Block& block) noexcept {
+  if (engine.objects() == nullptr) return;
+  for (std::size_t at = 0; at < block.count(); ++at) detail::share(object_at(block.value(at)));
+}
+
+void drop_objects(const Engine& engine, const index::Block& block) noexcept {
+  if (engine.objects() == nullptr) return;
+  for (std::size_t at = 0; at < block.count(); ++at) detail::unshare(object_at(block.value(at)));
+}
+
 // ---- Maps ----
 
-Status UnorderedScan::run(bool with_values, FunctionRef<bool(Bytes key, Bytes value)> visit) {
-  bool go_on = true;
-  for (std::uint32_t at = 0; go_on && at < engine_.shard_count(); ++at) {
-    const Shard& shard = engine_.shard(at);
-    index::Block block = shard.index().make_block();
-    if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
-    if (engine_.shape().ordered) {
-      shard.index().read_from(nullptr, index::Bound::none, false, block);
-      while (go_on && block.count() != 0) {
-        Status status = visit_block(shard, block, with_values, visit, go_on);
-        if (!status.ok()) return status;
-        shard.index().read_next(false, block);
-      }
-      continue;
-    }
+Status UnorderedScan::run(Visitor visit) {
+  if (!engine_.shape().ordered) {
     std::uint64_t cursor = 0;
-    do {
-      cursor = shard.index().scan(cursor, block);
-      Status status = visit_block(shard, block, with_values, visit, go_on);
-      if (!status.ok()) return status;
-    } while (go_on && cursor != 0);
+    return run_some(cursor, ~std::size_t{0}, visit);
   }
+  // A tree has no cursor but its keys.
+  OrderedScan scan(engine_, {}, false);
+  const Shape& shape = engine_.shape();
+  for (bool go_on = scan.first(); go_on; go_on = go_on && scan.next()) {
+    if (!scan.still_there()) continue;
+    const Bytes key(scan.key(), shape.key_size);
+    if (shape.payload == Payload::value) {
+      go_on = visit(key, Bytes(scan.value(), shape.value_size), nullptr);
+    } else if (engine_.objects() != nullptr) {
+      go_on = visit(key, {}, object_at(scan.value()));
+    } else {
+      ByteView view;
+      const Result<bool> found = with_values_ ? scan.read(view) : true;
+      if (!found.ok()) return found.status();
+      if (*found) go_on = visit(key, view, nullptr);
+    }
+  }
+  return scan.status();
+}
+
+Status UnorderedScan::run_some(std::uint64_t& cursor, std::size_t limit, Visitor visit) {
+  // The shard stands in the upper bits, which no cursor of an index reaches.
+  constexpr unsigned kShardShift = 54;
+  auto at = static_cast<std::uint32_t>(cursor >> kShardShift);
+  std::uint64_t within = cursor & ((std::uint64_t{1} << kShardShift) - 1);
+  if (at >= engine_.shard_count()) {
+    return Status(Errc::invalid_argument, "the cursor is not one that scan() returned");
+  }
+  index::Block block = engine_.shard(at).index().make_block();
+  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  std::size_t seen = 0;
+  bool go_on = true;
+  while (go_on && seen < limit && at < engine_.shard_count()) {
+    const Shard& shard = engine_.shard(at);
+    {
+      const base::EpochDomain::Guard guard(engine_.epochs());
+      within = shard.index().scan(within, block);
+      share_objects(engine_, block);
+    }
+    if (within == 0) ++at;
+    seen += block.count();
+    Status status = visit_block(shard, block, visit, go_on);
+    if (!status.ok()) return status;
+  }
+  cursor = at >= engine_.shard_count() ? 0 : (std::uint64_t{at} << kShardShift) | within;
   return {};
 }
 
-Status UnorderedScan::visit_block(const Shard& shard, const index::Block& block, bool with_values,
-                                  FunctionRef<bool(Bytes key, Bytes value)> visit, bool& go_on) {
+// Ends the block's shares of objects.
+Status UnorderedScan::visit_block(const Shard& shard, index::Block& block, Visitor visit,
+                                  bool& go_on) {
   const Shape& shape = engine_.shape();
-  for (std::size_t at = 0; go_on && at < block.count(); ++at) {
+  Status status;
+  for (std::size_t at = 0; go_on && status.ok() && at < block.count(); ++at) {
     const Bytes key(block.key(at), shape.key_size);
+    if (!shard.still_there(block, at)) continue;
     if (shape.payload == Payload::value) {
-      go_on = visit(key, Bytes(block.value(at), shape.value_size));
-      continue;
+      go_on = visit(key, Bytes(block.value(at), shape.value_size), nullptr);
+    } else if (engine_.objects() != nullptr) {
+      go_on = visit(key, {}, object_at(block.value(at)));
+    } else {
+      ByteView view;
+      const Result<bool> found = with_values_ ? shard.read_at(key, block.location(at), view) : true;
+      status = found.status();
+      if (found.ok() && *found) go_on = visit(key, view, nullptr);
     }
-    if (!with_values) {
-      go_on = visit(key, {});
-      continue;
-    }
-    ByteView view;
-    const Result<bool> found = shard.read_at(key, block.location(at), view);
-    if (!found.ok()) return found.status();
-    if (*found) go_on = visit(key, view);
   }
-  return {};
+  drop_objects(engine_, block);
+  return status;
 }
 
 }  // namespace armdb::engine
 
 // ---- engine/shard.cpp ----
 
-// The shard: writes under its lock, reads without, sync shared by all who wait for it.
+// The shard: writes under its lock, reads without. shard_care.cpp has syncs, compaction and the
+// rest of its life; batch.cpp has batches.
 
 namespace armdb::engine {
 
@@ -11241,90 +12892,128 @@ namespace {
 // location is out of date only while a flush or compaction moves it.
 constexpr int kReadTries = 1000;
 
-// Recovered entries on their way into the index, some at a time: their cache misses overlap.
-class RecoveryBatch {
- public:
-  RecoveryBatch(index::Index& index, const Shape& shape, std::uint64_t seed)
-      : index_(index), shape_(shape), seed_(seed), stride_(shape.key_size + shape.value_size) {
-    bytes_.resize(kEntries * stride_);
-  }
+// Objects that are replaced between two attempts to reclaim some.
+constexpr std::uint32_t kRetiredPerCollect = 64;
 
-  Status add(store::LogStore& store, const store::RecoveredEntry& entry) {
-    std::uint8_t* key = bytes_.data() + count_ * stride_;
-    std::memcpy(key, entry.key.data(), shape_.key_size);
-    if (shape_.value_size != 0 && !entry.tombstone) {
-      std::memcpy(key + shape_.key_size, entry.value.data(), shape_.value_size);
-    }
-    lookups_[count_] = {key, base::hash64(key, shape_.key_size, seed_), nullptr, {}, false};
-    at_[count_] = entry.at;
-    tombstone_[count_] = entry.tombstone;
-    ++count_;
-    return count_ == kEntries ? apply(store) : Status();
-  }
-
-  Status apply(store::LogStore& store) {
-    // Only for the misses it takes: every entry is located again below, in order.
-    index_.find_many({lookups_, count_});
-    for (std::size_t at = 0; at < count_; ++at) {
-      index::Place place;
-      index_.locate(lookups_[at].key, lookups_[at].hash, place);
-      // A hint that turned out damaged told of this very entry before the scan did.
-      if (place.found && place.at != at_[at]) store.mark_dead(place.at);
-      if (tombstone_[at]) {
-        if (place.found) index_.erase(place);
-        continue;
-      }
-      if (!place.found && !index_.reserve()) {
-        return Status(Errc::out_of_memory, "no memory for the index");
-      }
-      index_.publish(place, lookups_[at].key, lookups_[at].key + shape_.key_size, at_[at]);
-    }
-    count_ = 0;
-    return {};
-  }
-
- private:
-  static constexpr std::size_t kEntries = 32;
-
-  index::Index& index_;
-  const Shape& shape_;
-  const std::uint64_t seed_;
-  const std::size_t stride_;
-  std::vector<std::uint8_t> bytes_;
-  index::Lookup lookups_[kEntries];
-  base::Location at_[kEntries];
-  bool tombstone_[kEntries] = {};
-  std::size_t count_ = 0;
-};
-
-}  // namespace
-
-// ---- Opening ----
-
-Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, std::uint64_t seed) {
-  std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, seed));
-  if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+index::IndexConfig shard_index_config(const store::StoreContext& context, bool objects,
+                                      std::uint64_t seed) {
   index::IndexConfig config;
   config.key_size = context.shape.key_size;
-  config.value_size = context.shape.payload == Payload::value ? context.shape.value_size : 0;
+  if (context.shape.payload == Payload::value) config.value_size = context.shape.value_size;
+  if (objects) config.value_size = sizeof(detail::Shared*);
   config.ordered = context.shape.ordered;
   config.step_bytes = context.config.index_step_bytes;
   config.pages = os::page_source();
   config.hash_seed = seed;
+  return config;
+}
+
+}  // namespace
+
+Status key_status(const Status& status, Bytes key) {
+  std::string text = "the value of key 0x";
+  for (const std::uint8_t byte : key) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return Status(status.code(), text + " cannot be decoded: " + status.message());
+}
+
+// ---- Opening ----
+
+Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, Common& common,
+                                           const Opening& opening) {
+  const index::IndexConfig config =
+      shard_index_config(context, common.objects != nullptr, opening.hash_seed);
+  std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
+  if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
   shard->index_ = index::make_index(config);
   if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
-  // Recovery accounts dead entries in the store that is being opened, which is known only to the
-  // store until open() returns; so the store hands itself out with each entry.
-  RecoveryBatch batch(*shard->index_, context.shape, seed);
-  Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
-      context, [&](store::LogStore& opening, const store::RecoveredEntry& entry) {
-        return batch.add(opening, entry);
-      });
-  if (!store.ok()) return std::move(store).status();
-  shard->store_ = std::move(*store);
-  Status status = batch.apply(*shard->store_);
+  Status status = shard->recover(opening);
   if (!status.ok()) return status;
   return shard;
+}
+
+Status Shard::recover(const Opening& opening) {
+  // Recovery accounts dead entries in the store that is being opened, which is known only to the
+  // store until open() returns; so the store hands itself out with each entry.
+  RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
+  Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
+      context_,
+      [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
+        return batch.add(opened, entry);
+      },
+      opening.sequence_limit);
+  if (!store.ok()) return std::move(store).status();
+  store_ = std::move(*store);
+  Status status = batch.apply(*store_);
+  if (!status.ok() || batch.undecoded() == 0) return status;
+  return each_block([&](index::Block& block) -> Status {
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      if (object_at(block.value(at)) != nullptr) continue;
+      return describe(
+          key_status(batch.decode_error(), Bytes(block.key(at), context_.shape.key_size)),
+          block.location(at));
+    }
+    return {};
+  });
+}
+
+Shard::~Shard() {
+  if (common_.objects == nullptr || index_ == nullptr) return;
+  static_cast<void>(each_block([&](index::Block& block) {
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      if (detail::Shared* object = object_at(block.value(at)); object != nullptr) {
+        detail::unshare(object);
+      }
+    }
+    return Status();
+  }));
+}
+
+// Every entry of the index, a block at a time.
+Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
+  index::Block block = index_->make_block();
+  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (context_.shape.ordered) {
+    index_->read_from(nullptr, index::Bound::none, false, block);
+    while (block.count() != 0) {
+      Status status = visit(block);
+      if (!status.ok()) return status;
+      index_->read_next(false, block);
+    }
+    return {};
+  }
+  std::uint64_t cursor = 0;
+  do {
+    cursor = index_->scan(cursor, block);
+    Status status = visit(block);
+    if (!status.ok()) return status;
+  } while (cursor != 0);
+  return {};
+}
+
+// Tells the hook of each live entry, while nobody else has the collection.
+Status Shard::tell_hook() {
+  return each_block([&](index::Block& block) -> Status {
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      const Bytes key(block.key(at), context_.shape.key_size);
+      if (expiries_.expired(key.data(), base::hash64(key.data(), key.size(), seed_))) continue;
+      detail::HookValue value;
+      ByteView view;
+      if (common_.objects != nullptr) {
+        value.object = object_at(block.value(at));
+      } else if (keeps_bytes()) {
+        value.bytes = Bytes(block.value(at), context_.shape.value_size);
+      } else {
+        const Result<bool> found = read_at(key, block.location(at), view);
+        if (!found.ok()) return found.status();
+        value.bytes = view;
+      }
+      common_.hook->on_init(key, value);
+    }
+    return {};
+  });
 }
 
 // ---- Writing ----
@@ -11335,10 +13024,7 @@ Status Shard::refuse_if_closed() const {
 }
 
 Status Shard::write(const WriteRequest& request) {
-  const bool compares = request.when == When::equal || request.old_view != nullptr;
-  if (compares && context_.shape.payload == Payload::location) {
-    return write_comparing_values(request);
-  }
+  if (hook_reads()) return write_reading_value(request);
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
@@ -11346,90 +13032,142 @@ Status Shard::write(const WriteRequest& request) {
     if (!status.ok()) return status;
     index::Place place;
     index_->locate(request.key.data(), request.hash, place);
-    if (request.had_old != nullptr) *request.had_old = place.found;
-    if (place.found && request.when == When::equal &&
-        Bytes(place.value, context_.shape.value_size) != request.expected) {
-      return Errc::value_mismatch;
-    }
-    if (place.found && request.old_value != nullptr && context_.shape.value_size != 0) {
-      std::memcpy(request.old_value, place.value, context_.shape.value_size);
-    }
-    status = write_located(request, place);
+    status = write_located(request, place, nullptr);
     if (!status.ok()) return status;
     sync_wanted = store_->take_sync_wanted();
   }
   return after_write(sync_wanted);
 }
 
-Status Shard::write_located(const WriteRequest& request, index::Place& place) {
-  if (request.when == When::absent && place.found) return Errc::key_exists;
-  if (request.when != When::always && request.when != When::absent && !place.found) {
-    return Errc::not_found;
+// Whether the write may happen.
+Status Shard::judge(const WriteRequest& request, const index::Place& place) const {
+  if (request.when == When::always) return {};
+  const bool there = live(request, place);
+  switch (request.when) {
+    case When::absent:
+      return there ? Status(Errc::key_exists) : Status();
+    case When::unmoved:
+      return (there ? place.at : base::Location()) == request.seen ? Status()
+                                                                   : Status(Errc::value_mismatch);
+    case When::expired:
+      return place.found && !there ? Status() : Status(Errc::not_found);
+    default:
+      break;
   }
-  if (!place.found && !index_->reserve()) {
-    return Status(Errc::out_of_memory, "no memory for the index");
-  }
-  // Store first, index second. The other way round a reader could see a value whose write then
-  // fails (invariant 1).
-  store::Write write;
-  write.key = request.key;
-  write.value = request.value;
-  write.tombstone = request.erase;
-  base::Location at;
-  Status status = store_->append(write, at);
-  if (!status.ok()) return status;
-  if (place.found) store_->mark_dead(place.at);
-  if (request.erase) {
-    index_->erase(place);
-  } else {
-    index_->publish(place, request.key.data(), request.value.data(), at);
+  if (!there) return Errc::not_found;
+  if (request.when == When::equal &&
+      Bytes(place.value, context_.shape.value_size) != request.expected) {
+    return Errc::value_mismatch;
   }
   return {};
 }
 
-// Var types: the old value is read outside the lock, and the write happens only if the key is
-// still where it was read (invariant 2).
-Status Shard::write_comparing_values(const WriteRequest& request) {
+// `old`: the value before, where it was read for the hook.
+Status Shard::write_located(const WriteRequest& request, index::Place& place, const Bytes* old) {
+  Status status = judge(request, place);
+  if (!status.ok()) return status;
+  store::Write write;
+  write.key = request.key;
+  write.value = request.value;
+  write.tombstone = request.erase;
+  if (!request.erase) {
+    write.expiry_ms = request.expiry_ms;
+    if (request.keep_expiry && live(request, place)) {
+      write.expiry_ms = expiries_.find(request.key.data(), request.hash);
+    }
+    if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
+      return Status(Errc::out_of_memory, "no memory for the index");
+    }
+  }
+  // Store first, index second. The other way round a reader could see a value whose write then
+  // fails (invariant 1).
+  base::Location at;
+  status = store_->append(write, at);
+  if (!status.ok()) return status;
+  publish(request, place, at, write.expiry_ms, old);
+  return {};
+}
+
+// The log has the write: now the index, the expiry behind it, and the hook last.
+void Shard::publish(const WriteRequest& request, index::Place& place, base::Location at,
+                    std::uint64_t expiry_ms, const Bytes* old) {
+  const bool found = place.found;
+  detail::HookValue before;
+  if (found && common_.objects != nullptr) before.object = object_at(place.value);
+  if (found && common_.hook && keeps_bytes()) {
+    old_bytes_.assign(place.value, place.value + context_.shape.value_size);
+    before.bytes = Bytes(old_bytes_);
+  }
+  if (old != nullptr) before.bytes = *old;
+  if (found) store_->mark_dead(place.at);
+  if (!request.erase) {
+    std::uint8_t pointer[sizeof(detail::Shared*)];
+    const std::uint8_t* kept = request.value.data();
+    if (common_.objects != nullptr) {
+      detail::share(request.object);
+      std::memcpy(pointer, &request.object, sizeof pointer);
+      kept = pointer;
+    }
+    index_->publish(place, request.key.data(), kept, at);
+  } else if (found) {
+    index_->erase(place);
+  }
+  if (expiries_.any()) expiries_.set(request.key.data(), request.hash, expiry_ms);
+  if (common_.hook) {
+    const detail::HookValue after{request.value, request.object};
+    const bool known = found && (keeps_bytes() || before.object != nullptr || old != nullptr);
+    common_.hook->on_write(request.key, known ? &before : nullptr,
+                           request.erase ? nullptr : &after);
+  }
+  if (before.object != nullptr) {
+    context_.epochs.retire(const_cast<detail::Shared*>(before.object), [](void* object) {
+      detail::unshare(static_cast<detail::Shared*>(object));
+    });
+    retired_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+// Var types with a hook: the old value is read outside the lock, and the write happens only if the
+// key is still where it was read (invariant 2).
+Status Shard::write_reading_value(const WriteRequest& request) {
   for (int tries = 0; tries < kReadTries; ++tries) {
-    base::Location seen;
-    bool found = false;
-    store::ReadBuffer buffer;
+    bool sync_wanted = false;
     {
       const base::EpochDomain::Guard guard(context_.epochs);
-      found = index_->find(request.key.data(), request.hash, &seen, nullptr);
+      base::Location seen;
+      store::ReadBuffer buffer;
+      Bytes value;
+      // An expired value too: the hook still counts on it.
+      const bool found = index_->find(request.key.data(), request.hash, &seen, nullptr);
       if (found) {
-        Bytes value;
         bool moved = false;
         Status status = read_location(seen, request.key, buffer, value, moved);
         if (!status.ok()) return status;
         if (moved) continue;
-        if (request.when == When::equal && value != request.expected) return Errc::value_mismatch;
-        if (request.old_view != nullptr) {
-          Result<ByteView> view = store::make_view(value, buffer);
-          if (!view.ok()) return std::move(view).status();
-          *request.old_view = std::move(*view);
-        }
       }
-    }
-    bool sync_wanted = false;
-    {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
       if (!status.ok()) return status;
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       if (place.found != found || (found && place.at != seen)) continue;
-      if (request.had_old != nullptr) *request.had_old = found;
-      status = write_located(request, place);
+      status = write_located(request, place, found ? &value : nullptr);
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
     return after_write(sync_wanted);
   }
-  return Status(Errc::io_error, "a key changed too often while its value was compared; try again");
+  return Status(Errc::io_error, "a key changed too often while its value was read; try again");
 }
 
 Status Shard::put_group(std::span<const WriteRequest* const> requests) {
+  if (hook_reads()) {
+    Status status;
+    for (const WriteRequest* request : requests) {
+      if (status.ok()) status = write(*request);
+    }
+    return status;
+  }
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
@@ -11438,7 +13176,7 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests) {
       if (!status.ok()) return status;
       index::Place place;
       index_->locate(request->key.data(), request->hash, place);
-      status = write_located(*request, place);
+      status = write_located(*request, place, nullptr);
     }
     if (!status.ok()) return status;
     sync_wanted = store_->take_sync_wanted();
@@ -11447,9 +13185,57 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests) {
 }
 
 // With Config::enable_fsync the write that filled the buffer also tells how its sync went.
-Status Shard::after_write(bool sync_wanted) { return sync_wanted ? sync() : Status(); }
+Status Shard::after_write(bool sync_wanted) {
+  if (retired_.load(std::memory_order_relaxed) >= kRetiredPerCollect) {
+    retired_.store(0, std::memory_order_relaxed);
+    context_.epochs.collect();
+  }
+  return sync_wanted ? sync() : Status();
+}
 
 // ---- Reading values ----
+
+void Shard::find_many(std::span<index::Lookup> lookups) const noexcept {
+  index_->find_many(lookups);
+  if (!expiries_.any()) return;
+  // Again, one by one: first the expiry, then the value (see expiry.hpp).
+  for (index::Lookup& lookup : lookups) {
+    lookup.found = lookup.found && find(lookup.key, lookup.hash, &lookup.at, lookup.value);
+  }
+}
+
+bool Shard::still_there(index::Block& block, std::size_t at) const noexcept {
+  if (!expiries_.any()) return true;
+  const std::uint8_t* key = block.key(at);
+  const std::uint64_t hash = base::hash64(key, context_.shape.key_size, seed_);
+  base::Location where;
+  if (common_.objects != nullptr) {
+    detail::Shared* object = find_object(key, hash, &where);
+    if (object == nullptr) return false;
+    detail::unshare(object_at(block.value(at)));
+    std::memcpy(block.entry(at) + 8, &object, sizeof object);
+    return true;
+  }
+  const bool kept = keeps_bytes() && context_.shape.value_size != 0;
+  if (!find(key, hash, &where, kept ? block.entry(at) + 8 : nullptr)) return false;
+  block.set_location(at, where);
+  return true;
+}
+
+detail::Shared* Shard::find_object(const std::uint8_t* key, std::uint64_t hash,
+                                   base::Location* at) const noexcept {
+  // The guard keeps the object until it is shared.
+  const base::EpochDomain::Guard guard(context_.epochs);
+  std::uint8_t pointer[sizeof(detail::Shared*)];
+  if (!find(key, hash, at, pointer)) return nullptr;
+  detail::Shared* object = object_at(pointer);
+  detail::share(object);
+  return object;
+}
+
+Status Shard::describe(Status status, base::Location at) const {
+  return store_->describe(std::move(status), at);
+}
 
 Status Shard::read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                             bool& moved) const {
@@ -11460,13 +13246,14 @@ Status Shard::read_location(base::Location at, Bytes key, store::ReadBuffer& buf
 }
 
 Result<bool> Shard::find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer,
-                                  Bytes& value) const {
+                                  Bytes& value, base::Location* where) const {
   for (int tries = 0; tries < kReadTries; ++tries) {
     base::Location at;
-    if (!index_->find(key.data(), hash, &at, nullptr)) return false;
+    if (!find(key.data(), hash, &at, nullptr)) return false;
     bool moved = false;
     Status status = read_location(at, key, buffer, value, moved);
     if (!status.ok()) return status;
+    if (where != nullptr) *where = at;
     if (!moved) return true;
   }
   return Status(Errc::corrupt, "the index names an entry that no segment has; run verify")
@@ -11477,16 +13264,17 @@ Result<bool> Shard::read(Bytes key, std::uint64_t hash, FunctionRef<void(Bytes)>
   store::ReadBuffer buffer;
   Bytes value;
   const base::EpochDomain::Guard guard(context_.epochs);
-  Result<bool> found = find_and_read(key, hash, buffer, value);
+  Result<bool> found = find_and_read(key, hash, buffer, value, nullptr);
   if (found.ok() && *found) use(value);
   return found;
 }
 
-Result<bool> Shard::read_view(Bytes key, std::uint64_t hash, ByteView& out) const {
+Result<bool> Shard::read_view(Bytes key, std::uint64_t hash, ByteView& out,
+                              base::Location* at) const {
   store::ReadBuffer buffer;
   Bytes value;
   const base::EpochDomain::Guard guard(context_.epochs);
-  Result<bool> found = find_and_read(key, hash, buffer, value);
+  Result<bool> found = find_and_read(key, hash, buffer, value, at);
   if (!found.ok() || !*found) return found;
   Result<ByteView> view = store::make_view(value, buffer);
   if (!view.ok()) return std::move(view).status();
@@ -11509,8 +13297,16 @@ Result<bool> Shard::read_at(Bytes key, base::Location at, ByteView& out) const {
       return true;
     }
   }
-  return read_view(key, base::hash64(key.data(), key.size(), seed_), out);
+  return read_view(key, base::hash64(key.data(), key.size(), seed_), out, nullptr);
 }
+
+}  // namespace armdb::engine
+
+// ---- engine/shard_care.cpp ----
+
+// The shard's life beside reads and writes: syncs, checkpoint, sweeps, compaction, close.
+
+namespace armdb::engine {
 
 // ---- Durability ----
 
@@ -11528,6 +13324,7 @@ Status Shard::flush() {
 
 Status Shard::sync() { return sync_all(false); }
 
+// Alone, or together with the shards that joint batches bind to this one.
 Status Shard::sync_all(bool files_too) {
   std::uint64_t wanted = 0;
   {
@@ -11538,20 +13335,68 @@ Status Shard::sync_all(bool files_too) {
     // Footers and names hold no entry, but what is recorded as durable has to be so to the end.
     files_too = files_too && store_->has_unsynced();
   }
-  // Who comes while another thread syncs waits here, and mostly finds its write synced by the
-  // next one in line.
-  const base::MutexLock turn(sync_mutex_);
-  if (store_->durable_sequence() >= wanted && !files_too) return {};
-  store::SyncTicket ticket;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status;
-    ticket = store_->begin_sync(status);
+  for (;;) {
+    bool alone = true;
+    {
+      // Who comes while another thread syncs waits here, and mostly finds its write synced by the
+      // next one in line.
+      const base::MutexLock turn(sync_mutex_);
+      if (store_->durable_sequence() >= wanted && !files_too) return {};
+      store::SyncTicket ticket;
+      {
+        const base::MutexLock lock(mutex_);
+        Status status;
+        alone = !bound();
+        if (alone) ticket = store_->begin_sync(status);
+        if (!status.ok()) return status;
+      }
+      if (alone) {
+        Status outcome = store::LogStore::run_sync(context_, ticket);
+        const base::MutexLock lock(mutex_);
+        return store_->end_sync(ticket, std::move(outcome));
+      }
+    }
+    Status status = common_.engine->sync_joint();
     if (!status.ok()) return status;
   }
-  Status outcome = store::LogStore::run_sync(context_, ticket);
-  const base::MutexLock lock(mutex_);
-  return store_->end_sync(ticket, std::move(outcome));
+}
+
+// What is durable here must not depend on what a power cut may take there: the sequences of all
+// bound shards become durable together, when the disk has them all.
+Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+                         base::Mutex& joint_mutex) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  for (const auto& shard : shards) shard->sync_mutex_.lock();
+  std::vector<store::SyncTicket> tickets(shards.size());
+  std::vector<Status> outcomes(shards.size());
+  Status status;
+  {
+    // No joint batch comes between two tickets.
+    const base::MutexLock joint(joint_mutex);
+    for (std::size_t at = 0; status.ok() && at < shards.size(); ++at) {
+      const base::MutexLock lock(shards[at]->mutex_);
+      tickets[at].wanted = shards[at]->bound();
+      if (tickets[at].wanted) tickets[at] = shards[at]->store_->begin_sync(status);
+    }
+  }
+  if (status.ok()) {
+    os::run_parallel(shards.size(), 8, [&](std::size_t at) {
+      if (!tickets[at].wanted) return;
+      outcomes[at] = store::LogStore::run_sync(shards[at]->context_, tickets[at]);
+    });
+    for (const Status& outcome : outcomes) {
+      if (status.ok()) status = outcome;
+    }
+    const bool all = status.ok();
+    for (std::size_t at = 0; at < shards.size(); ++at) {
+      // One that failed fails for good; the others are as durable as they were before.
+      if (!tickets[at].wanted || (!all && outcomes[at].ok())) continue;
+      const base::MutexLock lock(shards[at]->mutex_);
+      Status ended = shards[at]->store_->end_sync(tickets[at], std::move(outcomes[at]));
+      if (!ended.ok()) status = std::move(ended);
+    }
+  }
+  for (const auto& shard : shards) shard->sync_mutex_.unlock();
+  return status;
 }
 
 bool Shard::unsynced() const noexcept {
@@ -11612,23 +13457,11 @@ Status Shard::close() {
 // ---- Looking after it ----
 
 Status Shard::warmup() {
-  index::Block block = index_->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
   const base::EpochDomain::Guard guard(context_.epochs);
-  const auto touch_all = [&] {
+  return each_block([&](index::Block& block) {
     for (std::size_t at = 0; at < block.count(); ++at) store_->touch(block.location(at));
-  };
-  if (context_.shape.ordered) {
-    index_->read_from(nullptr, index::Bound::none, false, block);
-    for (; block.count() != 0; index_->read_next(false, block)) touch_all();
-    return {};
-  }
-  std::uint64_t cursor = 0;
-  do {
-    cursor = index_->scan(cursor, block);
-    touch_all();
-  } while (cursor != 0);
-  return {};
+    return Status();
+  });
 }
 
 Status Shard::verify(VerifyReport& report) {
@@ -11652,7 +13485,71 @@ void Shard::add_stats(Stats& stats) const {
   const base::MutexLock lock(mutex_);
   stats.entries += index_->size();
   stats.index_bytes += index_->memory_bytes();
+  if (expiries_.any()) stats.index_bytes += expiries_.table()->memory_bytes();
   store_->add_stats(stats);
+}
+
+std::uint64_t Shard::last_sequence() const noexcept {
+  const base::MutexLock lock(mutex_);
+  return store_->last_sequence();
+}
+
+// ---- Sweeping and migrating ----
+
+Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) {
+  const index::Index* table = expiries_.table();
+  std::uint64_t erased = 0;
+  if (table == nullptr) {
+    cursor = 0;
+    return erased;
+  }
+  index::Block block = table->make_block();
+  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  for (std::uint64_t looked = 0; looked < budget; looked += block.count()) {
+    cursor = table->scan(cursor, block);
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      WriteRequest request;
+      request.key = Bytes(block.key(at), context_.shape.key_size);
+      request.hash = base::hash64(request.key.data(), request.key.size(), seed_);
+      if (!expiries_.expired(request.key.data(), request.hash)) continue;
+      request.erase = true;
+      request.when = When::expired;
+      Status status = write(request);
+      if (status.is(Errc::not_found)) continue;  // somebody put it again
+      if (!status.ok()) return status;
+      ++erased;
+    }
+    if (cursor == 0) break;
+  }
+  return erased;
+}
+
+Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
+                        FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                        FunctionRef<Status(std::uint64_t)> passed) {
+  const base::MutexLock maintenance(maintenance_);
+  compaction_.reset();  // begun by a compact_step(): its copies would be of another time
+  Status status = seal();
+  if (!status.ok()) return status;
+  std::vector<store::SegmentPtr> segments;
+  {
+    const base::MutexLock lock(mutex_);
+    segments = store_->segments();
+  }
+  for (const store::SegmentPtr& segment : segments) {
+    if (segment->first_sequence > start || segment->last_sequence <= done) continue;
+    status = store::visit_segment(*segment, [&](const store::RecoveredEntry& entry) -> Status {
+      if (entry.tombstone || entry.sequence <= done || entry.sequence > start) return {};
+      base::Location now;
+      const bool live = find(
+          entry.key.data(), base::hash64(entry.key.data(), entry.key.size(), seed_), &now, nullptr);
+      return live && now == entry.at ? visit(entry) : Status();
+    });
+    if (status.ok()) status = sync();
+    if (status.ok()) status = passed(std::min(start, segment->last_sequence));
+    if (!status.ok()) return status;
+  }
+  return {};
 }
 
 // ---- Compaction ----
@@ -11791,10 +13688,10 @@ index::Bound api_bound(BoundKind kind) {
   return index::Bound::none;
 }
 
-// `key` filled up with zeros: the smallest key it begins.
-std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size) {
-  std::vector<std::uint8_t> full(size);
-  if (!key.empty()) std::memcpy(full.data(), key.data(), std::min(key.size(), size));
+// `key` filled up: with zeros the smallest key it begins, with 0xff the largest.
+std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size, std::uint8_t fill) {
+  std::vector<std::uint8_t> full(size, fill);
+  if (!key.empty()) std::memcpy(full.data(), key.data(), key.size());
   return full;
 }
 
@@ -11830,15 +13727,20 @@ Collection::~Collection() {
 
 Result<Collection> Collection::open(std::string_view path, const Shape& shape,
                                     const Config& config) {
-  Result<std::unique_ptr<engine::Engine>> engine =
-      engine::Engine::open(std::string(path), &shape, config);
+  return open(path, shape, config, {});
+}
+
+Result<Collection> Collection::open(std::string_view path, const Shape& shape, const Config& config,
+                                    detail::Parts parts) {
+  Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::open(
+      std::string(path), &shape, config, {std::move(parts.hook), parts.objects});
   if (!engine.ok()) return std::move(engine).status();
   return Collection(engine->release());
 }
 
 Result<Collection> Collection::open_existing(std::string_view path, const Config& config) {
   Result<std::unique_ptr<engine::Engine>> engine =
-      engine::Engine::open(std::string(path), nullptr, config);
+      engine::Engine::open(std::string(path), nullptr, config, {});
   if (!engine.ok()) return std::move(engine).status();
   return Collection(engine->release());
 }
@@ -11877,88 +13779,132 @@ Status Collection::check(Bytes key, Bytes value) const {
 
 // ---- Writes ----
 
-Status Collection::put(Bytes key, Bytes value, WriteOptions options) {
-  Status status = check(key, value);
-  if (!status.ok()) return status;
+namespace {
+
+engine::When api_when(detail::WriteKind kind) {
+  switch (kind) {
+    case detail::WriteKind::insert:
+      return engine::When::absent;
+    case detail::WriteKind::erase:
+      return engine::When::present;
+    case detail::WriteKind::cas:
+    case detail::WriteKind::compare_erase:
+      return engine::When::equal;
+    case detail::WriteKind::if_unchanged:
+    case detail::WriteKind::erase_if_unchanged:
+      return engine::When::unmoved;
+    case detail::WriteKind::put:
+      break;
+  }
+  return engine::When::always;
+}
+
+bool api_erases(detail::WriteKind kind) {
+  return kind == detail::WriteKind::erase || kind == detail::WriteKind::compare_erase ||
+         kind == detail::WriteKind::erase_if_unchanged;
+}
+
+engine::WriteRequest api_request(engine::Engine& engine, const detail::WriteCall& call,
+                                 std::uint64_t ttl_ms) {
   engine::WriteRequest request;
-  request.key = key;
-  request.value = value;
+  request.key = call.key;
+  request.value = call.value;
+  request.object = call.object;
+  request.erase = api_erases(call.kind);
+  request.when = api_when(call.kind);
+  request.expected = call.expected;
+  request.seen = base::Location(call.seen.place);
+  request.keep_expiry = call.keep_expiry && ttl_ms == 0;
+  if (!request.erase) request.expiry_ms = engine.expiry_of(ttl_ms);
+  return request;
+}
+
+// The decoded form of a value that came as bytes, where such are kept; ends with the scope.
+class ApiObject {
+ public:
+  ApiObject(const engine::Engine& engine, Bytes value, detail::Shared* given, Status& status)
+      : object_(given) {
+    if (given != nullptr || engine.objects() == nullptr) return;
+    object_ = own_ = engine.objects()->decode(value, status);
+  }
+  ~ApiObject() {
+    if (own_ != nullptr) detail::unshare(own_);
+  }
+  ApiObject(const ApiObject&) = delete;
+  ApiObject& operator=(const ApiObject&) = delete;
+  [[nodiscard]] detail::Shared* get() const noexcept { return object_; }
+
+ private:
+  detail::Shared* object_;
+  detail::Shared* own_ = nullptr;
+};
+
+}  // namespace
+
+Status Collection::write(const detail::WriteCall& call, WriteOptions options) {
+  const bool erases = api_erases(call.kind);
+  Status status = erases ? check(call.key) : check(call.key, call.value);
+  if (!status.ok()) return status;
+  engine::WriteRequest request = api_request(*engine_, call, options.ttl_ms);
+  if (request.when == engine::When::equal && engine_->shape().payload == Payload::location) {
+    return write_if_equal(call, options);
+  }
+  if (erases || engine_->objects() == nullptr) return engine_->write(request, options.sync);
+  const ApiObject object(*engine_, call.value, call.object, status);
+  if (!status.ok()) return status;
+  request.object = object.get();
   return engine_->write(request, options.sync);
+}
+
+Status Collection::put(Bytes key, Bytes value, WriteOptions options) {
+  return write({.key = key, .value = value}, options);
 }
 
 Status Collection::insert(Bytes key, Bytes value, WriteOptions options) {
-  Status status = check(key, value);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.value = value;
-  request.when = engine::When::absent;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .value = value, .kind = detail::WriteKind::insert}, options);
 }
 
 Status Collection::erase(Bytes key, WriteOptions options) {
-  Status status = check(key);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.erase = true;
-  request.when = engine::When::present;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .kind = detail::WriteKind::erase}, options);
 }
 
 Status Collection::cas(Bytes key, Bytes expected, Bytes desired, WriteOptions options) {
-  Status status = check(key, desired);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.value = desired;
-  request.when = engine::When::equal;
-  request.expected = expected;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .value = desired, .kind = detail::WriteKind::cas, .expected = expected},
+               options);
 }
 
 Status Collection::compare_erase(Bytes key, Bytes expected, WriteOptions options) {
-  Status status = check(key);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.erase = true;
-  request.when = engine::When::equal;
-  request.expected = expected;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .kind = detail::WriteKind::compare_erase, .expected = expected},
+               options);
 }
 
 Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value, WriteOptions options) {
-  Status status = check(key, value);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.value = value;
-  bool had_old = false;
-  request.had_old = &had_old;
-  ByteView old;
-  const Shape& shape = engine_->shape();
-  if (shape.payload == Payload::location) {
-    request.old_view = &old;
-    status = engine_->write(request, options.sync);
-  } else {
-    // Made before the write, so that nothing can fail after it.
-    store::ReadBuffer buffer;
-    std::uint8_t small[ByteView::kInlineBytes];
-    const bool fits = shape.value_size <= sizeof small;
-    request.old_value = fits ? small : buffer.room(513 + shape.value_size);
-    if (request.old_value == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
-    status = engine_->write(request, options.sync);
-    if (status.ok() && had_old) {
-      Result<ByteView> view = store::make_view({request.old_value, shape.value_size}, buffer);
-      if (!view.ok()) return std::move(view).status();
-      old = std::move(*view);
-    }
+  for (;;) {
+    Stamp seen;
+    Result<std::optional<ByteView>> old = get(key, &seen);
+    if (!old.ok()) return old;
+    Status status =
+        write({.key = key, .value = value, .kind = detail::WriteKind::if_unchanged, .seen = seen},
+              options);
+    if (status.ok()) return old;
+    if (!status.is(Errc::value_mismatch)) return status;
   }
-  if (!status.ok()) return status;
-  std::optional<ByteView> result;
-  if (had_old) result = std::move(old);
-  return result;
+}
+
+// Values that lie on disk: read and compared without a lock, and written only if nobody wrote
+// meanwhile.
+Status Collection::write_if_equal(const detail::WriteCall& call, WriteOptions options) {
+  detail::WriteCall attempt = call;
+  attempt.kind = call.kind == detail::WriteKind::cas ? detail::WriteKind::if_unchanged
+                                                     : detail::WriteKind::erase_if_unchanged;
+  for (;;) {
+    const Result<std::optional<ByteView>> old = get(call.key, &attempt.seen);
+    if (!old.ok()) return old.status();
+    if (!old->has_value()) return Errc::not_found;
+    if (Bytes(**old) != call.expected) return Errc::value_mismatch;
+    Status status = write(attempt, options);
+    if (!status.is(Errc::value_mismatch)) return status;
+  }
 }
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
@@ -11968,39 +13914,55 @@ Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions optio
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
   }
-  Status status = engine_->put_many(pairs);
+  Status status;
+  if (engine_->objects() != nullptr) {
+    for (const BytesPair& pair : pairs) {
+      if (status.ok()) {
+        status = write({.key = pair.key, .value = pair.value, .object = pair.object},
+                       {.sync = false, .ttl_ms = options.ttl_ms});
+      }
+    }
+  } else {
+    status = engine_->write_many(pairs, false, engine_->expiry_of(options.ttl_ms));
+  }
   return status.ok() && options.sync ? engine_->sync() : status;
 }
 
 // ---- Reads ----
 
-Result<std::optional<ByteView>> Collection::get(Bytes key) const {
+Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
   const Shape& shape = engine_->shape();
   std::optional<ByteView> result;
+  base::Location at;
   if (shape.payload == Payload::location) {
     ByteView view;
-    const Result<bool> found = engine_->read_view(key, view);
+    const Result<bool> found = engine_->read_view(key, view, &at);
     if (!found.ok()) return found.status();
     if (*found) result = std::move(view);
+    if (stamp != nullptr) stamp->place = *found ? at.packed() : 0;
     return result;
   }
   if (shape.value_size <= ByteView::kInlineBytes) {
     std::uint8_t small[ByteView::kInlineBytes];
-    if (engine_->find(key.data(), small)) result = ByteView::inlined({small, shape.value_size});
+    const bool found = engine_->find(key.data(), &at, small);
+    if (found) result = ByteView::inlined({small, shape.value_size});
+    if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
     return result;
   }
   store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
   if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
   ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
-  if (engine_->find(key.data(), block->bytes())) result = std::move(view);
+  const bool found = engine_->find(key.data(), &at, block->bytes());
+  if (found) result = std::move(view);
+  if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
   return result;
 }
 
 bool Collection::contains(Bytes key) const noexcept {
   return engine_ != nullptr && key.size() == engine_->shape().key_size &&
-         engine_->find(key.data(), nullptr);
+         engine_->find(key.data(), nullptr, nullptr);
 }
 
 Result<bool> Collection::read(Bytes key, FunctionRef<void(Bytes)> fn) const {
@@ -12013,8 +13975,14 @@ Result<bool> Collection::read(Bytes key, FunctionRef<void(Bytes)> fn) const {
   return value->has_value();
 }
 
-bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value) const noexcept {
-  return engine_ != nullptr && engine_->find(key, value);
+bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
+                          Stamp* stamp) const noexcept {
+  if (engine_ == nullptr) return false;
+  if (stamp == nullptr) return engine_->find(key, nullptr, value);
+  base::Location at;
+  const bool found = engine_->find(key, &at, value);
+  stamp->place = found ? at.packed() : 0;
+  return found;
 }
 
 void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
@@ -12026,7 +13994,8 @@ std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : 
 
 Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values) const {
   if (!is_open()) return closed_status();
-  return engine::UnorderedScan(*engine_).run(with_values, fn);
+  return engine::UnorderedScan(*engine_, with_values)
+      .run([&](Bytes key, Bytes value, detail::Shared*) { return fn(key, value); });
 }
 
 // ---- Cursors ----
@@ -12069,14 +14038,31 @@ void Cursor::settle(bool stands) {
 
 bool Cursor::next() {
   if (state_ == nullptr || !state_->status.ok()) return false;
-  settle(state_->scan.next());
+  bool stands = state_->scan.next();
+  while (stands && !state_->scan.still_there()) stands = state_->scan.next();
+  settle(stands);
   return valid_;
 }
 
 bool Cursor::prev() {
   if (state_ == nullptr || !state_->status.ok()) return false;
-  settle(state_->scan.back());
+  bool stands = state_->scan.back();
+  while (stands && !state_->scan.still_there()) stands = state_->scan.back();
+  settle(stands);
   return valid_;
+}
+
+void Cursor::begin() {
+  bool stands = state_->scan.first();
+  while (stands && !state_->scan.still_there()) stands = state_->scan.next();
+  settle(stands);
+}
+
+detail::Shared* Cursor::object() const noexcept {
+  if (!valid_ || state_->engine.objects() == nullptr) return nullptr;
+  detail::Shared* object = engine::object_at(state_->scan.value());
+  detail::share(object);
+  return object;
 }
 
 Result<ByteView> Cursor::read() const {
@@ -12109,50 +14095,40 @@ Status api_cursor_refusal(const engine::Engine& engine) {
 
 }  // namespace
 
-Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
-                          bool descending) const {
+Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
+                                 std::uint8_t fill, std::uint32_t shard, bool descending) const {
   Cursor cursor;
   if (engine_ == nullptr) return cursor;
   Status refusal = api_cursor_refusal(*engine_);
   const std::size_t key_size = engine_->shape().key_size;
-  if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
-    refusal = Status(Errc::invalid_argument, "a bound is longer than a key");
+  if (refusal.ok() && (first.size() > key_size || last.size() > key_size)) {
+    refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
   if (!refusal.ok()) {
     cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
     return cursor;
   }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(first.kind);
-  limits.upper_bound = api_bound(last.kind);
-  limits.lower = api_full_key(first.key, key_size);
-  limits.upper = api_full_key(last.key, key_size);
+  limits.lower_bound = api_bound(lower);
+  limits.upper_bound = api_bound(upper);
+  limits.lower = api_full_key(first, key_size, 0);
+  limits.upper = api_full_key(last, key_size, fill);
+  limits.shard = shard;
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.settle(cursor.state_->scan.first());
+  if (cursor.state_ != nullptr) cursor.begin();
   return cursor;
 }
 
+Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
+                          bool descending) const {
+  return cursor_within(first.key, last.key, first.kind, last.kind, 0, ~std::uint32_t{0},
+                       descending);
+}
+
 Cursor Collection::prefix_cursor(Bytes prefix, bool descending) const {
-  Cursor cursor;
-  if (engine_ == nullptr) return cursor;
-  Status refusal = api_cursor_refusal(*engine_);
-  const std::size_t key_size = engine_->shape().key_size;
-  if (refusal.ok() && prefix.size() > key_size) {
-    refusal = Status(Errc::invalid_argument, "the prefix is longer than a key");
-  }
-  if (!refusal.ok()) {
-    cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
-    return cursor;
-  }
-  engine::ScanLimits limits;
-  limits.lower_bound = limits.upper_bound = index::Bound::inclusive;
-  limits.lower = api_full_key(prefix, key_size);
-  limits.upper.assign(key_size, 0xff);
-  if (!prefix.empty()) std::memcpy(limits.upper.data(), prefix.data(), prefix.size());
-  limits.shard = engine_->router().shard_of_prefix(prefix);
-  cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.settle(cursor.state_->scan.first());
-  return cursor;
+  const std::uint32_t shard = engine_ == nullptr ? 0 : engine_->router().shard_of_prefix(prefix);
+  return cursor_within(prefix, prefix, BoundKind::inclusive, BoundKind::inclusive, 0xff, shard,
+                       descending);
 }
 
 // ---- Durability and care ----
@@ -12197,6 +14173,355 @@ Status Collection::compact() { return engine_ == nullptr ? closed_status() : eng
 Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {
   if (engine_ == nullptr) return closed_status();
   return engine_->compact_step(budget_bytes);
+}
+
+}  // namespace armdb
+
+// ---- api/collection_more.cpp ----
+
+// The type-erased handle: batches, atomic blocks, expiry, migration, loading and erasing in bulk,
+// and decoded objects. collection.cpp has single writes, reads and cursors.
+
+namespace armdb {
+
+namespace {
+
+Status api_closed() {
+  return Status(Errc::closed, "the collection was closed, moved away or never opened");
+}
+
+}  // namespace
+
+// ---- Batches ----
+
+namespace detail {
+
+// An item of a BatchBuffer: this, then the key, then the value.
+struct BatchBuffer::Item {
+  Shared* object = nullptr;
+  std::uint64_t ttl_ms = 0;
+  std::uint32_t key_size = 0;
+  std::uint32_t value_size = 0;
+  bool erase = false;
+  const char* bytes = nullptr;
+
+  [[nodiscard]] Bytes key() const { return std::string_view(bytes, key_size); }
+  [[nodiscard]] Bytes value() const { return std::string_view(bytes + key_size, value_size); }
+};
+
+void BatchBuffer::add(const WriteCall& call, std::uint64_t ttl_ms) {
+  Item item;
+  item.object = call.object;
+  item.ttl_ms = ttl_ms;
+  item.key_size = static_cast<std::uint32_t>(call.key.size());
+  item.value_size = static_cast<std::uint32_t>(call.value.size());
+  item.erase = call.kind == WriteKind::erase;
+  bytes_.append(reinterpret_cast<const char*>(&item), sizeof item);
+  bytes_.append(call.key.text());
+  bytes_.append(call.value.text());
+  if (item.object != nullptr) share(item.object);
+  ++count_;
+}
+
+BatchBuffer::Item BatchBuffer::item(std::size_t& offset) const noexcept {
+  Item item;
+  std::memcpy(static_cast<void*>(&item), bytes_.data() + offset, sizeof item);
+  item.bytes = bytes_.data() + offset + sizeof item;
+  offset += sizeof item + item.key_size + item.value_size;
+  return item;
+}
+
+void BatchBuffer::clear() noexcept {
+  for (std::size_t offset = 0; offset < bytes_.size();) {
+    const Item next = item(offset);
+    if (next.object != nullptr) unshare(next.object);
+  }
+  bytes_.clear();
+  count_ = 0;
+}
+
+}  // namespace detail
+
+Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
+  if (!is_open()) return api_closed();
+  std::vector<engine::WriteRequest> requests;
+  requests.reserve(batch.count());
+  for (std::size_t offset = 0; offset < batch.bytes_.size();) {
+    const detail::BatchBuffer::Item item = batch.item(offset);
+    Status status = item.erase ? check(item.key()) : check(item.key(), item.value());
+    if (!status.ok()) return status;
+    engine::WriteRequest request;
+    request.key = item.key();
+    request.value = item.value();
+    request.object = item.object;
+    request.erase = item.erase;
+    if (!item.erase) request.expiry_ms = engine_->expiry_of(item.ttl_ms);
+    requests.push_back(request);
+  }
+  Status status = engine_->write_batch(requests, options.sync);
+  if (status.ok()) batch.clear();
+  return status;
+}
+
+// ---- Atomic blocks ----
+
+Status Collection::atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body,
+                          WriteOptions options) {
+  Status status = check(key);
+  if (!status.ok()) return status;
+  return engine_->atomic(
+      key,
+      [&](engine::Transaction& transaction) {
+        detail::AtomicCalls calls(*this, &transaction);
+        return body(calls);
+      },
+      options.sync);
+}
+
+namespace detail {
+
+Status AtomicCalls::check(Bytes key, std::uint64_t& hash) const {
+  Status status = collection_.check(key);
+  if (!status.ok()) return status;
+  const auto* transaction = static_cast<const engine::Transaction*>(transaction_);
+  if (&collection_.engine_->owner(key, hash) == &transaction->shard()) return {};
+  return Status(Errc::shard_mismatch,
+                "the key is in another shard than the one of atomic(); use WriteBatch, or set "
+                "Config::shard_prefix_bits so that related keys share a shard");
+}
+
+Status AtomicCalls::write(const WriteCall& call, WriteOptions options) {
+  engine::WriteRequest request;
+  Status status = check(call.key, request.hash);
+  request.erase = call.kind == WriteKind::erase;
+  if (status.ok() && !request.erase) status = collection_.check(call.key, call.value);
+  if (!status.ok()) return status;
+  request.key = call.key;
+  request.value = call.value;
+  request.object = call.object;
+  request.keep_expiry = call.keep_expiry && options.ttl_ms == 0;
+  if (call.kind == WriteKind::insert) request.when = engine::When::absent;
+  if (request.erase) request.when = engine::When::present;
+  if (!request.erase) request.expiry_ms = collection_.engine_->expiry_of(options.ttl_ms);
+  return static_cast<engine::Transaction*>(transaction_)->write(request);
+}
+
+Result<bool> AtomicCalls::read(Bytes key, FunctionRef<void(Bytes, Shared*)> use) const {
+  std::uint64_t hash = 0;
+  Status status = check(key, hash);
+  if (!status.ok()) return status;
+  return static_cast<const engine::Transaction*>(transaction_)->read(key, hash, use);
+}
+
+Result<bool> AtomicCalls::contains(Bytes key) const {
+  std::uint64_t hash = 0;
+  Status status = check(key, hash);
+  if (!status.ok()) return status;
+  return static_cast<const engine::Transaction*>(transaction_)->contains(key, hash);
+}
+
+}  // namespace detail
+
+// ---- Decoded objects ----
+
+detail::Shared* Collection::get_object(Bytes key, Stamp* stamp) const noexcept {
+  if (engine_ == nullptr || engine_->objects() == nullptr) return nullptr;
+  std::uint64_t hash = 0;
+  const engine::Shard& shard = engine_->owner(key, hash);
+  base::Location at;
+  detail::Shared* object = shard.find_object(key.data(), hash, &at);
+  if (stamp != nullptr) stamp->place = object != nullptr ? at.packed() : 0;
+  return object;
+}
+
+// Each lookup's `value` has room for a pointer.
+void Collection::get_objects(std::span<BytesLookup> lookups) const noexcept {
+  for (BytesLookup& lookup : lookups) lookup.found = false;
+  if (engine_ == nullptr || engine_->objects() == nullptr) return;
+  const base::EpochDomain::Guard guard(engine_->epochs());
+  engine_->find_many(lookups);
+  for (const BytesLookup& lookup : lookups) {
+    if (lookup.found) detail::share(engine::object_at(lookup.value));
+  }
+}
+
+Status Collection::describe(const Status& status, Bytes key) const {
+  if (engine_ == nullptr) return status;
+  std::uint64_t hash = 0;
+  const engine::Shard& shard = engine_->owner(key, hash);
+  base::Location at;
+  Status named = engine::key_status(status, key);
+  return shard.find(key.data(), hash, &at, nullptr) && !at.nowhere()
+             ? shard.describe(std::move(named), at)
+             : named;
+}
+
+Status Collection::for_each_object(ObjectVisitor fn) const {
+  if (!is_open()) return api_closed();
+  return engine::UnorderedScan(*engine_, true).run(fn);
+}
+
+Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
+                                       ObjectVisitor fn) const {
+  if (!is_open()) return api_closed();
+  if (engine_->shape().ordered) {
+    return Status(Errc::unsupported, "a tree has order: use range() and its cursors");
+  }
+  Status status = engine::UnorderedScan(*engine_, true).run_some(cursor, limit, fn);
+  if (!status.ok()) return status;
+  return cursor;
+}
+
+// ---- Expiry ----
+
+Result<std::uint64_t> Collection::expires_at(Bytes key) const {
+  Status status = check(key);
+  if (!status.ok()) return status;
+  std::uint64_t hash = 0;
+  const engine::Shard& shard = engine_->owner(key, hash);
+  const std::uint64_t expiry_ms = shard.expires_at(key.data(), hash);
+  if (!shard.find(key.data(), hash, nullptr, nullptr)) return Errc::not_found;
+  return expiry_ms == 0 ? WriteOptions::kForever : expiry_ms;
+}
+
+Status Collection::persist(Bytes key, WriteOptions options) {
+  options.ttl_ms = WriteOptions::kForever;
+  for (;;) {
+    Stamp stamp;
+    const Result<std::optional<ByteView>> value = get(key, &stamp);
+    if (!value.ok()) return value.status();
+    if (!value->has_value()) return Errc::not_found;
+    Status status = write(
+        {.key = key, .value = **value, .kind = detail::WriteKind::if_unchanged, .seen = stamp},
+        options);
+    if (!status.is(Errc::value_mismatch)) return status;
+  }
+}
+
+Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
+  if (!is_open()) return api_closed();
+  return engine_->sweep(budget);
+}
+
+// ---- Migration ----
+
+Status Collection::migrate(std::uint32_t to_version,
+                           FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
+                           FunctionRef<bool(const MigrationProgress&)> report) {
+  if (!is_open()) return api_closed();
+  const auto ask = [&](const store::RecoveredEntry& entry, engine::WriteRequest& request,
+                       bool& change) -> Status {
+    MigrateEntry asked{entry.key, entry.value, {}, nullptr};
+    MigrateVerdict verdict = MigrateVerdict::keep;
+    Status status = decide(asked, verdict);
+    request.object = asked.object;
+    change = status.ok() && verdict != MigrateVerdict::keep;
+    request.erase = verdict == MigrateVerdict::erase;
+    request.value = asked.fresh;
+    if (!change || request.erase) return status;
+    status = check(entry.key, asked.fresh);
+    if (status.ok() && engine_->objects() != nullptr && request.object == nullptr) {
+      request.object = engine_->objects()->decode(asked.fresh, status);
+    }
+    return status;
+  };
+  return engine_->migrate(to_version, {ask, report});
+}
+
+std::uint32_t Collection::data_version() const {
+  return engine_ == nullptr ? 0 : engine_->data_version();
+}
+
+// ---- In bulk ----
+
+Result<std::string> Collection::load_order(
+    std::size_t count, FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const {
+  if (!is_open()) return api_closed();
+  constexpr std::size_t kCountMax = ~std::uint32_t{0};
+  if (count > kCountMax) return Status(Errc::too_large, "load() takes 2^32 entries at most");
+  const std::size_t key_size = engine_->shape().key_size;
+  // For each entry: its shard, then its key.
+  const std::size_t stride = 2 + key_size;
+  std::string order(count * sizeof(std::uint32_t), '\0');
+  std::string spare(order.size(), '\0');
+  std::string keys(count * stride, '\0');
+  auto* bytes = reinterpret_cast<std::uint8_t*>(keys.data());
+  auto* numbers = reinterpret_cast<std::uint32_t*>(order.data());
+  for (std::size_t at = 0; at < count; ++at) {
+    std::uint8_t* key = bytes + at * stride;
+    key_of(at, key + 2);
+    const engine::Router& router = engine_->router();
+    const std::uint32_t shard = router.shard(key + 2, key_size, router.hash(key + 2, key_size));
+    key[0] = static_cast<std::uint8_t>(shard >> 8);
+    key[1] = static_cast<std::uint8_t>(shard);
+    numbers[at] = static_cast<std::uint32_t>(at);
+  }
+  const std::size_t compared = engine_->shape().ordered ? stride : 2;
+  base::merge_sort(numbers, reinterpret_cast<std::uint32_t*>(spare.data()), count,
+                   [&](std::uint32_t a, std::uint32_t b) {
+                     return std::memcmp(bytes + a * stride, bytes + b * stride, compared) < 0;
+                   });
+  return order;
+}
+
+Status Collection::erase_many(std::span<const BytesPair> keys) {
+  if (!is_open()) return api_closed();
+  for (const BytesPair& pair : keys) {
+    Status status = check(pair.key);
+    if (!status.ok()) return status;
+  }
+  return engine_->write_many(keys, true, 0);
+}
+
+// Keys are gathered by the block and erased behind the cursor, which pins nothing.
+Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
+  constexpr std::size_t kRound = 64;
+  std::uint64_t erased = 0;
+  std::vector<std::uint8_t> keys;
+  while (cursor.valid()) {
+    keys.clear();
+    std::size_t count = 0;
+    for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
+      keys.insert(keys.end(), cursor.key().begin(), cursor.key().end());
+    }
+    BytesPair pairs[kRound];
+    const std::size_t key_size = keys.size() / count;
+    for (std::size_t at = 0; at < count; ++at) {
+      pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
+    }
+    Status status = erase_many({pairs, count});
+    if (!status.ok()) return status;
+    erased += count;
+  }
+  Status status = cursor.status();
+  if (!status.ok()) return status;
+  return erased;
+}
+
+Result<std::uint64_t> Collection::erase_range(const Bound<Bytes>& first, const Bound<Bytes>& last) {
+  return erase_from(cursor(first, last, false));
+}
+
+Result<std::uint64_t> Collection::erase_prefix(Bytes prefix) {
+  return erase_from(prefix_cursor(prefix, false));
+}
+
+Result<std::uint64_t> Collection::clear() {
+  if (!is_open()) return api_closed();
+  if (engine_->shape().ordered) return erase_range({}, {});
+  std::uint64_t erased = 0;
+  Status status;
+  Status walked = for_each(
+      [&](Bytes key, Bytes) {
+        const BytesPair pair{key, {}};
+        status = erase_many({&pair, 1});
+        ++erased;
+        return status.ok();
+      },
+      false);
+  if (status.ok()) status = std::move(walked);
+  if (!status.ok()) return status;
+  return erased;
 }
 
 }  // namespace armdb

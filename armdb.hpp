@@ -28,22 +28,28 @@
 //     A mismatch does not link.
 //
 // Contents
-//   core/version.hpp       Version numbers, build switches, and the link check that keeps header and source in step.
-//   core/bytes.hpp         Views of bytes: Bytes (read-only), MutableBytes, and ByteArray<N>, the plain fixed-width key.
-//   core/byte_view.hpp     ByteView: a value that was read, owned: up to 20 bytes inside it, longer ones shared.
-//   core/config.hpp        Config: the settings of a collection, and Shape: the plain numbers that describe its type.
-//   core/function_ref.hpp  FunctionRef: a borrowed callable. Two words, no allocation; valid while the callable lives.
-//   core/owned.hpp         Owned<T>: a unique owner. The public header does without <memory>, which costs parse time.
-//   core/status.hpp        Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
-//   core/file_system.hpp   FileSystem: the one seam between armdb and a disk.
-//   core/stats.hpp         Stats and VerifyReport: what a collection tells about itself.
-//   api/collection.hpp     Collection: the type-erased handle behind every tree and map, for tools that know no types.
-//   api/compactor.hpp      Compactor: a background thread that compacts a collection while it lives.
-//   api/key_traits.hpp     key_traits<K>: how a type becomes a key of fixed width whose byte order is its order.
-//   api/view.hpp           Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
-//   api/face.hpp           What all typed collections share: the calls that concern no single key, and the two families
-//   api/map.hpp            ConstMap and VarMap: unordered collections.
-//   api/tree.hpp           ConstTree and VarTree: ordered collections.
+//   core/version.hpp         Version numbers, build switches, and the link check that keeps header and source in step.
+//   core/bytes.hpp           Views of bytes: Bytes (read-only), MutableBytes, and ByteArray<N>, the plain fixed-width key.
+//   core/byte_view.hpp       ByteView: a value that was read, owned: up to 20 bytes inside it, longer ones shared.
+//   core/config.hpp          Config: the settings of a collection, and Shape: the plain numbers that describe its type.
+//   core/function_ref.hpp    FunctionRef: a borrowed callable. Two words, no allocation; valid while the callable lives.
+//   core/owned.hpp           Owned<T>: a unique owner. The public header does without <memory>, which costs parse time.
+//   core/status.hpp          Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
+//   core/hook.hpp            Hooks: how a program is told of each write, to keep a secondary index right; and what a typed
+//   core/file_system.hpp     FileSystem: the one seam between armdb and a disk.
+//   core/stats.hpp           Stats and VerifyReport: what a collection tells about itself.
+//   api/collection.hpp       Collection: the type-erased handle behind every tree and map, for tools that know no types.
+//   api/compactor.hpp        Compactor: a background thread that compacts a collection while it lives.
+//   api/key_traits.hpp       key_traits<K>: how a type becomes a key of fixed width whose byte order is its order.
+//   api/codec.hpp            Codecs: how a typed value becomes bytes and comes back.
+//   api/view.hpp             Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
+//   api/values.hpp           The four kinds of values: bytes of one size or a trivially copyable type, kept in the index
+//   api/hook_adapter.hpp     HookAdapter: a user's hook, with its types, as the engine sees it.
+//   api/face.hpp             What all typed collections share. A face turns keys and values into bytes and calls Collection;
+//   api/map.hpp              The unordered collections: each as its tree, in a hash table. Operations on one key are O(1).
+//   api/tree.hpp             The ordered collections. Operations on one key are O(log n); detail::Face and detail::TreeFace
+//   api/write_batch.hpp      WriteBatch: writes to any keys of one collection that happen as a whole.
+//   api/collection_meta.hpp  CollectionMeta: what a value type says about the collection of it, at compile time.
 
 #pragma once
 
@@ -114,6 +120,10 @@ extern const char ARMDB_BUILD_TAG;
 // Views of bytes: Bytes (read-only), MutableBytes, and ByteArray<N>, the plain fixed-width key.
 
 namespace armdb {
+
+namespace detail {
+struct Shared;
+}
 
 // A fixed-width key or value. Keys compare as unsigned bytes, first byte first.
 template <std::size_t N>
@@ -207,6 +217,7 @@ struct BytesLookup {
 struct BytesPair {
   Bytes key;
   Bytes value;
+  detail::Shared* object = nullptr;  // the value decoded; for collections that keep it so
 };
 
 // Byte order of a and b: negative, zero or positive; a prefix comes before what it starts.
@@ -385,6 +396,9 @@ struct Config {
     return config;
   }
 
+  // Time to live of entries that are put without one of their own, in milliseconds; 0: they stay.
+  std::uint64_t default_ttl_ms = 0;
+
   // The index grows in steps of about this size; 4 KiB to 64 MiB.
   std::uint32_t index_step_bytes = std::uint32_t{2} << 20;
 };
@@ -394,6 +408,20 @@ struct WriteOptions {
   // Return only when the write is synced: it survives a power cut. Concurrent syncs share one
   // fdatasync.
   bool sync = false;
+  // Time to live of this entry in milliseconds: reads do not find it any more from then on. 0:
+  // Config::default_ttl_ms; kForever: it stays. Writes that change a value (update, fetch_update,
+  // upsert) keep the time that the entry has, unless one is given.
+  std::uint64_t ttl_ms = 0;
+
+  static constexpr std::uint64_t kForever = ~std::uint64_t{0};
+};
+
+// How far a migration has come; counts are of this call.
+struct MigrationProgress {
+  std::uint64_t seen = 0;  // entries it asked about
+  std::uint64_t updated = 0;
+  std::uint64_t erased = 0;
+  std::uint64_t entries = 0;  // about how many there are in all
 };
 
 // What the index keeps of a value.
@@ -638,6 +666,86 @@ class [[nodiscard]] Result {
 
 }  // namespace armdb
 
+// ---- core/hook.hpp ----
+
+// Hooks: how a program is told of each write, to keep a secondary index right; and what a typed
+// face gives the engine so that it can keep decoded values.
+
+namespace armdb {
+
+// The hook of a collection that has none. Costs nothing.
+struct NoHook {};
+
+// A base for hooks of collections whose values are bytes (Const*, Var*). Any class with these
+// members will do; overriding `needs_*` in it is how it says what it needs.
+//
+// Called under the lock of the key's shard, after the write happened and readers can see it: in
+// the order of the writes of a key. Must be quick, must not throw, and must not write to its own
+// collection (other collections may be written). Views end with the call.
+template <class K>
+class WriteHook {
+ public:
+  // false spares Var* collections the read of the old value; it is null then.
+  static constexpr bool needs_old_value = true;
+  // true: on_init() is called for each live entry while the collection is opened, in no order.
+  static constexpr bool needs_init = false;
+
+  virtual ~WriteHook() = default;
+  // `old_value` is null when the key was not there, `new_value` when it was erased. An entry that
+  // expired counts as there until it is swept or overwritten.
+  virtual void on_write(const K& key, const Bytes* old_value, const Bytes* new_value) = 0;
+  virtual void on_init(const K& key, const Bytes& value) {
+    static_cast<void>(key);
+    static_cast<void>(value);
+  }
+};
+
+// The same for collections of a type (Zero*, Typed*, VarTyped*). An old value that its codec
+// rejects is null, and told to Config::log.
+template <class K, class T>
+class TypedWriteHook {
+ public:
+  static constexpr bool needs_old_value = true;
+  static constexpr bool needs_init = false;
+
+  virtual ~TypedWriteHook() = default;
+  virtual void on_write(const K& key, const T* old_value, const T* new_value) = 0;
+  virtual void on_init(const K& key, const T& value) {
+    static_cast<void>(key);
+    static_cast<void>(value);
+  }
+};
+
+namespace detail {
+
+// A value as a hook gets it from the engine.
+struct HookValue {
+  Bytes bytes;
+  const Shared* object = nullptr;  // collections that keep decoded values
+};
+
+// The engine's side of a hook.
+class Hook {
+ public:
+  Hook(bool needs_old_in, bool needs_init_in) noexcept
+      : needs_old(needs_old_in), needs_init(needs_init_in) {}
+  virtual ~Hook() = default;
+  virtual void on_write(Bytes key, const HookValue* old_value,
+                        const HookValue* new_value) noexcept = 0;
+  virtual void on_init(Bytes key, const HookValue& value) noexcept = 0;
+
+  const bool needs_old;
+  const bool needs_init;
+};
+
+// How a face decodes values that are kept decoded. The object has one reference.
+struct ObjectOps {
+  Shared* (*decode)(Bytes value, Status& status) noexcept;
+};
+
+}  // namespace detail
+}  // namespace armdb
+
 // ---- core/file_system.hpp ----
 
 // FileSystem: the one seam between armdb and a disk.
@@ -799,11 +907,100 @@ namespace armdb {
 namespace engine {
 class Engine;
 }
+class Collection;
 
 // An owned copy of `bytes`; out_of_memory when there is none.
 [[nodiscard]] Result<ByteView> make_view(Bytes bytes);
 
 enum class BoundKind : std::uint8_t { none, inclusive, exclusive };
+
+// Which entry was read: every write of its key gives it another one. For writes that depend on
+// what was read before.
+struct Stamp {
+  std::uint64_t place = 0;  // 0: the key was not there
+
+  friend bool operator==(const Stamp&, const Stamp&) = default;
+};
+
+namespace detail {
+
+enum class WriteKind : std::uint8_t {
+  put,
+  insert,              // key_exists
+  erase,               // not_found
+  cas,                 // not_found, value_mismatch
+  compare_erase,       // the same
+  if_unchanged,        // value_mismatch: somebody wrote since `seen`
+  erase_if_unchanged,  // the same
+};
+
+// One write, as the typed faces give it on.
+struct WriteCall {
+  Bytes key{};
+  Bytes value{};
+  Shared* object = nullptr;  // the value decoded, where it is kept so; not taken over
+  WriteKind kind = WriteKind::put;
+  Bytes expected{};          // cas, compare_erase
+  Stamp seen{};              // if_unchanged
+  bool keep_expiry = false;  // unless the options have a time to live
+};
+
+// What a typed face brings along when it opens.
+struct Parts {
+  Owned<Hook> hook;
+  const ObjectOps* objects = nullptr;
+};
+
+// Writes that are put aside for a WriteBatch.
+class BatchBuffer {
+ public:
+  BatchBuffer() noexcept = default;
+  BatchBuffer(BatchBuffer&& other) noexcept { *this = std::move(other); }
+  BatchBuffer& operator=(BatchBuffer&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  ~BatchBuffer() { clear(); }
+
+  // Copies key and value, and shares the object.
+  void add(const WriteCall& call, std::uint64_t ttl_ms);
+  void clear() noexcept;
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+
+ private:
+  friend class ::armdb::Collection;
+  struct Item;
+  // The item at `offset`, which moves behind it.
+  [[nodiscard]] Item item(std::size_t& offset) const noexcept;
+
+  std::string bytes_;
+  std::size_t count_ = 0;
+};
+
+// What an atomic block may do; it ends with the block.
+class AtomicCalls {
+ public:
+  // put, insert or erase; shard_mismatch when the key is in another shard.
+  Status write(const WriteCall& call, WriteOptions options);
+  // Calls use(value, object); false when the key is not there.
+  Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
+  Result<bool> contains(Bytes key) const;
+
+ private:
+  friend class ::armdb::Collection;
+  AtomicCalls(const Collection& collection, void* transaction) noexcept
+      : collection_(collection), transaction_(transaction) {}
+  Status check(Bytes key, std::uint64_t& hash) const;
+
+  const Collection& collection_;
+  void* transaction_;
+};
+
+}  // namespace detail
+
+// What a migration does with an entry.
+enum class MigrateVerdict : std::uint8_t { keep, update, erase };
 
 // One end of a range.
 template <class T>
@@ -840,12 +1037,15 @@ class Cursor {
   // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
   // this part of the tree is not_found, or still gives its last value.
   [[nodiscard]] Result<ByteView> read() const;
+  // Collections that keep decoded values: a new reference.
+  [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
   [[nodiscard]] Status status() const;
 
  private:
   friend class Collection;
   struct State;
+  void begin();
   void settle(bool stands);
 
   State* state_ = nullptr;
@@ -877,6 +1077,8 @@ class Collection {
   // when it is another one, `locked` when somebody has it open.
   static Result<Collection> open(std::string_view path, const Shape& shape,
                                  const Config& config = {});
+  static Result<Collection> open(std::string_view path, const Shape& shape, const Config& config,
+                                 detail::Parts parts);
   // Opens an existing collection, whatever its shape.
   static Result<Collection> open_existing(std::string_view path, const Config& config = {});
 
@@ -897,15 +1099,71 @@ class Collection {
   // written. With options.sync all shards with unsynced writes are synced together.
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
 
+  // The same for erases: keys that are not there are passed over.
+  Status erase_many(std::span<const BytesPair> keys);
+  // All writes above in one; see WriteKind.
+  Status write(const detail::WriteCall& call, WriteOptions options);
+  // All of them or none, whatever their shards, also after a crash; empties the buffer when ok.
+  // Isolation: no other write of these shards comes in between; a reader without a lock may see
+  // the first keys changed and the last not yet. One fdatasync per shard when synced.
+  Status write_batch(detail::BatchBuffer& batch, WriteOptions options);
+  // Calls `body` under the lock of the key's shard. Its writes happen when it returns ok, all or
+  // none, also after a crash; it reads its own writes.
+  Status atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body, WriteOptions options);
+  // The order in which to write many entries: by shard, and in trees by key, so that leaves are
+  // filled one after the other. key_of(at, out) writes key `at`. out_of_memory.
+  Result<std::string> load_order(std::size_t count,
+                                 FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const;
+
+  // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all
+  // keys. Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are
+  // put meanwhile may stay. Returns how many were erased.
+  Result<std::uint64_t> erase_range(const Bound<Bytes>& first, const Bound<Bytes>& last);
+  Result<std::uint64_t> erase_prefix(Bytes prefix);
+  Result<std::uint64_t> clear();
+
+  // When the entry expires, in milliseconds since 1970, or WriteOptions::kForever; not_found.
+  [[nodiscard]] Result<std::uint64_t> expires_at(Bytes key) const;
+  // Takes an entry's expiry away; not_found.
+  Status persist(Bytes key, WriteOptions options = {});
+  // Erases expired entries; looks at about `budget` of those that have an expiry, and goes on
+  // there at the next call. Returns how many were erased. compact() does it too.
+  Result<std::uint64_t> sweep_expired(std::uint64_t budget);
+
+  // Asks `decide` about every entry that is there when the migration begins, once; entries that
+  // are put meanwhile are not asked about. For update, `decide` gives the new value as a view that
+  // lives until it is called again. No memory grows with the number of entries. Stops at the first
+  // error, or when `report` (called each 1024 entries) answers false: `aborted`. The next call,
+  // also after a crash, goes on: what was updated is not asked about again, what was kept may be.
+  // `to_version` is remembered when all is done, and a call for it or less then does nothing; 0:
+  // no version.
+  struct MigrateEntry {
+    Bytes key;
+    Bytes value;
+    Bytes fresh;                       // out: the new value
+    detail::Shared* object = nullptr;  // out: decoded, where it is kept so; taken over
+  };
+  Status migrate(std::uint32_t to_version,
+                 FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
+                 FunctionRef<bool(const MigrationProgress&)> report);
+  // Of the last finished migration; 0: none.
+  [[nodiscard]] std::uint32_t data_version() const;
+
   // Reads. An error is never turned into "not there".
-  [[nodiscard]] Result<std::optional<ByteView>> get(Bytes key) const;
+  [[nodiscard]] Result<std::optional<ByteView>> get(Bytes key, Stamp* stamp = nullptr) const;
   [[nodiscard]] bool contains(Bytes key) const noexcept;
   // Calls fn with the value and copies nothing; false when the key is not there. The bytes end
   // with the call; fn must not block for long: it holds back the reclaiming of old segments.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> fn) const;
   // Collections that keep values in memory: copies the value; false when the key is not there.
   // Cannot fail: after close() it answers from memory, with what was there then.
-  [[nodiscard]] bool get_into(const std::uint8_t* key, std::uint8_t* value) const noexcept;
+  [[nodiscard]] bool get_into(const std::uint8_t* key, std::uint8_t* value,
+                              Stamp* stamp = nullptr) const noexcept;
+  // Collections that keep decoded values: a new reference, or null.
+  [[nodiscard]] detail::Shared* get_object(Bytes key, Stamp* stamp = nullptr) const noexcept;
+  void get_objects(std::span<BytesLookup> lookups) const noexcept;
+  // `status` with the key, and with the file and offset where its entry lies.
+  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
   // The same for many keys, with their cache misses overlapped: several times the speed.
   void get_many(std::span<BytesLookup> lookups) const noexcept;
 
@@ -922,6 +1180,12 @@ class Collection {
   // it is legal; entries that stay are seen exactly once. `with_values` false leaves values that
   // lie on disk empty.
   Status for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values = true) const;
+  using ObjectVisitor = FunctionRef<bool(Bytes key, Bytes value, detail::Shared* object)>;
+  Status for_each_object(ObjectVisitor fn) const;
+  // Maps: the same in pieces. `cursor` is 0 at first; calls fn for about `limit` entries and
+  // returns the cursor to go on with, 0 at the end. It pins nothing and may be kept while the
+  // collection is open.
+  Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, ObjectVisitor fn) const;
 
   // Writes buffers to the operating system: a returned put then survives kill -9 where it did not
   // before (see Stats::written_survives_kill).
@@ -949,7 +1213,12 @@ class Collection {
 
  private:
   friend class Compactor;
+  friend class detail::AtomicCalls;
   explicit Collection(engine::Engine* engine) noexcept : engine_(engine) {}
+  [[nodiscard]] Cursor cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
+                                     std::uint8_t fill, std::uint32_t shard, bool descending) const;
+  Result<std::uint64_t> erase_from(Cursor cursor);
+  Status write_if_equal(const detail::WriteCall& call, WriteOptions options);
   [[nodiscard]] Status check(Bytes key) const;
   [[nodiscard]] Status check(Bytes key, Bytes value) const;
 
@@ -1094,6 +1363,443 @@ class KeyBytes {
 }  // namespace detail
 }  // namespace armdb
 
+// ---- api/codec.hpp ----
+
+// Codecs: how a typed value becomes bytes and comes back.
+//
+// A codec is a class of static functions. Decoding believes nothing, and codecs are canonical:
+// bytes that encode() did not write are refused, so that one value has one encoding (fields<> also
+// reads the shorter ones of older programs).
+
+namespace armdb {
+
+// C is a codec of T. Its functions may be called from any thread:
+//
+//   std::size_t size(const T& value);                  the bytes that encode() will write
+//   Status encode(const T& value, MutableBytes out);   out.size() is size(value); it may refuse
+//                                                      (too_large, ...): then nothing is stored
+//   Status decode(Bytes in, T& out);                   `out` may be anything on an error
+//
+// decode() answers corrupt to all that encode() does not write: bytes behind the value, numbers not
+// in their shortest form, counts beyond the bytes there are (checked before allocating); and
+// format_mismatch to what a newer program or another kind of machine wrote.
+template <class C, class T>
+concept Codec = requires(const T& value, T& decoded, Bytes in, MutableBytes out) {
+  { C::size(value) } -> std::convertible_to<std::size_t>;
+  { C::encode(value, out) } -> std::same_as<Status>;
+  { C::decode(in, decoded) } -> std::same_as<Status>;
+};
+
+// The codec of T where none is named, the first that fits:
+//
+//   a member type T::armdb_codec          that
+//   integers and enums of 2 to 8 bytes    VarintCodec
+//   bool, one byte, float, double         NumberCodec
+//   std::string                           TextCodec
+//   std::vector and the like              SequenceCodec, of numbers and trivially copyable classes
+//   std::array, trivially copyable        TrivialCodec
+//
+// For a class of your own name its fields, public and behind the members; for somebody else's
+// specialise codec_of:
+//
+//   struct User {
+//     std::string name;
+//     std::uint32_t age = 0;
+//     using armdb_codec = armdb::fields<&User::name, &User::age>;
+//   };
+//   template <> struct armdb::codec_of<Size> { using type = armdb::fields<&Size::x, &Size::y>; };
+//
+// The disk does not say which codec wrote a value: keep it. Containers and arrays of a class with
+// its own codec have none, as their elements could not use it.
+template <class T>
+struct codec_of;
+template <class T>
+using DefaultCodec = typename codec_of<T>::type;
+
+// Every bit of T belongs to its value: no padding. The compiler cannot tell for classes with
+// floating point members, so specialise for those:
+//
+//   template <> inline constexpr bool armdb::has_no_padding<Point> = sizeof(Point) == 2 * 4;
+//
+// Pointers and views do not qualify, as what they point at is gone after a restart. Where they are
+// members of T nobody sees them.
+template <class T>
+inline constexpr bool has_no_padding = std::has_unique_object_representations_v<T> ||
+                                       std::is_same_v<T, float> || std::is_same_v<T, double>;
+template <class T, std::size_t N>
+inline constexpr bool has_no_padding<T[N]> = has_no_padding<T>;
+template <class T, std::size_t N>
+inline constexpr bool has_no_padding<std::array<T, N>> = N != 0 && has_no_padding<T[N + (N == 0)]>;
+template <class T>
+inline constexpr bool has_no_padding<T*> = false;
+template <>
+inline constexpr bool has_no_padding<Bytes> = false;
+template <class T, class Traits>
+inline constexpr bool has_no_padding<std::basic_string_view<T, Traits>> = false;
+template <class T, std::size_t N>
+inline constexpr bool has_no_padding<std::span<T, N>> = false;
+
+namespace detail {
+
+// An enum counts when it names its type: others are as wide as the compiler likes, and a number
+// that is none of theirs is undefined.
+template <class T>
+concept FixedEnum = std::is_enum_v<T> && requires(std::underlying_type_t<T> number) {
+  T{number};
+};
+template <class T>
+concept WholeNumber = (std::integral<T> && sizeof(T) <= 8) || FixedEnum<T>;
+template <class T>
+concept Number = WholeNumber<T> || std::same_as<T, float> || std::same_as<T, double>;
+template <class T>
+using NumberOf = typename std::conditional_t<std::is_enum_v<T>, std::underlying_type<T>,
+                                             std::type_identity<T>>::type;
+template <class T>
+concept Trivial = std::is_trivially_copyable_v<T> &&(std::is_class_v<T> || std::is_union_v<T>);
+template <class C>
+concept Sequence = requires(C& out, const C& in, std::size_t count) {
+  requires Number<typename C::value_type> || Trivial<typename C::value_type>;
+  out.resize(count);
+  { out.data() } -> std::same_as<typename C::value_type*>;
+  { in.data() } -> std::same_as<const typename C::value_type*>;
+  { in.size() } -> std::convertible_to<std::size_t>;
+};
+
+inline constexpr bool kLittleMachine = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+
+// Ts side by side: numbers little-endian, objects as they lie in memory behind a head of one byte
+// that names the byte order: 1 little, 2 big.
+template <class T>
+struct Raw {
+  static_assert(Number<T> || has_no_padding<T>,
+                "padding bytes would reach the disk: give T explicit padding fields, or specialise "
+                "armdb::has_no_padding<T> when it has none, or name its armdb::fields<>; "
+                "of pointers and views store what they point at");
+  static_assert(std::is_default_constructible_v<T>, "decoding begins with T{}");
+
+  static constexpr std::size_t kHead = Number<T> ? 0 : 1;
+  static constexpr std::uint8_t kOrder = kLittleMachine ? 1 : 2;
+
+  static void encode(const T* from, std::size_t count, std::uint8_t* out) noexcept {
+    if constexpr (kHead != 0) *out = kOrder;
+    copy(out + kHead, from, count * sizeof(T));
+  }
+  // Takes the head from `in`. When ok, what is left are whole values, fit to be copied into Ts.
+  static Status take_head(Bytes& in) {
+    if constexpr (kHead != 0) {
+      const int order = in.empty() ? 0 : in[0];
+      in = in.sub(kHead);
+      if (order != 1 && order != 2) return Status(Errc::corrupt, "no byte order before an object");
+      if (order != kOrder) {
+        return Status(Errc::format_mismatch, "an object in the byte order of another machine");
+      }
+    }
+    if (in.size() % sizeof(T) != 0) return Status(Errc::corrupt, "not a whole number of values");
+    if constexpr (std::is_same_v<NumberOf<T>, bool>) {
+      for (const std::uint8_t byte : in) {
+        if (byte > 1) return Status(Errc::corrupt, "a bool that is neither 0 nor 1");
+      }
+    }
+    return {};
+  }
+  static void copy(void* to, const void* from, std::size_t size) noexcept {
+    if constexpr (kLittleMachine || !Number<T>) {
+      if (size != 0) std::memcpy(to, from, size);  // the pointers may be null
+    } else {
+      const auto* in = static_cast<const std::uint8_t*>(from);
+      auto* out = static_cast<std::uint8_t*>(to);
+      for (std::size_t at = 0; at < size; ++at) out[at] = in[at ^ (sizeof(T) - 1)];
+    }
+  }
+};
+
+template <class T>
+struct RawCodec {
+  static std::size_t size(const T&) noexcept { return Raw<T>::kHead + sizeof(T); }
+  static Status encode(const T& value, MutableBytes out) noexcept {
+    Raw<T>::encode(&value, 1, out.data());
+    return {};
+  }
+  static Status decode(Bytes in, T& out) {
+    Status status = Raw<T>::take_head(in);
+    if (!status.ok()) return status;
+    if (in.size() != sizeof(T)) return Status(Errc::corrupt, "a value of another size");
+    Raw<T>::copy(&out, in.data(), sizeof(T));
+    return {};
+  }
+};
+
+[[nodiscard]] constexpr std::size_t varint_size(std::uint64_t bits) noexcept {
+  std::size_t size = 1;
+  while ((bits >>= 7) != 0) ++size;
+  return size;
+}
+inline void put_varint(std::uint8_t* out, std::uint64_t bits) noexcept {
+  for (; bits >= 0x80; bits >>= 7) *out++ = static_cast<std::uint8_t>(bits | 0x80);
+  *out = static_cast<std::uint8_t>(bits);
+}
+// Takes a varint from the front of `in`. Null, or what is wrong with it.
+[[nodiscard]] inline const char* take_varint(Bytes& in, std::uint64_t& bits) noexcept {
+  bits = 0;
+  for (std::size_t at = 0; at < in.size(); ++at) {
+    const std::uint64_t byte = in[at];
+    if (at == 9 && byte > 1) return "a varint of more than 64 bits";
+    bits |= (byte & 0x7f) << (7 * at);
+    if (byte >= 0x80) continue;
+    if (byte == 0 && at > 0) return "a varint longer than it needs to be";
+    in = in.sub(at + 1);
+    return nullptr;
+  }
+  return "a varint that is cut off";
+}
+
+}  // namespace detail
+
+// Numbers at full width: integers, bool, enums with a named type, float, double.
+// Bytes: sizeof(T), little-endian on any machine. Mind that long and wchar_t are not as wide on
+// all. decode: corrupt when the size is another, or a bool neither 0 nor 1.
+template <detail::Number T>
+struct NumberCodec : detail::RawCodec<T> {};
+
+// Trivially copyable classes without padding, default constructible, as they lie in memory.
+// Bytes: 1 + sizeof(T): the byte order (1 little, 2 big), then the object. Any bytes of that size
+// are taken, so T should have no bool in it.
+// decode: corrupt when the size is another; format_mismatch in the other byte order.
+template <detail::Trivial T>
+struct TrivialCodec : detail::RawCodec<T> {};
+
+// Integers and enums in as few bytes as they need, 1 to 10.
+// Bytes: LEB128: seven bits a byte, lowest first, the high bit set in all but the last. Signed
+// numbers as zigzag: 0, -1, 1, -2 become 0, 1, 2, 3. The width does not show and may grow later,
+// the sign does: char and wchar_t have it on some machines only. decode: corrupt when cut, not in
+// the shortest form, too large for T, or followed by more.
+template <detail::WholeNumber T>
+struct VarintCodec {
+  static std::size_t size(const T& value) noexcept { return detail::varint_size(bits_of(value)); }
+  static Status encode(const T& value, MutableBytes out) noexcept {
+    detail::put_varint(out.data(), bits_of(value));
+    return {};
+  }
+  static Status decode(Bytes in, T& out) {
+    std::uint64_t bits = 0;
+    const char* wrong = detail::take_varint(in, bits);
+    if (wrong == nullptr && !in.empty()) wrong = "bytes follow a varint";
+    if (wrong != nullptr) return Status(Errc::corrupt, wrong);
+    out = static_cast<T>(static_cast<Integer>(kSigned ? (bits >> 1) ^ (0 - (bits & 1)) : bits));
+    return bits_of(out) == bits ? Status() : Status(Errc::corrupt, "a number too large for T");
+  }
+
+ private:
+  using Integer = detail::NumberOf<T>;
+  static constexpr bool kSigned = std::is_signed_v<Integer>;
+
+  static std::uint64_t bits_of(T value) noexcept {
+    const auto bits = static_cast<std::uint64_t>(value);  // widened with its sign
+    return kSigned ? (bits << 1) ^ (0 - (bits >> 63)) : bits;
+  }
+};
+
+// Bytes: those of the string, whatever they are. Nothing fails.
+struct TextCodec {
+  static std::size_t size(const std::string& value) noexcept { return value.size(); }
+  static Status encode(const std::string& value, MutableBytes out) noexcept {
+    detail::Raw<char>::encode(value.data(), value.size(), out.data());
+    return {};
+  }
+  static Status decode(Bytes in, std::string& out) {
+    out.assign(in.text());
+    return {};
+  }
+};
+
+// Containers with contiguous elements and resize(), such as std::vector<float>: of numbers, or of
+// trivially copyable classes without padding.
+// Bytes: numbers as NumberCodec writes them, one after the other; objects likewise behind one byte
+// for the byte order, as TrivialCodec has it, also when there are none. The size tells the count.
+// decode: corrupt when an element is cut or refused, or there are more than max_size();
+// format_mismatch in the other byte order. Allocates as many bytes as there are.
+template <detail::Sequence C>
+struct SequenceCodec {
+  static std::size_t size(const C& value) noexcept {
+    return Element::kHead + value.size() * kWidth;
+  }
+  static Status encode(const C& value, MutableBytes out) noexcept {
+    Element::encode(value.data(), value.size(), out.data());
+    return {};
+  }
+  static Status decode(Bytes in, C& out) {
+    Status status = Element::take_head(in);
+    if (!status.ok()) return status;
+    if constexpr (requires { out.max_size(); }) {
+      if (in.size() / kWidth > out.max_size()) return Status(Errc::corrupt, "too many elements");
+    }
+    out.resize(in.size() / kWidth);
+    Element::copy(out.data(), in.data(), in.size());
+    return {};
+  }
+
+ private:
+  using Element = detail::Raw<typename C::value_type>;
+  static constexpr std::size_t kWidth = sizeof(typename C::value_type);
+};
+
+namespace detail {
+
+template <class Value, class Class>
+Class class_of(Value Class::*member);
+// T owns one of the members itself. A class that only inherits an armdb_codec does not: its own
+// members would silently be lost.
+template <class T, auto... Members>
+concept OwnerOf = (std::same_as<decltype(class_of(Members)), T> || ...);
+
+// Where in a value the fields are read or written, and what went wrong there.
+struct FieldWalk {
+  Status status;
+  std::size_t done = 0;
+
+  // Counts a field; the error names it.
+  bool next(Status result) {
+    done += 1;
+    if (result.ok()) return true;
+    std::string text = result.message().erase(0, errc_name(result.code()).size());
+    status = Status(result.code(), "field " + std::to_string(done) + text);
+    return false;
+  }
+  template <class F>
+  bool encode(const F& field, MutableBytes& out) {
+    const std::size_t size = DefaultCodec<F>::size(field);
+    put_varint(out.data(), size);
+    const MutableBytes room = out.subspan(varint_size(size), size);
+    out = out.subspan(varint_size(size) + size);
+    return next(DefaultCodec<F>::encode(field, room));
+  }
+  template <class F>
+  bool decode(F& field, Bytes& in) {
+    std::uint64_t size = 0;
+    const char* wrong = take_varint(in, size);
+    if (wrong == nullptr && size > in.size()) wrong = "a size beyond the end";
+    if (wrong != nullptr) return next(Status(Errc::corrupt, wrong));
+    const Bytes bytes = in.sub(0, static_cast<std::size_t>(size));
+    in = in.sub(bytes.size());
+    return next(DefaultCodec<F>::decode(bytes, field));
+  }
+};
+
+template <class F>
+[[nodiscard]] std::size_t field_size(const F& field) {
+  const std::size_t size = DefaultCodec<F>::size(field);
+  return varint_size(size) + size;
+}
+
+}  // namespace detail
+
+// A class, field by field, each by its DefaultCodec. Later programs may append fields, and do no
+// more than that: bytes with fewer give the others, and members not named, as in T{}. T is default
+// constructible and can be moved.
+// Bytes: one for the number of fields, 1 to 255; then of each its size as a varint, its bytes.
+// decode: corrupt when a field is cut or refused, or bytes follow the last; format_mismatch when
+// there are more fields than these, as a newer program wrote. The text names the field.
+template <auto... Members>
+struct Fields {
+  static_assert((std::is_member_object_pointer_v<decltype(Members)> && ...),
+                "fields<> takes pointers to data members, as in fields<&User::name, &User::age>");
+  static constexpr std::size_t kCount = sizeof...(Members);
+  static_assert(kCount >= 1 && kCount <= 255, "1 to 255 fields");
+
+  template <detail::OwnerOf<Members...> T>
+  static std::size_t size(const T& value) {
+    return (1 + ... + detail::field_size(value.*Members));
+  }
+  template <detail::OwnerOf<Members...> T>
+  static Status encode(const T& value, MutableBytes out) {
+    out[0] = static_cast<std::uint8_t>(kCount);
+    out = out.subspan(1);
+    detail::FieldWalk walk;
+    static_cast<void>((walk.encode(value.*Members, out) && ...));
+    return std::move(walk.status);
+  }
+  template <detail::OwnerOf<Members...> T>
+  static Status decode(Bytes in, T& out) {
+    const std::size_t count = in.empty() ? 0 : in[0];
+    if (count == 0) return Status(Errc::corrupt, "no number of fields");
+    if (count > kCount) {
+      return Status(Errc::format_mismatch, "written by a newer program: " + std::to_string(count) +
+                                               " fields, known are " + std::to_string(kCount));
+    }
+    out = T{};
+    in = in.sub(1);
+    detail::FieldWalk walk;
+    static_cast<void>(((walk.done < count && walk.decode(out.*Members, in)) && ...));
+    if (!walk.status.ok() || in.empty()) return std::move(walk.status);
+    return Status(Errc::corrupt, "bytes follow the last field");
+  }
+};
+template <auto... Members>
+using fields = Fields<Members...>;
+
+namespace detail {
+
+template <class T>
+consteval auto default_codec() noexcept {
+  constexpr bool kOwnElements = requires { typename T::value_type::armdb_codec; };
+  if constexpr (requires { typename T::armdb_codec; }) {
+    static_assert(Codec<typename T::armdb_codec, T>,
+                  "T::armdb_codec is no codec of T: see armdb::Codec. If T inherited it, name "
+                  "fields<> in T itself, with a member of its own");
+    return std::type_identity<typename T::armdb_codec>{};
+  } else if constexpr (WholeNumber<T> && sizeof(T) > 1) {
+    return std::type_identity<VarintCodec<T>>{};
+  } else if constexpr (Number<T>) {
+    return std::type_identity<NumberCodec<T>>{};
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return std::type_identity<TextCodec>{};
+  } else if constexpr (Sequence<T> && !kOwnElements) {
+    return std::type_identity<SequenceCodec<T>>{};
+  } else if constexpr (Trivial<T> && !kOwnElements) {
+    return std::type_identity<TrivialCodec<T>>{};
+  } else {
+    static_assert(Number<T>,  // false here
+                  "T has no codec: give it using armdb_codec = armdb::fields<&T::a, &T::b>, or "
+                  "specialise armdb::codec_of<T> with a type that the concept armdb::Codec takes "
+                  "(an enum: name its type, as in enum T : std::uint8_t)");
+  }
+}
+
+// Whether a == b compiles. Containers say so whatever their elements are.
+template <class T>
+consteval bool compares() noexcept {
+  constexpr bool kWhole = requires(const T& a, const T& b) { static_cast<bool>(a == b); };
+  if constexpr (Sequence<T> || (Trivial<T> && requires { typename T::value_type; })) {
+    return kWhole && compares<typename T::value_type>();
+  } else {
+    return kWhole;
+  }
+}
+
+// a == b where T has that (a NaN is never the same); else whether C makes the same bytes of both.
+template <class C, class T>
+[[nodiscard]] bool same_value(const T& a, const T& b) {
+  if constexpr (compares<T>()) {
+    return static_cast<bool>(a == b);
+  } else {
+    const std::size_t size = C::size(a);
+    if (C::size(b) != size) return false;
+    std::string buffer(2 * size, '\0');
+    auto* bytes = reinterpret_cast<std::uint8_t*>(buffer.data());
+    return C::encode(a, {bytes, size}).ok() && C::encode(b, {bytes + size, size}).ok() &&
+           Bytes(bytes, size) == Bytes(bytes + size, size);
+  }
+}
+
+}  // namespace detail
+
+template <class T>
+struct codec_of {
+  using type = typename decltype(detail::default_codec<T>())::type;
+};
+
+}  // namespace armdb
+
 // ---- api/view.hpp ----
 
 // Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
@@ -1202,31 +1908,6 @@ class KeyRange {
 
 namespace detail {
 
-// Values that lie in the index: copied out, never absent.
-template <class K, class V>
-struct InlineReader {
-  static constexpr std::size_t kKeyBytes = key_traits<K>::size;
-  using value_type = KeyValue<K, V>;
-  static bool read(const Cursor& cursor, value_type& out) {
-    out.key = key_traits<K>::decode(cursor.key().data());
-    if constexpr (sizeof(V) != 0) std::memcpy(out.value.data(), cursor.value().data(), sizeof(V));
-    return true;
-  }
-};
-
-// Values that lie on disk: each one a Result, since reading it can fail. An entry that was erased
-// since is skipped.
-template <class K>
-struct StoredReader {
-  static constexpr std::size_t kKeyBytes = key_traits<K>::size;
-  using value_type = KeyValue<K, Result<ByteView>>;
-  static bool read(const Cursor& cursor, value_type& out) {
-    out.key = key_traits<K>::decode(cursor.key().data());
-    out.value = cursor.read();
-    return !out.value.is(Errc::not_found);
-  }
-};
-
 // Keys only: no value is read.
 template <class K>
 struct KeyReader {
@@ -1249,353 +1930,1171 @@ Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
 }  // namespace detail
 }  // namespace armdb
 
-// ---- api/face.hpp ----
+// ---- api/values.hpp ----
 
-// What all typed collections share: the calls that concern no single key, and the two families
-// of values: Const* (bytes kept in memory) and Var* (bytes kept on disk).
+// The four kinds of values: bytes of one size or a trivially copyable type, kept in the index
+// (InlineValues); bytes of any length, kept on disk (ByteValues); a type that a codec encodes, kept
+// decoded in memory (ObjectValues) or decoded when it is read (DecodedValues).
+//
+// Each says the same things: what writes take (In), what reads give (Out), how one becomes the
+// other. Face has the calls.
+
+namespace armdb {
+
+namespace detail {
+
+// A decoded value on the heap, shared by the index and all who read it.
+template <class T>
+struct ObjectNode : Shared {
+  T value;
+
+  explicit ObjectNode(T value_in = T{}) : value(std::move(value_in)) {
+    destroy = [](Shared* self) noexcept { delete static_cast<ObjectNode*>(self); };
+  }
+};
+
+// One reference.
+class SharedHold {
+ public:
+  SharedHold() noexcept = default;
+  explicit SharedHold(Shared* owned) noexcept : shared_(owned) {}
+  SharedHold(SharedHold&& other) noexcept : shared_(other.release()) {}
+  SharedHold& operator=(SharedHold&& other) noexcept {
+    SharedHold old(std::exchange(shared_, other.release()));
+    return *this;
+  }
+  SharedHold(const SharedHold& other) noexcept : shared_(other.shared_) {
+    if (shared_ != nullptr) share(shared_);
+  }
+  SharedHold& operator=(const SharedHold& other) noexcept { return *this = SharedHold(other); }
+  ~SharedHold() {
+    if (shared_ != nullptr) unshare(shared_);
+  }
+  [[nodiscard]] Shared* get() const noexcept { return shared_; }
+  [[nodiscard]] Shared* release() noexcept { return std::exchange(shared_, nullptr); }
+
+ private:
+  Shared* shared_ = nullptr;
+};
+
+// A value as it goes to the engine, and the memory it lies in.
+struct Encoded {
+  Bytes bytes;
+  SharedHold object;
+
+  Encoded() noexcept = default;
+  Encoded(const Encoded&) = delete;
+  Encoded& operator=(const Encoded&) = delete;
+  Encoded& operator=(Encoded&& other) noexcept {
+    object = std::move(other.object);
+    bytes = {};
+    return *this;
+  }
+  // Room for `size` bytes, which `bytes` then shows.
+  MutableBytes room(std::size_t size) {
+    std::uint8_t* at = small_;
+    if (size > sizeof small_) {
+      large_.resize(size);
+      at = reinterpret_cast<std::uint8_t*>(large_.data());
+    }
+    bytes = Bytes(at, size);
+    return {at, size};
+  }
+
+ private:
+  std::uint8_t small_[128];
+  std::string large_;
+};
+
+}  // namespace detail
+
+// A decoded value of a TypedTree or TypedMap, valid and unchanged for as long as this is held,
+// whatever is written meanwhile. Empty when the key was not there. Copying shares.
+// Threads: as a std::shared_ptr.
+template <class T>
+class TypedRef {
+ public:
+  TypedRef() noexcept = default;
+  explicit TypedRef(detail::SharedHold held) noexcept : held_(std::move(held)) {}
+
+  explicit operator bool() const noexcept { return held_.get() != nullptr; }
+  [[nodiscard]] bool has_value() const noexcept { return held_.get() != nullptr; }
+  // Only when there is a value.
+  const T& operator*() const noexcept {
+    return static_cast<const detail::ObjectNode<T>*>(held_.get())->value;
+  }
+  const T* operator->() const noexcept { return &**this; }
+
+ private:
+  detail::SharedHold held_;
+};
+
+namespace detail {
+
+// ---- Bytes (Const*) or a trivially copyable type (Zero*), in the index ----
+
+template <class T, bool kIsBytes>
+struct InlineValues {
+  static_assert(!kIsBytes || std::is_same_v<T, ByteArray<sizeof(T)>>,
+                "values of Const* are ByteArray<N>; use Zero* for types, Var* for other lengths");
+  static_assert(std::is_trivially_copyable_v<T> && has_no_padding<T>,
+                "values of Zero* are trivially copyable, and padding bytes would reach the disk: "
+                "give T explicit padding fields, or specialise armdb::has_no_padding<T>");
+  using In = T;
+  using Out = T;
+  using Decoded = T;
+  using Changed = T;  // of a MigrateAction
+  using Slot = std::optional<T>;
+  static constexpr Payload kPayload = Payload::value;
+  static constexpr std::uint32_t kValueSize = sizeof(T);
+  static constexpr bool kComparesBytes = true;
+  static constexpr std::size_t kRound = 64;
+
+  static const ObjectOps* objects() noexcept { return nullptr; }
+  static Status encode(const T& value, Encoded& out) noexcept {
+    out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
+    return {};
+  }
+  static Status decode(Bytes bytes, Shared*, T& out) noexcept {
+    std::memcpy(static_cast<void*>(&out), bytes.data(), sizeof(T));
+    return {};
+  }
+  static const T& show(const T& value) noexcept { return value; }
+  static Result<T> own(const T& value) { return value; }
+
+  static std::optional<T> get(const Collection& collection, Bytes key) noexcept {
+    std::optional<T> value(std::in_place);
+    if (!collection.get_into(key.data(), at(*value))) value.reset();
+    return value;
+  }
+  static Result<std::optional<T>> get_stamped(const Collection& collection, Bytes key,
+                                              Stamp& seen) {
+    std::optional<T> value(std::in_place);
+    if (!collection.get_into(key.data(), at(*value), &seen)) value.reset();
+    return value;
+  }
+  static T or_else(std::optional<T>&& value, const T& fallback) noexcept {
+    return value.has_value() ? *value : fallback;
+  }
+  // Where get_many() copies a value to, and what it does when that is done.
+  using Scratch = Shared*;
+  static std::uint8_t* lookup_to(Slot& slot, Scratch&) noexcept { return at(slot.emplace()); }
+  static void look_up(const Collection& collection, std::span<BytesLookup> lookups) noexcept {
+    collection.get_many(lookups);
+  }
+  static void looked_up(Slot& slot, bool found, Scratch&) noexcept {
+    if (!found) slot.reset();
+  }
+  struct HookSlot {
+    T value{};
+  };
+  // Hooks of Const* get bytes, those of Zero* the type.
+  static auto for_hook(const HookValue* value, HookSlot& slot) noexcept {
+    if constexpr (kIsBytes) {
+      return value != nullptr ? &value->bytes : nullptr;
+    } else {
+      if (value != nullptr) static_cast<void>(decode(value->bytes, nullptr, slot.value));
+      return value != nullptr ? static_cast<const T*>(&slot.value) : nullptr;
+    }
+  }
+  using Element = T;  // of a range
+  static bool element(const Cursor& cursor, T& out) { return decode(cursor.value(), {}, out).ok(); }
+
+ private:
+  static std::uint8_t* at(T& value) noexcept { return reinterpret_cast<std::uint8_t*>(&value); }
+};
+
+// ---- On disk: bytes (Var*), or a type that is decoded when it is read (VarTyped*) ----
+
+// `D` says how bytes become an Out, which may take the view over.
+template <class D, class O>
+struct DiskValues {
+  using Out = O;
+  using Slot = std::optional<O>;
+  static constexpr Payload kPayload = Payload::location;
+  static constexpr std::uint32_t kValueSize = 0;
+  static constexpr std::size_t kRound = 16;
+
+  static const ObjectOps* objects() noexcept { return nullptr; }
+  // A value that cannot be decoded is an error with key and file, never "not there".
+  static Result<std::optional<O>> get_stamped(const Collection& collection, Bytes key,
+                                              Stamp& seen) {
+    std::optional<O> out;
+    Result<std::optional<ByteView>> bytes = collection.get(key, &seen);
+    if (!bytes.ok()) return std::move(bytes).status();
+    if (!bytes->has_value()) return out;
+    Status status = D::decode_view(std::move(**bytes), out.emplace());
+    if (!status.ok()) return collection.describe(status, key);
+    return out;
+  }
+  static Result<std::optional<O>> get(const Collection& collection, Bytes key) {
+    Stamp unused;
+    return get_stamped(collection, key, unused);
+  }
+  template <class Fallback>
+  static Result<O> or_else(Result<std::optional<O>>&& value, const Fallback& fallback) {
+    if (!value.ok()) return std::move(value).status();
+    return value->has_value() ? Result<O>(std::move(**value)) : D::own(fallback);
+  }
+  using Element = Result<O>;
+  static bool element(const Cursor& cursor, Element& out) {
+    Result<ByteView> bytes = cursor.read();
+    if (bytes.is(Errc::not_found)) return false;
+    O value{};
+    Status status = bytes.ok() ? D::decode_view(std::move(*bytes), value) : bytes.status();
+    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
+    return true;
+  }
+};
+
+struct ByteValues : DiskValues<ByteValues, ByteView> {
+  using In = Bytes;
+  using Decoded = Bytes;
+  using Changed = std::string;
+  static constexpr bool kComparesBytes = true;
+
+  static Status encode(Bytes value, Encoded& out) noexcept {
+    out.bytes = value;
+    return {};
+  }
+  static Status decode(Bytes bytes, Shared*, Bytes& out) noexcept {
+    out = bytes;
+    return {};
+  }
+  static Status decode(Bytes bytes, Shared*, ByteView& out) {
+    Result<ByteView> view = make_view(bytes);
+    if (view.ok()) out = std::move(*view);
+    return std::move(view).status();
+  }
+  static Status decode_view(ByteView&& view, ByteView& out) noexcept {
+    out = std::move(view);
+    return {};
+  }
+  static Bytes show(const ByteView& value) noexcept { return value; }
+  static Result<ByteView> own(Bytes value) { return make_view(value); }
+  struct HookSlot {};
+  static const Bytes* for_hook(const HookValue* value, HookSlot&) noexcept {
+    return value != nullptr ? &value->bytes : nullptr;
+  }
+};
+
+template <class T, Codec<T> C>
+struct DecodedValues : DiskValues<DecodedValues<T, C>, T> {
+  using In = T;
+  using Decoded = T;
+  using Changed = T;
+  static constexpr bool kComparesBytes = false;
+
+  static Status encode(const T& value, Encoded& out) {
+    return C::encode(value, out.room(C::size(value)));
+  }
+  static Status decode(Bytes bytes, Shared*, T& out) { return C::decode(bytes, out); }
+  static Status decode_view(ByteView&& view, T& out) { return C::decode(view, out); }
+  static const T& show(const T& value) noexcept { return value; }
+  static Result<T> own(T value) { return value; }
+  static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
+  using HookSlot = std::optional<T>;
+  static const T* for_hook(const HookValue* value, HookSlot& slot) {
+    return value != nullptr && C::decode(value->bytes, slot.emplace()).ok() ? &*slot : nullptr;
+  }
+};
+
+// ---- A type, decoded in memory (Typed*) ----
+
+template <class T, Codec<T> C>
+struct ObjectValues {
+  using In = T;
+  using Out = TypedRef<T>;
+  using Decoded = T;
+  using Changed = T;
+  using Slot = TypedRef<T>;
+  using Node = ObjectNode<T>;
+  static constexpr Payload kPayload = Payload::location;
+  static constexpr std::uint32_t kValueSize = 0;
+  static constexpr bool kComparesBytes = false;
+  static constexpr std::size_t kRound = 16;
+
+  static Shared* decode_object(Bytes bytes, Status& status) noexcept {
+    Node* node = new (std::nothrow) Node;
+    status = node == nullptr ? no_memory() : C::decode(bytes, node->value);
+    if (status.ok()) return node;
+    delete node;
+    return nullptr;
+  }
+  static constexpr ObjectOps kOps{&decode_object};
+  static const ObjectOps* objects() noexcept { return &kOps; }
+
+  static Status encode(const T& value, Encoded& out) {
+    Status status = C::encode(value, out.room(C::size(value)));
+    if (!status.ok()) return status;
+    out.object = SharedHold(new (std::nothrow) Node(value));
+    return out.object.get() == nullptr ? no_memory() : Status();
+  }
+  static Status decode(Bytes bytes, Shared*, T& out) { return C::decode(bytes, out); }
+  static Status decode(Bytes bytes, Shared* object, TypedRef<T>& out) {
+    Status status;
+    if (object != nullptr) share(object);
+    if (object == nullptr) object = decode_object(bytes, status);
+    out = TypedRef<T>(SharedHold(object));
+    return status;
+  }
+  static const T& show(const TypedRef<T>& value) noexcept { return *value; }
+  static Result<TypedRef<T>> own(T value) {
+    Node* node = new (std::nothrow) Node(std::move(value));
+    if (node == nullptr) return no_memory();
+    return TypedRef<T>(SharedHold(node));
+  }
+  static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
+
+  static TypedRef<T> get(const Collection& collection, Bytes key) noexcept {
+    return TypedRef<T>(SharedHold(collection.get_object(key)));
+  }
+  static Result<std::optional<TypedRef<T>>> get_stamped(const Collection& collection, Bytes key,
+                                                        Stamp& seen) {
+    std::optional<TypedRef<T>> value(SharedHold(collection.get_object(key, &seen)));
+    if (!value->has_value()) value.reset();
+    return value;
+  }
+  static T or_else(const TypedRef<T>& value, const T& fallback) {
+    return value ? *value : fallback;
+  }
+  using Scratch = Shared*;
+  static std::uint8_t* lookup_to(Slot&, Scratch& found) noexcept {
+    return reinterpret_cast<std::uint8_t*>(&found);
+  }
+  static void look_up(const Collection& collection, std::span<BytesLookup> lookups) noexcept {
+    collection.get_objects(lookups);
+  }
+  static void looked_up(Slot& slot, bool found, Scratch& object) noexcept {
+    slot = TypedRef<T>(SharedHold(found ? object : nullptr));
+  }
+  struct HookSlot {};
+  static const T* for_hook(const HookValue* value, HookSlot&) noexcept {
+    return value != nullptr ? &static_cast<const Node*>(value->object)->value : nullptr;
+  }
+  using Element = TypedRef<T>;
+  static bool element(const Cursor& cursor, Element& out) {
+    out = TypedRef<T>(SharedHold(cursor.object()));
+    return out.has_value();
+  }
+
+ private:
+  static Status no_memory() { return Status(Errc::out_of_memory, "no memory for a decoded value"); }
+};
+
+}  // namespace detail
+}  // namespace armdb
+
+// ---- api/hook_adapter.hpp ----
+
+// HookAdapter: a user's hook, with its types, as the engine sees it.
 
 namespace armdb::detail {
 
-// Calls on the whole collection. See Collection for their contracts.
-class AnyFace {
+template <class H, class K, class Values>
+class HookAdapter final : public Hook {
  public:
-  AnyFace() noexcept = default;
+  explicit HookAdapter(H& hook) noexcept : Hook(H::needs_old_value, H::needs_init), hook_(hook) {}
 
-  [[nodiscard]] bool is_open() const noexcept { return collection_.is_open(); }
-  [[nodiscard]] std::size_t size() const noexcept { return collection_.size(); }
-  [[nodiscard]] bool empty() const noexcept { return collection_.empty(); }
-  Status flush_buffers() { return collection_.flush_buffers(); }
-  Status sync() { return collection_.sync(); }
-  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
-    return collection_.durable_sequence();
+  void on_write(Bytes key, const HookValue* old_value,
+                const HookValue* new_value) noexcept override {
+    typename Values::HookSlot old_slot{};
+    typename Values::HookSlot new_slot{};
+    hook_.on_write(key_traits<K>::decode(key.data()), Values::for_hook(old_value, old_slot),
+                   Values::for_hook(new_value, new_slot));
   }
-  Status checkpoint() { return collection_.checkpoint(); }
-  Status warmup() { return collection_.warmup(); }
-  [[nodiscard]] Stats stats() const { return collection_.stats(); }
-  Result<VerifyReport> verify() { return collection_.verify(); }
-  Status compact() { return collection_.compact(); }
-  Result<bool> compact_step(std::uint64_t budget_bytes) {
-    return collection_.compact_step(budget_bytes);
+  void on_init(Bytes key, const HookValue& value) noexcept override {
+    typename Values::HookSlot slot{};
+    const auto* shown = Values::for_hook(&value, slot);
+    if (shown != nullptr) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
   }
-  Status close() { return collection_.close(); }
 
-  // The handle without types.
-  [[nodiscard]] Collection& collection() noexcept { return collection_; }
-  [[nodiscard]] const Collection& collection() const noexcept { return collection_; }
-
- protected:
-  explicit AnyFace(Collection collection) noexcept : collection_(std::move(collection)) {}
-
-  Collection collection_;
+ private:
+  H& hook_;
 };
 
-// Calls on one key that are the same whatever a value is. `Value` is what a write takes.
-template <Key K, class Value>
-class KeyFace : public AnyFace {
+}  // namespace armdb::detail
+
+// ---- api/face.hpp ----
+
+// What all typed collections share. A face turns keys and values into bytes and calls Collection;
+// `Values` says how (values.hpp has the four kinds).
+//
+// Durability, threads and errors are those of Collection: see there, and README.
+
+namespace armdb {
+
+// The store under a collection; Bitcask is the append-only log.
+struct Bitcask {};
+
+// What a migration does with an entry: return it from the function given to migrate().
+template <class V>
+struct MigrateAction {
+  MigrateVerdict verdict = MigrateVerdict::keep;
+  V value{};
+
+  static MigrateAction keep() { return {}; }
+  static MigrateAction update(V value) { return {MigrateVerdict::update, std::move(value)}; }
+  static MigrateAction erase() { return {MigrateVerdict::erase, V{}}; }
+};
+
+struct MigrateOptions {
+  // Remembered in the collection when all is done; a migration to this version or an older one
+  // then does nothing. 0: no version.
+  std::uint32_t to_version = 0;
+  // Called each 1024 entries and at the end; false stops, and migrate() answers `aborted`.
+  bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
+  void* context = nullptr;
+};
+
+namespace detail {
+
+// Calls on the whole collection. See Collection for their contracts.
+class AnyFace : protected Collection {
  public:
-  Status put(const K& key, const Value& value, WriteOptions options = {}) {
-    return collection_.put(KeyBytes<K>(key), value, options);
+  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
+      Collection::compact_step, Collection::data_version, Collection::empty,
+      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
+      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return Collection::durable_sequence();
   }
-  Status insert(const K& key, const Value& value, WriteOptions options = {}) {
-    return collection_.insert(KeyBytes<K>(key), value, options);
+  // The handle without types.
+  [[nodiscard]] Collection& collection() noexcept { return *this; }
+  [[nodiscard]] const Collection& collection() const noexcept { return *this; }
+};
+
+// What the function given to update() and its kin returned: a value, or that it refuses.
+template <class T>
+struct Answer {
+  static Status status(const T&) { return {}; }
+  static T take(T&& answer) { return std::forward<T>(answer); }
+};
+template <class T>
+struct Answer<std::optional<T>> {
+  static Status status(const std::optional<T>& answer) {
+    return answer.has_value() ? Status() : Status(Errc::aborted);
   }
+  static T take(std::optional<T>&& answer) { return std::move(*answer); }
+};
+template <class T>
+struct Answer<Result<T>> {
+  static Status status(const Result<T>& answer) { return answer.status(); }
+  static T take(Result<T>&& answer) { return *std::move(answer); }
+};
+
+// What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
+// writes. A key of another shard is shard_mismatch. Ends with the block.
+template <class K, class Values>
+class ShardHandle {
+ public:
+  using In = typename Values::In;
+  using Out = typename Values::Out;
+
+  explicit ShardHandle(AtomicCalls& calls) noexcept : calls_(calls) {}
+  Status put(const K& key, const In& value, WriteOptions options = {}) {
+    return write(key, value, WriteKind::put, options, false);
+  }
+  Status insert(const K& key, const In& value, WriteOptions options = {}) {
+    return write(key, value, WriteKind::insert, options, false);
+  }
+  Status erase(const K& key) {
+    const KeyBytes<K> bytes(key);
+    return calls_.write({.key = bytes, .kind = WriteKind::erase}, {});
+  }
+  [[nodiscard]] Result<std::optional<Out>> get(const K& key) const {
+    std::optional<Out> out;
+    Status decoded;
+    const Result<bool> found = calls_.read(KeyBytes<K>(key), [&](Bytes value, Shared* object) {
+      decoded = Values::decode(value, object, out.emplace());
+    });
+    if (!found.ok()) return found.status();
+    if (!decoded.ok()) return decoded;
+    return out;
+  }
+  [[nodiscard]] Result<bool> contains(const K& key) const {
+    return calls_.contains(KeyBytes<K>(key));
+  }
+  // fn(const V&) gives the new value, or refuses; see update() of the collection.
+  template <class F>
+  Status update(const K& key, F&& fn, WriteOptions options = {}) {
+    Result<std::optional<Out>> old = get(key);
+    if (!old.ok()) return std::move(old).status();
+    if (!old->has_value()) return Errc::not_found;
+    auto answer = fn(Values::show(**old));
+    using A = Answer<decltype(answer)>;
+    Status status = A::status(answer);
+    if (!status.ok()) return status;
+    return write(key, A::take(std::move(answer)), WriteKind::put, options, true);
+  }
+
+ private:
+  Status write(const K& key, const In& value, WriteKind kind, WriteOptions options, bool keep) {
+    Encoded encoded;
+    Status status = Values::encode(value, encoded);
+    if (!status.ok()) return status;
+    const KeyBytes<K> bytes(key);
+    return calls_.write({.key = bytes,
+                         .value = encoded.bytes,
+                         .object = encoded.object.get(),
+                         .kind = kind,
+                         .keep_expiry = keep},
+                        options);
+  }
+
+  AtomicCalls& calls_;
+};
+
+// An iterator's way from a cursor to an element; false when the entry is gone.
+template <class K, class Values>
+struct FaceReader {
+  static constexpr std::size_t kKeyBytes = key_traits<K>::size;
+  using value_type = KeyValue<K, typename Values::Element>;
+  static bool read(const Cursor& cursor, value_type& out) {
+    out.key = key_traits<K>::decode(cursor.key().data());
+    return Values::element(cursor, out.value);
+  }
+};
+
+// Calls on keys and values, ordered or not.
+template <Key K, class ValuesIn, bool kOrdered>
+class Face : public AnyFace {
+ public:
+  using Values = ValuesIn;
+  using key_type = K;
+  using In = typename Values::In;    // what writes take
+  using Out = typename Values::Out;  // what reads give
+  using value_type = typename Values::Out;
+  using Handle = ShardHandle<K, Values>;
+  static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
+                                Values::kPayload};
+
+  // ---- Writes ----
+
+  Status put(const K& key, const In& value, WriteOptions options = {}) {
+    return write_value(key, value, {.kind = WriteKind::put}, options);
+  }
+  // key_exists when it is there.
+  Status insert(const K& key, const In& value, WriteOptions options = {}) {
+    return write_value(key, value, {.kind = WriteKind::insert}, options);
+  }
+  // not_found when it is not there.
   Status erase(const K& key, WriteOptions options = {}) {
-    return collection_.erase(KeyBytes<K>(key), options);
+    return Collection::erase(KeyBytes<K>(key), options);
   }
-  Status cas(const K& key, const Value& expected, const Value& desired, WriteOptions options = {}) {
-    return collection_.cas(KeyBytes<K>(key), expected, desired, options);
+  // Replaces, or erases, only when the stored value is `expected`: not_found, value_mismatch.
+  // Values of a type are compared with ==, or as encoded where there is none.
+  Status cas(const K& key, const In& expected, const In& desired, WriteOptions options = {}) {
+    return if_equal(key, expected, [&](WriteCall call) {
+      if (call.kind == WriteKind::compare_erase) call.kind = WriteKind::cas;
+      if (call.kind == WriteKind::erase_if_unchanged) call.kind = WriteKind::if_unchanged;
+      return write_value(key, desired, call, options);
+    });
   }
-  Status compare_erase(const K& key, const Value& expected, WriteOptions options = {}) {
-    return collection_.compare_erase(KeyBytes<K>(key), expected, options);
+  Status compare_erase(const K& key, const In& expected, WriteOptions options = {}) {
+    return if_equal(key, expected, [&](const WriteCall& call) { return write(call, options); });
   }
-  [[nodiscard]] bool contains(const K& key) const noexcept {
-    return collection_.contains(KeyBytes<K>(key));
+
+  // ---- Read, then write what depends on it ----
+  //
+  // The value is read and the function called without a lock; the write happens only when nobody
+  // wrote the key in between, else all is done again: the function may be called more than once
+  // and should have no side effects. It may refuse by returning std::optional or Result without a
+  // value: nothing changes, and the answer is `aborted` or its error. An exception from it passes
+  // through, and nothing has changed. The time to live stays, unless options give one.
+
+  // fn(const V&) gives the new value; returns it. not_found when the key is not there.
+  template <class F>
+  Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
+    return modify(key, fn, options, false);
   }
-  using AnyFace::durable_sequence;
-  [[nodiscard]] std::uint64_t durable_sequence(const K& key) const noexcept {
-    return collection_.durable_sequence(KeyBytes<K>(key));
+  // The same, but returns the value before.
+  template <class F>
+  Result<Out> fetch_update(const K& key, F&& fn, WriteOptions options = {}) {
+    return modify(key, fn, options, true);
+  }
+  // fn(std::optional<V>) gives the value to put, whether or not the key is there; returns it.
+  // Without a value it refuses: nothing changes.
+  template <class F>
+  Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
+    Result<Out> result;
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) {
+      std::optional<Decoded> shown;
+      if (old.has_value()) shown.emplace(Values::show(*old));
+      return put_answer(key, fn(std::move(shown)), seen, options, result);
+    });
+    return status.ok() ? std::move(result) : Result<Out>(std::move(status));
+  }
+  // Puts, and gives the value before, if there was one.
+  Result<std::optional<Out>> exchange(const K& key, const In& value, WriteOptions options = {}) {
+    std::optional<Out> before;
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) {
+      before = std::move(old);
+      return write_value(key, value, {.kind = WriteKind::if_unchanged, .seen = seen}, options);
+    });
+    if (!status.ok()) return status;
+    return before;
+  }
+
+  // ---- Groups ----
+
+  // Calls fn(handle) under the lock of the key's shard: all its writes happen when it returns ok
+  // (a Status, or nothing), or none, also after a crash. Other writers of the shard wait; it must
+  // not call this collection except through the handle.
+  template <class F>
+  Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
+    const auto body = [&](AtomicCalls& calls) -> Status {
+      Handle handle(calls);
+      if constexpr (std::is_void_v<std::invoke_result_t<F&, Handle&>>) {
+        fn(handle);
+        return {};
+      } else {
+        return fn(handle);
+      }
+    };
+#if defined(__cpp_exceptions)
+    // Held back until the library, which may be built without exceptions, has let go of its lock.
+    std::exception_ptr thrown;
+    const auto guarded = [&](AtomicCalls& calls) -> Status {
+      try {
+        return body(calls);
+      } catch (...) {
+        thrown = std::current_exception();
+        return Errc::aborted;
+      }
+    };
+    Status status = Collection::atomic(KeyBytes<K>(key), guarded, options);
+    if (thrown) std::rethrow_exception(thrown);
+    return status;
+#else
+    return Collection::atomic(KeyBytes<K>(key), body, options);
+#endif
   }
 
   // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
   // and .second. Not atomic as a whole; of two entries with one key the later one wins.
   template <class Range>
   Status put_many(const Range& range, WriteOptions options = {}) {
-    std::span entries(std::data(range), std::size(range));
-    constexpr std::size_t kRound = 64;
-    std::uint8_t keys[kRound][key_traits<K>::size];
-    BytesPair pairs[kRound];
-    while (!entries.empty()) {
-      const std::size_t count = entries.size() < kRound ? entries.size() : kRound;
-      for (std::size_t at = 0; at < count; ++at) {
-        key_traits<K>::encode(entries[at].first, keys[at]);
-        pairs[at] = {Bytes(keys[at]), Bytes(entries[at].second)};
-      }
-      entries = entries.subspan(count);
-      Status status = collection_.put_many({pairs, count}, {});
-      if (!status.ok()) return status;
-    }
-    return options.sync ? collection_.sync() : Status();
+    const std::span entries(std::data(range), std::size(range));
+    return put_in_order(
+        entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
+  }
+  // The same for many entries at once, sorted or not: writes them shard by shard and, in a tree, in
+  // the order of keys, so that its leaves are filled one after the other. Takes the keys and 10
+  // bytes per entry of memory beside the range.
+  template <class Range>
+  Status load(const Range& range, WriteOptions options = {}) {
+    const std::span entries(std::data(range), std::size(range));
+    const Result<std::string> order = load_order(
+        entries.size(),
+        [&](std::size_t at, std::uint8_t* out) { key_traits<K>::encode(entries[at].first, out); });
+    if (!order.ok()) return order.status();
+    const auto entry = [&](std::size_t at) -> const auto& {
+      std::uint32_t number = 0;
+      std::memcpy(&number, order->data() + at * sizeof number, sizeof number);
+      return entries[number];
+    };
+    return put_in_order(entries.size(), entry, options);
   }
 
- protected:
-  KeyFace() noexcept = default;
-  using AnyFace::AnyFace;
-};
+  // ---- Reads ----
 
-// Values of one size, kept in memory. Reads cannot fail, and take no lock.
-template <Key K, class V, bool kOrdered>
-class ConstFace : public KeyFace<K, V> {
- public:
-  using key_type = K;
-  using value_type = V;
-  static constexpr Shape kShape{key_traits<K>::size, sizeof(V), kOrdered, Payload::value};
-
-  [[nodiscard]] std::optional<V> get(const K& key) const noexcept {
-    std::optional<V> value(std::in_place);
-    if (!this->collection_.get_into(KeyBytes<K>(key).data(), value->data())) value.reset();
-    return value;
+  // Collections in memory: std::optional<V>, or TypedRef<T>, and it cannot fail. Var*: a Result.
+  [[nodiscard]] auto get(const K& key) const { return Values::get(collection(), KeyBytes<K>(key)); }
+  // Only a missing key gives the fallback; an error is an error.
+  [[nodiscard]] auto get_or(const K& key, const In& fallback) const {
+    return Values::or_else(get(key), fallback);
   }
-  [[nodiscard]] V get_or(const K& key, const V& fallback) const noexcept {
-    V value;
-    return this->collection_.get_into(KeyBytes<K>(key).data(), value.data()) ? value : fallback;
-  }
-  // Puts and gives the value before, if there was one.
-  Result<std::optional<V>> exchange(const K& key, const V& value, WriteOptions options = {}) {
-    Result<std::optional<ByteView>> old =
-        this->collection_.exchange(KeyBytes<K>(key), value, options);
-    if (!old.ok()) return std::move(old).status();
-    std::optional<V> result;
-    if (*old) std::memcpy(result.emplace().data(), (*old)->data(), sizeof(V));
-    return result;
-  }
-  // out[i] gets the value of keys[i]; `out` must be as long as `keys`. Cache misses overlap:
-  // several times the speed of single gets.
-  void get_many(std::span<const K> keys, std::span<std::optional<V>> out) const noexcept {
-    constexpr std::size_t kRound = 64;
-    std::uint8_t bytes[kRound][key_traits<K>::size];
-    BytesLookup lookups[kRound];
-    while (!keys.empty() && !out.empty()) {
-      std::size_t count = keys.size() < kRound ? keys.size() : kRound;
-      if (count > out.size()) count = out.size();
-      for (std::size_t at = 0; at < count; ++at) {
-        key_traits<K>::encode(keys[at], bytes[at]);
-        lookups[at] = {bytes[at], out[at].emplace().data(), false};
-      }
-      this->collection_.get_many({lookups, count});
-      for (std::size_t at = 0; at < count; ++at) {
-        if (!lookups[at].found) out[at].reset();
-      }
-      keys = keys.subspan(count);
-      out = out.subspan(count);
-    }
-  }
-
- protected:
-  ConstFace() noexcept = default;
-  explicit ConstFace(Collection collection) noexcept : KeyFace<K, V>(std::move(collection)) {}
-  static_assert(std::is_same_v<V, ByteArray<sizeof(V)>>,
-                "values of Const* are ByteArray<N>; for other lengths use VarTree or VarMap");
-};
-
-// Values of any length up to 1 GiB, kept on disk; the index holds where they lie.
-template <Key K, bool kOrdered>
-class VarFace : public KeyFace<K, Bytes> {
- public:
-  using key_type = K;
-  using value_type = ByteView;
-  static constexpr Shape kShape{key_traits<K>::size, 0, kOrdered, Payload::location};
-
-  // An owned copy, or a share of the mapped segment where the value is long.
-  [[nodiscard]] Result<std::optional<ByteView>> get(const K& key) const {
-    return this->collection_.get(KeyBytes<K>(key));
-  }
-  // An error is an error; only a missing key gives the fallback, which is copied.
-  [[nodiscard]] Result<ByteView> get_or(const K& key, Bytes fallback) const {
-    Result<std::optional<ByteView>> value = get(key);
-    if (!value.ok()) return std::move(value).status();
-    return value->has_value() ? Result<ByteView>(std::move(**value)) : make_view(fallback);
-  }
-  // Calls fn(Bytes) with the value and copies nothing; false when the key is not there. The bytes
-  // end with the call.
+  // Calls fn(const V&) with the value; false when the key is not there. Var* copy nothing. The
+  // value ends with the call.
   template <class F>
   Result<bool> read(const K& key, F&& fn) const {
-    return this->collection_.read(KeyBytes<K>(key), fn);
-  }
-  Result<std::optional<ByteView>> exchange(const K& key, Bytes value, WriteOptions options = {}) {
-    return this->collection_.exchange(KeyBytes<K>(key), value, options);
-  }
-  // out[i] gets what get(keys[i]) gives; stops at the first error.
-  Status get_many(std::span<const K> keys, std::span<std::optional<ByteView>> out) const {
-    for (std::size_t at = 0; at < keys.size() && at < out.size(); ++at) {
-      Result<std::optional<ByteView>> value = get(keys[at]);
+    if constexpr (std::is_same_v<In, Bytes>) {
+      return Collection::read(KeyBytes<K>(key), fn);
+    } else {
+      Stamp unused;
+      Result<std::optional<Out>> value =
+          Values::get_stamped(collection(), KeyBytes<K>(key), unused);
       if (!value.ok()) return std::move(value).status();
-      out[at] = std::move(*value);
+      if (value->has_value()) fn(Values::show(**value));
+      return value->has_value();
     }
-    return {};
+  }
+  // Decodes nothing.
+  [[nodiscard]] bool contains(const K& key) const noexcept {
+    return Collection::contains(KeyBytes<K>(key));
+  }
+  // out[i] gets what get(keys[i]) gives, as std::optional or TypedRef; `out` must be as long as
+  // `keys`. Where values are in memory the cache misses of many keys overlap: several times the
+  // speed of single gets. Var* answer with a Status and stop at the first error.
+  auto get_many(std::span<const K> keys, std::span<typename Values::Slot> out) const {
+    const std::size_t count = keys.size() < out.size() ? keys.size() : out.size();
+    if constexpr (requires { typename Values::Scratch; }) {
+      constexpr std::size_t kRound = 64;
+      std::uint8_t bytes[kRound][key_traits<K>::size];
+      typename Values::Scratch scratch[kRound];
+      BytesLookup lookups[kRound];
+      for (std::size_t first = 0; first < count; first += kRound) {
+        const std::size_t round = count - first < kRound ? count - first : kRound;
+        for (std::size_t at = 0; at < round; ++at) {
+          key_traits<K>::encode(keys[first + at], bytes[at]);
+          lookups[at] = {bytes[at], Values::lookup_to(out[first + at], scratch[at]), false};
+        }
+        Values::look_up(collection(), {lookups, round});
+        for (std::size_t at = 0; at < round; ++at) {
+          Values::looked_up(out[first + at], lookups[at].found, scratch[at]);
+        }
+      }
+    } else {
+      for (std::size_t at = 0; at < count; ++at) {
+        auto value = get(keys[at]);
+        if (!value.ok()) return Status(value.status());
+        out[at] = std::move(*value);
+      }
+      return Status();
+    }
+  }
+  // Calls fn(const K&, const V&) for each entry, in no order; fn may return false to stop. Writing
+  // beside it is legal; entries that stay are seen exactly once. A value that cannot be read ends
+  // the walk with its error.
+  template <class F>
+  Status for_each(F&& fn) const {
+    Status failed;
+    Status status = for_each_object(visitor(fn, failed));
+    return failed.ok() ? status : failed;
+  }
+
+  // ---- Expiry and the rest ----
+
+  // When the entry expires, in milliseconds since 1970; kForever when it does not. not_found.
+  [[nodiscard]] Result<std::uint64_t> expires_at(const K& key) const {
+    return Collection::expires_at(KeyBytes<K>(key));
+  }
+  // Takes the entry's expiry away. not_found.
+  Status persist(const K& key, WriteOptions options = {}) {
+    return Collection::persist(KeyBytes<K>(key), options);
+  }
+  using AnyFace::durable_sequence;
+  [[nodiscard]] std::uint64_t durable_sequence(const K& key) const noexcept {
+    return Collection::durable_sequence(KeyBytes<K>(key));
+  }
+
+  // Asks fn(const K&, const V&) -> MigrateAction<V> about every entry that is there now (Var*:
+  // MigrateAction<std::string>); see Collection::migrate() for what happens beside writers and
+  // after a crash.
+  template <class F>
+  Status migrate(F&& fn, MigrateOptions options = {}) {
+    typename Values::Changed held{};
+    Encoded encoded;
+    const auto decide = [&](MigrateEntry& entry, MigrateVerdict& verdict) -> Status {
+      Decoded value{};
+      Status status = Values::decode(entry.value, nullptr, value);
+      if (!status.ok()) return describe(status, entry.key);
+      auto action = fn(key_traits<K>::decode(entry.key.data()), std::as_const(value));
+      verdict = action.verdict;
+      if (verdict != MigrateVerdict::update) return {};
+      held = std::move(action.value);
+      status = Values::encode(held, encoded);
+      entry.fresh = encoded.bytes;
+      entry.object = encoded.object.release();
+      return status;
+    };
+    return Collection::migrate(options.to_version, decide, [&](const MigrationProgress& progress) {
+      return options.progress == nullptr || options.progress(options.context, progress);
+    });
   }
 
  protected:
-  VarFace() noexcept = default;
-  explicit VarFace(Collection collection) noexcept : KeyFace<K, Bytes>(std::move(collection)) {}
+  using Decoded = typename Values::Decoded;
+
+  // A Collection::ObjectVisitor that calls fn with key and value.
+  template <class F>
+  auto visitor(F& fn, Status& failed) const {
+    return [this, &fn, &failed](Bytes key, Bytes bytes, Shared* object) {
+      const K decoded = key_traits<K>::decode(key.data());
+      const auto call = [&](const auto& value) {
+        if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
+          fn(decoded, value);
+          return true;
+        } else {
+          return static_cast<bool>(fn(decoded, value));
+        }
+      };
+      if constexpr (requires { typename Values::Node; }) {
+        return call(static_cast<const typename Values::Node*>(object)->value);
+      } else {
+        Decoded value{};
+        failed = Values::decode(bytes, object, value);
+        if (!failed.ok()) failed = describe(failed, key);
+        return failed.ok() && call(value);
+      }
+    };
+  }
+
+ private:
+  // The rest of the call is given.
+  Status write_value(const K& key, const In& value, WriteCall call, WriteOptions options) {
+    Encoded encoded;
+    Status status = Values::encode(value, encoded);
+    if (!status.ok()) return status;
+    const KeyBytes<K> bytes(key);
+    call.key = bytes;
+    call.value = encoded.bytes;
+    call.object = encoded.object.get();
+    return write(call, options);
+  }
+
+  // One attempt after another until nobody wrote between read and write.
+  template <class Attempt>
+  Status retry(const K& key, Attempt attempt) const {
+    for (;;) {
+      Stamp seen;
+      Result<std::optional<Out>> old = Values::get_stamped(collection(), KeyBytes<K>(key), seen);
+      if (!old.ok()) return std::move(old).status();
+      Status status = attempt(*old, seen);
+      if (!status.is(Errc::value_mismatch)) return status;
+    }
+  }
+
+  template <class A>
+  Status put_answer(const K& key, A answer, Stamp seen, WriteOptions options, Result<Out>& result) {
+    Status status = Answer<A>::status(answer);
+    if (!status.ok()) return status;
+    result = Values::own(Answer<A>::take(std::move(answer)));
+    if (!result.ok()) return result.status();
+    return write_value(key, Values::show(*result),
+                       {.kind = WriteKind::if_unchanged, .seen = seen, .keep_expiry = true},
+                       options);
+  }
+
+  template <class F>
+  Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
+    Result<Out> fresh;
+    Result<Out> before;
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) -> Status {
+      if (!old.has_value()) return Errc::not_found;
+      auto answer = fn(Values::show(*old));
+      before = std::move(*old);
+      return put_answer(key, std::move(answer), seen, options, fresh);
+    });
+    if (!status.ok()) return status;
+    return want_old ? std::move(before) : std::move(fresh);
+  }
+
+  // change(call) writes, with the condition in the call.
+  template <class Change>
+  Status if_equal(const K& key, const In& expected, Change change) {
+    const KeyBytes<K> bytes(key);
+    if constexpr (Values::kComparesBytes) {
+      Encoded old;
+      static_cast<void>(Values::encode(expected, old));
+      return change(
+          WriteCall{.key = bytes, .kind = WriteKind::compare_erase, .expected = old.bytes});
+    } else {
+      bool mismatch = false;
+      Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) -> Status {
+        if (!old.has_value()) return Errc::not_found;
+        mismatch = !Values::same(Values::show(*old), expected);
+        if (mismatch) return {};
+        return change(WriteCall{.key = bytes, .kind = WriteKind::erase_if_unchanged, .seen = seen});
+      });
+      return mismatch ? Status(Errc::value_mismatch) : status;
+    }
+  }
+
+  // entry(i) gives the i-th pair.
+  template <class EntryAt>
+  Status put_in_order(std::size_t count, EntryAt entry, WriteOptions options) {
+    constexpr std::size_t kRound = Values::kRound;
+    std::uint8_t keys[kRound][key_traits<K>::size];
+    Encoded encoded[kRound];
+    BytesPair pairs[kRound];
+    Status status;
+    for (std::size_t first = 0; status.ok() && first < count;) {
+      std::size_t at = 0;
+      for (; status.ok() && at < kRound && first < count; ++at, ++first) {
+        const auto& [key, value] = entry(first);
+        key_traits<K>::encode(key, keys[at]);
+        status = Values::encode(value, encoded[at]);
+        pairs[at] = {Bytes(keys[at]), encoded[at].bytes, encoded[at].object.get()};
+      }
+      if (!status.ok()) return status;
+      status = Collection::put_many({pairs, at}, {.sync = false, .ttl_ms = options.ttl_ms});
+    }
+    return status.ok() && options.sync ? sync() : status;
+  }
 };
 
-// Order: ranges over a face whose elements `Reader` makes.
-template <class Base, Key K, class Reader>
-class TreeFace : public Base {
+// Unordered.
+template <class Base>
+class MapFace : public Base {
  public:
-  using Range = KeyRange<Reader>;
+  // for_each() in pieces: calls fn for about `limit` entries from `cursor` on (0 at first) and
+  // returns the cursor to go on with; 0 at the end. The cursor pins nothing and may be kept as long
+  // as the collection is open.
+  template <class F>
+  Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, F&& fn) const {
+    Status failed;
+    Result<std::uint64_t> next = Collection::scan(cursor, limit, this->visitor(fn, failed));
+    return failed.ok() ? std::move(next) : Result<std::uint64_t>(std::move(failed));
+  }
+
+ protected:
+  void set_order(bool) noexcept {}
+};
+
+// Ordered.
+template <class Base>
+class TreeFace : public Base {
+  using K = typename Base::key_type;
+
+ public:
+  using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
   using EncodedKey = ByteArray<key_traits<K>::size>;
 
   // Everything, from the largest key down when Config::reversed (the default).
-  [[nodiscard]] Range iter() const { return {this->collection_, {}, {}, descending_}; }
+  [[nodiscard]] Range iter() const { return {this->collection(), {}, {}, descending_}; }
   // Keys in [first, last).
   [[nodiscard]] Range range(const K& first, const K& last) const {
     return range_bounds(Bound<K>::inclusive(first), Bound<K>::exclusive(last));
   }
   [[nodiscard]] Range range_bounds(const Bound<K>& first, const Bound<K>& last) const {
-    return {this->collection_, encoded_bound(first), encoded_bound(last), descending_};
+    return {this->collection(), encoded_bound(first), encoded_bound(last), descending_};
   }
   // Keys whose encoded bytes begin with `prefix`.
   [[nodiscard]] Range prefix(Bytes prefix) const {
-    return {this->collection_, prefix, descending_};
+    return {this->collection(), prefix, descending_};
   }
   // Keys alone: no value is read from disk.
-  [[nodiscard]] KeysRange keys() const { return {this->collection_, {}, {}, descending_}; }
+  [[nodiscard]] KeysRange keys() const { return {this->collection(), {}, {}, descending_}; }
   [[nodiscard]] KeysRange keys(const Bound<K>& first, const Bound<K>& last) const {
-    return {this->collection_, encoded_bound(first), encoded_bound(last), descending_};
+    return {this->collection(), encoded_bound(first), encoded_bound(last), descending_};
   }
   [[nodiscard]] KeysRange keys_with_prefix(Bytes prefix) const {
-    return {this->collection_, prefix, descending_};
+    return {this->collection(), prefix, descending_};
   }
+  // Erase many keys, each one logged; return how many. See Collection::erase_range().
+  Result<std::uint64_t> erase_range(const K& first, const K& last) {
+    const KeyBytes<K> from(first);
+    const KeyBytes<K> to(last);
+    return Collection::erase_range(Bound<Bytes>::inclusive(from), Bound<Bytes>::exclusive(to));
+  }
+  Result<std::uint64_t> erase_prefix(Bytes prefix) { return Collection::erase_prefix(prefix); }
 
  protected:
-  TreeFace() noexcept = default;
-  TreeFace(Collection collection, bool descending) noexcept
-      : Base(std::move(collection)), descending_(descending) {}
+  void set_order(bool descending) noexcept { descending_ = descending; }
 
  private:
   bool descending_ = true;
 };
 
-}  // namespace armdb::detail
+template <Key K, class Values, bool kOrdered>
+using OrderedFace =
+    std::conditional_t<kOrdered, TreeFace<Face<K, Values, true>>, MapFace<Face<K, Values, false>>>;
+
+// A whole collection type.
+template <Key K, class Values, bool kOrdered, class Hook, class Store>
+class Typed : public OrderedFace<K, Values, kOrdered> {
+  static_assert(std::is_same_v<Store, Bitcask>, "this build has the Bitcask store only");
+
+ public:
+  // Opens the collection in the directory `path`, or creates it; recovers what a crash left.
+  static Result<Typed> open(std::string_view path, const Config& config = {}) {
+    static_assert(std::is_same_v<Hook, NoHook>, "this collection has a hook: use open_hooked()");
+    return open_with(path, config, nullptr);
+  }
+  // `hook` must outlive the collection. With Hook::needs_init it is told of every live entry
+  // before this returns.
+  static Result<Typed> open_hooked(std::string_view path, const Config& config, Hook& hook) {
+    return open_with(path, config, new (std::nothrow) HookAdapter<Hook, K, Values>(hook));
+  }
+
+ private:
+  static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
+    Parts parts{Owned<detail::Hook>(hook), Values::objects()};
+    Result<Collection> opened = Collection::open(path, Typed::kShape, config, std::move(parts));
+    if (!opened.ok()) return std::move(opened).status();
+    Typed self;
+    self.collection() = std::move(*opened);
+    self.set_order(config.reversed);
+    return self;
+  }
+};
+
+}  // namespace detail
+}  // namespace armdb
 
 // ---- api/map.hpp ----
 
-// ConstMap and VarMap: unordered collections.
+// The unordered collections: each as its tree, in a hash table. Operations on one key are O(1).
 
 namespace armdb {
 
-// A hash map of values of one size, V = ByteArray<N>, kept in memory and logged to disk. See
-// Collection for errors, durability and threads.
-template <Key K, class V>
-class ConstMap : public detail::ConstFace<K, V, false> {
-  using Face = detail::ConstFace<K, V, false>;
+template <Key K, class V, class Hook = NoHook, class Store = Bitcask>
+using ConstMap = detail::Typed<K, detail::InlineValues<V, true>, false, Hook, Store>;
 
- public:
-  ConstMap() noexcept = default;
-  static Result<ConstMap> open(std::string_view path, const Config& config = {}) {
-    Result<Collection> collection = Collection::open(path, Face::kShape, config);
-    if (!collection.ok()) return std::move(collection).status();
-    return ConstMap(std::move(*collection));
-  }
+template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
+using ZeroMap = detail::Typed<K, detail::InlineValues<T, false>, false, Hook, Store>;
 
-  // Calls fn(const K&, const V&) for each entry, in no order; fn may return false to stop.
-  // Writing beside it is legal; entries that stay are seen exactly once.
-  template <class F>
-  Status for_each(F&& fn) const {
-    return this->collection_.for_each([&](Bytes key, Bytes value) {
-      V copy;
-      std::memcpy(copy.data(), value.data(), sizeof(V));
-      if constexpr (std::is_void_v<std::invoke_result_t<F&, const K&, const V&>>) {
-        fn(key_traits<K>::decode(key.data()), copy);
-        return true;
-      } else {
-        return static_cast<bool>(fn(key_traits<K>::decode(key.data()), copy));
-      }
-    });
-  }
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using TypedMap = detail::Typed<K, detail::ObjectValues<T, C>, false, Hook, Store>;
 
- private:
-  explicit ConstMap(Collection collection) noexcept : Face(std::move(collection)) {}
-};
+template <Key K, class Hook = NoHook, class Store = Bitcask>
+using VarMap = detail::Typed<K, detail::ByteValues, false, Hook, Store>;
 
-// A hash map of values of any length, kept on disk.
-template <Key K>
-class VarMap : public detail::VarFace<K, false> {
-  using Face = detail::VarFace<K, false>;
-
- public:
-  VarMap() noexcept = default;
-  static Result<VarMap> open(std::string_view path, const Config& config = {}) {
-    Result<Collection> collection = Collection::open(path, Face::kShape, config);
-    if (!collection.ok()) return std::move(collection).status();
-    return VarMap(std::move(*collection));
-  }
-
-  // Calls fn(const K&, Bytes) for each entry, in no order; fn may return false to stop. A value
-  // that cannot be read ends the walk with its error.
-  template <class F>
-  Status for_each(F&& fn) const {
-    return this->collection_.for_each([&](Bytes key, Bytes value) {
-      if constexpr (std::is_void_v<std::invoke_result_t<F&, const K&, Bytes>>) {
-        fn(key_traits<K>::decode(key.data()), value);
-        return true;
-      } else {
-        return static_cast<bool>(fn(key_traits<K>::decode(key.data()), value));
-      }
-    });
-  }
-
- private:
-  explicit VarMap(Collection collection) noexcept : Face(std::move(collection)) {}
-};
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using VarTypedMap = detail::Typed<K, detail::DecodedValues<T, C>, false, Hook, Store>;
 
 }  // namespace armdb
 
 // ---- api/tree.hpp ----
 
-// ConstTree and VarTree: ordered collections.
+// The ordered collections. Operations on one key are O(log n); detail::Face and detail::TreeFace
+// have them all.
 
 namespace armdb {
 
-// An ordered collection of values of one size, V = ByteArray<N>, kept in memory and logged to
-// disk. See Collection for errors, durability and threads.
-template <Key K, class V>
-class ConstTree
-    : public detail::TreeFace<detail::ConstFace<K, V, true>, K, detail::InlineReader<K, V>> {
-  using Face = detail::TreeFace<detail::ConstFace<K, V, true>, K, detail::InlineReader<K, V>>;
+// Values of one size, V = ByteArray<N>, kept in memory and logged to disk. Reads copy, take no
+// lock and cannot fail.
+template <Key K, class V, class Hook = NoHook, class Store = Bitcask>
+using ConstTree = detail::Typed<K, detail::InlineValues<V, true>, true, Hook, Store>;
 
+// The same for a trivially copyable type without padding, stored as it lies in memory: in the byte
+// order of the machine.
+template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
+using ZeroTree = detail::Typed<K, detail::InlineValues<T, false>, true, Hook, Store>;
+
+// A type that codec C encodes, kept decoded in memory. Reads give a TypedRef and copy nothing.
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using TypedTree = detail::Typed<K, detail::ObjectValues<T, C>, true, Hook, Store>;
+
+// Values of any length up to 1 GiB, kept on disk; the index holds where they lie. Ranges yield each
+// value as a Result, since reading it can fail.
+template <Key K, class Hook = NoHook, class Store = Bitcask>
+using VarTree = detail::Typed<K, detail::ByteValues, true, Hook, Store>;
+
+// A type that codec C encodes, kept on disk and decoded when it is read.
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using VarTypedTree = detail::Typed<K, detail::DecodedValues<T, C>, true, Hook, Store>;
+
+}  // namespace armdb
+
+// ---- api/write_batch.hpp ----
+
+// WriteBatch: writes to any keys of one collection that happen as a whole.
+
+namespace armdb {
+
+// Collects writes; commit() makes all of them happen or none, also after a crash, whatever shards
+// they are in. Of two writes to one key the later one wins.
+//
+//   armdb::WriteBatch batch(accounts);
+//   batch.put(from, a);
+//   batch.put(to, b);
+//   armdb::Status status = batch.commit({.sync = true});
+//
+// Isolation: other writers of these shards come before or after the whole; a reader, which takes
+// no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
+// per shard it touches; the first batch over several shards since the collection was opened syncs
+// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in order.
+//
+// Threads: one per batch; many batches may commit at once. The collection must outlive it.
+template <class C>
+class WriteBatch {
  public:
-  ConstTree() noexcept = default;
-  static Result<ConstTree> open(std::string_view path, const Config& config = {}) {
-    Result<Collection> collection = Collection::open(path, Face::kShape, config);
-    if (!collection.ok()) return std::move(collection).status();
-    return ConstTree(std::move(*collection), config.reversed);
+  using K = typename C::key_type;
+  using In = typename C::In;
+
+  explicit WriteBatch(C& collection) noexcept : collection_(&collection) {}
+
+  // Fails only when the value cannot be encoded. Options: the time to live; sync is for commit().
+  Status put(const K& key, const In& value, WriteOptions options = {}) {
+    detail::Encoded encoded;
+    Status status = C::Values::encode(value, encoded);
+    if (!status.ok()) return status;
+    const detail::KeyBytes<K> bytes(key);
+    buffer_.add({.key = bytes, .value = encoded.bytes, .object = encoded.object.get()},
+                options.ttl_ms);
+    return {};
+  }
+  // A key that is not there is passed over.
+  Status erase(const K& key) {
+    const detail::KeyBytes<K> bytes(key);
+    buffer_.add({.key = bytes, .kind = detail::WriteKind::erase}, 0);
+    return {};
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return buffer_.count(); }
+  [[nodiscard]] bool empty() const noexcept { return buffer_.count() == 0; }
+  void clear() noexcept { buffer_.clear(); }
+
+  // On an error nothing has changed and the writes are still here; when ok the batch is empty.
+  Status commit(WriteOptions options = {}) {
+    return collection_->collection().write_batch(buffer_, options);
   }
 
  private:
-  ConstTree(Collection collection, bool descending) noexcept
-      : Face(std::move(collection), descending) {}
+  C* collection_;
+  detail::BatchBuffer buffer_;
 };
 
-// An ordered collection of values of any length, kept on disk. Ranges yield each value as a
-// Result, since reading it can fail.
-template <Key K>
-class VarTree : public detail::TreeFace<detail::VarFace<K, true>, K, detail::StoredReader<K>> {
-  using Face = detail::TreeFace<detail::VarFace<K, true>, K, detail::StoredReader<K>>;
+}  // namespace armdb
 
- public:
-  VarTree() noexcept = default;
-  static Result<VarTree> open(std::string_view path, const Config& config = {}) {
-    Result<Collection> collection = Collection::open(path, Face::kShape, config);
-    if (!collection.ok()) return std::move(collection).status();
-    return VarTree(std::move(*collection), config.reversed);
-  }
+// ---- api/collection_meta.hpp ----
 
- private:
-  VarTree(Collection collection, bool descending) noexcept
-      : Face(std::move(collection), descending) {}
+// CollectionMeta: what a value type says about the collection of it, at compile time.
+
+namespace armdb {
+
+// Specialise for your types, and TreeOf<User> spells the whole collection:
+//
+//   template <> struct armdb::CollectionMeta<User> {
+//     static constexpr std::string_view name = "users";  // of its directory
+//     static constexpr std::uint32_t version = 2;        // of its values; see migrate()
+//     using key_type = std::uint64_t;
+//     using codec = armdb::DefaultCodec<User>;           // may be left out
+//   };
+template <class T>
+struct CollectionMeta;
+
+template <class T>
+concept HasCollectionMeta = requires {
+  { CollectionMeta<T>::name } -> std::convertible_to<std::string_view>;
+  { CollectionMeta<T>::version } -> std::convertible_to<std::uint32_t>;
+  typename CollectionMeta<T>::key_type;
+  requires Key<typename CollectionMeta<T>::key_type>;
 };
+
+namespace detail {
+
+template <class T>
+struct MetaCodec {
+  using type = DefaultCodec<T>;
+};
+template <class T>
+requires requires { typename CollectionMeta<T>::codec; }
+struct MetaCodec<T> {
+  using type = typename CollectionMeta<T>::codec;
+};
+template <class T>
+using MetaKey = typename CollectionMeta<T>::key_type;
+
+}  // namespace detail
+
+// Decoded in memory, or decoded when read.
+template <HasCollectionMeta T, class Hook = NoHook>
+using TreeOf = TypedTree<detail::MetaKey<T>, T, typename detail::MetaCodec<T>::type, Hook>;
+template <HasCollectionMeta T, class Hook = NoHook>
+using MapOf = TypedMap<detail::MetaKey<T>, T, typename detail::MetaCodec<T>::type, Hook>;
+template <HasCollectionMeta T, class Hook = NoHook>
+using VarTreeOf = VarTypedTree<detail::MetaKey<T>, T, typename detail::MetaCodec<T>::type, Hook>;
+template <HasCollectionMeta T, class Hook = NoHook>
+using VarMapOf = VarTypedMap<detail::MetaKey<T>, T, typename detail::MetaCodec<T>::type, Hook>;
+
+// Where the collection of T lies in `directory`: "directory/name".
+template <HasCollectionMeta T>
+[[nodiscard]] std::string collection_path(std::string_view directory) {
+  return std::string(directory) + "/" + std::string(CollectionMeta<T>::name);
+}
 
 }  // namespace armdb

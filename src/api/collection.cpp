@@ -31,10 +31,10 @@ index::Bound api_bound(BoundKind kind) {
   return index::Bound::none;
 }
 
-// `key` filled up with zeros: the smallest key it begins.
-std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size) {
-  std::vector<std::uint8_t> full(size);
-  if (!key.empty()) std::memcpy(full.data(), key.data(), std::min(key.size(), size));
+// `key` filled up: with zeros the smallest key it begins, with 0xff the largest.
+std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size, std::uint8_t fill) {
+  std::vector<std::uint8_t> full(size, fill);
+  if (!key.empty()) std::memcpy(full.data(), key.data(), key.size());
   return full;
 }
 
@@ -70,15 +70,20 @@ Collection::~Collection() {
 
 Result<Collection> Collection::open(std::string_view path, const Shape& shape,
                                     const Config& config) {
-  Result<std::unique_ptr<engine::Engine>> engine =
-      engine::Engine::open(std::string(path), &shape, config);
+  return open(path, shape, config, {});
+}
+
+Result<Collection> Collection::open(std::string_view path, const Shape& shape, const Config& config,
+                                    detail::Parts parts) {
+  Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::open(
+      std::string(path), &shape, config, {std::move(parts.hook), parts.objects});
   if (!engine.ok()) return std::move(engine).status();
   return Collection(engine->release());
 }
 
 Result<Collection> Collection::open_existing(std::string_view path, const Config& config) {
   Result<std::unique_ptr<engine::Engine>> engine =
-      engine::Engine::open(std::string(path), nullptr, config);
+      engine::Engine::open(std::string(path), nullptr, config, {});
   if (!engine.ok()) return std::move(engine).status();
   return Collection(engine->release());
 }
@@ -117,88 +122,132 @@ Status Collection::check(Bytes key, Bytes value) const {
 
 // ---- Writes ----
 
-Status Collection::put(Bytes key, Bytes value, WriteOptions options) {
-  Status status = check(key, value);
-  if (!status.ok()) return status;
+namespace {
+
+engine::When api_when(detail::WriteKind kind) {
+  switch (kind) {
+    case detail::WriteKind::insert:
+      return engine::When::absent;
+    case detail::WriteKind::erase:
+      return engine::When::present;
+    case detail::WriteKind::cas:
+    case detail::WriteKind::compare_erase:
+      return engine::When::equal;
+    case detail::WriteKind::if_unchanged:
+    case detail::WriteKind::erase_if_unchanged:
+      return engine::When::unmoved;
+    case detail::WriteKind::put:
+      break;
+  }
+  return engine::When::always;
+}
+
+bool api_erases(detail::WriteKind kind) {
+  return kind == detail::WriteKind::erase || kind == detail::WriteKind::compare_erase ||
+         kind == detail::WriteKind::erase_if_unchanged;
+}
+
+engine::WriteRequest api_request(engine::Engine& engine, const detail::WriteCall& call,
+                                 std::uint64_t ttl_ms) {
   engine::WriteRequest request;
-  request.key = key;
-  request.value = value;
+  request.key = call.key;
+  request.value = call.value;
+  request.object = call.object;
+  request.erase = api_erases(call.kind);
+  request.when = api_when(call.kind);
+  request.expected = call.expected;
+  request.seen = base::Location(call.seen.place);
+  request.keep_expiry = call.keep_expiry && ttl_ms == 0;
+  if (!request.erase) request.expiry_ms = engine.expiry_of(ttl_ms);
+  return request;
+}
+
+// The decoded form of a value that came as bytes, where such are kept; ends with the scope.
+class ApiObject {
+ public:
+  ApiObject(const engine::Engine& engine, Bytes value, detail::Shared* given, Status& status)
+      : object_(given) {
+    if (given != nullptr || engine.objects() == nullptr) return;
+    object_ = own_ = engine.objects()->decode(value, status);
+  }
+  ~ApiObject() {
+    if (own_ != nullptr) detail::unshare(own_);
+  }
+  ApiObject(const ApiObject&) = delete;
+  ApiObject& operator=(const ApiObject&) = delete;
+  [[nodiscard]] detail::Shared* get() const noexcept { return object_; }
+
+ private:
+  detail::Shared* object_;
+  detail::Shared* own_ = nullptr;
+};
+
+}  // namespace
+
+Status Collection::write(const detail::WriteCall& call, WriteOptions options) {
+  const bool erases = api_erases(call.kind);
+  Status status = erases ? check(call.key) : check(call.key, call.value);
+  if (!status.ok()) return status;
+  engine::WriteRequest request = api_request(*engine_, call, options.ttl_ms);
+  if (request.when == engine::When::equal && engine_->shape().payload == Payload::location) {
+    return write_if_equal(call, options);
+  }
+  if (erases || engine_->objects() == nullptr) return engine_->write(request, options.sync);
+  const ApiObject object(*engine_, call.value, call.object, status);
+  if (!status.ok()) return status;
+  request.object = object.get();
   return engine_->write(request, options.sync);
+}
+
+Status Collection::put(Bytes key, Bytes value, WriteOptions options) {
+  return write({.key = key, .value = value}, options);
 }
 
 Status Collection::insert(Bytes key, Bytes value, WriteOptions options) {
-  Status status = check(key, value);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.value = value;
-  request.when = engine::When::absent;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .value = value, .kind = detail::WriteKind::insert}, options);
 }
 
 Status Collection::erase(Bytes key, WriteOptions options) {
-  Status status = check(key);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.erase = true;
-  request.when = engine::When::present;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .kind = detail::WriteKind::erase}, options);
 }
 
 Status Collection::cas(Bytes key, Bytes expected, Bytes desired, WriteOptions options) {
-  Status status = check(key, desired);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.value = desired;
-  request.when = engine::When::equal;
-  request.expected = expected;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .value = desired, .kind = detail::WriteKind::cas, .expected = expected},
+               options);
 }
 
 Status Collection::compare_erase(Bytes key, Bytes expected, WriteOptions options) {
-  Status status = check(key);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.erase = true;
-  request.when = engine::When::equal;
-  request.expected = expected;
-  return engine_->write(request, options.sync);
+  return write({.key = key, .kind = detail::WriteKind::compare_erase, .expected = expected},
+               options);
 }
 
 Result<std::optional<ByteView>> Collection::exchange(Bytes key, Bytes value, WriteOptions options) {
-  Status status = check(key, value);
-  if (!status.ok()) return status;
-  engine::WriteRequest request;
-  request.key = key;
-  request.value = value;
-  bool had_old = false;
-  request.had_old = &had_old;
-  ByteView old;
-  const Shape& shape = engine_->shape();
-  if (shape.payload == Payload::location) {
-    request.old_view = &old;
-    status = engine_->write(request, options.sync);
-  } else {
-    // Made before the write, so that nothing can fail after it.
-    store::ReadBuffer buffer;
-    std::uint8_t small[ByteView::kInlineBytes];
-    const bool fits = shape.value_size <= sizeof small;
-    request.old_value = fits ? small : buffer.room(513 + shape.value_size);
-    if (request.old_value == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
-    status = engine_->write(request, options.sync);
-    if (status.ok() && had_old) {
-      Result<ByteView> view = store::make_view({request.old_value, shape.value_size}, buffer);
-      if (!view.ok()) return std::move(view).status();
-      old = std::move(*view);
-    }
+  for (;;) {
+    Stamp seen;
+    Result<std::optional<ByteView>> old = get(key, &seen);
+    if (!old.ok()) return old;
+    Status status =
+        write({.key = key, .value = value, .kind = detail::WriteKind::if_unchanged, .seen = seen},
+              options);
+    if (status.ok()) return old;
+    if (!status.is(Errc::value_mismatch)) return status;
   }
-  if (!status.ok()) return status;
-  std::optional<ByteView> result;
-  if (had_old) result = std::move(old);
-  return result;
+}
+
+// Values that lie on disk: read and compared without a lock, and written only if nobody wrote
+// meanwhile.
+Status Collection::write_if_equal(const detail::WriteCall& call, WriteOptions options) {
+  detail::WriteCall attempt = call;
+  attempt.kind = call.kind == detail::WriteKind::cas ? detail::WriteKind::if_unchanged
+                                                     : detail::WriteKind::erase_if_unchanged;
+  for (;;) {
+    const Result<std::optional<ByteView>> old = get(call.key, &attempt.seen);
+    if (!old.ok()) return old.status();
+    if (!old->has_value()) return Errc::not_found;
+    if (Bytes(**old) != call.expected) return Errc::value_mismatch;
+    Status status = write(attempt, options);
+    if (!status.is(Errc::value_mismatch)) return status;
+  }
 }
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
@@ -208,39 +257,55 @@ Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions optio
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
   }
-  Status status = engine_->put_many(pairs);
+  Status status;
+  if (engine_->objects() != nullptr) {
+    for (const BytesPair& pair : pairs) {
+      if (status.ok()) {
+        status = write({.key = pair.key, .value = pair.value, .object = pair.object},
+                       {.sync = false, .ttl_ms = options.ttl_ms});
+      }
+    }
+  } else {
+    status = engine_->write_many(pairs, false, engine_->expiry_of(options.ttl_ms));
+  }
   return status.ok() && options.sync ? engine_->sync() : status;
 }
 
 // ---- Reads ----
 
-Result<std::optional<ByteView>> Collection::get(Bytes key) const {
+Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
   const Shape& shape = engine_->shape();
   std::optional<ByteView> result;
+  base::Location at;
   if (shape.payload == Payload::location) {
     ByteView view;
-    const Result<bool> found = engine_->read_view(key, view);
+    const Result<bool> found = engine_->read_view(key, view, &at);
     if (!found.ok()) return found.status();
     if (*found) result = std::move(view);
+    if (stamp != nullptr) stamp->place = *found ? at.packed() : 0;
     return result;
   }
   if (shape.value_size <= ByteView::kInlineBytes) {
     std::uint8_t small[ByteView::kInlineBytes];
-    if (engine_->find(key.data(), small)) result = ByteView::inlined({small, shape.value_size});
+    const bool found = engine_->find(key.data(), &at, small);
+    if (found) result = ByteView::inlined({small, shape.value_size});
+    if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
     return result;
   }
   store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
   if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
   ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
-  if (engine_->find(key.data(), block->bytes())) result = std::move(view);
+  const bool found = engine_->find(key.data(), &at, block->bytes());
+  if (found) result = std::move(view);
+  if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
   return result;
 }
 
 bool Collection::contains(Bytes key) const noexcept {
   return engine_ != nullptr && key.size() == engine_->shape().key_size &&
-         engine_->find(key.data(), nullptr);
+         engine_->find(key.data(), nullptr, nullptr);
 }
 
 Result<bool> Collection::read(Bytes key, FunctionRef<void(Bytes)> fn) const {
@@ -253,8 +318,14 @@ Result<bool> Collection::read(Bytes key, FunctionRef<void(Bytes)> fn) const {
   return value->has_value();
 }
 
-bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value) const noexcept {
-  return engine_ != nullptr && engine_->find(key, value);
+bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
+                          Stamp* stamp) const noexcept {
+  if (engine_ == nullptr) return false;
+  if (stamp == nullptr) return engine_->find(key, nullptr, value);
+  base::Location at;
+  const bool found = engine_->find(key, &at, value);
+  stamp->place = found ? at.packed() : 0;
+  return found;
 }
 
 void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
@@ -266,7 +337,8 @@ std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : 
 
 Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values) const {
   if (!is_open()) return closed_status();
-  return engine::UnorderedScan(*engine_).run(with_values, fn);
+  return engine::UnorderedScan(*engine_, with_values)
+      .run([&](Bytes key, Bytes value, detail::Shared*) { return fn(key, value); });
 }
 
 // ---- Cursors ----
@@ -309,14 +381,31 @@ void Cursor::settle(bool stands) {
 
 bool Cursor::next() {
   if (state_ == nullptr || !state_->status.ok()) return false;
-  settle(state_->scan.next());
+  bool stands = state_->scan.next();
+  while (stands && !state_->scan.still_there()) stands = state_->scan.next();
+  settle(stands);
   return valid_;
 }
 
 bool Cursor::prev() {
   if (state_ == nullptr || !state_->status.ok()) return false;
-  settle(state_->scan.back());
+  bool stands = state_->scan.back();
+  while (stands && !state_->scan.still_there()) stands = state_->scan.back();
+  settle(stands);
   return valid_;
+}
+
+void Cursor::begin() {
+  bool stands = state_->scan.first();
+  while (stands && !state_->scan.still_there()) stands = state_->scan.next();
+  settle(stands);
+}
+
+detail::Shared* Cursor::object() const noexcept {
+  if (!valid_ || state_->engine.objects() == nullptr) return nullptr;
+  detail::Shared* object = engine::object_at(state_->scan.value());
+  detail::share(object);
+  return object;
 }
 
 Result<ByteView> Cursor::read() const {
@@ -349,50 +438,40 @@ Status api_cursor_refusal(const engine::Engine& engine) {
 
 }  // namespace
 
-Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
-                          bool descending) const {
+Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
+                                 std::uint8_t fill, std::uint32_t shard, bool descending) const {
   Cursor cursor;
   if (engine_ == nullptr) return cursor;
   Status refusal = api_cursor_refusal(*engine_);
   const std::size_t key_size = engine_->shape().key_size;
-  if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
-    refusal = Status(Errc::invalid_argument, "a bound is longer than a key");
+  if (refusal.ok() && (first.size() > key_size || last.size() > key_size)) {
+    refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
   if (!refusal.ok()) {
     cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
     return cursor;
   }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(first.kind);
-  limits.upper_bound = api_bound(last.kind);
-  limits.lower = api_full_key(first.key, key_size);
-  limits.upper = api_full_key(last.key, key_size);
+  limits.lower_bound = api_bound(lower);
+  limits.upper_bound = api_bound(upper);
+  limits.lower = api_full_key(first, key_size, 0);
+  limits.upper = api_full_key(last, key_size, fill);
+  limits.shard = shard;
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.settle(cursor.state_->scan.first());
+  if (cursor.state_ != nullptr) cursor.begin();
   return cursor;
 }
 
+Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
+                          bool descending) const {
+  return cursor_within(first.key, last.key, first.kind, last.kind, 0, ~std::uint32_t{0},
+                       descending);
+}
+
 Cursor Collection::prefix_cursor(Bytes prefix, bool descending) const {
-  Cursor cursor;
-  if (engine_ == nullptr) return cursor;
-  Status refusal = api_cursor_refusal(*engine_);
-  const std::size_t key_size = engine_->shape().key_size;
-  if (refusal.ok() && prefix.size() > key_size) {
-    refusal = Status(Errc::invalid_argument, "the prefix is longer than a key");
-  }
-  if (!refusal.ok()) {
-    cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
-    return cursor;
-  }
-  engine::ScanLimits limits;
-  limits.lower_bound = limits.upper_bound = index::Bound::inclusive;
-  limits.lower = api_full_key(prefix, key_size);
-  limits.upper.assign(key_size, 0xff);
-  if (!prefix.empty()) std::memcpy(limits.upper.data(), prefix.data(), prefix.size());
-  limits.shard = engine_->router().shard_of_prefix(prefix);
-  cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.settle(cursor.state_->scan.first());
-  return cursor;
+  const std::uint32_t shard = engine_ == nullptr ? 0 : engine_->router().shard_of_prefix(prefix);
+  return cursor_within(prefix, prefix, BoundKind::inclusive, BoundKind::inclusive, 0xff, shard,
+                       descending);
 }
 
 // ---- Durability and care ----

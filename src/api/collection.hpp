@@ -13,6 +13,7 @@
 #include "core/bytes.hpp"
 #include "core/config.hpp"
 #include "core/function_ref.hpp"
+#include "core/hook.hpp"
 #include "core/owned.hpp"
 #include "core/stats.hpp"
 #include "core/status.hpp"
@@ -22,11 +23,100 @@ namespace armdb {
 namespace engine {
 class Engine;
 }
+class Collection;
 
 // An owned copy of `bytes`; out_of_memory when there is none.
 [[nodiscard]] Result<ByteView> make_view(Bytes bytes);
 
 enum class BoundKind : std::uint8_t { none, inclusive, exclusive };
+
+// Which entry was read: every write of its key gives it another one. For writes that depend on
+// what was read before.
+struct Stamp {
+  std::uint64_t place = 0;  // 0: the key was not there
+
+  friend bool operator==(const Stamp&, const Stamp&) = default;
+};
+
+namespace detail {
+
+enum class WriteKind : std::uint8_t {
+  put,
+  insert,              // key_exists
+  erase,               // not_found
+  cas,                 // not_found, value_mismatch
+  compare_erase,       // the same
+  if_unchanged,        // value_mismatch: somebody wrote since `seen`
+  erase_if_unchanged,  // the same
+};
+
+// One write, as the typed faces give it on.
+struct WriteCall {
+  Bytes key{};
+  Bytes value{};
+  Shared* object = nullptr;  // the value decoded, where it is kept so; not taken over
+  WriteKind kind = WriteKind::put;
+  Bytes expected{};          // cas, compare_erase
+  Stamp seen{};              // if_unchanged
+  bool keep_expiry = false;  // unless the options have a time to live
+};
+
+// What a typed face brings along when it opens.
+struct Parts {
+  Owned<Hook> hook;
+  const ObjectOps* objects = nullptr;
+};
+
+// Writes that are put aside for a WriteBatch.
+class BatchBuffer {
+ public:
+  BatchBuffer() noexcept = default;
+  BatchBuffer(BatchBuffer&& other) noexcept { *this = std::move(other); }
+  BatchBuffer& operator=(BatchBuffer&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  ~BatchBuffer() { clear(); }
+
+  // Copies key and value, and shares the object.
+  void add(const WriteCall& call, std::uint64_t ttl_ms);
+  void clear() noexcept;
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+
+ private:
+  friend class ::armdb::Collection;
+  struct Item;
+  // The item at `offset`, which moves behind it.
+  [[nodiscard]] Item item(std::size_t& offset) const noexcept;
+
+  std::string bytes_;
+  std::size_t count_ = 0;
+};
+
+// What an atomic block may do; it ends with the block.
+class AtomicCalls {
+ public:
+  // put, insert or erase; shard_mismatch when the key is in another shard.
+  Status write(const WriteCall& call, WriteOptions options);
+  // Calls use(value, object); false when the key is not there.
+  Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
+  Result<bool> contains(Bytes key) const;
+
+ private:
+  friend class ::armdb::Collection;
+  AtomicCalls(const Collection& collection, void* transaction) noexcept
+      : collection_(collection), transaction_(transaction) {}
+  Status check(Bytes key, std::uint64_t& hash) const;
+
+  const Collection& collection_;
+  void* transaction_;
+};
+
+}  // namespace detail
+
+// What a migration does with an entry.
+enum class MigrateVerdict : std::uint8_t { keep, update, erase };
 
 // One end of a range.
 template <class T>
@@ -63,12 +153,15 @@ class Cursor {
   // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
   // this part of the tree is not_found, or still gives its last value.
   [[nodiscard]] Result<ByteView> read() const;
+  // Collections that keep decoded values: a new reference.
+  [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
   [[nodiscard]] Status status() const;
 
  private:
   friend class Collection;
   struct State;
+  void begin();
   void settle(bool stands);
 
   State* state_ = nullptr;
@@ -100,6 +193,8 @@ class Collection {
   // when it is another one, `locked` when somebody has it open.
   static Result<Collection> open(std::string_view path, const Shape& shape,
                                  const Config& config = {});
+  static Result<Collection> open(std::string_view path, const Shape& shape, const Config& config,
+                                 detail::Parts parts);
   // Opens an existing collection, whatever its shape.
   static Result<Collection> open_existing(std::string_view path, const Config& config = {});
 
@@ -120,15 +215,71 @@ class Collection {
   // written. With options.sync all shards with unsynced writes are synced together.
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
 
+  // The same for erases: keys that are not there are passed over.
+  Status erase_many(std::span<const BytesPair> keys);
+  // All writes above in one; see WriteKind.
+  Status write(const detail::WriteCall& call, WriteOptions options);
+  // All of them or none, whatever their shards, also after a crash; empties the buffer when ok.
+  // Isolation: no other write of these shards comes in between; a reader without a lock may see
+  // the first keys changed and the last not yet. One fdatasync per shard when synced.
+  Status write_batch(detail::BatchBuffer& batch, WriteOptions options);
+  // Calls `body` under the lock of the key's shard. Its writes happen when it returns ok, all or
+  // none, also after a crash; it reads its own writes.
+  Status atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body, WriteOptions options);
+  // The order in which to write many entries: by shard, and in trees by key, so that leaves are
+  // filled one after the other. key_of(at, out) writes key `at`. out_of_memory.
+  Result<std::string> load_order(std::size_t count,
+                                 FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const;
+
+  // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all
+  // keys. Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are
+  // put meanwhile may stay. Returns how many were erased.
+  Result<std::uint64_t> erase_range(const Bound<Bytes>& first, const Bound<Bytes>& last);
+  Result<std::uint64_t> erase_prefix(Bytes prefix);
+  Result<std::uint64_t> clear();
+
+  // When the entry expires, in milliseconds since 1970, or WriteOptions::kForever; not_found.
+  [[nodiscard]] Result<std::uint64_t> expires_at(Bytes key) const;
+  // Takes an entry's expiry away; not_found.
+  Status persist(Bytes key, WriteOptions options = {});
+  // Erases expired entries; looks at about `budget` of those that have an expiry, and goes on
+  // there at the next call. Returns how many were erased. compact() does it too.
+  Result<std::uint64_t> sweep_expired(std::uint64_t budget);
+
+  // Asks `decide` about every entry that is there when the migration begins, once; entries that
+  // are put meanwhile are not asked about. For update, `decide` gives the new value as a view that
+  // lives until it is called again. No memory grows with the number of entries. Stops at the first
+  // error, or when `report` (called each 1024 entries) answers false: `aborted`. The next call,
+  // also after a crash, goes on: what was updated is not asked about again, what was kept may be.
+  // `to_version` is remembered when all is done, and a call for it or less then does nothing; 0:
+  // no version.
+  struct MigrateEntry {
+    Bytes key;
+    Bytes value;
+    Bytes fresh;                       // out: the new value
+    detail::Shared* object = nullptr;  // out: decoded, where it is kept so; taken over
+  };
+  Status migrate(std::uint32_t to_version,
+                 FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
+                 FunctionRef<bool(const MigrationProgress&)> report);
+  // Of the last finished migration; 0: none.
+  [[nodiscard]] std::uint32_t data_version() const;
+
   // Reads. An error is never turned into "not there".
-  [[nodiscard]] Result<std::optional<ByteView>> get(Bytes key) const;
+  [[nodiscard]] Result<std::optional<ByteView>> get(Bytes key, Stamp* stamp = nullptr) const;
   [[nodiscard]] bool contains(Bytes key) const noexcept;
   // Calls fn with the value and copies nothing; false when the key is not there. The bytes end
   // with the call; fn must not block for long: it holds back the reclaiming of old segments.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> fn) const;
   // Collections that keep values in memory: copies the value; false when the key is not there.
   // Cannot fail: after close() it answers from memory, with what was there then.
-  [[nodiscard]] bool get_into(const std::uint8_t* key, std::uint8_t* value) const noexcept;
+  [[nodiscard]] bool get_into(const std::uint8_t* key, std::uint8_t* value,
+                              Stamp* stamp = nullptr) const noexcept;
+  // Collections that keep decoded values: a new reference, or null.
+  [[nodiscard]] detail::Shared* get_object(Bytes key, Stamp* stamp = nullptr) const noexcept;
+  void get_objects(std::span<BytesLookup> lookups) const noexcept;
+  // `status` with the key, and with the file and offset where its entry lies.
+  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
   // The same for many keys, with their cache misses overlapped: several times the speed.
   void get_many(std::span<BytesLookup> lookups) const noexcept;
 
@@ -145,6 +296,12 @@ class Collection {
   // it is legal; entries that stay are seen exactly once. `with_values` false leaves values that
   // lie on disk empty.
   Status for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values = true) const;
+  using ObjectVisitor = FunctionRef<bool(Bytes key, Bytes value, detail::Shared* object)>;
+  Status for_each_object(ObjectVisitor fn) const;
+  // Maps: the same in pieces. `cursor` is 0 at first; calls fn for about `limit` entries and
+  // returns the cursor to go on with, 0 at the end. It pins nothing and may be kept while the
+  // collection is open.
+  Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, ObjectVisitor fn) const;
 
   // Writes buffers to the operating system: a returned put then survives kill -9 where it did not
   // before (see Stats::written_survives_kill).
@@ -172,7 +329,12 @@ class Collection {
 
  private:
   friend class Compactor;
+  friend class detail::AtomicCalls;
   explicit Collection(engine::Engine* engine) noexcept : engine_(engine) {}
+  [[nodiscard]] Cursor cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
+                                     std::uint8_t fill, std::uint32_t shard, bool descending) const;
+  Result<std::uint64_t> erase_from(Cursor cursor);
+  Status write_if_equal(const detail::WriteCall& call, WriteOptions options);
   [[nodiscard]] Status check(Bytes key) const;
   [[nodiscard]] Status check(Bytes key, Bytes value) const;
 

@@ -1,239 +1,621 @@
-// What all typed collections share: the calls that concern no single key, and the two families
-// of values: Const* (bytes kept in memory) and Var* (bytes kept on disk).
+// What all typed collections share. A face turns keys and values into bytes and calls Collection;
+// `Values` says how (values.hpp has the four kinds).
+//
+// Durability, threads and errors are those of Collection: see there, and README.
 #pragma once
 
 #include <cstddef>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "api/collection.hpp"
+#include "api/hook_adapter.hpp"
 #include "api/key_traits.hpp"
+#include "api/values.hpp"
 #include "api/view.hpp"
 
-namespace armdb::detail {
+namespace armdb {
 
-// Calls on the whole collection. See Collection for their contracts.
-class AnyFace {
- public:
-  AnyFace() noexcept = default;
+// The store under a collection; Bitcask is the append-only log.
+struct Bitcask {};
 
-  [[nodiscard]] bool is_open() const noexcept { return collection_.is_open(); }
-  [[nodiscard]] std::size_t size() const noexcept { return collection_.size(); }
-  [[nodiscard]] bool empty() const noexcept { return collection_.empty(); }
-  Status flush_buffers() { return collection_.flush_buffers(); }
-  Status sync() { return collection_.sync(); }
-  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
-    return collection_.durable_sequence();
-  }
-  Status checkpoint() { return collection_.checkpoint(); }
-  Status warmup() { return collection_.warmup(); }
-  [[nodiscard]] Stats stats() const { return collection_.stats(); }
-  Result<VerifyReport> verify() { return collection_.verify(); }
-  Status compact() { return collection_.compact(); }
-  Result<bool> compact_step(std::uint64_t budget_bytes) {
-    return collection_.compact_step(budget_bytes);
-  }
-  Status close() { return collection_.close(); }
+// What a migration does with an entry: return it from the function given to migrate().
+template <class V>
+struct MigrateAction {
+  MigrateVerdict verdict = MigrateVerdict::keep;
+  V value{};
 
-  // The handle without types.
-  [[nodiscard]] Collection& collection() noexcept { return collection_; }
-  [[nodiscard]] const Collection& collection() const noexcept { return collection_; }
-
- protected:
-  explicit AnyFace(Collection collection) noexcept : collection_(std::move(collection)) {}
-
-  Collection collection_;
+  static MigrateAction keep() { return {}; }
+  static MigrateAction update(V value) { return {MigrateVerdict::update, std::move(value)}; }
+  static MigrateAction erase() { return {MigrateVerdict::erase, V{}}; }
 };
 
-// Calls on one key that are the same whatever a value is. `Value` is what a write takes.
-template <Key K, class Value>
-class KeyFace : public AnyFace {
+struct MigrateOptions {
+  // Remembered in the collection when all is done; a migration to this version or an older one
+  // then does nothing. 0: no version.
+  std::uint32_t to_version = 0;
+  // Called each 1024 entries and at the end; false stops, and migrate() answers `aborted`.
+  bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
+  void* context = nullptr;
+};
+
+namespace detail {
+
+// Calls on the whole collection. See Collection for their contracts.
+class AnyFace : protected Collection {
  public:
-  Status put(const K& key, const Value& value, WriteOptions options = {}) {
-    return collection_.put(KeyBytes<K>(key), value, options);
+  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
+      Collection::compact_step, Collection::data_version, Collection::empty,
+      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
+      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return Collection::durable_sequence();
   }
-  Status insert(const K& key, const Value& value, WriteOptions options = {}) {
-    return collection_.insert(KeyBytes<K>(key), value, options);
+  // The handle without types.
+  [[nodiscard]] Collection& collection() noexcept { return *this; }
+  [[nodiscard]] const Collection& collection() const noexcept { return *this; }
+};
+
+// What the function given to update() and its kin returned: a value, or that it refuses.
+template <class T>
+struct Answer {
+  static Status status(const T&) { return {}; }
+  static T take(T&& answer) { return std::forward<T>(answer); }
+};
+template <class T>
+struct Answer<std::optional<T>> {
+  static Status status(const std::optional<T>& answer) {
+    return answer.has_value() ? Status() : Status(Errc::aborted);
   }
+  static T take(std::optional<T>&& answer) { return std::move(*answer); }
+};
+template <class T>
+struct Answer<Result<T>> {
+  static Status status(const Result<T>& answer) { return answer.status(); }
+  static T take(Result<T>&& answer) { return *std::move(answer); }
+};
+
+// What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
+// writes. A key of another shard is shard_mismatch. Ends with the block.
+template <class K, class Values>
+class ShardHandle {
+ public:
+  using In = typename Values::In;
+  using Out = typename Values::Out;
+
+  explicit ShardHandle(AtomicCalls& calls) noexcept : calls_(calls) {}
+  Status put(const K& key, const In& value, WriteOptions options = {}) {
+    return write(key, value, WriteKind::put, options, false);
+  }
+  Status insert(const K& key, const In& value, WriteOptions options = {}) {
+    return write(key, value, WriteKind::insert, options, false);
+  }
+  Status erase(const K& key) {
+    const KeyBytes<K> bytes(key);
+    return calls_.write({.key = bytes, .kind = WriteKind::erase}, {});
+  }
+  [[nodiscard]] Result<std::optional<Out>> get(const K& key) const {
+    std::optional<Out> out;
+    Status decoded;
+    const Result<bool> found = calls_.read(KeyBytes<K>(key), [&](Bytes value, Shared* object) {
+      decoded = Values::decode(value, object, out.emplace());
+    });
+    if (!found.ok()) return found.status();
+    if (!decoded.ok()) return decoded;
+    return out;
+  }
+  [[nodiscard]] Result<bool> contains(const K& key) const {
+    return calls_.contains(KeyBytes<K>(key));
+  }
+  // fn(const V&) gives the new value, or refuses; see update() of the collection.
+  template <class F>
+  Status update(const K& key, F&& fn, WriteOptions options = {}) {
+    Result<std::optional<Out>> old = get(key);
+    if (!old.ok()) return std::move(old).status();
+    if (!old->has_value()) return Errc::not_found;
+    auto answer = fn(Values::show(**old));
+    using A = Answer<decltype(answer)>;
+    Status status = A::status(answer);
+    if (!status.ok()) return status;
+    return write(key, A::take(std::move(answer)), WriteKind::put, options, true);
+  }
+
+ private:
+  Status write(const K& key, const In& value, WriteKind kind, WriteOptions options, bool keep) {
+    Encoded encoded;
+    Status status = Values::encode(value, encoded);
+    if (!status.ok()) return status;
+    const KeyBytes<K> bytes(key);
+    return calls_.write({.key = bytes,
+                         .value = encoded.bytes,
+                         .object = encoded.object.get(),
+                         .kind = kind,
+                         .keep_expiry = keep},
+                        options);
+  }
+
+  AtomicCalls& calls_;
+};
+
+// An iterator's way from a cursor to an element; false when the entry is gone.
+template <class K, class Values>
+struct FaceReader {
+  static constexpr std::size_t kKeyBytes = key_traits<K>::size;
+  using value_type = KeyValue<K, typename Values::Element>;
+  static bool read(const Cursor& cursor, value_type& out) {
+    out.key = key_traits<K>::decode(cursor.key().data());
+    return Values::element(cursor, out.value);
+  }
+};
+
+// Calls on keys and values, ordered or not.
+template <Key K, class ValuesIn, bool kOrdered>
+class Face : public AnyFace {
+ public:
+  using Values = ValuesIn;
+  using key_type = K;
+  using In = typename Values::In;    // what writes take
+  using Out = typename Values::Out;  // what reads give
+  using value_type = typename Values::Out;
+  using Handle = ShardHandle<K, Values>;
+  static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
+                                Values::kPayload};
+
+  // ---- Writes ----
+
+  Status put(const K& key, const In& value, WriteOptions options = {}) {
+    return write_value(key, value, {.kind = WriteKind::put}, options);
+  }
+  // key_exists when it is there.
+  Status insert(const K& key, const In& value, WriteOptions options = {}) {
+    return write_value(key, value, {.kind = WriteKind::insert}, options);
+  }
+  // not_found when it is not there.
   Status erase(const K& key, WriteOptions options = {}) {
-    return collection_.erase(KeyBytes<K>(key), options);
+    return Collection::erase(KeyBytes<K>(key), options);
   }
-  Status cas(const K& key, const Value& expected, const Value& desired, WriteOptions options = {}) {
-    return collection_.cas(KeyBytes<K>(key), expected, desired, options);
+  // Replaces, or erases, only when the stored value is `expected`: not_found, value_mismatch.
+  // Values of a type are compared with ==, or as encoded where there is none.
+  Status cas(const K& key, const In& expected, const In& desired, WriteOptions options = {}) {
+    return if_equal(key, expected, [&](WriteCall call) {
+      if (call.kind == WriteKind::compare_erase) call.kind = WriteKind::cas;
+      if (call.kind == WriteKind::erase_if_unchanged) call.kind = WriteKind::if_unchanged;
+      return write_value(key, desired, call, options);
+    });
   }
-  Status compare_erase(const K& key, const Value& expected, WriteOptions options = {}) {
-    return collection_.compare_erase(KeyBytes<K>(key), expected, options);
+  Status compare_erase(const K& key, const In& expected, WriteOptions options = {}) {
+    return if_equal(key, expected, [&](const WriteCall& call) { return write(call, options); });
   }
-  [[nodiscard]] bool contains(const K& key) const noexcept {
-    return collection_.contains(KeyBytes<K>(key));
+
+  // ---- Read, then write what depends on it ----
+  //
+  // The value is read and the function called without a lock; the write happens only when nobody
+  // wrote the key in between, else all is done again: the function may be called more than once
+  // and should have no side effects. It may refuse by returning std::optional or Result without a
+  // value: nothing changes, and the answer is `aborted` or its error. An exception from it passes
+  // through, and nothing has changed. The time to live stays, unless options give one.
+
+  // fn(const V&) gives the new value; returns it. not_found when the key is not there.
+  template <class F>
+  Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
+    return modify(key, fn, options, false);
   }
-  using AnyFace::durable_sequence;
-  [[nodiscard]] std::uint64_t durable_sequence(const K& key) const noexcept {
-    return collection_.durable_sequence(KeyBytes<K>(key));
+  // The same, but returns the value before.
+  template <class F>
+  Result<Out> fetch_update(const K& key, F&& fn, WriteOptions options = {}) {
+    return modify(key, fn, options, true);
+  }
+  // fn(std::optional<V>) gives the value to put, whether or not the key is there; returns it.
+  // Without a value it refuses: nothing changes.
+  template <class F>
+  Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
+    Result<Out> result;
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) {
+      std::optional<Decoded> shown;
+      if (old.has_value()) shown.emplace(Values::show(*old));
+      return put_answer(key, fn(std::move(shown)), seen, options, result);
+    });
+    return status.ok() ? std::move(result) : Result<Out>(std::move(status));
+  }
+  // Puts, and gives the value before, if there was one.
+  Result<std::optional<Out>> exchange(const K& key, const In& value, WriteOptions options = {}) {
+    std::optional<Out> before;
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) {
+      before = std::move(old);
+      return write_value(key, value, {.kind = WriteKind::if_unchanged, .seen = seen}, options);
+    });
+    if (!status.ok()) return status;
+    return before;
+  }
+
+  // ---- Groups ----
+
+  // Calls fn(handle) under the lock of the key's shard: all its writes happen when it returns ok
+  // (a Status, or nothing), or none, also after a crash. Other writers of the shard wait; it must
+  // not call this collection except through the handle.
+  template <class F>
+  Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
+    const auto body = [&](AtomicCalls& calls) -> Status {
+      Handle handle(calls);
+      if constexpr (std::is_void_v<std::invoke_result_t<F&, Handle&>>) {
+        fn(handle);
+        return {};
+      } else {
+        return fn(handle);
+      }
+    };
+#if defined(__cpp_exceptions)
+    // Held back until the library, which may be built without exceptions, has let go of its lock.
+    std::exception_ptr thrown;
+    const auto guarded = [&](AtomicCalls& calls) -> Status {
+      try {
+        return body(calls);
+      } catch (...) {
+        thrown = std::current_exception();
+        return Errc::aborted;
+      }
+    };
+    Status status = Collection::atomic(KeyBytes<K>(key), guarded, options);
+    if (thrown) std::rethrow_exception(thrown);
+    return status;
+#else
+    return Collection::atomic(KeyBytes<K>(key), body, options);
+#endif
   }
 
   // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
   // and .second. Not atomic as a whole; of two entries with one key the later one wins.
   template <class Range>
   Status put_many(const Range& range, WriteOptions options = {}) {
-    std::span entries(std::data(range), std::size(range));
-    constexpr std::size_t kRound = 64;
-    std::uint8_t keys[kRound][key_traits<K>::size];
-    BytesPair pairs[kRound];
-    while (!entries.empty()) {
-      const std::size_t count = entries.size() < kRound ? entries.size() : kRound;
-      for (std::size_t at = 0; at < count; ++at) {
-        key_traits<K>::encode(entries[at].first, keys[at]);
-        pairs[at] = {Bytes(keys[at]), Bytes(entries[at].second)};
-      }
-      entries = entries.subspan(count);
-      Status status = collection_.put_many({pairs, count}, {});
-      if (!status.ok()) return status;
-    }
-    return options.sync ? collection_.sync() : Status();
+    const std::span entries(std::data(range), std::size(range));
+    return put_in_order(
+        entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
+  }
+  // The same for many entries at once, sorted or not: writes them shard by shard and, in a tree, in
+  // the order of keys, so that its leaves are filled one after the other. Takes the keys and 10
+  // bytes per entry of memory beside the range.
+  template <class Range>
+  Status load(const Range& range, WriteOptions options = {}) {
+    const std::span entries(std::data(range), std::size(range));
+    const Result<std::string> order = load_order(
+        entries.size(),
+        [&](std::size_t at, std::uint8_t* out) { key_traits<K>::encode(entries[at].first, out); });
+    if (!order.ok()) return order.status();
+    const auto entry = [&](std::size_t at) -> const auto& {
+      std::uint32_t number = 0;
+      std::memcpy(&number, order->data() + at * sizeof number, sizeof number);
+      return entries[number];
+    };
+    return put_in_order(entries.size(), entry, options);
   }
 
- protected:
-  KeyFace() noexcept = default;
-  using AnyFace::AnyFace;
-};
+  // ---- Reads ----
 
-// Values of one size, kept in memory. Reads cannot fail, and take no lock.
-template <Key K, class V, bool kOrdered>
-class ConstFace : public KeyFace<K, V> {
- public:
-  using key_type = K;
-  using value_type = V;
-  static constexpr Shape kShape{key_traits<K>::size, sizeof(V), kOrdered, Payload::value};
-
-  [[nodiscard]] std::optional<V> get(const K& key) const noexcept {
-    std::optional<V> value(std::in_place);
-    if (!this->collection_.get_into(KeyBytes<K>(key).data(), value->data())) value.reset();
-    return value;
+  // Collections in memory: std::optional<V>, or TypedRef<T>, and it cannot fail. Var*: a Result.
+  [[nodiscard]] auto get(const K& key) const { return Values::get(collection(), KeyBytes<K>(key)); }
+  // Only a missing key gives the fallback; an error is an error.
+  [[nodiscard]] auto get_or(const K& key, const In& fallback) const {
+    return Values::or_else(get(key), fallback);
   }
-  [[nodiscard]] V get_or(const K& key, const V& fallback) const noexcept {
-    V value;
-    return this->collection_.get_into(KeyBytes<K>(key).data(), value.data()) ? value : fallback;
-  }
-  // Puts and gives the value before, if there was one.
-  Result<std::optional<V>> exchange(const K& key, const V& value, WriteOptions options = {}) {
-    Result<std::optional<ByteView>> old =
-        this->collection_.exchange(KeyBytes<K>(key), value, options);
-    if (!old.ok()) return std::move(old).status();
-    std::optional<V> result;
-    if (*old) std::memcpy(result.emplace().data(), (*old)->data(), sizeof(V));
-    return result;
-  }
-  // out[i] gets the value of keys[i]; `out` must be as long as `keys`. Cache misses overlap:
-  // several times the speed of single gets.
-  void get_many(std::span<const K> keys, std::span<std::optional<V>> out) const noexcept {
-    constexpr std::size_t kRound = 64;
-    std::uint8_t bytes[kRound][key_traits<K>::size];
-    BytesLookup lookups[kRound];
-    while (!keys.empty() && !out.empty()) {
-      std::size_t count = keys.size() < kRound ? keys.size() : kRound;
-      if (count > out.size()) count = out.size();
-      for (std::size_t at = 0; at < count; ++at) {
-        key_traits<K>::encode(keys[at], bytes[at]);
-        lookups[at] = {bytes[at], out[at].emplace().data(), false};
-      }
-      this->collection_.get_many({lookups, count});
-      for (std::size_t at = 0; at < count; ++at) {
-        if (!lookups[at].found) out[at].reset();
-      }
-      keys = keys.subspan(count);
-      out = out.subspan(count);
-    }
-  }
-
- protected:
-  ConstFace() noexcept = default;
-  explicit ConstFace(Collection collection) noexcept : KeyFace<K, V>(std::move(collection)) {}
-  static_assert(std::is_same_v<V, ByteArray<sizeof(V)>>,
-                "values of Const* are ByteArray<N>; for other lengths use VarTree or VarMap");
-};
-
-// Values of any length up to 1 GiB, kept on disk; the index holds where they lie.
-template <Key K, bool kOrdered>
-class VarFace : public KeyFace<K, Bytes> {
- public:
-  using key_type = K;
-  using value_type = ByteView;
-  static constexpr Shape kShape{key_traits<K>::size, 0, kOrdered, Payload::location};
-
-  // An owned copy, or a share of the mapped segment where the value is long.
-  [[nodiscard]] Result<std::optional<ByteView>> get(const K& key) const {
-    return this->collection_.get(KeyBytes<K>(key));
-  }
-  // An error is an error; only a missing key gives the fallback, which is copied.
-  [[nodiscard]] Result<ByteView> get_or(const K& key, Bytes fallback) const {
-    Result<std::optional<ByteView>> value = get(key);
-    if (!value.ok()) return std::move(value).status();
-    return value->has_value() ? Result<ByteView>(std::move(**value)) : make_view(fallback);
-  }
-  // Calls fn(Bytes) with the value and copies nothing; false when the key is not there. The bytes
-  // end with the call.
+  // Calls fn(const V&) with the value; false when the key is not there. Var* copy nothing. The
+  // value ends with the call.
   template <class F>
   Result<bool> read(const K& key, F&& fn) const {
-    return this->collection_.read(KeyBytes<K>(key), fn);
-  }
-  Result<std::optional<ByteView>> exchange(const K& key, Bytes value, WriteOptions options = {}) {
-    return this->collection_.exchange(KeyBytes<K>(key), value, options);
-  }
-  // out[i] gets what get(keys[i]) gives; stops at the first error.
-  Status get_many(std::span<const K> keys, std::span<std::optional<ByteView>> out) const {
-    for (std::size_t at = 0; at < keys.size() && at < out.size(); ++at) {
-      Result<std::optional<ByteView>> value = get(keys[at]);
+    if constexpr (std::is_same_v<In, Bytes>) {
+      return Collection::read(KeyBytes<K>(key), fn);
+    } else {
+      Stamp unused;
+      Result<std::optional<Out>> value =
+          Values::get_stamped(collection(), KeyBytes<K>(key), unused);
       if (!value.ok()) return std::move(value).status();
-      out[at] = std::move(*value);
+      if (value->has_value()) fn(Values::show(**value));
+      return value->has_value();
     }
-    return {};
+  }
+  // Decodes nothing.
+  [[nodiscard]] bool contains(const K& key) const noexcept {
+    return Collection::contains(KeyBytes<K>(key));
+  }
+  // out[i] gets what get(keys[i]) gives, as std::optional or TypedRef; `out` must be as long as
+  // `keys`. Where values are in memory the cache misses of many keys overlap: several times the
+  // speed of single gets. Var* answer with a Status and stop at the first error.
+  auto get_many(std::span<const K> keys, std::span<typename Values::Slot> out) const {
+    const std::size_t count = keys.size() < out.size() ? keys.size() : out.size();
+    if constexpr (requires { typename Values::Scratch; }) {
+      constexpr std::size_t kRound = 64;
+      std::uint8_t bytes[kRound][key_traits<K>::size];
+      typename Values::Scratch scratch[kRound];
+      BytesLookup lookups[kRound];
+      for (std::size_t first = 0; first < count; first += kRound) {
+        const std::size_t round = count - first < kRound ? count - first : kRound;
+        for (std::size_t at = 0; at < round; ++at) {
+          key_traits<K>::encode(keys[first + at], bytes[at]);
+          lookups[at] = {bytes[at], Values::lookup_to(out[first + at], scratch[at]), false};
+        }
+        Values::look_up(collection(), {lookups, round});
+        for (std::size_t at = 0; at < round; ++at) {
+          Values::looked_up(out[first + at], lookups[at].found, scratch[at]);
+        }
+      }
+    } else {
+      for (std::size_t at = 0; at < count; ++at) {
+        auto value = get(keys[at]);
+        if (!value.ok()) return Status(value.status());
+        out[at] = std::move(*value);
+      }
+      return Status();
+    }
+  }
+  // Calls fn(const K&, const V&) for each entry, in no order; fn may return false to stop. Writing
+  // beside it is legal; entries that stay are seen exactly once. A value that cannot be read ends
+  // the walk with its error.
+  template <class F>
+  Status for_each(F&& fn) const {
+    Status failed;
+    Status status = for_each_object(visitor(fn, failed));
+    return failed.ok() ? status : failed;
+  }
+
+  // ---- Expiry and the rest ----
+
+  // When the entry expires, in milliseconds since 1970; kForever when it does not. not_found.
+  [[nodiscard]] Result<std::uint64_t> expires_at(const K& key) const {
+    return Collection::expires_at(KeyBytes<K>(key));
+  }
+  // Takes the entry's expiry away. not_found.
+  Status persist(const K& key, WriteOptions options = {}) {
+    return Collection::persist(KeyBytes<K>(key), options);
+  }
+  using AnyFace::durable_sequence;
+  [[nodiscard]] std::uint64_t durable_sequence(const K& key) const noexcept {
+    return Collection::durable_sequence(KeyBytes<K>(key));
+  }
+
+  // Asks fn(const K&, const V&) -> MigrateAction<V> about every entry that is there now (Var*:
+  // MigrateAction<std::string>); see Collection::migrate() for what happens beside writers and
+  // after a crash.
+  template <class F>
+  Status migrate(F&& fn, MigrateOptions options = {}) {
+    typename Values::Changed held{};
+    Encoded encoded;
+    const auto decide = [&](MigrateEntry& entry, MigrateVerdict& verdict) -> Status {
+      Decoded value{};
+      Status status = Values::decode(entry.value, nullptr, value);
+      if (!status.ok()) return describe(status, entry.key);
+      auto action = fn(key_traits<K>::decode(entry.key.data()), std::as_const(value));
+      verdict = action.verdict;
+      if (verdict != MigrateVerdict::update) return {};
+      held = std::move(action.value);
+      status = Values::encode(held, encoded);
+      entry.fresh = encoded.bytes;
+      entry.object = encoded.object.release();
+      return status;
+    };
+    return Collection::migrate(options.to_version, decide, [&](const MigrationProgress& progress) {
+      return options.progress == nullptr || options.progress(options.context, progress);
+    });
   }
 
  protected:
-  VarFace() noexcept = default;
-  explicit VarFace(Collection collection) noexcept : KeyFace<K, Bytes>(std::move(collection)) {}
+  using Decoded = typename Values::Decoded;
+
+  // A Collection::ObjectVisitor that calls fn with key and value.
+  template <class F>
+  auto visitor(F& fn, Status& failed) const {
+    return [this, &fn, &failed](Bytes key, Bytes bytes, Shared* object) {
+      const K decoded = key_traits<K>::decode(key.data());
+      const auto call = [&](const auto& value) {
+        if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
+          fn(decoded, value);
+          return true;
+        } else {
+          return static_cast<bool>(fn(decoded, value));
+        }
+      };
+      if constexpr (requires { typename Values::Node; }) {
+        return call(static_cast<const typename Values::Node*>(object)->value);
+      } else {
+        Decoded value{};
+        failed = Values::decode(bytes, object, value);
+        if (!failed.ok()) failed = describe(failed, key);
+        return failed.ok() && call(value);
+      }
+    };
+  }
+
+ private:
+  // The rest of the call is given.
+  Status write_value(const K& key, const In& value, WriteCall call, WriteOptions options) {
+    Encoded encoded;
+    Status status = Values::encode(value, encoded);
+    if (!status.ok()) return status;
+    const KeyBytes<K> bytes(key);
+    call.key = bytes;
+    call.value = encoded.bytes;
+    call.object = encoded.object.get();
+    return write(call, options);
+  }
+
+  // One attempt after another until nobody wrote between read and write.
+  template <class Attempt>
+  Status retry(const K& key, Attempt attempt) const {
+    for (;;) {
+      Stamp seen;
+      Result<std::optional<Out>> old = Values::get_stamped(collection(), KeyBytes<K>(key), seen);
+      if (!old.ok()) return std::move(old).status();
+      Status status = attempt(*old, seen);
+      if (!status.is(Errc::value_mismatch)) return status;
+    }
+  }
+
+  template <class A>
+  Status put_answer(const K& key, A answer, Stamp seen, WriteOptions options, Result<Out>& result) {
+    Status status = Answer<A>::status(answer);
+    if (!status.ok()) return status;
+    result = Values::own(Answer<A>::take(std::move(answer)));
+    if (!result.ok()) return result.status();
+    return write_value(key, Values::show(*result),
+                       {.kind = WriteKind::if_unchanged, .seen = seen, .keep_expiry = true},
+                       options);
+  }
+
+  template <class F>
+  Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
+    Result<Out> fresh;
+    Result<Out> before;
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) -> Status {
+      if (!old.has_value()) return Errc::not_found;
+      auto answer = fn(Values::show(*old));
+      before = std::move(*old);
+      return put_answer(key, std::move(answer), seen, options, fresh);
+    });
+    if (!status.ok()) return status;
+    return want_old ? std::move(before) : std::move(fresh);
+  }
+
+  // change(call) writes, with the condition in the call.
+  template <class Change>
+  Status if_equal(const K& key, const In& expected, Change change) {
+    const KeyBytes<K> bytes(key);
+    if constexpr (Values::kComparesBytes) {
+      Encoded old;
+      static_cast<void>(Values::encode(expected, old));
+      return change(
+          WriteCall{.key = bytes, .kind = WriteKind::compare_erase, .expected = old.bytes});
+    } else {
+      bool mismatch = false;
+      Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) -> Status {
+        if (!old.has_value()) return Errc::not_found;
+        mismatch = !Values::same(Values::show(*old), expected);
+        if (mismatch) return {};
+        return change(WriteCall{.key = bytes, .kind = WriteKind::erase_if_unchanged, .seen = seen});
+      });
+      return mismatch ? Status(Errc::value_mismatch) : status;
+    }
+  }
+
+  // entry(i) gives the i-th pair.
+  template <class EntryAt>
+  Status put_in_order(std::size_t count, EntryAt entry, WriteOptions options) {
+    constexpr std::size_t kRound = Values::kRound;
+    std::uint8_t keys[kRound][key_traits<K>::size];
+    Encoded encoded[kRound];
+    BytesPair pairs[kRound];
+    Status status;
+    for (std::size_t first = 0; status.ok() && first < count;) {
+      std::size_t at = 0;
+      for (; status.ok() && at < kRound && first < count; ++at, ++first) {
+        const auto& [key, value] = entry(first);
+        key_traits<K>::encode(key, keys[at]);
+        status = Values::encode(value, encoded[at]);
+        pairs[at] = {Bytes(keys[at]), encoded[at].bytes, encoded[at].object.get()};
+      }
+      if (!status.ok()) return status;
+      status = Collection::put_many({pairs, at}, {.sync = false, .ttl_ms = options.ttl_ms});
+    }
+    return status.ok() && options.sync ? sync() : status;
+  }
 };
 
-// Order: ranges over a face whose elements `Reader` makes.
-template <class Base, Key K, class Reader>
-class TreeFace : public Base {
+// Unordered.
+template <class Base>
+class MapFace : public Base {
  public:
-  using Range = KeyRange<Reader>;
+  // for_each() in pieces: calls fn for about `limit` entries from `cursor` on (0 at first) and
+  // returns the cursor to go on with; 0 at the end. The cursor pins nothing and may be kept as long
+  // as the collection is open.
+  template <class F>
+  Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, F&& fn) const {
+    Status failed;
+    Result<std::uint64_t> next = Collection::scan(cursor, limit, this->visitor(fn, failed));
+    return failed.ok() ? std::move(next) : Result<std::uint64_t>(std::move(failed));
+  }
+
+ protected:
+  void set_order(bool) noexcept {}
+};
+
+// Ordered.
+template <class Base>
+class TreeFace : public Base {
+  using K = typename Base::key_type;
+
+ public:
+  using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
   using EncodedKey = ByteArray<key_traits<K>::size>;
 
   // Everything, from the largest key down when Config::reversed (the default).
-  [[nodiscard]] Range iter() const { return {this->collection_, {}, {}, descending_}; }
+  [[nodiscard]] Range iter() const { return {this->collection(), {}, {}, descending_}; }
   // Keys in [first, last).
   [[nodiscard]] Range range(const K& first, const K& last) const {
     return range_bounds(Bound<K>::inclusive(first), Bound<K>::exclusive(last));
   }
   [[nodiscard]] Range range_bounds(const Bound<K>& first, const Bound<K>& last) const {
-    return {this->collection_, encoded_bound(first), encoded_bound(last), descending_};
+    return {this->collection(), encoded_bound(first), encoded_bound(last), descending_};
   }
   // Keys whose encoded bytes begin with `prefix`.
   [[nodiscard]] Range prefix(Bytes prefix) const {
-    return {this->collection_, prefix, descending_};
+    return {this->collection(), prefix, descending_};
   }
   // Keys alone: no value is read from disk.
-  [[nodiscard]] KeysRange keys() const { return {this->collection_, {}, {}, descending_}; }
+  [[nodiscard]] KeysRange keys() const { return {this->collection(), {}, {}, descending_}; }
   [[nodiscard]] KeysRange keys(const Bound<K>& first, const Bound<K>& last) const {
-    return {this->collection_, encoded_bound(first), encoded_bound(last), descending_};
+    return {this->collection(), encoded_bound(first), encoded_bound(last), descending_};
   }
   [[nodiscard]] KeysRange keys_with_prefix(Bytes prefix) const {
-    return {this->collection_, prefix, descending_};
+    return {this->collection(), prefix, descending_};
   }
+  // Erase many keys, each one logged; return how many. See Collection::erase_range().
+  Result<std::uint64_t> erase_range(const K& first, const K& last) {
+    const KeyBytes<K> from(first);
+    const KeyBytes<K> to(last);
+    return Collection::erase_range(Bound<Bytes>::inclusive(from), Bound<Bytes>::exclusive(to));
+  }
+  Result<std::uint64_t> erase_prefix(Bytes prefix) { return Collection::erase_prefix(prefix); }
 
  protected:
-  TreeFace() noexcept = default;
-  TreeFace(Collection collection, bool descending) noexcept
-      : Base(std::move(collection)), descending_(descending) {}
+  void set_order(bool descending) noexcept { descending_ = descending; }
 
  private:
   bool descending_ = true;
 };
 
-}  // namespace armdb::detail
+template <Key K, class Values, bool kOrdered>
+using OrderedFace =
+    std::conditional_t<kOrdered, TreeFace<Face<K, Values, true>>, MapFace<Face<K, Values, false>>>;
+
+// A whole collection type.
+template <Key K, class Values, bool kOrdered, class Hook, class Store>
+class Typed : public OrderedFace<K, Values, kOrdered> {
+  static_assert(std::is_same_v<Store, Bitcask>, "this build has the Bitcask store only");
+
+ public:
+  // Opens the collection in the directory `path`, or creates it; recovers what a crash left.
+  static Result<Typed> open(std::string_view path, const Config& config = {}) {
+    static_assert(std::is_same_v<Hook, NoHook>, "this collection has a hook: use open_hooked()");
+    return open_with(path, config, nullptr);
+  }
+  // `hook` must outlive the collection. With Hook::needs_init it is told of every live entry
+  // before this returns.
+  static Result<Typed> open_hooked(std::string_view path, const Config& config, Hook& hook) {
+    return open_with(path, config, new (std::nothrow) HookAdapter<Hook, K, Values>(hook));
+  }
+
+ private:
+  static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
+    Parts parts{Owned<detail::Hook>(hook), Values::objects()};
+    Result<Collection> opened = Collection::open(path, Typed::kShape, config, std::move(parts));
+    if (!opened.ok()) return std::move(opened).status();
+    Typed self;
+    self.collection() = std::move(*opened);
+    self.set_order(config.reversed);
+    return self;
+  }
+};
+
+}  // namespace detail
+}  // namespace armdb

@@ -1,49 +1,32 @@
-// ConstTree and VarTree: ordered collections.
+// The ordered collections. Operations on one key are O(log n); detail::Face and detail::TreeFace
+// have them all.
 #pragma once
-
-#include <string_view>
 
 #include "api/face.hpp"
 
 namespace armdb {
 
-// An ordered collection of values of one size, V = ByteArray<N>, kept in memory and logged to
-// disk. See Collection for errors, durability and threads.
-template <Key K, class V>
-class ConstTree
-    : public detail::TreeFace<detail::ConstFace<K, V, true>, K, detail::InlineReader<K, V>> {
-  using Face = detail::TreeFace<detail::ConstFace<K, V, true>, K, detail::InlineReader<K, V>>;
+// Values of one size, V = ByteArray<N>, kept in memory and logged to disk. Reads copy, take no
+// lock and cannot fail.
+template <Key K, class V, class Hook = NoHook, class Store = Bitcask>
+using ConstTree = detail::Typed<K, detail::InlineValues<V, true>, true, Hook, Store>;
 
- public:
-  ConstTree() noexcept = default;
-  static Result<ConstTree> open(std::string_view path, const Config& config = {}) {
-    Result<Collection> collection = Collection::open(path, Face::kShape, config);
-    if (!collection.ok()) return std::move(collection).status();
-    return ConstTree(std::move(*collection), config.reversed);
-  }
+// The same for a trivially copyable type without padding, stored as it lies in memory: in the byte
+// order of the machine.
+template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
+using ZeroTree = detail::Typed<K, detail::InlineValues<T, false>, true, Hook, Store>;
 
- private:
-  ConstTree(Collection collection, bool descending) noexcept
-      : Face(std::move(collection), descending) {}
-};
+// A type that codec C encodes, kept decoded in memory. Reads give a TypedRef and copy nothing.
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using TypedTree = detail::Typed<K, detail::ObjectValues<T, C>, true, Hook, Store>;
 
-// An ordered collection of values of any length, kept on disk. Ranges yield each value as a
-// Result, since reading it can fail.
-template <Key K>
-class VarTree : public detail::TreeFace<detail::VarFace<K, true>, K, detail::StoredReader<K>> {
-  using Face = detail::TreeFace<detail::VarFace<K, true>, K, detail::StoredReader<K>>;
+// Values of any length up to 1 GiB, kept on disk; the index holds where they lie. Ranges yield each
+// value as a Result, since reading it can fail.
+template <Key K, class Hook = NoHook, class Store = Bitcask>
+using VarTree = detail::Typed<K, detail::ByteValues, true, Hook, Store>;
 
- public:
-  VarTree() noexcept = default;
-  static Result<VarTree> open(std::string_view path, const Config& config = {}) {
-    Result<Collection> collection = Collection::open(path, Face::kShape, config);
-    if (!collection.ok()) return std::move(collection).status();
-    return VarTree(std::move(*collection), config.reversed);
-  }
-
- private:
-  VarTree(Collection collection, bool descending) noexcept
-      : Face(std::move(collection), descending) {}
-};
+// A type that codec C encodes, kept on disk and decoded when it is read.
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using VarTypedTree = detail::Typed<K, detail::DecodedValues<T, C>, true, Hook, Store>;
 
 }  // namespace armdb

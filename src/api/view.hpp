@@ -112,31 +112,6 @@ class KeyRange {
 
 namespace detail {
 
-// Values that lie in the index: copied out, never absent.
-template <class K, class V>
-struct InlineReader {
-  static constexpr std::size_t kKeyBytes = key_traits<K>::size;
-  using value_type = KeyValue<K, V>;
-  static bool read(const Cursor& cursor, value_type& out) {
-    out.key = key_traits<K>::decode(cursor.key().data());
-    if constexpr (sizeof(V) != 0) std::memcpy(out.value.data(), cursor.value().data(), sizeof(V));
-    return true;
-  }
-};
-
-// Values that lie on disk: each one a Result, since reading it can fail. An entry that was erased
-// since is skipped.
-template <class K>
-struct StoredReader {
-  static constexpr std::size_t kKeyBytes = key_traits<K>::size;
-  using value_type = KeyValue<K, Result<ByteView>>;
-  static bool read(const Cursor& cursor, value_type& out) {
-    out.key = key_traits<K>::decode(cursor.key().data());
-    out.value = cursor.read();
-    return !out.value.is(Errc::not_found);
-  }
-};
-
 // Keys only: no value is read.
 template <class K>
 struct KeyReader {

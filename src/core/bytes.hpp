@@ -13,6 +13,10 @@
 
 namespace armdb {
 
+namespace detail {
+struct Shared;
+}
+
 // A fixed-width key or value. Keys compare as unsigned bytes, first byte first.
 template <std::size_t N>
 using ByteArray = std::array<std::uint8_t, N>;
@@ -105,6 +109,7 @@ struct BytesLookup {
 struct BytesPair {
   Bytes key;
   Bytes value;
+  detail::Shared* object = nullptr;  // the value decoded; for collections that keep it so
 };
 
 // Byte order of a and b: negative, zero or positive; a prefix comes before what it starts.

@@ -69,6 +69,9 @@ struct Config {
     return config;
   }
 
+  // Time to live of entries that are put without one of their own, in milliseconds; 0: they stay.
+  std::uint64_t default_ttl_ms = 0;
+
   // The index grows in steps of about this size; 4 KiB to 64 MiB.
   std::uint32_t index_step_bytes = std::uint32_t{2} << 20;
 };
@@ -78,6 +81,20 @@ struct WriteOptions {
   // Return only when the write is synced: it survives a power cut. Concurrent syncs share one
   // fdatasync.
   bool sync = false;
+  // Time to live of this entry in milliseconds: reads do not find it any more from then on. 0:
+  // Config::default_ttl_ms; kForever: it stays. Writes that change a value (update, fetch_update,
+  // upsert) keep the time that the entry has, unless one is given.
+  std::uint64_t ttl_ms = 0;
+
+  static constexpr std::uint64_t kForever = ~std::uint64_t{0};
+};
+
+// How far a migration has come; counts are of this call.
+struct MigrationProgress {
+  std::uint64_t seen = 0;  // entries it asked about
+  std::uint64_t updated = 0;
+  std::uint64_t erased = 0;
+  std::uint64_t entries = 0;  // about how many there are in all
 };
 
 // What the index keeps of a value.

@@ -40,25 +40,48 @@ Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
 
 // ---- One key ----
 
+Status Engine::refuse_write() const {
+  if (!config_.read_only) return {};
+  return Status(Errc::read_only, "the collection was opened read_only").at(path_);
+}
+
 Status Engine::write(WriteRequest& request, bool sync) {
-  if (config_.read_only) {
-    return Status(Errc::read_only, "the collection was opened read_only").at(path_);
-  }
-  request.hash = router_.hash(request.key.data(), request.key.size());
-  Shard& shard = *shards_[router_.shard(request.key.data(), request.key.size(), request.hash)];
+  if (config_.read_only) return refuse_write();
+  Shard& shard = owner(request.key, request.hash);
   Status status = shard.write(request);
   if (status.ok() && sync) status = shard.sync();
   return status;
 }
 
 Result<bool> Engine::read(Bytes key, FunctionRef<void(Bytes)> use) const {
-  const std::uint64_t hash = router_.hash(key.data(), key.size());
-  return shards_[router_.shard(key.data(), key.size(), hash)]->read(key, hash, use);
+  std::uint64_t hash = 0;
+  const Shard& shard = owner(key, hash);
+  return shard.read(key, hash, use);
 }
 
-Result<bool> Engine::read_view(Bytes key, ByteView& out) const {
-  const std::uint64_t hash = router_.hash(key.data(), key.size());
-  return shards_[router_.shard(key.data(), key.size(), hash)]->read_view(key, hash, out);
+Result<bool> Engine::read_view(Bytes key, ByteView& out, base::Location* at) const {
+  std::uint64_t hash = 0;
+  const Shard& shard = owner(key, hash);
+  return shard.read_view(key, hash, out, at);
+}
+
+std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
+  if (ttl_ms == 0) ttl_ms = config_.default_ttl_ms;
+  if (ttl_ms == 0 || ttl_ms == WriteOptions::kForever) return 0;
+  const std::uint64_t now = common_.clock.now_ms();
+  // Now and then, so that the clock that is stored is not far behind what entries say.
+  constexpr std::uint64_t kClockStepMs = 1000;
+  if (now > common_.clock.floor_ms() + kClockStepMs) common_.clock.raise(now);
+  constexpr std::uint64_t kEndOfTime = std::uint64_t{1} << 62;
+  return now < kEndOfTime && ttl_ms < kEndOfTime - now ? now + ttl_ms : kEndOfTime;
+}
+
+Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync) {
+  if (config_.read_only) return refuse_write();
+  std::uint64_t hash = 0;
+  Shard& shard = owner(key, hash);
+  Status status = shard.atomic(body);
+  return status.ok() && sync ? shard.sync() : status;
 }
 
 // ---- Many keys ----
@@ -94,10 +117,8 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   }
 }
 
-Status Engine::put_many(std::span<const BytesPair> pairs) {
-  if (config_.read_only) {
-    return Status(Errc::read_only, "the collection was opened read_only").at(path_);
-  }
+Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms) {
+  if (config_.read_only) return refuse_write();
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];
@@ -107,6 +128,10 @@ Status Engine::put_many(std::span<const BytesPair> pairs) {
     for (std::size_t at = 0; at < count; ++at) {
       requests[at].key = pairs[at].key;
       requests[at].value = pairs[at].value;
+      requests[at].object = pairs[at].object;
+      requests[at].erase = erase;
+      requests[at].when = erase ? When::present : When::always;
+      requests[at].expiry_ms = expiry_ms;
       requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
       owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
@@ -132,6 +157,53 @@ Status Engine::put_many(std::span<const BytesPair> pairs) {
     pairs = pairs.subspan(count);
   }
   return {};
+}
+
+// Requests in the order of their shards, then one batch, or one part for each shard.
+Status Engine::write_batch(std::span<WriteRequest> requests, bool sync) {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok() || requests.empty()) return status;
+  std::vector<std::size_t> ends(shard_count() + 1);
+  for (WriteRequest& request : requests) {
+    request.hash = router_.hash(request.key.data(), request.key.size());
+    ++ends[router_.shard(request.key.data(), request.key.size(), request.hash) + 1];
+  }
+  for (std::size_t at = 1; at < ends.size(); ++at) ends[at] += ends[at - 1];
+  std::vector<WriteRequest> sorted(requests.size());
+  for (const WriteRequest& request : requests) {
+    sorted[ends[router_.shard(request.key.data(), request.key.size(), request.hash)]++] = request;
+  }
+  std::vector<Shard::JointWrite> all(shard_count());
+  std::size_t count = 0;
+  std::size_t from = 0;
+  for (std::uint32_t at = 0; at < shard_count(); from = ends[at], ++at) {
+    if (ends[at] == from) continue;
+    all[count++] = {shards_[at].get(), std::span(sorted).subspan(from, ends[at] - from)};
+  }
+  const std::span<Shard::JointWrite> parts(all.data(), count);
+  if (parts.size() == 1) {
+    status = parts[0].shard->write_batch(parts[0].requests);
+  } else {
+    const base::MutexLock lock(joint_mutex_);
+    status = mark_joint();
+    if (status.ok()) status = Shard::write_joint(parts);
+  }
+  for (std::size_t at = 0; sync && status.ok() && at < parts.size(); ++at) {
+    status = parts[at].shard->sync();
+  }
+  return status;
+}
+
+// A crash may leave parts of joint batches from here on: the next open has to look for them.
+Status Engine::mark_joint() {
+  if (joint_marked_) return {};
+  const base::MutexLock lock(state_mutex_);
+  state_changed_ = state_changed_ || !state_.joint;
+  state_.joint = true;
+  Status status = save_state();
+  joint_marked_ = status.ok();
+  return status;
 }
 
 // ---- All shards ----
@@ -170,10 +242,50 @@ Status Engine::sync() {
   return {};
 }
 
+Status Engine::sync_joint() { return Shard::sync_bound(shards_, joint_mutex_); }
+
 Status Engine::checkpoint() {
   Status status = refuse_if_closed();
   if (!status.ok() || config_.read_only) return status;
-  return on_all_shards([](Shard& shard) { return shard.checkpoint(); });
+  status = on_all_shards([](Shard& shard) { return shard.checkpoint(); });
+  return status.ok() ? save_floor() : status;
+}
+
+Status Engine::save_state() {
+  if (!state_changed_) return {};
+  Status status = store::replace_state(files(), path_, state_);
+  state_changed_ = !status.ok();
+  return status;
+}
+
+// Where entries expire: what the clock has decided is not taken back after a restart.
+Status Engine::save_floor() {
+  bool uses_expiry = false;
+  for (const auto& shard : shards_) uses_expiry = uses_expiry || shard->uses_expiry();
+  if (!uses_expiry) return {};
+  common_.clock.raise(common_.clock.now_ms());
+  const base::MutexLock lock(state_mutex_);
+  state_.clock_floor_ms = common_.clock.floor_ms();
+  state_changed_ = true;
+  return save_state();
+}
+
+Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok()) return status;
+  const base::MutexLock lock(sweep_mutex_);
+  std::uint64_t erased = 0;
+  for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
+    Result<std::uint64_t> some = shards_[sweep_shard_]->sweep(budget, sweep_cursor_);
+    if (!some.ok()) return some;
+    erased += *some;
+    if (sweep_cursor_ != 0) break;
+    sweep_shard_ = (sweep_shard_ + 1) % shard_count();
+  }
+  if (erased != 0) status = save_floor();
+  if (!status.ok()) return status;
+  return erased;
 }
 
 Status Engine::warmup() {
@@ -198,9 +310,11 @@ Status Engine::compact() {
   if (!status.ok()) return status;
   if (config_.read_only)
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  const Result<std::uint64_t> swept = sweep(~std::uint64_t{0});
+  // A full disk: all the more there is to compact.
+  if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
-    // A full disk: all the more there is to compact.
     if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
     for (;;) {
       const Result<bool> more = shard.compact_step(~std::uint64_t{0}, config_.compaction_threshold);
@@ -216,6 +330,9 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!status.ok()) return status;
   if (config_.read_only)
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  constexpr std::uint64_t kSweepPerStep = 4096;
+  const Result<std::uint64_t> swept = sweep(kSweepPerStep);
+  if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
     const Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
@@ -231,6 +348,15 @@ Status Engine::close() {
     return Status(Errc::closed, "the collection was closed before").at(path_);
   }
   Status status = on_all_shards([](Shard& shard) { return shard.close(); });
+  if (!config_.read_only && status.ok()) {
+    {
+      const base::MutexLock lock(state_mutex_);
+      state_changed_ = state_changed_ || state_.joint;
+      state_.joint = false;
+      status = save_state();
+    }
+    if (status.ok()) status = save_floor();
+  }
   epochs_.collect();
   lock_.reset();
   return status;

@@ -14,33 +14,65 @@
 #include "core/file_system.hpp"
 #include "engine/router.hpp"
 #include "engine/shard.hpp"
+#include "store/manifest_file.hpp"
 
 namespace armdb::engine {
 
 class Engine {
  public:
+  // What a typed face brings along.
+  struct Parts {
+    Owned<detail::Hook> hook;
+    const detail::ObjectOps* objects = nullptr;
+  };
   // `shape` is checked against the stored one; without it (null) the stored one is taken and the
   // collection must exist.
   static Result<std::unique_ptr<Engine>> open(const std::string& path, const Shape* shape,
-                                              const Config& config);
+                                              const Config& config, Parts parts);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
-  // Plain puts, written group by group: after an error those of earlier groups are there.
-  Status put_many(std::span<const BytesPair> pairs);
-  [[nodiscard]] bool find(const std::uint8_t* key, std::uint8_t* value) const noexcept {
+  // Plain puts, or erases of what is there, written group by group: after an error those of
+  // earlier groups are done.
+  Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms);
+  // All of them or none, also after a crash.
+  Status write_batch(std::span<WriteRequest> requests, bool sync);
+  Status atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync);
+  // `at` and `value` may be null.
+  [[nodiscard]] bool find(const std::uint8_t* key, base::Location* at,
+                          std::uint8_t* value) const noexcept {
     const std::uint64_t hash = router_.hash(key, shape_.key_size);
-    return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, value);
+    return shards_[router_.shard(key, shape_.key_size, hash)]->find(key, hash, at, value);
   }
   void find_many(std::span<BytesLookup> gets) const noexcept;
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> use) const;
-  Result<bool> read_view(Bytes key, ByteView& out) const;
+  Result<bool> read_view(Bytes key, ByteView& out, base::Location* at = nullptr) const;
+  // The shard of a key, with its hash.
+  [[nodiscard]] Shard& owner(Bytes key, std::uint64_t& hash) const noexcept {
+    hash = router_.hash(key.data(), key.size());
+    return *shards_[router_.shard(key.data(), key.size(), hash)];
+  }
+  // When an entry ends that is put now with this time to live (see WriteOptions); 0: never.
+  [[nodiscard]] std::uint64_t expiry_of(std::uint64_t ttl_ms) noexcept;
 
   Status flush();
   Status sync();
+  // Syncs the shards that joint batches bind together; for Shard::sync().
+  Status sync_joint();
+  // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
+  Result<std::uint64_t> sweep(std::uint64_t budget);
+  // Asks `decide` about every entry that was there when the migration to `to_version` began, and
+  // was not asked about before a crash. See Collection::migrate().
+  struct MigrationCalls {
+    // Fills in the write that `change` then asks for; an object's reference is taken over.
+    FunctionRef<Status(const store::RecoveredEntry&, WriteRequest&, bool& change)> decide;
+    FunctionRef<bool(const MigrationProgress&)> report;  // false stops
+  };
+  Status migrate(std::uint32_t to_version, MigrationCalls calls);
+  [[nodiscard]] std::uint32_t data_version() const;
   Status checkpoint();
   Status warmup();
   Result<VerifyReport> verify();
@@ -52,6 +84,9 @@ class Engine {
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
   [[nodiscard]] const Config& config() const noexcept { return config_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] base::EpochDomain& epochs() const noexcept { return epochs_; }
+  // Null where values are not kept decoded.
+  [[nodiscard]] const detail::ObjectOps* objects() const noexcept { return common_.objects; }
   [[nodiscard]] const Router& router() const noexcept { return router_; }
   [[nodiscard]] std::uint32_t shard_count() const noexcept { return router_.shard_count(); }
   [[nodiscard]] Shard& shard(std::uint32_t at) const noexcept { return *shards_[at]; }
@@ -64,8 +99,21 @@ class Engine {
   [[nodiscard]] Stats stats() const;
 
  private:
-  Engine(std::string path, const Config& config) : path_(std::move(path)), config_(config) {}
+  Engine(std::string path, const Config& config) : path_(std::move(path)), config_(config) {
+    common_.engine = this;
+  }
   friend class Opening;
+
+  [[nodiscard]] FileSystem& files() const {
+    return config_.file_system == nullptr ? posix_file_system() : *config_.file_system;
+  }
+  // Writes db.state when it says something new.
+  Status save_state() ARMDB_REQUIRES(state_mutex_);
+  Status save_floor();
+  Status refuse_write() const;
+  Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
+  Status begin_migration(std::uint32_t to_version) ARMDB_REQUIRES(state_mutex_);
+  Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
 
   Status refuse_if_closed() const;
   Status on_all_shards(FunctionRef<Status(Shard&)> what);
@@ -75,8 +123,18 @@ class Engine {
   Shape shape_;
   Router router_;
   Owned<FileLock> lock_;
-  base::EpochDomain epochs_;
+  mutable base::EpochDomain epochs_;
+  Common common_;
   std::vector<std::unique_ptr<Shard>> shards_;  // before epochs_ ends
+  base::Mutex joint_mutex_;  // one joint batch at a time, and none while tickets are taken
+  bool joint_marked_ ARMDB_GUARDED_BY(joint_mutex_) = false;
+  base::Mutex sweep_mutex_;
+  std::uint32_t sweep_shard_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
+  std::uint64_t sweep_cursor_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
+  base::Mutex migration_mutex_;  // one migration at a time
+  mutable base::Mutex state_mutex_;
+  store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
+  bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };

@@ -75,8 +75,8 @@ Status check_shape(const Shape& shape, const Config& config) {
 // The steps of opening; what was made so far is undone by the destructors.
 class Opening {
  public:
-  Opening(const std::string& path, const Shape* shape, const Config& config)
-      : shape_(shape), engine_(new (std::nothrow) Engine(path, config)) {}
+  Opening(const std::string& path, const Shape* shape, const Config& config, Engine::Parts parts)
+      : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
@@ -84,7 +84,13 @@ class Opening {
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = lock_directory();
     if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = read_state();
     if (status.ok()) status = open_shards();
+    if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
+      for (const auto& shard : engine_->shards_) {
+        if (status.ok()) status = shard->tell_hook();
+      }
+    }
     if (!status.ok()) {
       engine_->closed_.store(true);  // nothing to write back
       return status;
@@ -93,10 +99,7 @@ class Opening {
   }
 
  private:
-  FileSystem& files() const {
-    FileSystem* given = engine_->config_.file_system;
-    return given == nullptr ? posix_file_system() : *given;
-  }
+  FileSystem& files() const { return engine_->files(); }
 
   Status lock_directory() {
     const Config& config = engine_->config_;
@@ -183,45 +186,113 @@ class Opening {
     return {};
   }
 
-  Status open_shards() {
-    const std::uint32_t count = meta_.shard_count;
-    engine_->shards_.resize(count);
-    std::vector<Status> outcomes(count);
-    os::run_parallel(count, std::min(os::hardware_threads(), 8u), [&](std::size_t at) {
-      const auto shard = static_cast<std::uint32_t>(at);
-      const store::StoreContext context{files(),
-                                        engine_->config_,
-                                        engine_->epochs_,
-                                        store::shard_path(engine_->path_, shard),
-                                        meta_.store_id,
-                                        shard,
-                                        count,
-                                        meta_.shape};
-      Result<std::unique_ptr<Shard>> opened = Shard::open(context, meta_.hash_seed);
-      if (opened.ok()) {
-        engine_->shards_[at] = std::move(*opened);
-      } else {
-        outcomes[at] = std::move(opened).status();
-      }
-    });
+  Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    Engine& engine = *engine_;
+    Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
+    if (!status.ok()) return status;
+    if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
+      return Status(Errc::corrupt, "db.state is of a collection with another number of shards")
+          .at(engine.path_);
+    }
+    engine.common_.clock.raise(engine.state_.clock_floor_ms);
+    engine.common_.hook = std::move(parts_.hook);
+    engine.common_.objects = parts_.objects;
+    engine.joint_marked_ = engine.state_.joint;
+    return {};
+  }
+
+  [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
+    const auto shard = static_cast<std::uint32_t>(at);
+    return {files(),
+            engine_->config_,
+            engine_->epochs_,
+            store::shard_path(engine_->path_, shard),
+            meta_.store_id,
+            shard,
+            meta_.shard_count,
+            meta_.shape,
+            engine_->common_.objects != nullptr};
+  }
+
+  // Beside each other where there are processors; the first error wins.
+  Status on_each_shard(FunctionRef<Status(std::size_t)> what) const {
+    std::vector<Status> outcomes(meta_.shard_count);
+    os::run_parallel(meta_.shard_count, std::min(os::hardware_threads(), 8u),
+                     [&](std::size_t at) { outcomes[at] = what(at); });
     for (Status& outcome : outcomes) {
       if (!outcome.ok()) return std::move(outcome);
     }
     return {};
   }
 
+  Status open_shards() {
+    std::vector<Shard::Opening> openings(meta_.shard_count);
+    for (Shard::Opening& opening : openings) opening.hash_seed = meta_.hash_seed;
+    // Only after a crash, and where batches over several shards were written.
+    if (meta_.shard_count > 1 && marked_joint()) {
+      std::vector<store::Survey> surveys(meta_.shard_count);
+      Status status = on_each_shard([&](std::size_t at) {
+        Result<store::Survey> survey = store::LogStore::survey(context_of(at));
+        if (survey.ok()) surveys[at] = std::move(*survey);
+        return std::move(survey).status();
+      });
+      if (!status.ok()) return status;
+      judge_joint_batches(surveys, openings);
+    }
+    engine_->shards_.resize(meta_.shard_count);
+    return on_each_shard([&](std::size_t at) {
+      Result<std::unique_ptr<Shard>> opened =
+          Shard::open(context_of(at), engine_->common_, openings[at]);
+      if (opened.ok()) engine_->shards_[at] = std::move(*opened);
+      return std::move(opened).status();
+    });
+  }
+
+  [[nodiscard]] bool marked_joint() const ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    return engine_->state_.joint;
+  }
+
+  // A joint batch counts when every shard has its part. Dropping one cuts a shard short, which
+  // may drop others: again, until nothing changes.
+  static void judge_joint_batches(std::span<const store::Survey> surveys,
+                                  std::span<Shard::Opening> openings) {
+    const auto has = [&](const store::JointPart& part) {
+      if (part.shard >= surveys.size()) return false;
+      const store::Survey& survey = surveys[part.shard];
+      return part.last_sequence <= survey.durable_sequence ||
+             (part.last_sequence <= survey.last_sequence &&
+              part.last_sequence < openings[part.shard].sequence_limit);
+    };
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (std::size_t at = 0; at < surveys.size(); ++at) {
+        Shard::Opening& opening = openings[at];
+        opening.joint_last = 0;
+        for (const store::JointBatch& joint : surveys[at].joints) {
+          if (joint.last_sequence <= surveys[at].durable_sequence) continue;
+          if (joint.first_sequence >= opening.sequence_limit) continue;
+          opening.joint_last = joint.last_sequence;
+          if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;
+          opening.sequence_limit = joint.first_sequence;
+          changed = true;
+        }
+      }
+    }
+  }
+
   const Shape* shape_;
+  Engine::Parts parts_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
 };
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
-                                             const Config& config) {
+                                             const Config& config, Parts parts) {
   if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
   // Without slashes at the end: what stands before the last one is then the parent.
   std::size_t size = path.size();
   while (size > 1 && path[size - 1] == '/') --size;
-  return Opening(path.substr(0, size), shape, config).run();
+  return Opening(path.substr(0, size), shape, config, std::move(parts)).run();
 }
 
 }  // namespace armdb::engine

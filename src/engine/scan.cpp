@@ -38,11 +38,29 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   }
   for (std::uint32_t at = 0; at < sources_.size(); ++at) {
     Source& source = sources_[at];
-    engine_.shard(source.shard).index().read_from(key, bound, descending, source.block);
+    const index::Index& index = engine_.shard(source.shard).index();
+    fill(source, [&](index::Block& block) { index.read_from(key, bound, descending, block); });
     if (enter_block(source)) heap_.push_back(at);
   }
   for (std::size_t at = heap_.size() / 2; at-- > 0;) sift_down(at);
   return valid();
+}
+
+OrderedScan::~OrderedScan() {
+  for (const Source& source : sources_) drop_objects(engine_, source.block);
+}
+
+void OrderedScan::fill(Source& source, FunctionRef<void(index::Block&)> how) const {
+  if (engine_.objects() == nullptr) return how(source.block);
+  // How to go on stands in the block, so its objects are dropped behind the fill.
+  std::vector<detail::Shared*> before(source.block.count());
+  for (std::size_t at = 0; at < before.size(); ++at) before[at] = object_at(source.block.value(at));
+  {
+    const base::EpochDomain::Guard guard(engine_.epochs());
+    how(source.block);
+    share_objects(engine_, source.block);
+  }
+  for (detail::Shared* object : before) detail::unshare(object);
 }
 
 bool OrderedScan::next() {
@@ -74,7 +92,8 @@ bool OrderedScan::advance(bool descending) {
   } else {
     bool more = source.end == source.block.count();
     if (more) {
-      engine_.shard(source.shard).index().read_next(descending, source.block);
+      const index::Index& index = engine_.shard(source.shard).index();
+      fill(source, [&](index::Block& block) { index.read_next(descending, block); });
       more = enter_block(source);
     }
     if (!more) {
@@ -156,52 +175,99 @@ Result<bool> OrderedScan::read(ByteView& out) const {
       .read_at(Bytes(key(), key_size_), top().block.location(top().at), out);
 }
 
+bool OrderedScan::still_there() noexcept {
+  Source& source = sources_[heap_.front()];
+  return engine_.shard(source.shard).still_there(source.block, source.at);
+}
+
+// ---- Decoded objects ----
+
+void share_objects(const Engine& engine, const index::Block& block) noexcept {
+  if (engine.objects() == nullptr) return;
+  for (std::size_t at = 0; at < block.count(); ++at) detail::share(object_at(block.value(at)));
+}
+
+void drop_objects(const Engine& engine, const index::Block& block) noexcept {
+  if (engine.objects() == nullptr) return;
+  for (std::size_t at = 0; at < block.count(); ++at) detail::unshare(object_at(block.value(at)));
+}
+
 // ---- Maps ----
 
-Status UnorderedScan::run(bool with_values, FunctionRef<bool(Bytes key, Bytes value)> visit) {
-  bool go_on = true;
-  for (std::uint32_t at = 0; go_on && at < engine_.shard_count(); ++at) {
-    const Shard& shard = engine_.shard(at);
-    index::Block block = shard.index().make_block();
-    if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
-    if (engine_.shape().ordered) {
-      shard.index().read_from(nullptr, index::Bound::none, false, block);
-      while (go_on && block.count() != 0) {
-        Status status = visit_block(shard, block, with_values, visit, go_on);
-        if (!status.ok()) return status;
-        shard.index().read_next(false, block);
-      }
-      continue;
-    }
+Status UnorderedScan::run(Visitor visit) {
+  if (!engine_.shape().ordered) {
     std::uint64_t cursor = 0;
-    do {
-      cursor = shard.index().scan(cursor, block);
-      Status status = visit_block(shard, block, with_values, visit, go_on);
-      if (!status.ok()) return status;
-    } while (go_on && cursor != 0);
+    return run_some(cursor, ~std::size_t{0}, visit);
   }
+  // A tree has no cursor but its keys.
+  OrderedScan scan(engine_, {}, false);
+  const Shape& shape = engine_.shape();
+  for (bool go_on = scan.first(); go_on; go_on = go_on && scan.next()) {
+    if (!scan.still_there()) continue;
+    const Bytes key(scan.key(), shape.key_size);
+    if (shape.payload == Payload::value) {
+      go_on = visit(key, Bytes(scan.value(), shape.value_size), nullptr);
+    } else if (engine_.objects() != nullptr) {
+      go_on = visit(key, {}, object_at(scan.value()));
+    } else {
+      ByteView view;
+      const Result<bool> found = with_values_ ? scan.read(view) : true;
+      if (!found.ok()) return found.status();
+      if (*found) go_on = visit(key, view, nullptr);
+    }
+  }
+  return scan.status();
+}
+
+Status UnorderedScan::run_some(std::uint64_t& cursor, std::size_t limit, Visitor visit) {
+  // The shard stands in the upper bits, which no cursor of an index reaches.
+  constexpr unsigned kShardShift = 54;
+  auto at = static_cast<std::uint32_t>(cursor >> kShardShift);
+  std::uint64_t within = cursor & ((std::uint64_t{1} << kShardShift) - 1);
+  if (at >= engine_.shard_count()) {
+    return Status(Errc::invalid_argument, "the cursor is not one that scan() returned");
+  }
+  index::Block block = engine_.shard(at).index().make_block();
+  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  std::size_t seen = 0;
+  bool go_on = true;
+  while (go_on && seen < limit && at < engine_.shard_count()) {
+    const Shard& shard = engine_.shard(at);
+    {
+      const base::EpochDomain::Guard guard(engine_.epochs());
+      within = shard.index().scan(within, block);
+      share_objects(engine_, block);
+    }
+    if (within == 0) ++at;
+    seen += block.count();
+    Status status = visit_block(shard, block, visit, go_on);
+    if (!status.ok()) return status;
+  }
+  cursor = at >= engine_.shard_count() ? 0 : (std::uint64_t{at} << kShardShift) | within;
   return {};
 }
 
-Status UnorderedScan::visit_block(const Shard& shard, const index::Block& block, bool with_values,
-                                  FunctionRef<bool(Bytes key, Bytes value)> visit, bool& go_on) {
+// Ends the block's shares of objects.
+Status UnorderedScan::visit_block(const Shard& shard, index::Block& block, Visitor visit,
+                                  bool& go_on) {
   const Shape& shape = engine_.shape();
-  for (std::size_t at = 0; go_on && at < block.count(); ++at) {
+  Status status;
+  for (std::size_t at = 0; go_on && status.ok() && at < block.count(); ++at) {
     const Bytes key(block.key(at), shape.key_size);
+    if (!shard.still_there(block, at)) continue;
     if (shape.payload == Payload::value) {
-      go_on = visit(key, Bytes(block.value(at), shape.value_size));
-      continue;
+      go_on = visit(key, Bytes(block.value(at), shape.value_size), nullptr);
+    } else if (engine_.objects() != nullptr) {
+      go_on = visit(key, {}, object_at(block.value(at)));
+    } else {
+      ByteView view;
+      const Result<bool> found = with_values_ ? shard.read_at(key, block.location(at), view) : true;
+      status = found.status();
+      if (found.ok() && *found) go_on = visit(key, view, nullptr);
     }
-    if (!with_values) {
-      go_on = visit(key, {});
-      continue;
-    }
-    ByteView view;
-    const Result<bool> found = shard.read_at(key, block.location(at), view);
-    if (!found.ok()) return found.status();
-    if (*found) go_on = visit(key, view);
   }
-  return {};
+  drop_objects(engine_, block);
+  return status;
 }
 
 }  // namespace armdb::engine

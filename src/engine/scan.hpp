@@ -1,8 +1,8 @@
 // OrderedScan: walks a tree's keys in order, over all shards or the one a prefix lies in.
 //
 // Each shard gives its entries a leaf at a time; a heap merges them. Nothing is pinned: a scan
-// holds copies, and finds its place again by key. Writing beside it is legal; an entry that stays
-// during the whole scan is seen exactly once.
+// holds copies (and shares of decoded objects), and finds its place again by key. Writing beside it
+// is legal; an entry that stays during the whole scan is seen exactly once.
 //
 // Threads: one per scan.
 #pragma once
@@ -27,6 +27,9 @@ struct ScanLimits {
 class OrderedScan {
  public:
   OrderedScan(const Engine& engine, ScanLimits limits, bool descending);
+  ~OrderedScan();
+  OrderedScan(const OrderedScan&) = delete;
+  OrderedScan& operator=(const OrderedScan&) = delete;
 
   // Stands on the first entry, or at the end. False at the end.
   bool first();
@@ -40,6 +43,8 @@ class OrderedScan {
   [[nodiscard]] const std::uint8_t* value() const noexcept;
   // Payload::location. False when the entry has been erased since.
   Result<bool> read(ByteView& out) const;
+  // False when the entry has expired since its leaf was copied, or gone since where entries do.
+  bool still_there() noexcept;
 
   [[nodiscard]] const Status& status() const noexcept { return status_; }
 
@@ -54,6 +59,8 @@ class OrderedScan {
 
   bool start(const std::uint8_t* key, index::Bound bound, bool descending);
   bool advance(bool descending);
+  // Fills a block and shares the objects that it holds.
+  void fill(Source& source, FunctionRef<void(index::Block&)> how) const;
   void sift_down(std::size_t at) noexcept;
   [[nodiscard]] bool before(std::uint32_t a, std::uint32_t b) const noexcept;
   [[nodiscard]] bool inside(const std::uint8_t* key) const noexcept;
@@ -75,17 +82,28 @@ class OrderedScan {
 // Walks a map's entries in no order; see index::Index::scan.
 class UnorderedScan {
  public:
-  explicit UnorderedScan(const Engine& engine) : engine_(engine) {}
+  // What is told of an entry: `value` is empty for Payload::location unless `with_values`; the
+  // object is that of collections that keep one.
+  using Visitor = FunctionRef<bool(Bytes key, Bytes value, detail::Shared* object)>;
 
-  // Calls `visit` for each entry until it answers false. `value` is empty for
-  // Payload::location unless `with_values`.
-  Status run(bool with_values, FunctionRef<bool(Bytes key, Bytes value)> visit);
+  UnorderedScan(const Engine& engine, bool with_values)
+      : engine_(engine), with_values_(with_values) {}
+
+  // Calls `visit` for each entry until it answers false.
+  Status run(Visitor visit);
+  // The same from `cursor` on (0: the beginning), for about `limit` entries; moves the cursor
+  // behind them, to 0 at the end. Maps only.
+  Status run_some(std::uint64_t& cursor, std::size_t limit, Visitor visit);
 
  private:
-  Status visit_block(const Shard& shard, const index::Block& block, bool with_values,
-                     FunctionRef<bool(Bytes key, Bytes value)> visit, bool& go_on);
+  Status visit_block(const Shard& shard, index::Block& block, Visitor visit, bool& go_on);
 
   const Engine& engine_;
+  const bool with_values_;
 };
+
+// Shares the objects in a block that was just filled under a guard; drops those shares.
+void share_objects(const Engine& engine, const index::Block& block) noexcept;
+void drop_objects(const Engine& engine, const index::Block& block) noexcept;
 
 }  // namespace armdb::engine

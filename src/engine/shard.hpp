@@ -2,65 +2,139 @@
 //
 // Invariants:
 //   (1) The index never names an entry the store has not accepted.
-//   (2) Under mutex_ nothing is synced and no value is read from disk.
+//   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
+//       what its caller asks for, and a batch the old values that a hook wants.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
-// checkpoint and close. Order of locks: maintenance_, sync_mutex_, mutex_.
+// checkpoint, migration and close. Order of locks: maintenance_, sync_mutex_ (several in the order
+// of shards), the engine's joint mutex, mutex_ (several in the order of shards).
+//
+// Values. The index keeps, with the location of each entry: its bytes (Payload::value); nothing
+// more (Payload::location); or a counted reference to the decoded object, where a face gave
+// ObjectOps. An object that is replaced is retired, so that a reader under a guard may still
+// share it.
 #pragma once
 
 #include <memory>
 
 #include "base/mutex.hpp"
+#include "core/hook.hpp"
+#include "core/owned.hpp"
 #include "core/stats.hpp"
+#include "engine/expiry.hpp"
 #include "index/index.hpp"
 #include "store/log_compaction.hpp"
 #include "store/log_store.hpp"
 
 namespace armdb::engine {
 
+class Engine;
+
 // When a write may happen.
 enum class When : std::uint8_t {
   always,
   absent,   // else key_exists
   present,  // else not_found
-  equal,    // else not_found or value_mismatch
+  equal,    // else not_found or value_mismatch; Payload::value only
+  unmoved,  // the entry is the one that was seen, or is still not there; else value_mismatch
+  expired,  // else not_found
 };
 
 struct WriteRequest {
   Bytes key;
   std::uint64_t hash = 0;
   Bytes value;
+  detail::Shared* object = nullptr;  // the decoded value, where the index keeps it
+  std::uint64_t expiry_ms = 0;       // 0: never
+  bool keep_expiry = false;          // of the entry that is replaced, if there is one
   bool erase = false;
   When when = When::always;
-  Bytes expected;                     // with When::equal
-  std::uint8_t* old_value = nullptr;  // Payload::value: gets the value before, if there was one
-  ByteView* old_view = nullptr;       // Payload::location: the same
-  bool* had_old = nullptr;
+  Bytes expected;       // with When::equal
+  base::Location seen;  // with When::unmoved; nowhere: the key was not there
 };
+
+// What the shards of a collection have in common.
+struct Common {
+  Engine* engine = nullptr;
+  Clock clock;
+  Owned<detail::Hook> hook;
+  const detail::ObjectOps* objects = nullptr;
+};
+
+class Transaction;
+
+// The object that an index keeps for an entry.
+inline detail::Shared* object_at(const std::uint8_t* kept) noexcept {
+  detail::Shared* object;
+  std::memcpy(&object, kept, sizeof object);
+  return object;
+}
+
+// `status`, which is about the value of `key`, with the key in its text.
+Status key_status(const Status& status, Bytes key);
 
 class Shard {
  public:
-  // Recovers the shard; `seed` is that of the router's hashes.
-  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context,
-                                             std::uint64_t seed);
+  // How to recover the shard.
+  struct Opening {
+    std::uint64_t hash_seed = 0;  // that of the router
+    std::uint64_t sequence_limit = ~std::uint64_t{0};
+    std::uint64_t joint_last = 0;  // the last joint batch that was found
+  };
+  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context, Common& common,
+                                             const Opening& opening);
+  ~Shard();
+
+  // ---- Writing ----
 
   Status write(const WriteRequest& request);
   // Several plain puts under one lock; stops at the first that fails.
   Status put_group(std::span<const WriteRequest* const> requests);
+  // All of them or none, also after a crash.
+  Status write_batch(std::span<const WriteRequest> requests);
+  // One shard's part of a batch over several.
+  struct JointWrite {
+    Shard* shard = nullptr;
+    std::span<const WriteRequest> requests;
+  };
+  static Status write_joint(std::span<JointWrite> parts);
+  // Calls `body` under the lock; what it writes becomes one batch when it returns ok.
+  Status atomic(FunctionRef<Status(Transaction&)> body);
 
-  // Payload::value: copies the value. Payload::location: tells only whether the key is there.
-  bool find(const std::uint8_t* key, std::uint64_t hash, std::uint8_t* value) const noexcept {
-    return index_->find(key, hash, nullptr, value);
+  // ---- Reading ----
+
+  // Copies what the index keeps of the value; `at` and `value` may be null.
+  bool find(const std::uint8_t* key, std::uint64_t hash, base::Location* at,
+            std::uint8_t* value) const noexcept {
+    if (expiries_.any() && expiries_.expired(key, hash)) [[unlikely]]
+      return false;
+    return index_->find(key, hash, at, value);
   }
-  void find_many(std::span<index::Lookup> lookups) const noexcept { index_->find_many(lookups); }
+  void find_many(std::span<index::Lookup> lookups) const noexcept;
+  // For an entry that a scan copied some time ago: brings it up to date where expiry demands it;
+  // false when it is gone.
+  bool still_there(index::Block& block, std::size_t at) const noexcept;
 
   // Payload::location: calls `use` with the value, which ends with the call. False when the key
   // is not there.
   Result<bool> read(Bytes key, std::uint64_t hash, FunctionRef<void(Bytes)> use) const;
-  Result<bool> read_view(Bytes key, std::uint64_t hash, ByteView& out) const;
+  // `at`, which may be null, gets the entry's place.
+  Result<bool> read_view(Bytes key, std::uint64_t hash, ByteView& out, base::Location* at) const;
   // The same for an entry that a scan found at `at`; asks the index when it has moved.
   Result<bool> read_at(Bytes key, base::Location at, ByteView& out) const;
+  // A reference to the decoded object, or null.
+  detail::Shared* find_object(const std::uint8_t* key, std::uint64_t hash,
+                              base::Location* at) const noexcept;
+  // The file and offset of an entry, for messages.
+  [[nodiscard]] Status describe(Status status, base::Location at) const;
+  // 0: it stays.
+  [[nodiscard]] std::uint64_t expires_at(const std::uint8_t* key,
+                                         std::uint64_t hash) const noexcept {
+    return expiries_.find(key, hash);
+  }
+
+  // ---- Durability and care ----
 
   Status flush();
   // Everything accepted before the call is durable when it returns ok.
@@ -71,36 +145,85 @@ class Shard {
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
   // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // Erases entries that have expired; looks at about `budget` of those that may, from `cursor`
+  // on, and moves it (0 at the end). Returns how many were erased.
+  Result<std::uint64_t> sweep(std::uint64_t budget, std::uint64_t& cursor);
+  // Tells every live entry with a sequence in (done, start] to `visit`, in order of the log, with
+  // its value. `passed` is called when everything up to a sequence has been told and is durable.
+  // No compaction meanwhile.
+  Status visit_log(std::uint64_t done, std::uint64_t start,
+                   FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                   FunctionRef<Status(std::uint64_t)> passed);
+  Status tell_hook();
   Status seal();
   Status close();
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return store_->durable_sequence();
   }
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept;
   [[nodiscard]] bool unsynced() const noexcept;
+  [[nodiscard]] bool uses_expiry() const noexcept { return expiries_.any(); }
   void add_stats(Stats& stats) const;
   [[nodiscard]] const index::Index& index() const noexcept { return *index_; }
   [[nodiscard]] std::size_t size() const noexcept { return index_->size(); }
 
- private:
-  Shard(const store::StoreContext& context, std::uint64_t seed) : context_(context), seed_(seed) {}
+  // One sync of all shards that are bound together by joint batches; see Engine::sync_joint().
+  static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+                           base::Mutex& joint_mutex);
 
-  Status write_located(const WriteRequest& request, index::Place& place) ARMDB_REQUIRES(mutex_);
-  Status write_comparing_values(const WriteRequest& request);
+ private:
+  friend class Transaction;
+
+  Shard(const store::StoreContext& context, Common& common, const Opening& opening,
+        index::IndexConfig config)
+      : context_(context),
+        common_(common),
+        seed_(opening.hash_seed),
+        expiries_(common.clock, config),
+        joint_last_(opening.joint_last) {}
+
+  Status recover(const Opening& opening);
+  [[nodiscard]] bool keeps_bytes() const noexcept {
+    return context_.shape.payload == Payload::value;
+  }
+  [[nodiscard]] bool hook_reads() const noexcept {
+    return common_.hook && common_.hook->needs_old && !keeps_bytes() && common_.objects == nullptr;
+  }
+  [[nodiscard]] bool live(const WriteRequest& request, const index::Place& place) const noexcept {
+    return place.found && !expiries_.expired(request.key.data(), request.hash);
+  }
+  Status judge(const WriteRequest& request, const index::Place& place) const ARMDB_REQUIRES(mutex_);
+  Status write_located(const WriteRequest& request, index::Place& place, const Bytes* old)
+      ARMDB_REQUIRES(mutex_);
+  void publish(const WriteRequest& request, index::Place& place, base::Location at,
+               std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
+  Status write_reading_value(const WriteRequest& request);
+  Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
+      ARMDB_REQUIRES(mutex_);
+  void accept(std::span<const WriteRequest> requests, store::Batch& batch) ARMDB_REQUIRES(mutex_);
+  Status write_batch_locked(std::span<const WriteRequest> requests) ARMDB_REQUIRES(mutex_);
+  static Status write_all_locked(std::span<JointWrite> parts);
+  static Status write_joint_from(std::span<JointWrite> parts, std::size_t at);
   Status refuse_if_closed() const ARMDB_REQUIRES(mutex_);
   Status after_write(bool sync_wanted);
   Status read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                        bool& moved) const;
-  Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer,
-                             Bytes& value) const;
+  Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer, Bytes& value,
+                             base::Location* where) const;
   Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
       ARMDB_REQUIRES(maintenance_);
   Status fail(Status cause);
   Status sync_all(bool files_too);
+  [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
+    return joint_last_ > store_->durable_sequence();
+  }
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
+  Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 
   const store::StoreContext context_;
+  Common& common_;
   const std::uint64_t seed_;
 
   mutable base::Mutex maintenance_;
@@ -108,10 +231,16 @@ class Shard {
 
   base::Mutex sync_mutex_;
 
-  // Written under mutex_, read without: both say themselves what readers may call.
+  // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<store::LogStore> store_;
+  ExpiryTable expiries_;
+  // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
+  // entries: what is durable here must not depend on what a power cut may take there.
+  std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
+  std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
+  std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
 };
 

@@ -19,6 +19,7 @@ constexpr std::size_t kEntryKeySizeAt = 6;
 constexpr std::size_t kEntryValueSizeAt = 8;
 constexpr std::size_t kEntrySequenceAt = 12;
 constexpr std::size_t kEntryExpiryBytes = 8;
+constexpr std::size_t kJointPartsMax = 256;
 constexpr std::uint8_t kFlagsOfData = kTombstone | kExpiry | kBatchBegin | kBatchCommit;
 
 // The fields that every entry has, as they stand in its header.
@@ -53,6 +54,10 @@ inline bool entry_fields_possible(const EntryFields& fields) noexcept {
   }
   if (fields.key_size != 0) return false;
   if (fields.flags == kWatermark) return fields.value_size == 0;
+  if (fields.flags == kJoint) {
+    return fields.value_size >= 2 * kJointPartBytes && fields.value_size % kJointPartBytes == 0 &&
+           fields.value_size <= kJointPartsMax * kJointPartBytes && fields.sequence != 0;
+  }
   if (fields.flags == kFooter) {
     return fields.value_size >= footer_value_bytes(0) && fields.value_size % 4 == 0;
   }
@@ -103,6 +108,10 @@ EntryRead decode_entry(Bytes in, std::uint32_t seed, Entry& entry, std::size_t& 
     Footer footer;
     if (!decode_footer_value(value, footer)) return EntryRead::corrupt;
   }
+  for (std::size_t part = 4; fields.flags == kJoint && part < value.size();
+       part += kJointPartBytes) {
+    if (base::load_little<std::uint32_t>(value.data() + part) != 0) return EntryRead::corrupt;
+  }
   entry.flags = fields.flags;
   entry.sequence = fields.sequence;
   entry.expiry_ms = expiry ? base::load_little<std::uint64_t>(from + kEntryHeaderBytes) : 0;
@@ -148,6 +157,16 @@ std::size_t encode_entry(const Entry& entry, std::uint32_t seed, std::uint8_t* o
       out, base::crc32c(seed, Bytes(out + kEntryFlagsAt,
                                     static_cast<std::size_t>(content) - kEntryFlagsAt)));
   return total;
+}
+
+void encode_joint_part(const JointPart& part, std::uint8_t* out) noexcept {
+  base::store_little<std::uint64_t>(out, part.shard);
+  base::store_little<std::uint64_t>(out + 8, part.last_sequence);
+}
+
+JointPart decode_joint_part(Bytes value, std::size_t at) noexcept {
+  const std::uint8_t* from = value.data() + at * kJointPartBytes;
+  return {base::load_little<std::uint32_t>(from), base::load_little<std::uint64_t>(from + 8)};
 }
 
 void encode_footer_value(const Footer& footer, MutableBytes out) noexcept {

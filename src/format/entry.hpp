@@ -3,7 +3,7 @@
 //   offset  size  field
 //        0     4  crc         CRC-32C of bytes 4..end (padding excluded), seeded by the segment
 //        4     1  flags       bit 0 tombstone, 1 expiry, 2 batch begin, 3 batch commit,
-//                             4 watermark, 5 footer; others zero
+//                             4 watermark, 5 footer, 6 joint; others zero
 //        5     1  reserved    zero
 //        6     2  key_size    1..1024; zero in marks
 //        8     4  value_size  zero in tombstones and watermarks
@@ -13,7 +13,10 @@
 //        .     .  padding     zeros up to a multiple of 8
 //
 // A batch is a run of entries, the first with bit 2, the last with bit 3 (a batch of one has
-// both); it counts only when all of it is there. A watermark says that everything up to its
+// both); it counts only when all of it is there. A joint mark stands before a batch that is one
+// part of a larger one over several shards, which counts only when every part does; its sequence
+// is the first one of that batch, and its value names each part by shard (4), zero (4), and the
+// last sequence of that part in its shard (8). A watermark says that everything up to its
 // sequence was durable when it was written. A footer is the last entry of a sealed segment; its
 // value is count (8), length of the segment before the footer (8), number of sources (4), then
 // that many file ids (4 each): the segments that a compacted one replaces; its sequence is the
@@ -42,6 +45,7 @@ enum EntryFlag : std::uint8_t {
   kBatchCommit = 8,
   kWatermark = 16,
   kFooter = 32,
+  kJoint = 64,
 };
 
 struct Entry {
@@ -52,7 +56,9 @@ struct Entry {
   Bytes value;
 
   [[nodiscard]] bool tombstone() const noexcept { return (flags & kTombstone) != 0; }
-  [[nodiscard]] bool mark() const noexcept { return (flags & (kWatermark | kFooter)) != 0; }
+  [[nodiscard]] bool mark() const noexcept {
+    return (flags & (kWatermark | kFooter | kJoint)) != 0;
+  }
 };
 
 enum class EntryRead : std::uint8_t {
@@ -86,6 +92,17 @@ struct Footer {
 [[nodiscard]] constexpr std::size_t footer_value_bytes(std::size_t sources) noexcept {
   return 20 + 4 * sources;
 }
+// One part of a batch over several shards.
+struct JointPart {
+  std::uint32_t shard = 0;
+  std::uint64_t last_sequence = 0;
+};
+
+inline constexpr std::size_t kJointPartBytes = 16;
+void encode_joint_part(const JointPart& part, std::uint8_t* out) noexcept;
+// `at` counts parts; the value comes from an entry that decode_entry() found whole.
+[[nodiscard]] JointPart decode_joint_part(Bytes value, std::size_t at) noexcept;
+
 void encode_footer_value(const Footer& footer, MutableBytes out) noexcept;
 bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 

@@ -34,6 +34,8 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "db.meta";
     case FileType::slots:
       return "slot file";
+    case FileType::state:
+      return "db.state";
   }
   return "file of an unknown kind";
 }

@@ -7,6 +7,7 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/merge_sort.hpp"
 #include "base/location.hpp"
 #include "format/entry.hpp"
 
@@ -54,7 +55,9 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
     if (segment.file_id == 0 || segment.file_id >= next) return false;
     ids.push_back(segment.file_id);
   }
-  std::sort(ids.begin(), ids.end());
+  std::vector<std::uint32_t> spare(ids.size());
+  base::merge_sort(ids.data(), spare.data(), ids.size(),
+                   [](std::uint32_t a, std::uint32_t b) { return a < b; });
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
 

@@ -40,9 +40,12 @@ class BtreeIndex : public Index {
     return 0;
   }
 
-  [[nodiscard]] bool reserve() noexcept final {
-    // One leaf; one inner node per level that splits, and one when the root moves down.
-    return leaves_.reserve(1) && inners_.reserve(btree_level(root_) + 1);
+  [[nodiscard]] bool reserve(std::size_t count) noexcept final {
+    // Each leaf that is full now splits once at most before half a leaf of entries came to it.
+    // One inner node per level that splits, and one when the root moves down.
+    const std::size_t full = count < leaves_.nodes_in_use() ? count : leaves_.nodes_in_use();
+    const std::size_t splits = full + 2 * count / shape_.leaf_capacity + 1;
+    return leaves_.reserve(splits) && inners_.reserve(btree_level(root_) + splits);
   }
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                base::Location at) noexcept final;

@@ -103,7 +103,7 @@ class HashTable : public Index {
   void read_next(bool, Block& block) const noexcept final { block.set_count(0); }
   std::uint64_t scan(std::uint64_t cursor, Block& block) const noexcept final;
 
-  [[nodiscard]] bool reserve() noexcept final;
+  [[nodiscard]] bool reserve(std::size_t count) noexcept final;
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                base::Location at) noexcept final;
   void relocate(Place& place, base::Location at) noexcept final;
@@ -264,10 +264,10 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
 
 // ---- Writer ----
 
-bool HashTable::reserve() noexcept {
-  // One overflow bucket for the chain of the new entry, one for the split that may follow. A
-  // split that finds less than it needs is put off; see grow().
-  return records_.reserve(1) && overflow_.reserve(2) && buckets_.reserve(1);
+bool HashTable::reserve(std::size_t count) noexcept {
+  // One overflow bucket for the chain of each entry, one for the split that may follow (or is put
+  // off; see grow()).
+  return records_.reserve(count) && overflow_.reserve(2 * count) && buckets_.reserve(count);
 }
 
 void HashTable::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
@@ -685,16 +685,12 @@ std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
 }  // namespace
 
 std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
-  switch (config.key_size) {
-    case 8:
-      return hash_make<8>(config);
-    case 16:
-      return hash_make<16>(config);
-    case 32:
-      return hash_make<32>(config);
-    default:
-      return hash_make<0>(config);
-  }
+  if (config.key_size == 8) return hash_make<8>(config);
+#if !defined(__OPTIMIZE_SIZE__)  // there the general kernel has to do
+  if (config.key_size == 16) return hash_make<16>(config);
+  if (config.key_size == 32) return hash_make<32>(config);
+#endif
+  return hash_make<0>(config);
 }
 
 }  // namespace armdb::index

@@ -23,6 +23,11 @@ base::Location Block::location(std::size_t at) const noexcept {
   return base::Location(packed);
 }
 
+void Block::set_location(std::size_t at, base::Location location) noexcept {
+  const std::uint64_t packed = location.packed();
+  std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
+}
+
 std::unique_ptr<Index> make_index(const IndexConfig& config) {
   return config.ordered ? make_btree(config) : make_hash_table(config);
 }

@@ -40,12 +40,12 @@ struct Lookup {
 // Where a key is or would go. Made by Index::locate, good until the next writer call.
 struct Place {
   bool found = false;
-  base::Location at;                     // when found
-  const std::uint8_t* value = nullptr;   // when found and values are kept: the current bytes
+  base::Location at;                    // when found
+  const std::uint8_t* value = nullptr;  // when found and values are kept: the current bytes
   std::uint64_t hash = 0;
-  std::uint32_t node = 0;                // private to the index
+  std::uint32_t node = 0;  // private to the index
   std::uint32_t slot = 0;
-  std::uint32_t path[16] = {};           // B+-tree: inner nodes from the root down
+  std::uint32_t path[16] = {};  // B+-tree: inner nodes from the root down
   std::uint8_t path_slot[16] = {};
   std::uint32_t depth = 0;
 };
@@ -76,6 +76,7 @@ class Block {
     return memory_.get() + at * stride_;
   }
   [[nodiscard]] std::size_t payload_bytes() const noexcept { return payload_bytes_; }
+  void set_location(std::size_t at, base::Location location) noexcept;
   void set_count(std::size_t count) noexcept { count_ = count; }
 
   // For the B+-tree: the leaf the block was copied from, to go on without a descent.
@@ -127,8 +128,9 @@ class Index {
 
   // Finds the place of a key.
   virtual void locate(const std::uint8_t* key, std::uint64_t hash, Place& place) noexcept = 0;
-  // Makes sure that the next publish() cannot fail; false when out of memory. Keeps Places good.
-  [[nodiscard]] virtual bool reserve() noexcept = 0;
+  // Makes sure that the next `count` times publish() cannot fail; false when out of memory. Keeps
+  // Places good.
+  [[nodiscard]] virtual bool reserve(std::size_t count = 1) noexcept = 0;
   // Inserts or replaces at `place` (reserve() first where it was not found). `value` is null
   // where only locations are kept.
   virtual void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,

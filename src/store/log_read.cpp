@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/little.hpp"
+#include "format/file_name.hpp"
 #include "store/log_store.hpp"
 
 namespace armdb::store {
@@ -18,12 +19,10 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
   if (at.offset() >= segment->readable.load(std::memory_order_acquire)) {
     // Still in the write buffer, or just flushed from it: then the file has it by now.
     if (tail_.read(at, buffer, bytes, out_of_memory)) {
-      format::Entry entry;
-      entry.key = bytes.sub(format::kEntryHeaderBytes, key.size());
-      entry.value = bytes.sub(format::kEntryHeaderBytes + key.size(),
-                              base::load_little<std::uint32_t>(bytes.data() + 8));
-      if (entry.key != key) return ReadOutcome::moved;
-      value = entry.value;
+      const std::size_t key_at =
+          format::kEntryHeaderBytes + ((bytes[4] & format::kExpiry) != 0 ? 8 : 0);
+      if (bytes.sub(key_at, key.size()) != key) return ReadOutcome::moved;
+      value = bytes.sub(key_at + key.size(), base::load_little<std::uint32_t>(bytes.data() + 8));
       return ReadOutcome::ok;
     }
     if (out_of_memory) {
@@ -77,6 +76,12 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   }
   entry = Bytes(to, static_cast<std::size_t>(bytes));
   return ReadOutcome::ok;
+}
+
+Status LogStore::describe(Status status, base::Location at) const {
+  return std::move(status).at(
+      context_.directory + "/" + format::file_name(format::FileRole::segment, at.file_id()),
+      at.offset());
 }
 
 void LogStore::touch(base::Location at) const {

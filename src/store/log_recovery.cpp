@@ -313,22 +313,27 @@ Status LogRecovery::load_tail() {
   std::size_t committed = 0;
   bool in_batch = false;
   const auto take = [&](const format::Entry& entry, Bytes raw) {
-    if (entry.mark()) {
+    if ((entry.flags & format::kWatermark) != 0) {
       durable_ = std::max(durable_, std::min(entry.sequence, next - 1));
       return true;
     }
-    if (entry.sequence != next || !fits_shape(entry)) return false;
-    ++next;
-    in_batch = in_batch || (entry.flags & format::kBatchBegin) != 0;
+    const bool joint = (entry.flags & format::kJoint) != 0;  // carried with the batch behind it
+    if (entry.sequence != next || next >= limit_) return false;
+    if (!joint && (entry.mark() || !fits_shape(entry))) return false;
     carried_.insert(carried_.end(), raw.begin(), raw.end());
-    if ((entry.flags & format::kBatchCommit) != 0) in_batch = false;
+    const bool commit = (entry.flags & format::kBatchCommit) != 0;
+    if (joint || commit) note_joint(entry);
+    if (joint) return true;
+    ++next;
+    in_batch = (in_batch || (entry.flags & format::kBatchBegin) != 0) && !commit;
     if (!in_batch) committed = carried_.size();
     return true;
   };
   // A batch that the file left open may be completed by the tail: it moves as a whole.
   SegmentScanner scanner(*owner->segment, owner->segment->length, owner->file_bytes);
   std::vector<std::uint8_t> raw;
-  while (scanner.next() == ScanStep::entry && !scanner.entry.mark()) {
+  while (scanner.next() == ScanStep::entry &&
+         (!scanner.entry.mark() || (scanner.entry.flags & format::kJoint) != 0)) {
     raw.resize(scanner.size);
     format::encode_entry(scanner.entry, carried_seed_, raw.data());
     if (!take(scanner.entry, raw)) break;
@@ -338,7 +343,8 @@ Status LogRecovery::load_tail() {
   for (Bytes rest = tail_.bytes;
        format::decode_entry(rest, carried_seed_, entry, size) == format::EntryRead::whole;
        rest = rest.sub(size)) {
-    if (!entry.mark() && entry.sequence < next) continue;  // the file has it already
+    const bool numbered = (entry.flags & (format::kWatermark | format::kFooter)) == 0;
+    if (numbered && entry.sequence < next) continue;  // the file has it already
     if (!take(entry, rest.sub(0, size))) break;
   }
   carried_.resize(committed);
@@ -376,27 +382,33 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+// Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
+Status LogRecovery::finish_reading() {
+  if (carried_.empty() && last_ < durable_) {
+    damage("synced entries are missing at the end of the log", store_.context_.directory, 0);
+  }
+  if (!carried_.empty()) {
+    const Segment& last = *store_.segments_.back();
+    Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
+    if (!status.ok()) return status;
+  }
+  Status status = visit_carried();
+  store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
+  if (survey_ != nullptr) {
+    survey_->durable_sequence = durable_;
+    survey_->last_sequence = last_;
+  }
+  return status;
+}
+
 Status LogRecovery::finish() {
   const StoreContext& context = store_.context_;
-  const bool read_only = context.config.read_only;
   store_.durable_sequence_.store(std::min(durable_, last_), std::memory_order_release);
   store_.sealed_last_ = last_;
   if (store_.values_on_disk() && !context.config.mapped_reads) {
     store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
   }
-  if (read_only) {
-    if (carried_.empty() && last_ < durable_) {
-      damage("synced entries are missing at the end of the log", context.directory, 0);
-    }
-    if (!carried_.empty()) {
-      const Segment& last = *store_.segments_.back();
-      Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
-      if (!status.ok()) return status;
-    }
-    Status status = visit_carried();
-    store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
-    return status;
-  }
+  if (context.config.read_only) return finish_reading();
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
   const bool interrupted = cut_ || (changed_ && !candidates_.empty());

@@ -11,7 +11,9 @@
 //   (2) Bytes above it are a torn tail: nothing after them counts, in this segment or a later
 //       one. Later segments are set aside (renamed to .aside), never deleted.
 //   (3) No file is truncated or appended to. Accepted lengths go to the MANIFEST.
-//   (4) Nothing is deleted before the MANIFEST that does without it is durable.
+//   (4) A joint batch that another shard has lost, and what follows it, counts as torn: the engine
+//       surveys all shards first where there may be any, and tells where to stop.
+//   (5) Nothing is deleted before the MANIFEST that does without it is durable.
 //
 // Threads: one.
 #pragma once
@@ -24,7 +26,9 @@ namespace armdb::store {
 
 class LogRecovery {
  public:
-  LogRecovery(LogStore& store, RecoveryVisitor visit) : store_(store), visit_(visit) {}
+  // Entries from `limit` on do not count. `survey` collects joint batches, or is null.
+  LogRecovery(LogStore& store, RecoveryVisitor visit, std::uint64_t limit, Survey* survey)
+      : store_(store), visit_(visit), limit_(limit), survey_(survey) {}
   Status run();
 
  private:
@@ -70,6 +74,7 @@ class LogRecovery {
   Status scan_entry(SegmentScanner& scanner, Segment& segment, Scan& state);
   Status handle_broken(SegmentScanner& scanner, Candidate& candidate, Scan& state, bool& go_on);
   std::uint64_t watermark_behind(const Segment& segment, std::uint64_t from, std::uint64_t limit);
+  void note_joint(const format::Entry& entry);
   Status deliver(Segment& segment, const format::Entry& entry, base::Location at);
   // Tells the visitor; deliver() counts the entry in its segment first.
   Status tell(const format::Entry& entry, base::Location at);
@@ -85,9 +90,13 @@ class LogRecovery {
   Status visit_carried();
   Status leave_gap();
   Status finish();
+  Status finish_reading();
 
   LogStore& store_;
   RecoveryVisitor visit_;
+  const std::uint64_t limit_;
+  Survey* const survey_;
+  JointBatch joint_;  // the one whose mark came last
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside

@@ -98,7 +98,7 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool synced = candidate.listed ? candidate.record.durable
                                        : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
-      !failed_ids_.contains(segment.id())) {
+      !store_.context_.needs_values && !failed_ids_.contains(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -246,11 +246,16 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     state.accepted = scanner.position();
     return {};
   }
+  if ((entry.flags & format::kJoint) != 0) {
+    note_joint(entry);  // accepted with the batch it stands before
+    return {};
+  }
   const bool log = segment.header.kind == format::SegmentKind::log;
   const bool next =
       state.resumed ? entry.sequence >= state.expected : entry.sequence == state.expected;
   const bool in_order = log ? next : entry.sequence > segment.last_sequence || segment.count == 0;
-  if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit) {
+  if (!fits_shape(entry) || !in_order || entry.sequence > kSequenceLimit ||
+      entry.sequence >= limit_) {
     state.torn = true;
     return {};
   }
@@ -264,8 +269,27 @@ Status LogRecovery::scan_entry(SegmentScanner& scanner, Segment& segment, Scan& 
     return deliver(segment, entry, base::Location(segment.id(), scanner.offset, scanner.size));
   }
   if ((entry.flags & format::kBatchCommit) == 0) return {};
+  note_joint(entry);
   state.accepted = scanner.position();
   return deliver_batch(segment, std::exchange(state.batch_offset, 0), scanner.position());
+}
+
+// Takes a joint mark, and then the last entry of the batch behind it.
+void LogRecovery::note_joint(const format::Entry& entry) {
+  if (survey_ == nullptr) return;
+  if ((entry.flags & format::kJoint) == 0) {
+    const bool whole = joint_.last_sequence == entry.sequence;
+    if (whole) survey_->joints.push_back(std::move(joint_));
+    joint_ = {};
+    return;
+  }
+  joint_ = {};
+  joint_.first_sequence = entry.sequence;
+  for (std::size_t at = 0; at < entry.value.size() / format::kJointPartBytes; ++at) {
+    const format::JointPart part = format::decode_joint_part(entry.value, at);
+    joint_.parts.push_back({part.shard, part.last_sequence});
+    if (part.shard == store_.context_.shard) joint_.last_sequence = part.last_sequence;
+  }
 }
 
 Status LogRecovery::deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to) {

@@ -82,14 +82,31 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 // ---- Opening and closing ----
 
-Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context,
-                                                 RecoveryVisitor visit) {
+Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
+                                                 std::uint64_t sequence_limit) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
   if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  LogRecovery recovery(*store, visit);
+  LogRecovery recovery(*store, visit, sequence_limit, nullptr);
   Status status = recovery.run();
   if (!status.ok()) return status;
   return store;
+}
+
+Result<Survey> LogStore::survey(const StoreContext& context) {
+  Config config = context.config;
+  config.read_only = true;
+  config.log = {};  // the recovery that follows tells it all
+  StoreContext reading{context.files,    config,        context.epochs,      context.directory,
+                       context.store_id, context.shard, context.shard_count, context.shape};
+  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(reading));
+  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  Survey survey;
+  LogRecovery recovery(
+      *store, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
+      &survey);
+  Status status = recovery.run();
+  if (!status.ok()) return status;
+  return survey;
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -345,7 +362,12 @@ Status LogStore::append(const Write& write, base::Location& at) {
   entry.key = write.key;
   entry.value = write.value;
   if (write.tombstone) entry.flags = format::kTombstone;
-  const std::uint64_t bytes = format::entry_bytes(write.key.size(), write.value.size(), false);
+  if (write.expiry_ms != 0) {
+    entry.flags = format::kExpiry;
+    entry.expiry_ms = write.expiry_ms;
+  }
+  const std::uint64_t bytes =
+      format::entry_bytes(write.key.size(), write.value.size(), write.expiry_ms != 0);
   if (bytes > tail_.room() || tail_.next_offset() + bytes > put_limit_ ||
       watermark_written_ != durable_sequence()) [[unlikely]] {
     Status status = make_room(bytes, write.tombstone);
@@ -434,8 +456,15 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
   if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
-  status =
-      active_->file->write_at(active_->length, Bytes(whole.get(), static_cast<std::size_t>(bytes)));
+  status = write_large(whole.get(), bytes);
+  if (status.ok()) accept_large(bytes);
+  return status;
+}
+
+// Behind the last entry, with an empty buffer. On an error nothing was accepted.
+Status LogStore::write_large(const std::uint8_t* image, std::uint64_t bytes) {
+  Status status =
+      active_->file->write_at(active_->length, Bytes(image, static_cast<std::size_t>(bytes)));
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
@@ -444,11 +473,14 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   }
   if (!status.ok())
     return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  return {};
+}
+
+void LogStore::accept_large(std::uint64_t bytes) noexcept {
   active_->length += bytes;
   active_->readable.store(active_->length, std::memory_order_release);
   tail_.reset(active_->id(), active_->length);
   sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
-  return {};
 }
 
 Status LogStore::flush() {

@@ -36,11 +36,27 @@ struct SyncTicket {
   std::uint64_t directory_changes = 0;
   bool sync_directory = false;
   std::uint64_t sequence = 0;  // durable when all is done
+  bool wanted = true;
+};
+
+// Entries that count whole or not at all.
+struct Batch {
+  std::size_t count = 0;  // of writes, one or more
+  const void* writes = nullptr;
+  Write (*write)(const void* writes, std::size_t at) = nullptr;  // gives each one
+  std::span<const JointPart> parts;  // of all shards; empty when this is the only one
+  // Private to the store.
+  std::vector<std::uint8_t> mark;  // the parts as they are written
+  std::uint64_t bytes = 0;
+  std::unique_ptr<std::uint8_t[]> image;  // of a batch that is longer than the write buffer
 };
 
 // Reads every byte of a segment that counts; damage goes to the log and the report. Needs no
 // lock.
 Status verify_segment(const StoreContext& context, const Segment& segment, VerifyReport& report);
+
+// Tells every entry of a sealed segment, with its value, in order; damage ends it.
+Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredEntry&)> visit);
 
 // Segments by file id, for readers; replaced whole and reclaimed by epochs.
 struct SegmentMap {
@@ -54,7 +70,11 @@ class LogStore {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
-  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit);
+  // Entries from `sequence_limit` on do not count: another shard lost its part of a joint batch.
+  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit,
+                                                std::uint64_t sequence_limit = ~std::uint64_t{0});
+  // Recovers without changing anything, to learn which joint batches are there.
+  static Result<Survey> survey(const StoreContext& context);
   ~LogStore();
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
@@ -63,6 +83,13 @@ class LogStore {
 
   // Accepts one entry under the next sequence. On an error nothing has changed.
   Status append(const Write& write, base::Location& at);
+  // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
+  // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
+  // abandon_batch(), which undoes it. In between nothing else may be appended.
+  Status prepare_batch(Batch& batch);
+  // Tells where each write went.
+  void accept_batch(Batch& batch, FunctionRef<void(std::size_t at, base::Location)> accepted);
+  void abandon_batch(Batch& batch) noexcept;
   // The entry at `at` is superseded or erased.
   void mark_dead(base::Location at) noexcept;
   // Writes the buffer to the active segment: to the operating system, not to the disk.
@@ -90,6 +117,7 @@ class LogStore {
 
   // Of the last entry that was accepted; the next one may come behind a gap.
   [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
+  [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return durable_sequence_.load(std::memory_order_acquire);
   }
@@ -112,6 +140,9 @@ class LogStore {
   ReadOutcome read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
                    Status& status) const;
 
+  // `status` with the file and offset of `at`.
+  [[nodiscard]] Status describe(Status status, base::Location at) const;
+
   // Starts reading at `at` from memory, for warmup(). Under a guard.
   void touch(base::Location at) const;
 
@@ -124,6 +155,10 @@ class LogStore {
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
+  Status write_large(const std::uint8_t* image, std::uint64_t bytes);
+  void accept_large(std::uint64_t bytes) noexcept;
+  static void each_of(const Batch& batch, std::uint64_t sequence,
+                      FunctionRef<void(const format::Entry&, std::size_t bytes)> take);
   void append_watermark() noexcept;
   void account(Segment& segment, const format::Entry& entry, base::Location at) noexcept;
   Status begin_segment();

@@ -33,4 +33,22 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
   return {};
 }
 
+Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredEntry&)> visit) {
+  SegmentScanner scanner(segment, format::kSegmentHeaderBytes,
+                         segment.readable.load(std::memory_order_acquire));
+  ScanStep step = scanner.next();
+  for (; step == ScanStep::entry; step = scanner.next()) {
+    const format::Entry& entry = scanner.entry;
+    if (entry.mark()) continue;
+    Status status =
+        visit({entry.key, entry.value, entry.tombstone(), entry.sequence, entry.expiry_ms,
+               base::Location(segment.id(), scanner.offset, scanner.size)});
+    if (!status.ok()) return status;
+  }
+  if (step == ScanStep::end) return {};
+  if (step == ScanStep::failed) return scanner.status;
+  return Status(Errc::corrupt, "these bytes are no entry; run repair")
+      .at(segment.path, scanner.offset);
+}
+
 }  // namespace armdb::store

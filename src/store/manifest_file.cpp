@@ -1,4 +1,4 @@
-// Reading and atomically replacing the MANIFEST and db.meta.
+// Reading and atomically replacing the MANIFEST, db.meta and db.state.
 #include "store/manifest_file.hpp"
 
 #include <algorithm>
@@ -85,6 +85,32 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
   std::uint8_t bytes[format::kMetaBytes];
   format::encode_meta(meta, bytes);
   return replace_file(files, directory, format::kMetaName, Bytes(bytes));
+}
+
+Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                  format::State& state) {
+  const std::string path = directory + "/" + std::string(format::kStateName);
+  std::vector<std::uint8_t> bytes;
+  format::State read;
+  read.store_id = store_id;
+  Status status = read_file(files, path, format::kStateBytesMax, bytes);
+  if (status.ok()) {
+    status = format::decode_state(bytes, read);
+  } else if (status.is(Errc::not_found)) {
+    status = {};
+  }
+  if (status.ok() && read.store_id != store_id) {
+    status = Status(Errc::corrupt,
+                    "db.state belongs to another collection: was it copied? put the right one "
+                    "back");
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  state = std::move(read);
+  return {};
+}
+
+Status replace_state(FileSystem& files, const std::string& directory, const format::State& state) {
+  return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }
 
 }  // namespace armdb::store

@@ -1,13 +1,14 @@
-// The MANIFEST and db.meta on disk: read whole, replaced atomically.
+// The MANIFEST, db.meta and db.state on disk: read whole, replaced atomically.
 //
 // Replacing writes NAME.tmp, syncs it, renames it over NAME and syncs the directory: after a
 // crash either the old file is there or the new one.
 //
-// Threads: one at a time per shard.
+// Threads: one at a time per shard; db.meta and db.state: one at a time.
 #pragma once
 
 #include "format/manifest.hpp"
 #include "format/meta.hpp"
+#include "format/state.hpp"
 #include "store/store.hpp"
 
 namespace armdb::store {
@@ -18,6 +19,12 @@ Status replace_manifest(const StoreContext& context, Bytes image);
 
 Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta);
 Status create_meta(FileSystem& files, const std::string& directory, const format::Meta& meta);
+
+using CollectionState = format::State;
+// All zeros, with this store_id, when there is none; corrupt also when it is another store's.
+Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                  format::State& state);
+Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
 // Reads a whole small file; too_large above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,

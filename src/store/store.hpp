@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/epoch.hpp"
 #include "base/location.hpp"
@@ -27,6 +28,7 @@ struct StoreContext {
   std::uint32_t shard = 0;
   std::uint32_t shard_count = 1;
   Shape shape;
+  bool needs_values = false;  // recovery has to tell values, which hints do not have
 
   // Bytes read or written at a time by scans and compaction: small where buffers are small.
   [[nodiscard]] std::size_t piece_bytes() const noexcept {
@@ -44,6 +46,27 @@ struct RecoveredEntry {
   std::uint64_t sequence = 0;
   std::uint64_t expiry_ms = 0;
   base::Location at;
+};
+
+// One shard's part of a batch over several.
+struct JointPart {
+  std::uint32_t shard = 0;
+  std::uint64_t last_sequence = 0;  // of the part's entries
+};
+
+// A batch over several shards as recovery found it in one of them: whole here; whether it counts
+// depends on the others.
+struct JointBatch {
+  std::uint64_t first_sequence = 0;
+  std::uint64_t last_sequence = 0;
+  std::vector<JointPart> parts;
+};
+
+// What one shard would recover to, were all its joint batches whole.
+struct Survey {
+  std::uint64_t last_sequence = 0;
+  std::uint64_t durable_sequence = 0;
+  std::vector<JointBatch> joints;
 };
 
 class LogStore;
@@ -66,6 +89,7 @@ struct Write {
   Bytes key;
   Bytes value;
   bool tombstone = false;
+  std::uint64_t expiry_ms = 0;  // milliseconds since 1970; 0: never
 };
 
 // A heap block that ByteViews share.

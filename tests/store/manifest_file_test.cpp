@@ -1,4 +1,5 @@
-// The MANIFEST: replaced whole or not at all, and rebuilt when it is gone.
+// The MANIFEST: replaced whole or not at all, and rebuilt when it is gone. db.state: the same, but
+// absent it is all zeros, and damaged it is refused.
 #include "store/manifest_file.hpp"
 
 #include <cerrno>
@@ -30,6 +31,21 @@ FaultFileSystem::Snapshot some_segments(const Shape& shape) {
 }
 
 const std::string kManifest = "/c/shard_000/MANIFEST";
+
+constexpr store::StoreId kStore{1, 2, 3, 4};
+const std::string kState = "/c/db.state";
+
+format::State some_state() {
+  format::State state;
+  state.store_id = kStore;
+  state.clock_floor_ms = 1700000000000;
+  state.joint = true;
+  state.data_version = 2;
+  state.migrating = true;
+  state.migrating_to = 3;
+  state.shards = {{50, 20}, {60, 60}};
+  return state;
+}
 
 }  // namespace
 
@@ -116,4 +132,87 @@ TEST_CASE("manifest_file: read_file refuses what no armdb wrote") {
   CHECK(store::read_file(files, "/file", 9, bytes).is(Errc::corrupt));
   files.fail(Call::read, 1, EIO);
   CHECK(store::read_file(files, "/file", 10, bytes).is(Errc::io_error));
+}
+
+TEST_CASE("manifest_file: no db.state is a state of zeros, and none is made by reading") {
+  FaultFileSystem files;
+  REQUIRE(files.create_directory("/c").ok());
+  const std::uint64_t hash = files.hash();
+  format::State state = some_state();
+  REQUIRE(store::read_state(files, "/c", kStore, state).ok());
+  format::State zeros;
+  zeros.store_id = kStore;
+  CHECK(format::encode_state(state) == format::encode_state(zeros));
+  CHECK(files.hash() == hash);
+}
+
+TEST_CASE("manifest_file: db.state gives back what replaced it, also after a power cut") {
+  FaultFileSystem files;
+  REQUIRE(files.create_directory("/c").ok());
+  REQUIRE(files.sync_directory("/").ok());
+  format::State many = some_state();
+  many.shards.assign(format::kStateShardsMax, {70, 30});
+  format::State zeros;
+  zeros.store_id = kStore;
+  for (const format::State& in : {some_state(), many, zeros}) {
+    REQUIRE(store::replace_state(files, "/c", in).ok());
+    files.power_cut_lose_all();
+    format::State out;
+    REQUIRE(store::read_state(files, "/c", kStore, out).ok());
+    CHECK(format::encode_state(out) == format::encode_state(in));
+  }
+}
+
+TEST_CASE("manifest_file: the db.state of another collection is refused, and what to do told") {
+  FaultFileSystem files;
+  REQUIRE(files.create_directory("/c").ok());
+  REQUIRE(store::replace_state(files, "/c", some_state()).ok());
+  store::StoreId other = kStore;
+  other[15] = 1;
+  format::State state;
+  const Status status = store::read_state(files, "/c", other, state);
+  CHECK(status.is(Errc::corrupt));
+  CHECK(status.message().find("put the right one back") != std::string::npos);
+  CHECK(status.file() == kState);
+  CHECK(state.store_id == store::StoreId{});
+}
+
+TEST_CASE("manifest_file: a wrong bit in db.state, a cut or a byte too many is refused") {
+  FaultFileSystem files;
+  REQUIRE(files.create_directory("/c").ok());
+  REQUIRE(store::replace_state(files, "/c", some_state()).ok());
+  const std::string bytes = test::read_path(files, kState);
+  format::State state;
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    for (const bool cut : {false, true}) {
+      test::replace(files, kState, bytes);
+      if (cut) {
+        test::cut(files, kState, at);
+      } else {
+        test::flip(files, kState, at, static_cast<int>(at % 8));
+      }
+      const Status status = store::read_state(files, "/c", kStore, state);
+      INFO("byte " << at << (cut ? " cut: " : " flipped: ") << status.message());
+      CHECK(status.is(Errc::corrupt));
+      CHECK(status.file() == kState);
+    }
+  }
+  for (const std::size_t more : {1u, 16u, 5000u}) {
+    test::replace(files, kState, bytes + std::string(more, '\0'));
+    CHECK(store::read_state(files, "/c", kStore, state).is(Errc::corrupt));
+  }
+  CHECK(state.store_id == store::StoreId{});
+}
+
+TEST_CASE("manifest_file: a db.state that cannot be read is not taken for an absent one") {
+  FaultFileSystem files;
+  REQUIRE(files.create_directory("/c").ok());
+  REQUIRE(store::replace_state(files, "/c", some_state()).ok());
+  for (const Call call : {Call::open, Call::read}) {
+    files.fail(call, 1, EIO);
+    format::State state;
+    CHECK(store::read_state(files, "/c", kStore, state).is(Errc::io_error));
+    CHECK(files.fault_met());
+    files.clear_faults();
+  }
 }

@@ -1,0 +1,354 @@
+// The type-erased handle: batches, atomic blocks, expiry, migration, loading and erasing in bulk,
+// and decoded objects. collection.cpp has single writes, reads and cursors.
+#include <cstring>
+#include <vector>
+
+#include "api/collection.hpp"
+#include "base/merge_sort.hpp"
+#include "engine/engine.hpp"
+#include "engine/scan.hpp"
+#include "engine/transaction.hpp"
+
+namespace armdb {
+
+namespace {
+
+Status api_closed() {
+  return Status(Errc::closed, "the collection was closed, moved away or never opened");
+}
+
+}  // namespace
+
+// ---- Batches ----
+
+namespace detail {
+
+// An item of a BatchBuffer: this, then the key, then the value.
+struct BatchBuffer::Item {
+  Shared* object = nullptr;
+  std::uint64_t ttl_ms = 0;
+  std::uint32_t key_size = 0;
+  std::uint32_t value_size = 0;
+  bool erase = false;
+  const char* bytes = nullptr;
+
+  [[nodiscard]] Bytes key() const { return std::string_view(bytes, key_size); }
+  [[nodiscard]] Bytes value() const { return std::string_view(bytes + key_size, value_size); }
+};
+
+void BatchBuffer::add(const WriteCall& call, std::uint64_t ttl_ms) {
+  Item item;
+  item.object = call.object;
+  item.ttl_ms = ttl_ms;
+  item.key_size = static_cast<std::uint32_t>(call.key.size());
+  item.value_size = static_cast<std::uint32_t>(call.value.size());
+  item.erase = call.kind == WriteKind::erase;
+  bytes_.append(reinterpret_cast<const char*>(&item), sizeof item);
+  bytes_.append(call.key.text());
+  bytes_.append(call.value.text());
+  if (item.object != nullptr) share(item.object);
+  ++count_;
+}
+
+BatchBuffer::Item BatchBuffer::item(std::size_t& offset) const noexcept {
+  Item item;
+  std::memcpy(static_cast<void*>(&item), bytes_.data() + offset, sizeof item);
+  item.bytes = bytes_.data() + offset + sizeof item;
+  offset += sizeof item + item.key_size + item.value_size;
+  return item;
+}
+
+void BatchBuffer::clear() noexcept {
+  for (std::size_t offset = 0; offset < bytes_.size();) {
+    const Item next = item(offset);
+    if (next.object != nullptr) unshare(next.object);
+  }
+  bytes_.clear();
+  count_ = 0;
+}
+
+}  // namespace detail
+
+Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
+  if (!is_open()) return api_closed();
+  std::vector<engine::WriteRequest> requests;
+  requests.reserve(batch.count());
+  for (std::size_t offset = 0; offset < batch.bytes_.size();) {
+    const detail::BatchBuffer::Item item = batch.item(offset);
+    Status status = item.erase ? check(item.key()) : check(item.key(), item.value());
+    if (!status.ok()) return status;
+    engine::WriteRequest request;
+    request.key = item.key();
+    request.value = item.value();
+    request.object = item.object;
+    request.erase = item.erase;
+    if (!item.erase) request.expiry_ms = engine_->expiry_of(item.ttl_ms);
+    requests.push_back(request);
+  }
+  Status status = engine_->write_batch(requests, options.sync);
+  if (status.ok()) batch.clear();
+  return status;
+}
+
+// ---- Atomic blocks ----
+
+Status Collection::atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body,
+                          WriteOptions options) {
+  Status status = check(key);
+  if (!status.ok()) return status;
+  return engine_->atomic(
+      key,
+      [&](engine::Transaction& transaction) {
+        detail::AtomicCalls calls(*this, &transaction);
+        return body(calls);
+      },
+      options.sync);
+}
+
+namespace detail {
+
+Status AtomicCalls::check(Bytes key, std::uint64_t& hash) const {
+  Status status = collection_.check(key);
+  if (!status.ok()) return status;
+  const auto* transaction = static_cast<const engine::Transaction*>(transaction_);
+  if (&collection_.engine_->owner(key, hash) == &transaction->shard()) return {};
+  return Status(Errc::shard_mismatch,
+                "the key is in another shard than the one of atomic(); use WriteBatch, or set "
+                "Config::shard_prefix_bits so that related keys share a shard");
+}
+
+Status AtomicCalls::write(const WriteCall& call, WriteOptions options) {
+  engine::WriteRequest request;
+  Status status = check(call.key, request.hash);
+  request.erase = call.kind == WriteKind::erase;
+  if (status.ok() && !request.erase) status = collection_.check(call.key, call.value);
+  if (!status.ok()) return status;
+  request.key = call.key;
+  request.value = call.value;
+  request.object = call.object;
+  request.keep_expiry = call.keep_expiry && options.ttl_ms == 0;
+  if (call.kind == WriteKind::insert) request.when = engine::When::absent;
+  if (request.erase) request.when = engine::When::present;
+  if (!request.erase) request.expiry_ms = collection_.engine_->expiry_of(options.ttl_ms);
+  return static_cast<engine::Transaction*>(transaction_)->write(request);
+}
+
+Result<bool> AtomicCalls::read(Bytes key, FunctionRef<void(Bytes, Shared*)> use) const {
+  std::uint64_t hash = 0;
+  Status status = check(key, hash);
+  if (!status.ok()) return status;
+  return static_cast<const engine::Transaction*>(transaction_)->read(key, hash, use);
+}
+
+Result<bool> AtomicCalls::contains(Bytes key) const {
+  std::uint64_t hash = 0;
+  Status status = check(key, hash);
+  if (!status.ok()) return status;
+  return static_cast<const engine::Transaction*>(transaction_)->contains(key, hash);
+}
+
+}  // namespace detail
+
+// ---- Decoded objects ----
+
+detail::Shared* Collection::get_object(Bytes key, Stamp* stamp) const noexcept {
+  if (engine_ == nullptr || engine_->objects() == nullptr) return nullptr;
+  std::uint64_t hash = 0;
+  const engine::Shard& shard = engine_->owner(key, hash);
+  base::Location at;
+  detail::Shared* object = shard.find_object(key.data(), hash, &at);
+  if (stamp != nullptr) stamp->place = object != nullptr ? at.packed() : 0;
+  return object;
+}
+
+// Each lookup's `value` has room for a pointer.
+void Collection::get_objects(std::span<BytesLookup> lookups) const noexcept {
+  for (BytesLookup& lookup : lookups) lookup.found = false;
+  if (engine_ == nullptr || engine_->objects() == nullptr) return;
+  const base::EpochDomain::Guard guard(engine_->epochs());
+  engine_->find_many(lookups);
+  for (const BytesLookup& lookup : lookups) {
+    if (lookup.found) detail::share(engine::object_at(lookup.value));
+  }
+}
+
+Status Collection::describe(const Status& status, Bytes key) const {
+  if (engine_ == nullptr) return status;
+  std::uint64_t hash = 0;
+  const engine::Shard& shard = engine_->owner(key, hash);
+  base::Location at;
+  Status named = engine::key_status(status, key);
+  return shard.find(key.data(), hash, &at, nullptr) && !at.nowhere()
+             ? shard.describe(std::move(named), at)
+             : named;
+}
+
+Status Collection::for_each_object(ObjectVisitor fn) const {
+  if (!is_open()) return api_closed();
+  return engine::UnorderedScan(*engine_, true).run(fn);
+}
+
+Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
+                                       ObjectVisitor fn) const {
+  if (!is_open()) return api_closed();
+  if (engine_->shape().ordered) {
+    return Status(Errc::unsupported, "a tree has order: use range() and its cursors");
+  }
+  Status status = engine::UnorderedScan(*engine_, true).run_some(cursor, limit, fn);
+  if (!status.ok()) return status;
+  return cursor;
+}
+
+// ---- Expiry ----
+
+Result<std::uint64_t> Collection::expires_at(Bytes key) const {
+  Status status = check(key);
+  if (!status.ok()) return status;
+  std::uint64_t hash = 0;
+  const engine::Shard& shard = engine_->owner(key, hash);
+  const std::uint64_t expiry_ms = shard.expires_at(key.data(), hash);
+  if (!shard.find(key.data(), hash, nullptr, nullptr)) return Errc::not_found;
+  return expiry_ms == 0 ? WriteOptions::kForever : expiry_ms;
+}
+
+Status Collection::persist(Bytes key, WriteOptions options) {
+  options.ttl_ms = WriteOptions::kForever;
+  for (;;) {
+    Stamp stamp;
+    const Result<std::optional<ByteView>> value = get(key, &stamp);
+    if (!value.ok()) return value.status();
+    if (!value->has_value()) return Errc::not_found;
+    Status status = write(
+        {.key = key, .value = **value, .kind = detail::WriteKind::if_unchanged, .seen = stamp},
+        options);
+    if (!status.is(Errc::value_mismatch)) return status;
+  }
+}
+
+Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
+  if (!is_open()) return api_closed();
+  return engine_->sweep(budget);
+}
+
+// ---- Migration ----
+
+Status Collection::migrate(std::uint32_t to_version,
+                           FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
+                           FunctionRef<bool(const MigrationProgress&)> report) {
+  if (!is_open()) return api_closed();
+  const auto ask = [&](const store::RecoveredEntry& entry, engine::WriteRequest& request,
+                       bool& change) -> Status {
+    MigrateEntry asked{entry.key, entry.value, {}, nullptr};
+    MigrateVerdict verdict = MigrateVerdict::keep;
+    Status status = decide(asked, verdict);
+    request.object = asked.object;
+    change = status.ok() && verdict != MigrateVerdict::keep;
+    request.erase = verdict == MigrateVerdict::erase;
+    request.value = asked.fresh;
+    if (!change || request.erase) return status;
+    status = check(entry.key, asked.fresh);
+    if (status.ok() && engine_->objects() != nullptr && request.object == nullptr) {
+      request.object = engine_->objects()->decode(asked.fresh, status);
+    }
+    return status;
+  };
+  return engine_->migrate(to_version, {ask, report});
+}
+
+std::uint32_t Collection::data_version() const {
+  return engine_ == nullptr ? 0 : engine_->data_version();
+}
+
+// ---- In bulk ----
+
+Result<std::string> Collection::load_order(
+    std::size_t count, FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const {
+  if (!is_open()) return api_closed();
+  constexpr std::size_t kCountMax = ~std::uint32_t{0};
+  if (count > kCountMax) return Status(Errc::too_large, "load() takes 2^32 entries at most");
+  const std::size_t key_size = engine_->shape().key_size;
+  // For each entry: its shard, then its key.
+  const std::size_t stride = 2 + key_size;
+  std::string order(count * sizeof(std::uint32_t), '\0');
+  std::string spare(order.size(), '\0');
+  std::string keys(count * stride, '\0');
+  auto* bytes = reinterpret_cast<std::uint8_t*>(keys.data());
+  auto* numbers = reinterpret_cast<std::uint32_t*>(order.data());
+  for (std::size_t at = 0; at < count; ++at) {
+    std::uint8_t* key = bytes + at * stride;
+    key_of(at, key + 2);
+    const engine::Router& router = engine_->router();
+    const std::uint32_t shard = router.shard(key + 2, key_size, router.hash(key + 2, key_size));
+    key[0] = static_cast<std::uint8_t>(shard >> 8);
+    key[1] = static_cast<std::uint8_t>(shard);
+    numbers[at] = static_cast<std::uint32_t>(at);
+  }
+  const std::size_t compared = engine_->shape().ordered ? stride : 2;
+  base::merge_sort(numbers, reinterpret_cast<std::uint32_t*>(spare.data()), count,
+                   [&](std::uint32_t a, std::uint32_t b) {
+                     return std::memcmp(bytes + a * stride, bytes + b * stride, compared) < 0;
+                   });
+  return order;
+}
+
+Status Collection::erase_many(std::span<const BytesPair> keys) {
+  if (!is_open()) return api_closed();
+  for (const BytesPair& pair : keys) {
+    Status status = check(pair.key);
+    if (!status.ok()) return status;
+  }
+  return engine_->write_many(keys, true, 0);
+}
+
+// Keys are gathered by the block and erased behind the cursor, which pins nothing.
+Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
+  constexpr std::size_t kRound = 64;
+  std::uint64_t erased = 0;
+  std::vector<std::uint8_t> keys;
+  while (cursor.valid()) {
+    keys.clear();
+    std::size_t count = 0;
+    for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
+      keys.insert(keys.end(), cursor.key().begin(), cursor.key().end());
+    }
+    BytesPair pairs[kRound];
+    const std::size_t key_size = keys.size() / count;
+    for (std::size_t at = 0; at < count; ++at) {
+      pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
+    }
+    Status status = erase_many({pairs, count});
+    if (!status.ok()) return status;
+    erased += count;
+  }
+  Status status = cursor.status();
+  if (!status.ok()) return status;
+  return erased;
+}
+
+Result<std::uint64_t> Collection::erase_range(const Bound<Bytes>& first, const Bound<Bytes>& last) {
+  return erase_from(cursor(first, last, false));
+}
+
+Result<std::uint64_t> Collection::erase_prefix(Bytes prefix) {
+  return erase_from(prefix_cursor(prefix, false));
+}
+
+Result<std::uint64_t> Collection::clear() {
+  if (!is_open()) return api_closed();
+  if (engine_->shape().ordered) return erase_range({}, {});
+  std::uint64_t erased = 0;
+  Status status;
+  Status walked = for_each(
+      [&](Bytes key, Bytes) {
+        const BytesPair pair{key, {}};
+        status = erase_many({&pair, 1});
+        ++erased;
+        return status.ok();
+      },
+      false);
+  if (status.ok()) status = std::move(walked);
+  if (!status.ok()) return status;
+  return erased;
+}
+
+}  // namespace armdb

@@ -1,0 +1,84 @@
+// Hooks: how a program is told of each write, to keep a secondary index right; and what a typed
+// face gives the engine so that it can keep decoded values.
+#pragma once
+
+#include <cstdint>
+
+#include "core/byte_view.hpp"
+#include "core/bytes.hpp"
+#include "core/status.hpp"
+
+namespace armdb {
+
+// The hook of a collection that has none. Costs nothing.
+struct NoHook {};
+
+// A base for hooks of collections whose values are bytes (Const*, Var*). Any class with these
+// members will do; overriding `needs_*` in it is how it says what it needs.
+//
+// Called under the lock of the key's shard, after the write happened and readers can see it: in
+// the order of the writes of a key. Must be quick, must not throw, and must not write to its own
+// collection (other collections may be written). Views end with the call.
+template <class K>
+class WriteHook {
+ public:
+  // false spares Var* collections the read of the old value; it is null then.
+  static constexpr bool needs_old_value = true;
+  // true: on_init() is called for each live entry while the collection is opened, in no order.
+  static constexpr bool needs_init = false;
+
+  virtual ~WriteHook() = default;
+  // `old_value` is null when the key was not there, `new_value` when it was erased. An entry that
+  // expired counts as there until it is swept or overwritten.
+  virtual void on_write(const K& key, const Bytes* old_value, const Bytes* new_value) = 0;
+  virtual void on_init(const K& key, const Bytes& value) {
+    static_cast<void>(key);
+    static_cast<void>(value);
+  }
+};
+
+// The same for collections of a type (Zero*, Typed*, VarTyped*). An old value that its codec
+// rejects is null, and told to Config::log.
+template <class K, class T>
+class TypedWriteHook {
+ public:
+  static constexpr bool needs_old_value = true;
+  static constexpr bool needs_init = false;
+
+  virtual ~TypedWriteHook() = default;
+  virtual void on_write(const K& key, const T* old_value, const T* new_value) = 0;
+  virtual void on_init(const K& key, const T& value) {
+    static_cast<void>(key);
+    static_cast<void>(value);
+  }
+};
+
+namespace detail {
+
+// A value as a hook gets it from the engine.
+struct HookValue {
+  Bytes bytes;
+  const Shared* object = nullptr;  // collections that keep decoded values
+};
+
+// The engine's side of a hook.
+class Hook {
+ public:
+  Hook(bool needs_old_in, bool needs_init_in) noexcept
+      : needs_old(needs_old_in), needs_init(needs_init_in) {}
+  virtual ~Hook() = default;
+  virtual void on_write(Bytes key, const HookValue* old_value,
+                        const HookValue* new_value) noexcept = 0;
+  virtual void on_init(Bytes key, const HookValue& value) noexcept = 0;
+
+  const bool needs_old;
+  const bool needs_init;
+};
+
+// How a face decodes values that are kept decoded. The object has one reference.
+struct ObjectOps {
+  Shared* (*decode)(Bytes value, Status& status) noexcept;
+};
+
+}  // namespace detail
+}  // namespace armdb

@@ -1,0 +1,365 @@
+// The shard's life beside reads and writes: syncs, checkpoint, sweeps, compaction, close.
+#include <algorithm>
+
+#include "base/hash64.hpp"
+#include "engine/engine.hpp"
+#include "engine/shard.hpp"
+#include "os/thread.hpp"
+
+namespace armdb::engine {
+
+// ---- Durability ----
+
+Status Shard::flush() {
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (status.ok()) status = store_->flush();
+    if (!status.ok()) return status;
+    sync_wanted = store_->take_sync_wanted();
+  }
+  return after_write(sync_wanted);
+}
+
+Status Shard::sync() { return sync_all(false); }
+
+// Alone, or together with the shards that joint batches bind to this one.
+Status Shard::sync_all(bool files_too) {
+  std::uint64_t wanted = 0;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    wanted = store_->last_sequence();
+    // Footers and names hold no entry, but what is recorded as durable has to be so to the end.
+    files_too = files_too && store_->has_unsynced();
+  }
+  for (;;) {
+    bool alone = true;
+    {
+      // Who comes while another thread syncs waits here, and mostly finds its write synced by the
+      // next one in line.
+      const base::MutexLock turn(sync_mutex_);
+      if (store_->durable_sequence() >= wanted && !files_too) return {};
+      store::SyncTicket ticket;
+      {
+        const base::MutexLock lock(mutex_);
+        Status status;
+        alone = !bound();
+        if (alone) ticket = store_->begin_sync(status);
+        if (!status.ok()) return status;
+      }
+      if (alone) {
+        Status outcome = store::LogStore::run_sync(context_, ticket);
+        const base::MutexLock lock(mutex_);
+        return store_->end_sync(ticket, std::move(outcome));
+      }
+    }
+    Status status = common_.engine->sync_joint();
+    if (!status.ok()) return status;
+  }
+}
+
+// What is durable here must not depend on what a power cut may take there: the sequences of all
+// bound shards become durable together, when the disk has them all.
+Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+                         base::Mutex& joint_mutex) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  for (const auto& shard : shards) shard->sync_mutex_.lock();
+  std::vector<store::SyncTicket> tickets(shards.size());
+  std::vector<Status> outcomes(shards.size());
+  Status status;
+  {
+    // No joint batch comes between two tickets.
+    const base::MutexLock joint(joint_mutex);
+    for (std::size_t at = 0; status.ok() && at < shards.size(); ++at) {
+      const base::MutexLock lock(shards[at]->mutex_);
+      tickets[at].wanted = shards[at]->bound();
+      if (tickets[at].wanted) tickets[at] = shards[at]->store_->begin_sync(status);
+    }
+  }
+  if (status.ok()) {
+    os::run_parallel(shards.size(), 8, [&](std::size_t at) {
+      if (!tickets[at].wanted) return;
+      outcomes[at] = store::LogStore::run_sync(shards[at]->context_, tickets[at]);
+    });
+    for (const Status& outcome : outcomes) {
+      if (status.ok()) status = outcome;
+    }
+    const bool all = status.ok();
+    for (std::size_t at = 0; at < shards.size(); ++at) {
+      // One that failed fails for good; the others are as durable as they were before.
+      if (!tickets[at].wanted || (!all && outcomes[at].ok())) continue;
+      const base::MutexLock lock(shards[at]->mutex_);
+      Status ended = shards[at]->store_->end_sync(tickets[at], std::move(outcomes[at]));
+      if (!ended.ok()) status = std::move(ended);
+    }
+  }
+  for (const auto& shard : shards) shard->sync_mutex_.unlock();
+  return status;
+}
+
+bool Shard::unsynced() const noexcept {
+  const base::MutexLock lock(mutex_);
+  return !store_->failed().ok() || store_->durable_sequence() < store_->last_sequence();
+}
+
+Status Shard::seal() {
+  const base::MutexLock lock(mutex_);
+  Status status = refuse_if_closed();
+  return status.ok() ? store_->seal_active() : status;
+}
+
+Status Shard::checkpoint() {
+  const base::MutexLock maintenance(maintenance_);
+  Status status = seal();
+  if (status.ok()) status = sync_all(true);
+  if (!status.ok()) return status;
+  std::vector<store::SegmentPtr> segments;
+  {
+    const base::MutexLock lock(mutex_);
+    segments = store_->segments();
+    std::erase_if(segments, [&](const auto& segment) { return !store_->wants_hint(*segment); });
+  }
+  for (const store::SegmentPtr& segment : segments) {
+    const bool written = store::LogStore::write_hint(context_, *segment);
+    const base::MutexLock lock(mutex_);
+    segment->hinted = written;
+  }
+  std::vector<std::uint8_t> manifest;
+  {
+    const base::MutexLock lock(mutex_);
+    status = store_->failed();
+    if (!status.ok()) return status;
+    manifest = store_->manifest_now();
+  }
+  status = store::LogStore::write_manifest(context_, manifest);
+  if (status.is(Errc::failed)) return fail(std::move(status));
+  if (!status.ok()) {
+    const base::MutexLock lock(mutex_);
+    store_->manifest_failed();
+  }
+  return status;
+}
+
+Status Shard::close() {
+  Status status;
+  if (!context_.config.read_only) status = checkpoint();
+  const base::MutexLock maintenance(maintenance_);
+  compaction_.reset();
+  const base::MutexLock lock(mutex_);
+  // A put that came in between is written, as every put is.
+  if (!context_.config.read_only && status.ok() && !closed_) status = store_->flush();
+  closed_ = true;
+  return status;
+}
+
+// ---- Looking after it ----
+
+Status Shard::warmup() {
+  const base::EpochDomain::Guard guard(context_.epochs);
+  return each_block([&](index::Block& block) {
+    for (std::size_t at = 0; at < block.count(); ++at) store_->touch(block.location(at));
+    return Status();
+  });
+}
+
+Status Shard::verify(VerifyReport& report) {
+  std::vector<store::SegmentPtr> segments;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    // On a full or failed disk what is in the files can still be verified.
+    if (!context_.config.read_only) static_cast<void>(store_->flush());
+    segments = store_->segments();
+  }
+  for (const store::SegmentPtr& segment : segments) {
+    Status status = store::verify_segment(context_, *segment, report);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+void Shard::add_stats(Stats& stats) const {
+  const base::MutexLock lock(mutex_);
+  stats.entries += index_->size();
+  stats.index_bytes += index_->memory_bytes();
+  if (expiries_.any()) stats.index_bytes += expiries_.table()->memory_bytes();
+  store_->add_stats(stats);
+}
+
+std::uint64_t Shard::last_sequence() const noexcept {
+  const base::MutexLock lock(mutex_);
+  return store_->last_sequence();
+}
+
+// ---- Sweeping and migrating ----
+
+Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) {
+  const index::Index* table = expiries_.table();
+  std::uint64_t erased = 0;
+  if (table == nullptr) {
+    cursor = 0;
+    return erased;
+  }
+  index::Block block = table->make_block();
+  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  for (std::uint64_t looked = 0; looked < budget; looked += block.count()) {
+    cursor = table->scan(cursor, block);
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      WriteRequest request;
+      request.key = Bytes(block.key(at), context_.shape.key_size);
+      request.hash = base::hash64(request.key.data(), request.key.size(), seed_);
+      if (!expiries_.expired(request.key.data(), request.hash)) continue;
+      request.erase = true;
+      request.when = When::expired;
+      Status status = write(request);
+      if (status.is(Errc::not_found)) continue;  // somebody put it again
+      if (!status.ok()) return status;
+      ++erased;
+    }
+    if (cursor == 0) break;
+  }
+  return erased;
+}
+
+Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
+                        FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                        FunctionRef<Status(std::uint64_t)> passed) {
+  const base::MutexLock maintenance(maintenance_);
+  compaction_.reset();  // begun by a compact_step(): its copies would be of another time
+  Status status = seal();
+  if (!status.ok()) return status;
+  std::vector<store::SegmentPtr> segments;
+  {
+    const base::MutexLock lock(mutex_);
+    segments = store_->segments();
+  }
+  for (const store::SegmentPtr& segment : segments) {
+    if (segment->first_sequence > start || segment->last_sequence <= done) continue;
+    status = store::visit_segment(*segment, [&](const store::RecoveredEntry& entry) -> Status {
+      if (entry.tombstone || entry.sequence <= done || entry.sequence > start) return {};
+      base::Location now;
+      const bool live = find(
+          entry.key.data(), base::hash64(entry.key.data(), entry.key.size(), seed_), &now, nullptr);
+      return live && now == entry.at ? visit(entry) : Status();
+    });
+    if (status.ok()) status = sync();
+    if (status.ok()) status = passed(std::min(start, segment->last_sequence));
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+// ---- Compaction ----
+
+Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
+  const base::MutexLock maintenance(maintenance_);
+  Result<bool> more = compact_once(budget, threshold, false);
+  if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
+    // The disk is full: spend the reserve on the segment that needs the least of it.
+    more = compact_once(~std::uint64_t{0}, threshold, true);
+  }
+  store::LogStore::keep_reserve(context_);
+  return more;
+}
+
+Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
+  if (compaction_ == nullptr) {
+    auto job = std::make_unique<store::LogCompaction>(*store_);
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (status.ok()) status = store_->failed();
+    if (!status.ok()) return status;
+    if (!job->choose(threshold, cheapest)) return false;
+    compaction_ = std::move(job);
+  }
+  Result<bool> copied = compaction_->copy(budget, [&](std::span<store::Candidate> candidates) {
+    index::Lookup lookups[store::LogCompaction::kBatch];
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      const Bytes key = candidates[at].entry.key;
+      lookups[at] = {key.data(), base::hash64(key.data(), key.size(), seed_), nullptr, {}, false};
+    }
+    index_->find_many({lookups, candidates.size()});
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      candidates[at].live = lookups[at].found && lookups[at].at == candidates[at].at;
+    }
+  });
+  if (copied.ok() && !*copied) return true;
+  Result<bool> finished = copied.ok() ? finish_compaction() : std::move(copied);
+  compaction_.reset();
+  context_.epochs.collect();
+  return finished;
+}
+
+Result<bool> Shard::finish_compaction() {
+  store::LogCompaction& job = *compaction_;
+  Status status = job.seal();
+  if (status.is(Errc::failed)) return fail(std::move(status));
+  // What was dropped may be superseded by an entry that only the log has: that one first.
+  if (status.ok()) status = sync();
+  if (!status.ok()) return status;
+  std::vector<std::uint8_t> manifest;
+  {
+    const base::MutexLock lock(mutex_);
+    Result<std::vector<std::uint8_t>> published = job.publish();
+    if (!published.ok()) return std::move(published).status();
+    manifest = std::move(*published);
+  }
+  status = store::LogStore::write_manifest(context_, manifest);
+  if (!status.ok() && !status.is(Errc::failed)) {
+    const base::MutexLock lock(mutex_);
+    Status withdrawn = job.withdraw();
+    if (withdrawn.ok()) return status;
+    status = std::move(withdrawn);
+  }
+  if (status.ok()) status = relocate_all(job);
+  if (status.ok()) {
+    const base::MutexLock lock(mutex_);
+    status = job.retire();
+  }
+  // The MANIFEST tells of the copies now: an index that still names sources must not go on.
+  if (!status.ok()) return fail(std::move(status));
+  status = job.remove();
+  if (status.is(Errc::failed)) return fail(std::move(status));
+  if (!status.ok()) return status;
+  return true;
+}
+
+Status Shard::fail(Status cause) {
+  const base::MutexLock lock(mutex_);
+  return store_->fail(std::move(cause));
+}
+
+// Reads a batch of copied entries without the lock, then points the index at them under it.
+Status Shard::relocate_all(store::LogCompaction& job) {
+  constexpr std::size_t kMovesPerLock = 256;
+  std::vector<std::uint8_t> keys;
+  std::vector<store::Move> moves;
+  for (bool go_on = true; go_on;) {
+    keys.clear();
+    moves.clear();
+    const Result<bool> more = job.next_moves(kMovesPerLock, [&](const store::Move& move) {
+      keys.insert(keys.end(), move.key.begin(), move.key.end());
+      moves.push_back(move);
+    });
+    if (!more.ok()) return more.status();
+    go_on = *more;
+    const std::size_t key_size = context_.shape.key_size;
+    const base::MutexLock lock(mutex_);
+    for (std::size_t at = 0; at < moves.size(); ++at) {
+      const std::uint8_t* key = keys.data() + at * key_size;
+      index::Place place;
+      index_->locate(key, base::hash64(key, key_size, seed_), place);
+      if (place.found && place.at == moves[at].from) {
+        index_->relocate(place, moves[at].to);
+      } else {
+        store_->mark_dead(moves[at].to);  // overwritten or erased since it was copied
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace armdb::engine
