@@ -3364,7 +3364,10 @@ class Shard {
     Shard* shard = nullptr;
     std::span<const WriteRequest> requests;
   };
+  // Under the engine's joint mutex; then, without it, after_joint() for each shard: a sync takes
+  // that mutex.
   static Status write_joint(std::span<JointWrite> parts);
+  Status after_joint();
   // Calls `body` under the lock; what it writes becomes one batch when it returns ok.
   Status atomic(FunctionRef<Status(Transaction&)> body);
 
@@ -3465,6 +3468,7 @@ class Shard {
   void publish(const WriteRequest& request, index::Place& place, base::Location at,
                std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
   Status write_reading_value(const WriteRequest& request);
+  void log_untold(const Status& why) const;
   Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
       ARMDB_REQUIRES(mutex_);
   void accept(std::span<const WriteRequest> requests, store::Batch& batch) ARMDB_REQUIRES(mutex_);
@@ -3641,8 +3645,8 @@ class Engine {
   // Plain puts, or erases of what is there, written group by group: after an error those of
   // earlier groups are done.
   Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms);
-  // All of them or none, also after a crash.
-  Status write_batch(std::span<WriteRequest> requests, bool sync);
+  // All of them or none, also after a crash; `written` tells when only the sync failed.
+  Status write_batch(std::span<WriteRequest> requests, bool sync, bool& written);
   Status atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync);
   // `at` and `value` may be null.
   [[nodiscard]] bool find(const std::uint8_t* key, base::Location* at,
@@ -8907,6 +8911,9 @@ Status LogStore::prepare_batch(Batch& batch) {
   if (!status.ok() || batch.bytes <= tail_.room()) return status;
   status = flush();
   if (!status.ok()) return status;
+  // A batch longer than a segment of this configuration is in one of its own, whose file outgrows
+  // its mapping.
+  if (batch.bytes > context_.config.max_file_size - active_->length) active_->mapped = 0;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
   if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
   std::uint8_t* to = batch.image.get();
@@ -11569,41 +11576,36 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
 }
 
 void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) {
-  store_->accept_batch(batch, [&](std::size_t n,
-                                  base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-    const WriteRequest& request = requests[n];
-    index::Place place;
-    index_->locate(request.key.data(), request.hash, place);
-    if (!hook_reads() || !place.found) {
-      publish(request, place, at, request.expiry_ms, nullptr);
-      return;
-    }
-    store::ReadBuffer buffer;
-    Bytes old;
-    bool moved = false;
-    const base::EpochDomain::Guard guard(context_.epochs);
-    const Status status = read_location(place.at, request.key, buffer, old, moved);
-    if (!status.ok()) {
-      base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", status);
-    }
-    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
-  });
+  store_->accept_batch(
+      batch, [&](std::size_t n, base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+        const WriteRequest& request = requests[n];
+        index::Place place;
+        index_->locate(request.key.data(), request.hash, place);
+        if (!hook_reads() || !place.found) {
+          publish(request, place, at, request.expiry_ms, nullptr);
+          return;
+        }
+        store::ReadBuffer buffer;
+        Bytes old;
+        bool moved = false;
+        const base::EpochDomain::Guard guard(context_.epochs);
+        const Status status = read_location(place.at, request.key, buffer, old, moved);
+        if (!status.ok()) log_untold(status);
+        publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+      });
 }
 
 // ---- Several shards ----
 
-Status Shard::write_joint(std::span<JointWrite> parts) {
-  Status status = write_joint_from(parts, 0);
-  for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
-    Shard& shard = *parts[at].shard;
-    bool sync_wanted = false;
-    {
-      const base::MutexLock lock(shard.mutex_);
-      sync_wanted = shard.store_->take_sync_wanted();
-    }
-    status = shard.after_write(sync_wanted);
+Status Shard::write_joint(std::span<JointWrite> parts) { return write_joint_from(parts, 0); }
+
+Status Shard::after_joint() {
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    sync_wanted = store_->take_sync_wanted();
   }
-  return status;
+  return after_write(sync_wanted);
 }
 
 // Takes the locks in order, one per call, and lets go of them when all is done.
@@ -11811,7 +11813,7 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
       requests[at].object = pairs[at].object;
       requests[at].erase = erase;
       requests[at].when = erase ? When::present : When::always;
-      requests[at].expiry_ms = expiry_ms;
+      requests[at].expiry_ms = pairs[at].expires_at_ms != 0 ? pairs[at].expires_at_ms : expiry_ms;
       requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
       owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
@@ -11840,7 +11842,8 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
 }
 
 // Requests in the order of their shards, then one batch, or one part for each shard.
-Status Engine::write_batch(std::span<WriteRequest> requests, bool sync) {
+Status Engine::write_batch(std::span<WriteRequest> requests, bool sync, bool& written) {
+  written = false;
   Status status = refuse_if_closed();
   if (status.ok()) status = refuse_write();
   if (!status.ok() || requests.empty()) return status;
@@ -11869,8 +11872,9 @@ Status Engine::write_batch(std::span<WriteRequest> requests, bool sync) {
     status = mark_joint();
     if (status.ok()) status = Shard::write_joint(parts);
   }
-  for (std::size_t at = 0; sync && status.ok() && at < parts.size(); ++at) {
-    status = parts[at].shard->sync();
+  written = status.ok();
+  for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
+    status = sync ? parts[at].shard->sync() : parts[at].shard->after_joint();
   }
   return status;
 }
@@ -13010,7 +13014,8 @@ Status Shard::tell_hook() {
         if (!found.ok()) return found.status();
         value.bytes = view;
       }
-      common_.hook->on_init(key, value);
+      Status status = common_.hook->on_init(key, value);
+      if (!status.ok()) return describe(key_status(status, key), block.location(at));
     }
     return {};
   });
@@ -13137,12 +13142,12 @@ Status Shard::write_reading_value(const WriteRequest& request) {
       base::Location seen;
       store::ReadBuffer buffer;
       Bytes value;
+      Status unread;
       // An expired value too: the hook still counts on it.
       const bool found = index_->find(request.key.data(), request.hash, &seen, nullptr);
       if (found) {
         bool moved = false;
-        Status status = read_location(seen, request.key, buffer, value, moved);
-        if (!status.ok()) return status;
+        unread = read_location(seen, request.key, buffer, value, moved);
         if (moved) continue;
       }
       const base::MutexLock lock(mutex_);
@@ -13151,13 +13156,19 @@ Status Shard::write_reading_value(const WriteRequest& request) {
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       if (place.found != found || (found && place.at != seen)) continue;
-      status = write_located(request, place, found ? &value : nullptr);
+      // A damaged value can still be overwritten or erased.
+      if (!unread.ok()) log_untold(unread);
+      status = write_located(request, place, found && unread.ok() ? &value : nullptr);
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
     return after_write(sync_wanted);
   }
   return Status(Errc::io_error, "a key changed too often while its value was read; try again");
+}
+
+void Shard::log_untold(const Status& why) const {
+  base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", why);
 }
 
 Status Shard::put_group(std::span<const WriteRequest* const> requests) {
@@ -14258,8 +14269,9 @@ Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options)
     if (!item.erase) request.expiry_ms = engine_->expiry_of(item.ttl_ms);
     requests.push_back(request);
   }
-  Status status = engine_->write_batch(requests, options.sync);
-  if (status.ok()) batch.clear();
+  bool written = false;
+  Status status = engine_->write_batch(requests, options.sync, written);
+  if (written) batch.clear();
   return status;
 }
 

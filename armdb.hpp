@@ -218,6 +218,7 @@ struct BytesPair {
   Bytes key;
   Bytes value;
   detail::Shared* object = nullptr;  // the value decoded; for collections that keep it so
+  std::uint64_t expires_at_ms = 0;   // since 1970; 0: as the options say
 };
 
 // Byte order of a and b: negative, zero or positive; a prefix comes before what it starts.
@@ -374,14 +375,14 @@ struct Config {
   // iter() and range() of trees run from the largest key down. In memory only.
   bool reversed = true;
   // AES-256-GCM at rest. This build answers `unsupported` when it is set.
-  std::optional<ByteArray<32>> encryption_key;
+  std::optional<ByteArray<32>> encryption_key{};
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
   // Create the collection when there is none at the path.
   bool create = true;
   // Where files live; null is the POSIX one. Must outlive the collection.
   FileSystem* file_system = nullptr;
-  Log log;
+  Log log{};
 
   // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, small
   // cache and index steps.
@@ -691,7 +692,8 @@ class WriteHook {
   static constexpr bool needs_init = false;
 
   virtual ~WriteHook() = default;
-  // `old_value` is null when the key was not there, `new_value` when it was erased. An entry that
+  // `old_value` is null when the key was not there (or, told to Config::log, when what was there is
+  // damaged), `new_value` when it was erased. An entry that
   // expired counts as there until it is swept or overwritten.
   virtual void on_write(const K& key, const Bytes* old_value, const Bytes* new_value) = 0;
   virtual void on_init(const K& key, const Bytes& value) {
@@ -701,7 +703,7 @@ class WriteHook {
 };
 
 // The same for collections of a type (Zero*, Typed*, VarTyped*). An old value that its codec
-// rejects is null, and told to Config::log.
+// rejects is null, and told to Config::log; on_init() with such a value fails the opening.
 template <class K, class T>
 class TypedWriteHook {
  public:
@@ -732,7 +734,8 @@ class Hook {
   virtual ~Hook() = default;
   virtual void on_write(Bytes key, const HookValue* old_value,
                         const HookValue* new_value) noexcept = 0;
-  virtual void on_init(Bytes key, const HookValue& value) noexcept = 0;
+  // An error ends the opening: the hook would miss an entry.
+  virtual Status on_init(Bytes key, const HookValue& value) noexcept = 0;
 
   const bool needs_old;
   const bool needs_init;
@@ -1103,9 +1106,9 @@ class Collection {
   Status erase_many(std::span<const BytesPair> keys);
   // All writes above in one; see WriteKind.
   Status write(const detail::WriteCall& call, WriteOptions options);
-  // All of them or none, whatever their shards, also after a crash; empties the buffer when ok.
-  // Isolation: no other write of these shards comes in between; a reader without a lock may see
-  // the first keys changed and the last not yet. One fdatasync per shard when synced.
+  // All of them or none, whatever their shards, also after a crash; empties the buffer when they
+  // are written. Isolation: no other write of these shards comes in between; a reader without a
+  // lock may see the first keys changed and the last not yet. One fdatasync per shard when synced.
   Status write_batch(detail::BatchBuffer& batch, WriteOptions options);
   // Calls `body` under the lock of the key's shard. Its writes happen when it returns ok, all or
   // none, also after a crash; it reads its own writes.
@@ -2089,7 +2092,7 @@ struct InlineValues {
     T value{};
   };
   // Hooks of Const* get bytes, those of Zero* the type.
-  static auto for_hook(const HookValue* value, HookSlot& slot) noexcept {
+  static auto for_hook(const HookValue* value, HookSlot& slot, Status&) noexcept {
     if constexpr (kIsBytes) {
       return value != nullptr ? &value->bytes : nullptr;
     } else {
@@ -2173,7 +2176,7 @@ struct ByteValues : DiskValues<ByteValues, ByteView> {
   static Bytes show(const ByteView& value) noexcept { return value; }
   static Result<ByteView> own(Bytes value) { return make_view(value); }
   struct HookSlot {};
-  static const Bytes* for_hook(const HookValue* value, HookSlot&) noexcept {
+  static const Bytes* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
     return value != nullptr ? &value->bytes : nullptr;
   }
 };
@@ -2194,8 +2197,12 @@ struct DecodedValues : DiskValues<DecodedValues<T, C>, T> {
   static Result<T> own(T value) { return value; }
   static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
   using HookSlot = std::optional<T>;
-  static const T* for_hook(const HookValue* value, HookSlot& slot) {
-    return value != nullptr && C::decode(value->bytes, slot.emplace()).ok() ? &*slot : nullptr;
+  static const T* for_hook(const HookValue* value, HookSlot& slot, Status& status) {
+    if (value == nullptr) return nullptr;
+    Status decoded = C::decode(value->bytes, slot.emplace());
+    if (decoded.ok()) return &*slot;
+    status = std::move(decoded);
+    return nullptr;
   }
 };
 
@@ -2269,7 +2276,7 @@ struct ObjectValues {
     slot = TypedRef<T>(SharedHold(found ? object : nullptr));
   }
   struct HookSlot {};
-  static const T* for_hook(const HookValue* value, HookSlot&) noexcept {
+  static const T* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
     return value != nullptr ? &static_cast<const Node*>(value->object)->value : nullptr;
   }
   using Element = TypedRef<T>;
@@ -2294,23 +2301,32 @@ namespace armdb::detail {
 template <class H, class K, class Values>
 class HookAdapter final : public Hook {
  public:
-  explicit HookAdapter(H& hook) noexcept : Hook(H::needs_old_value, H::needs_init), hook_(hook) {}
+  HookAdapter(H& hook, const Log& log) noexcept
+      : Hook(H::needs_old_value, H::needs_init), hook_(hook), log_(log) {}
 
   void on_write(Bytes key, const HookValue* old_value,
                 const HookValue* new_value) noexcept override {
-    typename Values::HookSlot old_slot{};
-    typename Values::HookSlot new_slot{};
-    hook_.on_write(key_traits<K>::decode(key.data()), Values::for_hook(old_value, old_slot),
-                   Values::for_hook(new_value, new_slot));
+    typename Values::HookSlot slots[2]{};
+    Status status;
+    const auto* before = Values::for_hook(old_value, slots[0], status);
+    const auto* after = Values::for_hook(new_value, slots[1], status);
+    if (!status.ok() && log_.callback != nullptr) {
+      log_.callback(log_.context, LogLevel::error,
+                    "a hook is not told a value that cannot be decoded: " + status.message());
+    }
+    hook_.on_write(key_traits<K>::decode(key.data()), before, after);
   }
-  void on_init(Bytes key, const HookValue& value) noexcept override {
+  Status on_init(Bytes key, const HookValue& value) noexcept override {
     typename Values::HookSlot slot{};
-    const auto* shown = Values::for_hook(&value, slot);
-    if (shown != nullptr) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
+    Status status;
+    const auto* shown = Values::for_hook(&value, slot, status);
+    if (status.ok()) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
+    return status;
   }
 
  private:
   H& hook_;
+  const Log log_;
 };
 
 }  // namespace armdb::detail
@@ -2342,7 +2358,7 @@ struct MigrateOptions {
   // Remembered in the collection when all is done; a migration to this version or an older one
   // then does nothing. 0: no version.
   std::uint32_t to_version = 0;
-  // Called each 1024 entries and at the end; false stops, and migrate() answers `aborted`.
+  // Called each 1024 entries: false stops, and migrate() answers `aborted`; and at the end.
   bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
   void* context = nullptr;
 };
@@ -2711,6 +2727,8 @@ class Face : public AnyFace {
   template <class F>
   auto visitor(F& fn, Status& failed) const {
     return [this, &fn, &failed](Bytes key, Bytes bytes, Shared* object) {
+      static_cast<void>(this);  // not all kinds of values need it
+      static_cast<void>(failed);
       const K decoded = key_traits<K>::decode(key.data());
       const auto call = [&](const auto& value) {
         if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
@@ -2907,7 +2925,8 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
   // `hook` must outlive the collection. With Hook::needs_init it is told of every live entry
   // before this returns.
   static Result<Typed> open_hooked(std::string_view path, const Config& config, Hook& hook) {
-    return open_with(path, config, new (std::nothrow) HookAdapter<Hook, K, Values>(hook));
+    return open_with(path, config,
+                     new (std::nothrow) HookAdapter<Hook, K, Values>(hook, config.log));
   }
 
  private:
@@ -2997,7 +3016,8 @@ namespace armdb {
 // Isolation: other writers of these shards come before or after the whole; a reader, which takes
 // no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
 // per shard it touches; the first batch over several shards since the collection was opened syncs
-// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in order.
+// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in the order of
+// each shard.
 //
 // Threads: one per batch; many batches may commit at once. The collection must outlive it.
 template <class C>
@@ -3028,7 +3048,9 @@ class WriteBatch {
   [[nodiscard]] bool empty() const noexcept { return buffer_.count() == 0; }
   void clear() noexcept { buffer_.clear(); }
 
-  // On an error nothing has changed and the writes are still here; when ok the batch is empty.
+  // When ok the batch is empty. On an error nothing has changed and the writes are still here;
+  // except that a sync that fails comes too late for that: the writes are visible then, as those of
+  // put(), and the batch is empty. A time to live counts from here.
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }

@@ -219,9 +219,9 @@ class Collection {
   Status erase_many(std::span<const BytesPair> keys);
   // All writes above in one; see WriteKind.
   Status write(const detail::WriteCall& call, WriteOptions options);
-  // All of them or none, whatever their shards, also after a crash; empties the buffer when ok.
-  // Isolation: no other write of these shards comes in between; a reader without a lock may see
-  // the first keys changed and the last not yet. One fdatasync per shard when synced.
+  // All of them or none, whatever their shards, also after a crash; empties the buffer when they
+  // are written. Isolation: no other write of these shards comes in between; a reader without a
+  // lock may see the first keys changed and the last not yet. One fdatasync per shard when synced.
   Status write_batch(detail::BatchBuffer& batch, WriteOptions options);
   // Calls `body` under the lock of the key's shard. Its writes happen when it returns ok, all or
   // none, also after a crash; it reads its own writes.

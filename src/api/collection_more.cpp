@@ -85,8 +85,9 @@ Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options)
     if (!item.erase) request.expiry_ms = engine_->expiry_of(item.ttl_ms);
     requests.push_back(request);
   }
-  Status status = engine_->write_batch(requests, options.sync);
-  if (status.ok()) batch.clear();
+  bool written = false;
+  Status status = engine_->write_batch(requests, options.sync, written);
+  if (written) batch.clear();
   return status;
 }
 

@@ -37,7 +37,7 @@ struct MigrateOptions {
   // Remembered in the collection when all is done; a migration to this version or an older one
   // then does nothing. 0: no version.
   std::uint32_t to_version = 0;
-  // Called each 1024 entries and at the end; false stops, and migrate() answers `aborted`.
+  // Called each 1024 entries: false stops, and migrate() answers `aborted`; and at the end.
   bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
   void* context = nullptr;
 };
@@ -406,6 +406,8 @@ class Face : public AnyFace {
   template <class F>
   auto visitor(F& fn, Status& failed) const {
     return [this, &fn, &failed](Bytes key, Bytes bytes, Shared* object) {
+      static_cast<void>(this);  // not all kinds of values need it
+      static_cast<void>(failed);
       const K decoded = key_traits<K>::decode(key.data());
       const auto call = [&](const auto& value) {
         if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
@@ -602,7 +604,8 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
   // `hook` must outlive the collection. With Hook::needs_init it is told of every live entry
   // before this returns.
   static Result<Typed> open_hooked(std::string_view path, const Config& config, Hook& hook) {
-    return open_with(path, config, new (std::nothrow) HookAdapter<Hook, K, Values>(hook));
+    return open_with(path, config,
+                     new (std::nothrow) HookAdapter<Hook, K, Values>(hook, config.log));
   }
 
  private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "api/key_traits.hpp"
+#include "core/config.hpp"
 #include "core/hook.hpp"
 
 namespace armdb::detail {
@@ -9,23 +10,32 @@ namespace armdb::detail {
 template <class H, class K, class Values>
 class HookAdapter final : public Hook {
  public:
-  explicit HookAdapter(H& hook) noexcept : Hook(H::needs_old_value, H::needs_init), hook_(hook) {}
+  HookAdapter(H& hook, const Log& log) noexcept
+      : Hook(H::needs_old_value, H::needs_init), hook_(hook), log_(log) {}
 
   void on_write(Bytes key, const HookValue* old_value,
                 const HookValue* new_value) noexcept override {
-    typename Values::HookSlot old_slot{};
-    typename Values::HookSlot new_slot{};
-    hook_.on_write(key_traits<K>::decode(key.data()), Values::for_hook(old_value, old_slot),
-                   Values::for_hook(new_value, new_slot));
+    typename Values::HookSlot slots[2]{};
+    Status status;
+    const auto* before = Values::for_hook(old_value, slots[0], status);
+    const auto* after = Values::for_hook(new_value, slots[1], status);
+    if (!status.ok() && log_.callback != nullptr) {
+      log_.callback(log_.context, LogLevel::error,
+                    "a hook is not told a value that cannot be decoded: " + status.message());
+    }
+    hook_.on_write(key_traits<K>::decode(key.data()), before, after);
   }
-  void on_init(Bytes key, const HookValue& value) noexcept override {
+  Status on_init(Bytes key, const HookValue& value) noexcept override {
     typename Values::HookSlot slot{};
-    const auto* shown = Values::for_hook(&value, slot);
-    if (shown != nullptr) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
+    Status status;
+    const auto* shown = Values::for_hook(&value, slot, status);
+    if (status.ok()) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
+    return status;
   }
 
  private:
   H& hook_;
+  const Log log_;
 };
 
 }  // namespace armdb::detail

@@ -169,7 +169,7 @@ struct InlineValues {
     T value{};
   };
   // Hooks of Const* get bytes, those of Zero* the type.
-  static auto for_hook(const HookValue* value, HookSlot& slot) noexcept {
+  static auto for_hook(const HookValue* value, HookSlot& slot, Status&) noexcept {
     if constexpr (kIsBytes) {
       return value != nullptr ? &value->bytes : nullptr;
     } else {
@@ -253,7 +253,7 @@ struct ByteValues : DiskValues<ByteValues, ByteView> {
   static Bytes show(const ByteView& value) noexcept { return value; }
   static Result<ByteView> own(Bytes value) { return make_view(value); }
   struct HookSlot {};
-  static const Bytes* for_hook(const HookValue* value, HookSlot&) noexcept {
+  static const Bytes* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
     return value != nullptr ? &value->bytes : nullptr;
   }
 };
@@ -274,8 +274,12 @@ struct DecodedValues : DiskValues<DecodedValues<T, C>, T> {
   static Result<T> own(T value) { return value; }
   static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
   using HookSlot = std::optional<T>;
-  static const T* for_hook(const HookValue* value, HookSlot& slot) {
-    return value != nullptr && C::decode(value->bytes, slot.emplace()).ok() ? &*slot : nullptr;
+  static const T* for_hook(const HookValue* value, HookSlot& slot, Status& status) {
+    if (value == nullptr) return nullptr;
+    Status decoded = C::decode(value->bytes, slot.emplace());
+    if (decoded.ok()) return &*slot;
+    status = std::move(decoded);
+    return nullptr;
   }
 };
 
@@ -349,7 +353,7 @@ struct ObjectValues {
     slot = TypedRef<T>(SharedHold(found ? object : nullptr));
   }
   struct HookSlot {};
-  static const T* for_hook(const HookValue* value, HookSlot&) noexcept {
+  static const T* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
     return value != nullptr ? &static_cast<const Node*>(value->object)->value : nullptr;
   }
   using Element = TypedRef<T>;

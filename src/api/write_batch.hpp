@@ -16,7 +16,8 @@ namespace armdb {
 // Isolation: other writers of these shards come before or after the whole; a reader, which takes
 // no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
 // per shard it touches; the first batch over several shards since the collection was opened syncs
-// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in order.
+// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in the order of
+// each shard.
 //
 // Threads: one per batch; many batches may commit at once. The collection must outlive it.
 template <class C>
@@ -47,7 +48,9 @@ class WriteBatch {
   [[nodiscard]] bool empty() const noexcept { return buffer_.count() == 0; }
   void clear() noexcept { buffer_.clear(); }
 
-  // On an error nothing has changed and the writes are still here; when ok the batch is empty.
+  // When ok the batch is empty. On an error nothing has changed and the writes are still here;
+  // except that a sync that fails comes too late for that: the writes are visible then, as those of
+  // put(), and the batch is empty. A time to live counts from here.
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }

@@ -1,5 +1,6 @@
 // load: entries from the lines of a dump.
 #include <cerrno>
+#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -92,17 +93,25 @@ std::uint64_t line_bytes_max(const Shape& shape) {
 
 // Takes a line apart; false with the reason when it is no entry of the shape.
 bool parse_entry(std::string_view line, const Shape& shape, std::string& key, std::string& value,
-                 std::string& why) {
+                 std::uint64_t& expires_at_ms, std::string& why) {
   key.clear();
   value.clear();
+  expires_at_ms = 0;
   const std::size_t tab = line.find('\t');
   if (tab == std::string_view::npos) {
     why = "there is no TAB between key and value";
     return false;
   }
-  if (line.find('\t', tab + 1) != std::string_view::npos) {
-    why = "there is a second TAB; one inside a value is written \\t";
-    return false;
+  const std::size_t second = line.find('\t', tab + 1);
+  if (second != std::string_view::npos) {
+    const std::string_view time = line.substr(second + 1);
+    const auto [end, error] =
+        std::from_chars(time.data(), time.data() + time.size(), expires_at_ms);
+    if (error != std::errc() || end != time.data() + time.size() || expires_at_ms == 0) {
+      why = "behind the second TAB is no time of expiry; a TAB inside a value is written \\t";
+      return false;
+    }
+    line = line.substr(0, second);
   }
   std::string detail;
   if (!decode_escaped(line.substr(0, tab), key, detail)) {
@@ -131,10 +140,11 @@ class Group {
  public:
   explicit Group(Collection& collection) : collection_(collection) {}
 
-  Status add(const std::string& key, const std::string& value) {
+  Status add(const std::string& key, const std::string& value, std::uint64_t expires_at_ms) {
     bytes_ += key;
     bytes_ += value;
     value_sizes_.push_back(value.size());
+    expiries_.push_back(expires_at_ms);
     if (value_sizes_.size() < kEntriesMax && bytes_.size() < kBytesMax) return {};
     return write();
   }
@@ -145,13 +155,15 @@ class Group {
     Bytes rest(bytes_);
     const std::size_t key_size = collection_.shape().key_size;
     for (const std::size_t size : value_sizes_) {
-      pairs.push_back({rest.sub(0, key_size), rest.sub(key_size, size)});
+      pairs.push_back(
+          {rest.sub(0, key_size), rest.sub(key_size, size), nullptr, expiries_[pairs.size()]});
       rest = rest.sub(key_size + size);
     }
     const Status status = collection_.put_many(pairs);
     if (status.ok()) written_ += pairs.size();
     bytes_.clear();
     value_sizes_.clear();
+    expiries_.clear();
     return status;
   }
 
@@ -164,6 +176,7 @@ class Group {
   Collection& collection_;
   std::string bytes_;
   std::vector<std::size_t> value_sizes_;
+  std::vector<std::uint64_t> expiries_;
   std::uint64_t written_ = 0;
 };
 
@@ -232,6 +245,7 @@ class Load {
     const Shape shape = collection_.shape();
     const std::uint64_t bytes_max = line_bytes_max(shape);
     std::string line, key, value, why;
+    std::uint64_t expires_at_ms = 0;
     Progress progress(console_, "load");
     for (;;) {
       const LineReader::Outcome outcome = reader_.next(line, bytes_max);
@@ -241,7 +255,7 @@ class Load {
       if (outcome == LineReader::Outcome::cut_off) {
         why = "no newline ends the line: the input was cut off";
       }
-      if (good) good = parse_entry(line, shape, key, value, why);
+      if (good) good = parse_entry(line, shape, key, value, expires_at_ms, why);
       if (!good) {
         const std::string what = reader_.place() + ": " + why;
         if (!skip_bad_) {
@@ -252,7 +266,7 @@ class Load {
         console_.warn(what + "; skipped");
         continue;
       }
-      Status status = group.add(key, value);
+      Status status = group.add(key, value, expires_at_ms);
       if (!status.ok()) return status;
       progress.add(1);
     }

@@ -18,10 +18,10 @@ class Copier {
  public:
   Copier(Collection& target, Progress& progress) : target_(target), progress_(progress) {}
 
-  bool add(Bytes key, Bytes value) {
+  bool add(Bytes key, Bytes value, std::uint64_t expires_at_ms) {
     bytes_.append(key.text());
     bytes_.append(value.text());
-    sizes_.push_back({key.size(), value.size()});
+    sizes_.push_back({key.size(), value.size(), expires_at_ms});
     progress_.add(1);
     return bytes_.size() < kBytesMax && sizes_.size() < kEntriesMax ? true : write();
   }
@@ -30,8 +30,9 @@ class Copier {
     std::vector<BytesPair> pairs;
     pairs.reserve(sizes_.size());
     Bytes rest(bytes_);
-    for (const auto& [key_size, value_size] : sizes_) {
-      pairs.push_back({rest.sub(0, key_size), rest.sub(key_size, value_size)});
+    for (const auto& [key_size, value_size, expires_at_ms] : sizes_) {
+      pairs.push_back(
+          {rest.sub(0, key_size), rest.sub(key_size, value_size), nullptr, expires_at_ms});
       rest = rest.sub(key_size + value_size);
     }
     status_ = target_.put_many(pairs);
@@ -49,7 +50,12 @@ class Copier {
   Collection& target_;
   Progress& progress_;
   std::string bytes_;
-  std::vector<std::pair<std::size_t, std::size_t>> sizes_;
+  struct Sizes {
+    std::size_t key;
+    std::size_t value;
+    std::uint64_t expires_at_ms;
+  };
+  std::vector<Sizes> sizes_;
   Status status_;
 };
 
@@ -83,7 +89,11 @@ void copy_entries(Collection& source, Collection& target, Console& console, Outp
                   Summary& summary) {
   Progress progress(console, "repair");
   Copier copier(target, progress);
-  const auto entry = [&](Bytes key, Bytes value) { return copier.add(key, value); };
+  const auto entry = [&](Bytes key, Bytes value) {
+    const Result<std::uint64_t> expires = source.expires_at(key);
+    const bool stays = !expires.ok() || *expires == WriteOptions::kForever;
+    return copier.add(key, value, stays ? 0 : *expires);
+  };
   const auto unreadable = [&](Bytes key, const Status& why) {
     std::string line = "lost: key (hex) ";
     append_hex(line, key);

@@ -4,8 +4,9 @@
 //
 //   # armdb dump 1 tree|map key=<bytes> value=<bytes>|var
 //
-// and each further line is one entry: key, TAB, value, newline. In both, a backslash is `\\`, a
-// tab `\t`, a newline `\n`, and each other byte that is not printable ASCII `\xNN` (two hex
+// and each further line is one entry: key, TAB, value, newline; an entry that expires has a TAB and
+// the time (milliseconds since 1970, decimal) behind the value. In keys and values a backslash is
+// `\\`, a tab `\t`, a newline `\n`, and each other byte that is not printable ASCII `\xNN` (two hex
 // digits). Reading also takes bytes from 0x80 up as they are, so that UTF-8 may be written by
 // hand; raw control characters are refused: a dump never has them, so something changed the file.
 #pragma once

@@ -110,6 +110,7 @@ struct BytesPair {
   Bytes key;
   Bytes value;
   detail::Shared* object = nullptr;  // the value decoded; for collections that keep it so
+  std::uint64_t expires_at_ms = 0;   // since 1970; 0: as the options say
 };
 
 // Byte order of a and b: negative, zero or positive; a prefix comes before what it starts.

@@ -47,14 +47,14 @@ struct Config {
   // iter() and range() of trees run from the largest key down. In memory only.
   bool reversed = true;
   // AES-256-GCM at rest. This build answers `unsupported` when it is set.
-  std::optional<ByteArray<32>> encryption_key;
+  std::optional<ByteArray<32>> encryption_key{};
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
   // Create the collection when there is none at the path.
   bool create = true;
   // Where files live; null is the POSIX one. Must outlive the collection.
   FileSystem* file_system = nullptr;
-  Log log;
+  Log log{};
 
   // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, small
   // cache and index steps.

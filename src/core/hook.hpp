@@ -28,7 +28,8 @@ class WriteHook {
   static constexpr bool needs_init = false;
 
   virtual ~WriteHook() = default;
-  // `old_value` is null when the key was not there, `new_value` when it was erased. An entry that
+  // `old_value` is null when the key was not there (or, told to Config::log, when what was there is
+  // damaged), `new_value` when it was erased. An entry that
   // expired counts as there until it is swept or overwritten.
   virtual void on_write(const K& key, const Bytes* old_value, const Bytes* new_value) = 0;
   virtual void on_init(const K& key, const Bytes& value) {
@@ -38,7 +39,7 @@ class WriteHook {
 };
 
 // The same for collections of a type (Zero*, Typed*, VarTyped*). An old value that its codec
-// rejects is null, and told to Config::log.
+// rejects is null, and told to Config::log; on_init() with such a value fails the opening.
 template <class K, class T>
 class TypedWriteHook {
  public:
@@ -69,7 +70,8 @@ class Hook {
   virtual ~Hook() = default;
   virtual void on_write(Bytes key, const HookValue* old_value,
                         const HookValue* new_value) noexcept = 0;
-  virtual void on_init(Bytes key, const HookValue& value) noexcept = 0;
+  // An error ends the opening: the hook would miss an entry.
+  virtual Status on_init(Bytes key, const HookValue& value) noexcept = 0;
 
   const bool needs_old;
   const bool needs_init;

@@ -1,6 +1,5 @@
 // Batches: writes that count whole or not at all, in one shard or over several.
 #include "base/hash64.hpp"
-#include "base/log.hpp"
 #include "engine/engine.hpp"
 #include "engine/transaction.hpp"
 
@@ -172,41 +171,36 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
 }
 
 void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) {
-  store_->accept_batch(batch, [&](std::size_t n,
-                                  base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-    const WriteRequest& request = requests[n];
-    index::Place place;
-    index_->locate(request.key.data(), request.hash, place);
-    if (!hook_reads() || !place.found) {
-      publish(request, place, at, request.expiry_ms, nullptr);
-      return;
-    }
-    store::ReadBuffer buffer;
-    Bytes old;
-    bool moved = false;
-    const base::EpochDomain::Guard guard(context_.epochs);
-    const Status status = read_location(place.at, request.key, buffer, old, moved);
-    if (!status.ok()) {
-      base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", status);
-    }
-    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
-  });
+  store_->accept_batch(
+      batch, [&](std::size_t n, base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+        const WriteRequest& request = requests[n];
+        index::Place place;
+        index_->locate(request.key.data(), request.hash, place);
+        if (!hook_reads() || !place.found) {
+          publish(request, place, at, request.expiry_ms, nullptr);
+          return;
+        }
+        store::ReadBuffer buffer;
+        Bytes old;
+        bool moved = false;
+        const base::EpochDomain::Guard guard(context_.epochs);
+        const Status status = read_location(place.at, request.key, buffer, old, moved);
+        if (!status.ok()) log_untold(status);
+        publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+      });
 }
 
 // ---- Several shards ----
 
-Status Shard::write_joint(std::span<JointWrite> parts) {
-  Status status = write_joint_from(parts, 0);
-  for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
-    Shard& shard = *parts[at].shard;
-    bool sync_wanted = false;
-    {
-      const base::MutexLock lock(shard.mutex_);
-      sync_wanted = shard.store_->take_sync_wanted();
-    }
-    status = shard.after_write(sync_wanted);
+Status Shard::write_joint(std::span<JointWrite> parts) { return write_joint_from(parts, 0); }
+
+Status Shard::after_joint() {
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    sync_wanted = store_->take_sync_wanted();
   }
-  return status;
+  return after_write(sync_wanted);
 }
 
 // Takes the locks in order, one per call, and lets go of them when all is done.

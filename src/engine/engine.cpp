@@ -131,7 +131,7 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
       requests[at].object = pairs[at].object;
       requests[at].erase = erase;
       requests[at].when = erase ? When::present : When::always;
-      requests[at].expiry_ms = expiry_ms;
+      requests[at].expiry_ms = pairs[at].expires_at_ms != 0 ? pairs[at].expires_at_ms : expiry_ms;
       requests[at].hash = router_.hash(pairs[at].key.data(), pairs[at].key.size());
       owners[at] = router_.shard(pairs[at].key.data(), pairs[at].key.size(), requests[at].hash);
       order[at] = &requests[at];
@@ -160,7 +160,8 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
 }
 
 // Requests in the order of their shards, then one batch, or one part for each shard.
-Status Engine::write_batch(std::span<WriteRequest> requests, bool sync) {
+Status Engine::write_batch(std::span<WriteRequest> requests, bool sync, bool& written) {
+  written = false;
   Status status = refuse_if_closed();
   if (status.ok()) status = refuse_write();
   if (!status.ok() || requests.empty()) return status;
@@ -189,8 +190,9 @@ Status Engine::write_batch(std::span<WriteRequest> requests, bool sync) {
     status = mark_joint();
     if (status.ok()) status = Shard::write_joint(parts);
   }
-  for (std::size_t at = 0; sync && status.ok() && at < parts.size(); ++at) {
-    status = parts[at].shard->sync();
+  written = status.ok();
+  for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
+    status = sync ? parts[at].shard->sync() : parts[at].shard->after_joint();
   }
   return status;
 }

@@ -38,8 +38,8 @@ class Engine {
   // Plain puts, or erases of what is there, written group by group: after an error those of
   // earlier groups are done.
   Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms);
-  // All of them or none, also after a crash.
-  Status write_batch(std::span<WriteRequest> requests, bool sync);
+  // All of them or none, also after a crash; `written` tells when only the sync failed.
+  Status write_batch(std::span<WriteRequest> requests, bool sync, bool& written);
   Status atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync);
   // `at` and `value` may be null.
   [[nodiscard]] bool find(const std::uint8_t* key, base::Location* at,

@@ -135,7 +135,8 @@ Status Shard::tell_hook() {
         if (!found.ok()) return found.status();
         value.bytes = view;
       }
-      common_.hook->on_init(key, value);
+      Status status = common_.hook->on_init(key, value);
+      if (!status.ok()) return describe(key_status(status, key), block.location(at));
     }
     return {};
   });
@@ -262,12 +263,12 @@ Status Shard::write_reading_value(const WriteRequest& request) {
       base::Location seen;
       store::ReadBuffer buffer;
       Bytes value;
+      Status unread;
       // An expired value too: the hook still counts on it.
       const bool found = index_->find(request.key.data(), request.hash, &seen, nullptr);
       if (found) {
         bool moved = false;
-        Status status = read_location(seen, request.key, buffer, value, moved);
-        if (!status.ok()) return status;
+        unread = read_location(seen, request.key, buffer, value, moved);
         if (moved) continue;
       }
       const base::MutexLock lock(mutex_);
@@ -276,13 +277,19 @@ Status Shard::write_reading_value(const WriteRequest& request) {
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       if (place.found != found || (found && place.at != seen)) continue;
-      status = write_located(request, place, found ? &value : nullptr);
+      // A damaged value can still be overwritten or erased.
+      if (!unread.ok()) log_untold(unread);
+      status = write_located(request, place, found && unread.ok() ? &value : nullptr);
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
     return after_write(sync_wanted);
   }
   return Status(Errc::io_error, "a key changed too often while its value was read; try again");
+}
+
+void Shard::log_untold(const Status& why) const {
+  base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", why);
 }
 
 Status Shard::put_group(std::span<const WriteRequest* const> requests) {

@@ -98,7 +98,10 @@ class Shard {
     Shard* shard = nullptr;
     std::span<const WriteRequest> requests;
   };
+  // Under the engine's joint mutex; then, without it, after_joint() for each shard: a sync takes
+  // that mutex.
   static Status write_joint(std::span<JointWrite> parts);
+  Status after_joint();
   // Calls `body` under the lock; what it writes becomes one batch when it returns ok.
   Status atomic(FunctionRef<Status(Transaction&)> body);
 
@@ -199,6 +202,7 @@ class Shard {
   void publish(const WriteRequest& request, index::Place& place, base::Location at,
                std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
   Status write_reading_value(const WriteRequest& request);
+  void log_untold(const Status& why) const;
   Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
       ARMDB_REQUIRES(mutex_);
   void accept(std::span<const WriteRequest> requests, store::Batch& batch) ARMDB_REQUIRES(mutex_);

@@ -53,6 +53,9 @@ Status LogStore::prepare_batch(Batch& batch) {
   if (!status.ok() || batch.bytes <= tail_.room()) return status;
   status = flush();
   if (!status.ok()) return status;
+  // A batch longer than a segment of this configuration is in one of its own, whose file outgrows
+  // its mapping.
+  if (batch.bytes > context_.config.max_file_size - active_->length) active_->mapped = 0;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
   if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
   std::uint8_t* to = batch.image.get();

@@ -1,4 +1,4 @@
-// Random programs on all four collections, compared with a std::map after every step.
+// Random programs on all ten collections, compared with a std::map after every step.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,6 +17,7 @@ using test::SubjectKind;
 
 namespace {
 
+// Bit 0: many shards, bit 1: reversed; the others what should make no difference.
 Config small_config(FileSystem* files, std::uint64_t variant) {
   Config config;
   config.file_system = files;
@@ -29,94 +30,137 @@ Config small_config(FileSystem* files, std::uint64_t variant) {
   config.hints = (variant & 8) == 0;
   config.cache_bytes = (variant & 16) != 0 ? 0 : 64u << 10;
   config.shard_prefix_bits = (variant & 32) != 0 ? 26 : 0;
+  if ((variant & 64) != 0) config.default_ttl_ms = std::uint64_t{1000} * 3600 * 1000;
   return config;
 }
 
-void run_in_memory(SubjectKind kind, std::uint64_t variant, std::size_t operations,
-                   bool dies = true) {
-  MortalFileSystem files;
+// Fills in what programs on these files have in common.
+ProgramOptions small_program(MortalFileSystem& files, SubjectKind kind, std::uint64_t variant) {
   ProgramOptions options;
   options.kind = kind;
   options.path = "collection";
   options.config = small_config(&files, variant);
   options.seed = 1000 * static_cast<std::uint64_t>(kind) + variant;
-  options.operations = operations;
-  if (dies) options.kill = [&] { files.kill(); };
-  const std::string failure = run_program(options);
-  INFO("variant " << variant);
-  CHECK(failure == "");
+  options.kill = [&files] { files.kill(); };
+  return options;
+}
+
+void run_kind(SubjectKind kind) {
+  for (const std::uint64_t variant : {0u, 1u, 2u, 3u, 36u, 45u, 82u, 119u}) {
+    MortalFileSystem files;
+    ProgramOptions options = small_program(files, kind, variant);
+    options.operations = test::scaled(5000, 1000);
+    options.expiries = (variant & 4) == 0;
+    INFO("variant " << variant);
+    CHECK(run_program(options) == "");
+  }
+}
+
+template <class Run>
+void for_all_kinds(Run run) {
+  for (int kind = 0; kind < test::kSubjectKinds; ++kind) run(static_cast<SubjectKind>(kind));
 }
 
 }  // namespace
 
 TEST_CASE("model: ConstTree does what a std::map does, through closes and kills") {
-  for (std::uint64_t variant : {0u, 1u, 2u, 3u, 35u}) {
-    run_in_memory(SubjectKind::const_tree, variant, test::scaled(100000, 1000));
-  }
+  run_kind(SubjectKind::const_tree);
 }
 
 TEST_CASE("model: ConstMap does what a std::map does, through closes and kills") {
-  for (std::uint64_t variant : {0u, 1u, 33u}) {
-    run_in_memory(SubjectKind::const_map, variant, test::scaled(100000, 1000));
-  }
+  run_kind(SubjectKind::const_map);
+}
+
+TEST_CASE("model: ZeroTree does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::zero_tree);
+}
+
+TEST_CASE("model: ZeroMap does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::zero_map);
+}
+
+TEST_CASE("model: TypedTree does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::typed_tree);
+}
+
+TEST_CASE("model: TypedMap does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::typed_map);
 }
 
 TEST_CASE("model: VarTree does what a std::map does, through closes and kills") {
-  for (std::uint64_t variant : {0u, 1u, 4u, 7u, 11u, 16u, 39u}) {
-    run_in_memory(SubjectKind::var_tree, variant, test::scaled(60000, 1000));
-  }
+  run_kind(SubjectKind::var_tree);
 }
 
 TEST_CASE("model: VarMap does what a std::map does, through closes and kills") {
-  for (std::uint64_t variant : {0u, 1u, 4u, 5u, 9u, 37u}) {
-    run_in_memory(SubjectKind::var_map, variant, test::scaled(60000, 1000));
-  }
+  run_kind(SubjectKind::var_map);
+}
+
+TEST_CASE("model: VarTypedTree does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::var_typed_tree);
+}
+
+TEST_CASE("model: VarTypedMap does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::var_typed_map);
 }
 
 TEST_CASE("model: few keys that change often") {
-  for (int kind = 0; kind < 4; ++kind) {
+  for_all_kinds([](SubjectKind kind) {
     MortalFileSystem files;
-    ProgramOptions options;
-    options.kind = static_cast<SubjectKind>(kind);
-    options.path = "collection";
-    options.config = small_config(&files, 5);
-    options.seed = 77 + static_cast<std::uint64_t>(kind);
-    options.operations = test::scaled(20000, 1000);
+    ProgramOptions options = small_program(files, kind, 5);
+    options.seed += 500;
+    options.operations = test::scaled(4000, 1000);
     options.keys = 8;
-    options.kill = [&] { files.kill(); };
     CHECK(run_program(options) == "");
-  }
+  });
 }
 
 TEST_CASE("model: many keys, short programs") {
-  for (int kind = 0; kind < 4; ++kind) {
+  for_all_kinds([](SubjectKind kind) {
     MortalFileSystem files;
-    ProgramOptions options;
-    options.kind = static_cast<SubjectKind>(kind);
-    options.path = "collection";
-    options.config = small_config(&files, 3);
-    options.seed = 177 + static_cast<std::uint64_t>(kind);
-    options.operations = test::scaled(20000, 1000);
+    ProgramOptions options = small_program(files, kind, 3);
+    options.seed += 600;
+    options.operations = test::scaled(1500, 500);
     options.keys = 20000;
     options.long_values = false;
-    options.kill = [&] { files.kill(); };
     CHECK(run_program(options) == "");
-  }
+  });
+}
+
+TEST_CASE("model: migrations that are stopped and go on, through writes and kills") {
+  for_all_kinds([](SubjectKind kind) {
+    for (const std::uint64_t variant : {0u, 1u}) {
+      MortalFileSystem files;
+      ProgramOptions options = small_program(files, kind, variant);
+      options.seed += 700;
+      options.operations = test::scaled(100, 60);
+      options.keys = 6000;
+      options.long_values = false;
+      options.bulky = true;
+      CHECK(run_program(options) == "");
+    }
+  });
+}
+
+TEST_CASE("model: what has expired is gone for every call, and sweeps erase just that") {
+  for_all_kinds([](SubjectKind kind) {
+    for (const std::uint64_t variant : {0u, 1u, 2u, 3u}) {
+      MortalFileSystem files;
+      const ProgramOptions options = small_program(files, kind, variant);
+      REQUIRE(run_expiry_program(options) == "");
+    }
+  });
 }
 
 TEST_CASE("model: on the operating system's files") {
-  for (int kind = 0; kind < 4; ++kind) {
+  for_all_kinds([](SubjectKind kind) {
     for (const std::uint64_t variant : {1u, 4u}) {
       test::TempDir directory;
       MortalFileSystem files(posix_file_system());
-      ProgramOptions options;
-      options.kind = static_cast<SubjectKind>(kind);
+      ProgramOptions options = small_program(files, kind, variant);
       options.path = directory / "collection";
-      options.config = small_config(&files, variant);
-      options.seed = 277 + static_cast<std::uint64_t>(kind);
-      options.operations = test::scaled(6000, 500);
-      options.kill = [&] { files.kill(); };
+      options.seed += 800;
+      options.operations = test::scaled(600, 300);
       CHECK(run_program(options) == "");
     }
-  }
+  });
 }

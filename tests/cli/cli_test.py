@@ -517,7 +517,8 @@ class DumpTest(CliTest):
 class BadLineTest(CliTest):
     HEADER = "# armdb dump 1 tree key=2 value=3\n"
     BAD = {
-        "no tab here": "TAB", "aa\tb\tc": "second TAB", "a\tbbb": "key has 1 byte",
+        "no tab here": "TAB", "aa\tb\tc": "second TAB", "aa\tb\t5x": "second TAB",
+        "aa\tbbb\t0": "second TAB", "a\tbbb": "key has 1 byte",
         "aaa\tbbb": "key has 3 bytes", "aa\tb": "value has 1 byte", "aa\tbbbb": "value has 4 bytes",
         "": "TAB", "a\\q\tbbb": "unknown escape", "aa\tbb\\": "unknown escape",
         "aa\tbb\\x0": "unknown escape", "aa\tb\\xzzb": "unknown escape",
@@ -535,6 +536,15 @@ class BadLineTest(CliTest):
                 self.assertIn("1 entry loaded", answer.err)
                 self.assertEqual(self.ok("scan", self.db, "-k").out, "xx\n")
                 self.ok("erase", self.db, "xx")
+
+    def test_times_of_expiry_come_back(self):
+        self.create(key=2, value=3)
+        data = f"{self.HEADER}aa\tyyy\t99999999999999\nbb\tzzz\ncc\tppp\t1\n"
+        self.ok("load", self.db, stdin=data)
+        lines = "aa\tyyy\t99999999999999\nbb\tzzz\n"  # cc is past
+        self.assertEqual(self.ok("dump", self.db).out, self.HEADER + lines)
+        self.ok("repair", self.db, self.dir / "copy")
+        self.assertEqual(self.ok("dump", self.dir / "copy").out, self.HEADER + lines)
 
     def test_skip_bad(self):
         self.create(key=2, value=3)

@@ -190,6 +190,19 @@ TEST_CASE("joint batch: while one shard cannot sync, none of the others calls it
   CHECK(reopened_version(files, test::kVarTree) == 1);
 }
 
+TEST_CASE("joint batch: with enable_fsync a batch that fills the buffers syncs them all") {
+  FaultFileSystem files;
+  Config config = four_shards(files);
+  config.enable_fsync = true;
+  {
+    Collection collection = test::open_shard(config, test::kVarTree);
+    for (int version = 1; version < 200; ++version) REQUIRE(write_group(collection, version).ok());
+    CHECK(collection.stats().syncs > 0);
+    files.power_cut_lose_all();
+  }
+  CHECK(reopened_version(files, test::kVarTree) > 0);
+}
+
 TEST_CASE("joint batch: one that a full disk refuses in one shard is nowhere") {
   for (const std::uint64_t more : {0u, 4096u, 16384u, 40000u, 90000u, 150000u}) {
     FaultFileSystem files;

@@ -32,7 +32,7 @@ std::string run_with_cuts(SubjectKind kind, FaultFileSystem::Model model, std::u
   options.config.index_step_bytes = 16u << 10;
   options.config.mapped_reads = (variant & 2) != 0;
   options.config.hints = (variant & 4) == 0;
-  options.config.enable_fsync = (variant & 8) != 0 && getenv("NOFS") == nullptr;
+  options.config.enable_fsync = (variant & 8) != 0;
   options.seed = seed;
   options.operations = operations;
   options.keys = bulky ? 4000 : 300;
@@ -72,43 +72,43 @@ void run_kind(SubjectKind kind, std::size_t operations) {
 }  // namespace
 
 TEST_CASE("engine: ConstTree is a prefix of its writes after power cuts [pitfall-1] [pitfall-8]") {
-  run_kind(SubjectKind::const_tree, test::scaled(1200, 300));
+  run_kind(SubjectKind::const_tree, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: ConstMap is a prefix of its writes after power cuts [pitfall-6] [pitfall-16]") {
-  run_kind(SubjectKind::const_map, test::scaled(1200, 300));
+  run_kind(SubjectKind::const_map, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: ZeroTree is a prefix of its writes after power cuts") {
-  run_kind(SubjectKind::zero_tree, test::scaled(1200, 300));
+  run_kind(SubjectKind::zero_tree, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: ZeroMap is a prefix of its writes after power cuts") {
-  run_kind(SubjectKind::zero_map, test::scaled(1200, 300));
+  run_kind(SubjectKind::zero_map, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: TypedTree is a prefix of its writes after power cuts") {
-  run_kind(SubjectKind::typed_tree, test::scaled(1200, 300));
+  run_kind(SubjectKind::typed_tree, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: TypedMap is a prefix of its writes after power cuts") {
-  run_kind(SubjectKind::typed_map, test::scaled(1200, 300));
+  run_kind(SubjectKind::typed_map, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: VarTree is a prefix of its writes after power cuts [pitfall-2] [pitfall-9]") {
-  run_kind(SubjectKind::var_tree, test::scaled(1200, 300));
+  run_kind(SubjectKind::var_tree, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: VarMap is a prefix of its writes after power cuts [pitfall-12]") {
-  run_kind(SubjectKind::var_map, test::scaled(1200, 300));
+  run_kind(SubjectKind::var_map, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: VarTypedTree is a prefix of its writes after power cuts") {
-  run_kind(SubjectKind::var_typed_tree, test::scaled(1200, 300));
+  run_kind(SubjectKind::var_typed_tree, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: VarTypedMap is a prefix of its writes after power cuts") {
-  run_kind(SubjectKind::var_typed_map, test::scaled(1200, 300));
+  run_kind(SubjectKind::var_typed_map, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: migrations go on after power cuts") {

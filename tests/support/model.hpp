@@ -1,8 +1,9 @@
 // The model: a std::map that does what a collection should do, and a driver that runs random
 // programs on both and compares every answer.
 //
-// It uses the public header only. A typed adapter makes the four collections look alike: keys
-// are 32-bit integers with sign, values are strings (of one length where the type says so).
+// It uses the public header only. A typed adapter (model_subject.hpp) makes the ten collections
+// look alike: keys are 32-bit integers with sign, values are strings (of one length where the type
+// says so).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,6 @@
 namespace armdb::test {
 
 using ModelKey = std::int32_t;
-using ModelMap = std::map<ModelKey, std::string>;
 using Entries = std::vector<std::pair<ModelKey, std::string>>;
 
 // Random numbers that are the same everywhere for the same seed. Threads: one.
@@ -42,7 +42,19 @@ class Dice {
   std::uint64_t state_;
 };
 
-enum class SubjectKind { const_tree, const_map, var_tree, var_map };
+enum class SubjectKind {
+  const_tree,
+  const_map,
+  zero_tree,
+  zero_map,
+  typed_tree,
+  typed_map,
+  var_tree,
+  var_map,
+  var_typed_tree,
+  var_typed_map,
+};
+inline constexpr int kSubjectKinds = 10;
 const char* subject_name(SubjectKind kind);
 
 // One way through a tree.
@@ -57,9 +69,57 @@ struct Walk {
   bool keys_only = false;  // values are empty then
 };
 
+// What is thrown by a function given to a collection.
+struct Thrown {};
+
+// What the function given to update(), fetch_update() or upsert() does, and what it saw.
+struct Change {
+  enum class Call { update, fetch_update, upsert };
+  enum class Answer { value, optional, result };
+  Call call = Call::update;
+  Answer answer = Answer::value;  // what it returns: V, std::optional<V> or Result<V>
+  Errc refuse = Errc::ok;         // not with `value`; with `optional` it comes out as `aborted`
+  bool throws = false;
+  std::string fresh;
+  // Filled in by the call.
+  std::size_t calls = 0;
+  std::optional<std::string> seen;
+};
+
+// One call on the handle of an atomic block, and what it answered.
+struct AtomicStep {
+  enum class Kind { put, insert, erase, get, contains, update };
+  Kind kind = Kind::put;
+  ModelKey key = 0;
+  std::string value;
+  std::uint64_t ttl_ms = 0;
+  Change change;  // of `update`
+  // Filled in by the call.
+  Status status;
+  std::optional<std::string> got;
+};
+// How an atomic block ends: ok, by returning nothing, with an error, with an exception.
+enum class AtomicEnd { ok, nothing, error, throws };
+inline constexpr Errc kBlockError = Errc::unsupported;
+
+struct BatchItem {
+  ModelKey key = 0;
+  std::optional<std::string> value;  // without: an erase
+  std::uint64_t ttl_ms = 0;
+};
+
+struct MigrateAnswer {
+  MigrateVerdict verdict = MigrateVerdict::keep;
+  std::string fresh;
+};
+
 // A collection of any type.
 class Subject {
  public:
+  using Found = std::optional<std::string>;
+  using Visit = std::function<bool(ModelKey key, const std::string& value)>;
+  using Decide = std::function<MigrateAnswer(ModelKey key, const std::string& value)>;
+
   static std::unique_ptr<Subject> make(SubjectKind kind);
   virtual ~Subject() = default;
 
@@ -69,24 +129,41 @@ class Subject {
   virtual void drop() = 0;
   virtual Collection& raw() = 0;
 
-  virtual Status put(ModelKey key, const std::string& value, bool sync) = 0;
-  virtual Status insert(ModelKey key, const std::string& value) = 0;
-  virtual Status erase(ModelKey key) = 0;
-  virtual Status cas(ModelKey key, const std::string& expected, const std::string& desired) = 0;
-  virtual Status compare_erase(ModelKey key, const std::string& expected) = 0;
-  virtual Result<std::optional<std::string>> exchange(ModelKey key, const std::string& value) = 0;
-  virtual Status put_many(const Entries& entries) = 0;
-  virtual Result<std::optional<std::string>> get(ModelKey key) = 0;
+  virtual Status put(ModelKey key, const std::string& value, WriteOptions options) = 0;
+  virtual Status insert(ModelKey key, const std::string& value, WriteOptions options) = 0;
+  virtual Status erase(ModelKey key, WriteOptions options) = 0;
+  virtual Status cas(ModelKey key, const std::string& expected, const std::string& desired,
+                     WriteOptions options) = 0;
+  virtual Status compare_erase(ModelKey key, const std::string& expected, WriteOptions options) = 0;
+  virtual Result<Found> exchange(ModelKey key, const std::string& value, WriteOptions options) = 0;
+  virtual Result<std::string> change(ModelKey key, Change& change, WriteOptions options) = 0;
+  virtual Status persist(ModelKey key, WriteOptions options) = 0;
+
+  virtual Status atomic(ModelKey key, std::vector<AtomicStep>& steps, AtomicEnd end,
+                        WriteOptions options) = 0;
+  virtual Status batch(const std::vector<BatchItem>& items, WriteOptions options) = 0;
+  virtual Status put_many(const Entries& entries, WriteOptions options) = 0;
+  virtual Status load(const Entries& entries, WriteOptions options) = 0;
+  virtual Status migrate(const Decide& decide, MigrateOptions options) = 0;
+  virtual Result<std::uint64_t> clear() = 0;
+  virtual Result<std::uint64_t> sweep_expired(std::uint64_t budget) = 0;
+  // Trees.
+  virtual Result<std::uint64_t> erase_range(ModelKey first, ModelKey last) = 0;
+  virtual Result<std::uint64_t> erase_prefix(const std::string& prefix) = 0;
+
+  virtual Result<Found> get(ModelKey key) = 0;
+  virtual Result<Found> read(ModelKey key) = 0;  // through read(key, fn)
   virtual Result<std::string> get_or(ModelKey key, const std::string& fallback) = 0;
   virtual bool contains(ModelKey key) = 0;
-  virtual Status get_many(const std::vector<ModelKey>& keys,
-                          std::vector<std::optional<std::string>>& out) = 0;
+  virtual Status get_many(const std::vector<ModelKey>& keys, std::vector<Found>& out) = 0;
+  virtual Result<std::uint64_t> expires_at(ModelKey key) = 0;
   // All entries that the walk meets, in its order. Maps: all entries, in no order.
   virtual Result<Entries> walk(const Walk& how) = 0;
+  virtual Status for_each(const Visit& visit) = 0;
+  // Maps.
+  virtual Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit,
+                                     const Visit& visit) = 0;
 };
-
-// What the model says of a walk.
-Entries expected_walk(const ModelMap& model, const Walk& how, bool reversed);
 
 struct ProgramOptions {
   SubjectKind kind = SubjectKind::const_tree;
@@ -95,17 +172,26 @@ struct ProgramOptions {
   std::uint64_t seed = 1;
   std::size_t operations = 1000;
   ModelKey keys = 400;            // they lie around zero
-  std::size_t value_bytes = 100;  // of most values of Var types; some are far longer
+  std::size_t value_bytes = 100;  // of most values of types without a fixed size; some are longer
   bool long_values = true;
+  bool expiries = true;  // some entries get a time to live, of hours
+  bool bulky = false;    // mostly large loads, migrations, clears and crashes
   // Makes all handles dead and keeps the page cache. Programs with it kill and reopen.
   std::function<void()> kill;
   // Makes all handles dead and loses what was not synced, by the seed.
   std::function<void(std::uint64_t seed)> power_cut;
-  // With power_cut: the shard of a key, once the collection is open.
+  // The shard of a key, once the collection is open. Without it the collection itself is asked.
   std::function<std::uint32_t(ModelKey key)> shard_of;
 };
 
 // Runs a program. Empty when all was as the model says; else what was not, with seed and step.
 std::string run_program(const ProgramOptions& options);
+
+// Entries that expire within a millisecond are gone for every call from then on, also after the
+// next open, and sweep_expired() erases just these. Waits until they are seen to have expired.
+std::string run_expiry_program(const ProgramOptions& options);
+
+// The start of what the two above answer when something went wrong.
+std::string program_name(const ProgramOptions& options);
 
 }  // namespace armdb::test
