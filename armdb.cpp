@@ -3281,7 +3281,8 @@ class ExpiryTable {
 // Invariants:
 //   (1) The index never names an entry the store has not accepted.
 //   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
-//       what its caller asks for, and a batch the old values that a hook wants.
+//       what its caller asks for, a batch the old values that a hook wants, and a large part of
+//       a joint batch that another shard refused is taken back durably.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
@@ -3356,18 +3357,19 @@ class Shard {
 
   Status write(const WriteRequest& request);
   // Several plain puts under one lock; stops at the first that fails.
-  Status put_group(std::span<const WriteRequest* const> requests);
-  // All of them or none, also after a crash.
+  // Erases of what is not there are passed over; `done` counts the others.
+  Status put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // All of them or none, also after a crash. Then after_batch().
   Status write_batch(std::span<const WriteRequest> requests);
   // One shard's part of a batch over several.
   struct JointWrite {
     Shard* shard = nullptr;
     std::span<const WriteRequest> requests;
   };
-  // Under the engine's joint mutex; then, without it, after_joint() for each shard: a sync takes
+  // Under the engine's joint mutex; then, without it, after_batch() for each shard: a sync takes
   // that mutex.
   static Status write_joint(std::span<JointWrite> parts);
-  Status after_joint();
+  Status after_batch();
   // Calls `body` under the lock; what it writes becomes one batch when it returns ok.
   Status atomic(FunctionRef<Status(Transaction&)> body);
 
@@ -3397,11 +3399,8 @@ class Shard {
                               base::Location* at) const noexcept;
   // The file and offset of an entry, for messages.
   [[nodiscard]] Status describe(Status status, base::Location at) const;
-  // 0: it stays.
-  [[nodiscard]] std::uint64_t expires_at(const std::uint8_t* key,
-                                         std::uint64_t hash) const noexcept {
-    return expiries_.find(key, hash);
-  }
+  // False when the key is not there; 0: it stays.
+  bool expires_at(const std::uint8_t* key, std::uint64_t hash, std::uint64_t& expiry_ms) const;
 
   // ---- Durability and care ----
 
@@ -3438,8 +3437,10 @@ class Shard {
   [[nodiscard]] std::size_t size() const noexcept { return index_->size(); }
 
   // One sync of all shards that are bound together by joint batches; see Engine::sync_joint().
-  static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+  // `asking` is synced in any case.
+  static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards, const Shard* asking,
                            base::Mutex& joint_mutex);
+  [[nodiscard]] bool is_bound() const;
 
  private:
   friend class Transaction;
@@ -3530,6 +3531,9 @@ class RecoveryBatch {
   // `objects` is null where values are not kept decoded.
   RecoveryBatch(index::Index& index, ExpiryTable& expiries, const Shape& shape,
                 const detail::ObjectOps* objects, std::uint64_t seed);
+  ~RecoveryBatch();
+  RecoveryBatch(const RecoveryBatch&) = delete;
+  RecoveryBatch& operator=(const RecoveryBatch&) = delete;
 
   Status add(store::LogStore& store, const store::RecoveredEntry& entry);
   Status apply(store::LogStore& store);
@@ -3554,6 +3558,7 @@ class RecoveryBatch {
   base::Location at_[kEntries];
   std::uint64_t expiry_ms_[kEntries] = {};
   bool tombstone_[kEntries] = {};
+  std::size_t first_ = 0;  // those before it have been applied
   std::size_t count_ = 0;
   std::uint64_t undecoded_ = 0;
   Status decode_error_;
@@ -3644,7 +3649,8 @@ class Engine {
   Status write(WriteRequest& request, bool sync);
   // Plain puts, or erases of what is there, written group by group: after an error those of
   // earlier groups are done.
-  Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms);
+  Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                    std::uint64_t& done);
   // All of them or none, also after a crash; `written` tells when only the sync failed.
   Status write_batch(std::span<WriteRequest> requests, bool sync, bool& written);
   Status atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync);
@@ -3668,7 +3674,7 @@ class Engine {
   Status flush();
   Status sync();
   // Syncs the shards that joint batches bind together; for Shard::sync().
-  Status sync_joint();
+  Status sync_joint(const Shard* asking);
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
   Result<std::uint64_t> sweep(std::uint64_t budget);
   // Asks `decide` about every entry that was there when the migration to `to_version` began, and
@@ -3719,7 +3725,8 @@ class Engine {
   Status save_floor();
   Status refuse_write() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
-  Status begin_migration(std::uint32_t to_version) ARMDB_REQUIRES(state_mutex_);
+  Status begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts)
+      ARMDB_REQUIRES(state_mutex_);
   Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
 
   Status refuse_if_closed() const;
@@ -3780,6 +3787,36 @@ class CompactionThread {
   bool stopping_ ARMDB_GUARDED_BY(mutex_) = false;
   Status error_ ARMDB_GUARDED_BY(mutex_);
   os::Thread thread_;
+};
+
+}  // namespace armdb::engine
+
+// ---- engine/decoded_value.hpp ----
+
+// DecodedValue: the decoded form of a value that came as bytes, where such are kept; ends with its
+// scope.
+
+namespace armdb::engine {
+
+class DecodedValue {
+ public:
+  // `given` is taken as it is; without one, `value` is decoded, if it is one at all.
+  DecodedValue(const Engine& engine, Bytes value, detail::Shared* given, Status& status,
+               bool is_value = true)
+      : object_(given) {
+    if (given != nullptr || !is_value || engine.objects() == nullptr) return;
+    object_ = own_ = engine.objects()->decode(value, status);
+  }
+  ~DecodedValue() {
+    if (own_ != nullptr) detail::unshare(own_);
+  }
+  DecodedValue(const DecodedValue&) = delete;
+  DecodedValue& operator=(const DecodedValue&) = delete;
+  [[nodiscard]] detail::Shared* get() const noexcept { return object_; }
+
+ private:
+  detail::Shared* object_;
+  detail::Shared* own_ = nullptr;
 };
 
 }  // namespace armdb::engine
@@ -8908,12 +8945,13 @@ Status LogStore::prepare_batch(Batch& batch) {
     return Status(Errc::too_large, "a batch can have 1 GiB in one shard at most");
   }
   Status status = make_room(batch.bytes, false);
-  if (!status.ok() || batch.bytes <= tail_.room()) return status;
-  status = flush();
   if (!status.ok()) return status;
   // A batch longer than a segment of this configuration is in one of its own, whose file outgrows
   // its mapping.
-  if (batch.bytes > context_.config.max_file_size - active_->length) active_->mapped = 0;
+  if (tail_.next_offset() + batch.bytes > context_.config.max_file_size) active_->mapped = 0;
+  if (batch.bytes <= tail_.room()) return {};
+  status = flush();
+  if (!status.ok()) return status;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
   if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
   std::uint8_t* to = batch.image.get();
@@ -8942,11 +8980,13 @@ void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Lo
 }
 
 // What is in the buffer was never accepted; what is in the file has to go, or it would stand
-// where the next entry belongs.
+// where the next entry belongs. Durably so, while the other shards cannot go on: a power cut could
+// bring this part back when they have passed the sequences that it names as theirs.
 void LogStore::abandon_batch(Batch& batch) noexcept {
   if (batch.image == nullptr) return;
   batch.image.reset();
   Status status = active_->file->truncate(active_->length);
+  if (status.ok()) status = active_->file->sync();
   if (!status.ok()) {
     static_cast<void>(poison(std::move(status).at(active_->path, active_->length), {&active_, 1}));
     return;
@@ -9782,7 +9822,8 @@ Status LogRecovery::finish_reading() {
   store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
   if (survey_ != nullptr) {
     survey_->durable_sequence = durable_;
-    survey_->last_sequence = last_;
+    // Not last_, which may lie in the gap that a recovery left: no part of a batch is there.
+    survey_->last_sequence = last_entry_;
   }
   return status;
 }
@@ -11536,15 +11577,9 @@ Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
 }
 
 Status Shard::write_batch(std::span<const WriteRequest> requests) {
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    if (status.ok()) status = write_batch_locked(requests);
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
-  }
-  return after_write(sync_wanted);
+  const base::MutexLock lock(mutex_);
+  Status status = refuse_if_closed();
+  return status.ok() ? write_batch_locked(requests) : status;
 }
 
 Status Shard::write_batch_locked(std::span<const WriteRequest> requests) {
@@ -11599,7 +11634,7 @@ void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) 
 
 Status Shard::write_joint(std::span<JointWrite> parts) { return write_joint_from(parts, 0); }
 
-Status Shard::after_joint() {
+Status Shard::after_batch() {
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
@@ -11799,7 +11834,8 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   }
 }
 
-Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms) {
+Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                          std::uint64_t& done) {
   if (config_.read_only) return refuse_write();
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
@@ -11832,7 +11868,7 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
       Shard& shard = *shards_[owner(order[first])];
       // Brings the lines of all these keys into the cache at once, before the lock is taken.
       shard.find_many({lookups + first, last - first});
-      Status status = shard.put_group({order + first, last - first});
+      Status status = shard.put_group({order + first, last - first}, done);
       if (!status.ok()) return status;
       first = last;
     }
@@ -11874,7 +11910,7 @@ Status Engine::write_batch(std::span<WriteRequest> requests, bool sync, bool& wr
   }
   written = status.ok();
   for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
-    status = sync ? parts[at].shard->sync() : parts[at].shard->after_joint();
+    status = sync ? parts[at].shard->sync() : parts[at].shard->after_batch();
   }
   return status;
 }
@@ -11926,7 +11962,9 @@ Status Engine::sync() {
   return {};
 }
 
-Status Engine::sync_joint() { return Shard::sync_bound(shards_, joint_mutex_); }
+Status Engine::sync_joint(const Shard* asking) {
+  return Shard::sync_bound(shards_, asking, joint_mutex_);
+}
 
 Status Engine::checkpoint() {
   Status status = refuse_if_closed();
@@ -12034,9 +12072,13 @@ Status Engine::close() {
   Status status = on_all_shards([](Shard& shard) { return shard.close(); });
   if (!config_.read_only && status.ok()) {
     {
+      // A batch that slipped in while the shards closed is written, and not synced: the next open
+      // looks for it.
+      bool bound = false;
+      for (const auto& shard : shards_) bound = bound || shard->is_bound();
       const base::MutexLock lock(state_mutex_);
-      state_changed_ = state_changed_ || state_.joint;
-      state_.joint = false;
+      state_changed_ = state_changed_ || (state_.joint && !bound);
+      state_.joint = state_.joint && bound;
       status = save_state();
     }
     if (status.ok()) status = save_floor();
@@ -12443,6 +12485,12 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   if (status.ok()) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock turn(migration_mutex_);
+  // What is written from here on is new. Durable before it is stored: sequences that a power cut
+  // takes back are given out again.
+  std::vector<std::uint64_t> starts(shard_count());
+  for (std::uint32_t at = 0; at < shard_count(); ++at) starts[at] = shards_[at]->last_sequence();
+  status = sync();
+  if (!status.ok()) return status;
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
@@ -12452,7 +12500,7 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
-    if (!state_.migrating) status = begin_migration(to_version);
+    if (!state_.migrating) status = begin_migration(to_version, starts);
     if (!status.ok()) return status;
   }
   MigrationProgress progress;
@@ -12471,12 +12519,12 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   return save_state();
 }
 
-Status Engine::begin_migration(std::uint32_t to_version) {
+Status Engine::begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts) {
   state_.migrating = true;
   state_.migrating_to = to_version;
   state_.shards.resize(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) {
-    state_.shards[at] = {shards_[at]->last_sequence(), 0};
+    state_.shards[at] = {starts[at], 0};
   }
   state_changed_ = true;
   Status status = save_state();
@@ -12554,6 +12602,14 @@ RecoveryBatch::RecoveryBatch(index::Index& index, ExpiryTable& expiries, const S
       seed_(seed),
       bytes_(kEntries * (key_size_ + kept_size_)) {}
 
+// Objects that the index did not get.
+RecoveryBatch::~RecoveryBatch() {
+  for (; objects_ != nullptr && first_ < count_; ++first_) {
+    detail::Shared* object = object_at(lookups_[first_].key + key_size_);
+    if (object != nullptr) detail::unshare(object);
+  }
+}
+
 Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& entry) {
   std::uint8_t* key = bytes_.data() + count_ * (key_size_ + kept_size_);
   std::memcpy(key, entry.key.data(), key_size_);
@@ -12584,7 +12640,7 @@ void RecoveryBatch::drop_object(const std::uint8_t* kept) noexcept {
 Status RecoveryBatch::apply(store::LogStore& store) {
   // Only for the misses it takes: every entry is located again below, in order.
   index_.find_many({lookups_, count_});
-  for (std::size_t at = 0; at < count_; ++at) {
+  for (std::size_t& at = first_; at < count_; ++at) {
     const std::uint8_t* key = lookups_[at].key;
     const std::uint64_t hash = lookups_[at].hash;
     index::Place place;
@@ -12606,7 +12662,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     if (objects_ != nullptr && object_at(key + key_size_) == nullptr) ++undecoded_;
     index_.publish(place, key, key + key_size_, at_[at]);
   }
-  count_ = 0;
+  first_ = count_ = 0;
   return {};
 }
 
@@ -12997,12 +13053,12 @@ Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
   return {};
 }
 
-// Tells the hook of each live entry, while nobody else has the collection.
+// Tells the hook of each entry, while nobody else has the collection. Of expired ones too: they
+// count until they are swept or overwritten, which it will be told.
 Status Shard::tell_hook() {
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {
       const Bytes key(block.key(at), context_.shape.key_size);
-      if (expiries_.expired(key.data(), base::hash64(key.data(), key.size(), seed_))) continue;
       detail::HookValue value;
       ByteView view;
       if (common_.objects != nullptr) {
@@ -13118,7 +13174,7 @@ void Shard::publish(const WriteRequest& request, index::Place& place, base::Loca
     index_->erase(place);
   }
   if (expiries_.any()) expiries_.set(request.key.data(), request.hash, expiry_ms);
-  if (common_.hook) {
+  if (common_.hook && (found || !request.erase)) {
     const detail::HookValue after{request.value, request.object};
     const bool known = found && (keeps_bytes() || before.object != nullptr || old != nullptr);
     common_.hook->on_write(request.key, known ? &before : nullptr,
@@ -13171,11 +13227,15 @@ void Shard::log_untold(const Status& why) const {
   base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", why);
 }
 
-Status Shard::put_group(std::span<const WriteRequest* const> requests) {
+Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  const auto count = [&](const WriteRequest& request, Status status) {
+    if (status.ok()) ++done;
+    return request.erase && status.is(Errc::not_found) ? Status() : status;
+  };
   if (hook_reads()) {
     Status status;
     for (const WriteRequest* request : requests) {
-      if (status.ok()) status = write(*request);
+      if (status.ok()) status = count(*request, write(*request));
     }
     return status;
   }
@@ -13187,7 +13247,7 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests) {
       if (!status.ok()) return status;
       index::Place place;
       index_->locate(request->key.data(), request->hash, place);
-      status = write_located(*request, place, nullptr);
+      status = count(*request, write_located(*request, place, nullptr));
     }
     if (!status.ok()) return status;
     sync_wanted = store_->take_sync_wanted();
@@ -13242,6 +13302,14 @@ detail::Shared* Shard::find_object(const std::uint8_t* key, std::uint64_t hash,
   detail::Shared* object = object_at(pointer);
   detail::share(object);
   return object;
+}
+
+// Under the lock: without it an entry may be seen before its expiry.
+bool Shard::expires_at(const std::uint8_t* key, std::uint64_t hash,
+                       std::uint64_t& expiry_ms) const {
+  const base::MutexLock lock(mutex_);
+  expiry_ms = expiries_.find(key, hash);
+  return !expiries_.over(expiry_ms) && index_->find(key, hash, nullptr, nullptr);
 }
 
 Status Shard::describe(Status status, base::Location at) const {
@@ -13346,35 +13414,38 @@ Status Shard::sync_all(bool files_too) {
     // Footers and names hold no entry, but what is recorded as durable has to be so to the end.
     files_too = files_too && store_->has_unsynced();
   }
-  for (;;) {
+  {
+    // Who comes while another thread syncs waits here, and mostly finds its write synced by the
+    // next one in line.
+    const base::MutexLock turn(sync_mutex_);
+    if (store_->durable_sequence() >= wanted && !files_too) return {};
+    store::SyncTicket ticket;
     bool alone = true;
     {
-      // Who comes while another thread syncs waits here, and mostly finds its write synced by the
-      // next one in line.
-      const base::MutexLock turn(sync_mutex_);
-      if (store_->durable_sequence() >= wanted && !files_too) return {};
-      store::SyncTicket ticket;
-      {
-        const base::MutexLock lock(mutex_);
-        Status status;
-        alone = !bound();
-        if (alone) ticket = store_->begin_sync(status);
-        if (!status.ok()) return status;
-      }
-      if (alone) {
-        Status outcome = store::LogStore::run_sync(context_, ticket);
-        const base::MutexLock lock(mutex_);
-        return store_->end_sync(ticket, std::move(outcome));
-      }
+      const base::MutexLock lock(mutex_);
+      Status status;
+      alone = !bound();
+      if (alone) ticket = store_->begin_sync(status);
+      if (!status.ok()) return status;
     }
-    Status status = common_.engine->sync_joint();
-    if (!status.ok()) return status;
+    if (alone) {
+      Status outcome = store::LogStore::run_sync(context_, ticket);
+      const base::MutexLock lock(mutex_);
+      return store_->end_sync(ticket, std::move(outcome));
+    }
   }
+  // Its ticket is taken after this call began, and covers what is asked for.
+  return common_.engine->sync_joint(this);
+}
+
+bool Shard::is_bound() const {
+  const base::MutexLock lock(mutex_);
+  return bound();
 }
 
 // What is durable here must not depend on what a power cut may take there: the sequences of all
 // bound shards become durable together, when the disk has them all.
-Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const Shard* asking,
                          base::Mutex& joint_mutex) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
   for (const auto& shard : shards) shard->sync_mutex_.lock();
   std::vector<store::SyncTicket> tickets(shards.size());
@@ -13385,7 +13456,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards,
     const base::MutexLock joint(joint_mutex);
     for (std::size_t at = 0; status.ok() && at < shards.size(); ++at) {
       const base::MutexLock lock(shards[at]->mutex_);
-      tickets[at].wanted = shards[at]->bound();
+      tickets[at].wanted = shards[at]->bound() || shards[at].get() == asking;
       if (tickets[at].wanted) tickets[at] = shards[at]->store_->begin_sync(status);
     }
   }
@@ -13827,28 +13898,9 @@ engine::WriteRequest api_request(engine::Engine& engine, const detail::WriteCall
   request.seen = base::Location(call.seen.place);
   request.keep_expiry = call.keep_expiry && ttl_ms == 0;
   if (!request.erase) request.expiry_ms = engine.expiry_of(ttl_ms);
+  if (call.expires_at_ms != 0) request.expiry_ms = call.expires_at_ms;
   return request;
 }
-
-// The decoded form of a value that came as bytes, where such are kept; ends with the scope.
-class ApiObject {
- public:
-  ApiObject(const engine::Engine& engine, Bytes value, detail::Shared* given, Status& status)
-      : object_(given) {
-    if (given != nullptr || engine.objects() == nullptr) return;
-    object_ = own_ = engine.objects()->decode(value, status);
-  }
-  ~ApiObject() {
-    if (own_ != nullptr) detail::unshare(own_);
-  }
-  ApiObject(const ApiObject&) = delete;
-  ApiObject& operator=(const ApiObject&) = delete;
-  [[nodiscard]] detail::Shared* get() const noexcept { return object_; }
-
- private:
-  detail::Shared* object_;
-  detail::Shared* own_ = nullptr;
-};
 
 }  // namespace
 
@@ -13861,7 +13913,7 @@ Status Collection::write(const detail::WriteCall& call, WriteOptions options) {
     return write_if_equal(call, options);
   }
   if (erases || engine_->objects() == nullptr) return engine_->write(request, options.sync);
-  const ApiObject object(*engine_, call.value, call.object, status);
+  const engine::DecodedValue object(*engine_, call.value, call.object, status);
   if (!status.ok()) return status;
   request.object = object.get();
   return engine_->write(request, options.sync);
@@ -13929,12 +13981,16 @@ Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions optio
   if (engine_->objects() != nullptr) {
     for (const BytesPair& pair : pairs) {
       if (status.ok()) {
-        status = write({.key = pair.key, .value = pair.value, .object = pair.object},
+        status = write({.key = pair.key,
+                        .value = pair.value,
+                        .object = pair.object,
+                        .expires_at_ms = pair.expires_at_ms},
                        {.sync = false, .ttl_ms = options.ttl_ms});
       }
     }
   } else {
-    status = engine_->write_many(pairs, false, engine_->expiry_of(options.ttl_ms));
+    std::uint64_t done = 0;
+    status = engine_->write_many(pairs, false, engine_->expiry_of(options.ttl_ms), done);
   }
   return status.ok() && options.sync ? engine_->sync() : status;
 }
@@ -14255,19 +14311,23 @@ void BatchBuffer::clear() noexcept {
 
 Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
   if (!is_open()) return api_closed();
-  std::vector<engine::WriteRequest> requests;
-  requests.reserve(batch.count());
-  for (std::size_t offset = 0; offset < batch.bytes_.size();) {
+  std::vector<engine::WriteRequest> requests(batch.count());
+  std::vector<std::unique_ptr<engine::DecodedValue>> objects(batch.count());
+  std::size_t offset = 0;
+  for (std::size_t at = 0; at < requests.size(); ++at) {
     const detail::BatchBuffer::Item item = batch.item(offset);
     Status status = item.erase ? check(item.key()) : check(item.key(), item.value());
+    if (status.ok() && !item.erase) {
+      objects[at] =
+          std::make_unique<engine::DecodedValue>(*engine_, item.value(), item.object, status);
+    }
     if (!status.ok()) return status;
-    engine::WriteRequest request;
+    engine::WriteRequest& request = requests[at];
     request.key = item.key();
     request.value = item.value();
-    request.object = item.object;
+    if (objects[at] != nullptr) request.object = objects[at]->get();
     request.erase = item.erase;
     if (!item.erase) request.expiry_ms = engine_->expiry_of(item.ttl_ms);
-    requests.push_back(request);
   }
   bool written = false;
   Status status = engine_->write_batch(requests, options.sync, written);
@@ -14310,7 +14370,10 @@ Status AtomicCalls::write(const WriteCall& call, WriteOptions options) {
   if (!status.ok()) return status;
   request.key = call.key;
   request.value = call.value;
-  request.object = call.object;
+  const engine::DecodedValue object(*collection_.engine_, request.erase ? Bytes() : call.value,
+                                    request.erase ? nullptr : call.object, status, !request.erase);
+  if (!status.ok()) return status;
+  request.object = object.get();
   request.keep_expiry = call.keep_expiry && options.ttl_ms == 0;
   if (call.kind == WriteKind::insert) request.when = engine::When::absent;
   if (request.erase) request.when = engine::When::present;
@@ -14391,8 +14454,8 @@ Result<std::uint64_t> Collection::expires_at(Bytes key) const {
   if (!status.ok()) return status;
   std::uint64_t hash = 0;
   const engine::Shard& shard = engine_->owner(key, hash);
-  const std::uint64_t expiry_ms = shard.expires_at(key.data(), hash);
-  if (!shard.find(key.data(), hash, nullptr, nullptr)) return Errc::not_found;
+  std::uint64_t expiry_ms = 0;
+  if (!shard.expires_at(key.data(), hash, expiry_ms)) return Errc::not_found;
   return expiry_ms == 0 ? WriteOptions::kForever : expiry_ms;
 }
 
@@ -14476,13 +14539,15 @@ Result<std::string> Collection::load_order(
   return order;
 }
 
-Status Collection::erase_many(std::span<const BytesPair> keys) {
+Result<std::uint64_t> Collection::erase_many(std::span<const BytesPair> keys) {
   if (!is_open()) return api_closed();
+  Status status;
   for (const BytesPair& pair : keys) {
-    Status status = check(pair.key);
-    if (!status.ok()) return status;
+    if (status.ok()) status = check(pair.key);
   }
-  return engine_->write_many(keys, true, 0);
+  std::uint64_t erased = 0;
+  if (status.ok()) status = engine_->write_many(keys, true, 0, erased);
+  return status.ok() ? Result<std::uint64_t>(erased) : Result<std::uint64_t>(std::move(status));
 }
 
 // Keys are gathered by the block and erased behind the cursor, which pins nothing.
@@ -14501,9 +14566,9 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
     for (std::size_t at = 0; at < count; ++at) {
       pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
     }
-    Status status = erase_many({pairs, count});
-    if (!status.ok()) return status;
-    erased += count;
+    const Result<std::uint64_t> gone = erase_many({pairs, count});
+    if (!gone.ok()) return gone;
+    erased += *gone;
   }
   Status status = cursor.status();
   if (!status.ok()) return status;
@@ -14526,9 +14591,10 @@ Result<std::uint64_t> Collection::clear() {
   Status walked = for_each(
       [&](Bytes key, Bytes) {
         const BytesPair pair{key, {}};
-        status = erase_many({&pair, 1});
-        ++erased;
-        return status.ok();
+        const Result<std::uint64_t> gone = erase_many({&pair, 1});
+        status = gone.status();
+        if (gone.ok()) erased += *gone;
+        return gone.ok();
       },
       false);
   if (status.ok()) status = std::move(walked);

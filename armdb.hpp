@@ -688,7 +688,8 @@ class WriteHook {
  public:
   // false spares Var* collections the read of the old value; it is null then.
   static constexpr bool needs_old_value = true;
-  // true: on_init() is called for each live entry while the collection is opened, in no order.
+  // true: on_init() is called for each entry while the collection is opened, in no order; also for
+  // those that have expired and were not swept yet.
   static constexpr bool needs_init = false;
 
   virtual ~WriteHook() = default;
@@ -943,9 +944,10 @@ struct WriteCall {
   Bytes value{};
   Shared* object = nullptr;  // the value decoded, where it is kept so; not taken over
   WriteKind kind = WriteKind::put;
-  Bytes expected{};          // cas, compare_erase
-  Stamp seen{};              // if_unchanged
-  bool keep_expiry = false;  // unless the options have a time to live
+  Bytes expected{};                 // cas, compare_erase
+  Stamp seen{};                     // if_unchanged
+  bool keep_expiry = false;         // unless the options have a time to live
+  std::uint64_t expires_at_ms = 0;  // 0: as the options say
 };
 
 // What a typed face brings along when it opens.
@@ -1103,7 +1105,7 @@ class Collection {
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
 
   // The same for erases: keys that are not there are passed over.
-  Status erase_many(std::span<const BytesPair> keys);
+  Result<std::uint64_t> erase_many(std::span<const BytesPair> keys);
   // All writes above in one; see WriteKind.
   Status write(const detail::WriteCall& call, WriteOptions options);
   // All of them or none, whatever their shards, also after a crash; empties the buffer when they
@@ -2399,6 +2401,37 @@ struct Answer<Result<T>> {
   static T take(Result<T>&& answer) { return *std::move(answer); }
 };
 
+// Runs a program's functions inside the library, which may be built without exceptions: holds back
+// what they throw until the library has let go of its locks and guards.
+class Callbacks {
+ public:
+#if defined(__cpp_exceptions)
+  // False when it threw.
+  template <class F>
+  bool run(F&& call) {
+    try {
+      call();
+    } catch (...) {
+      thrown_ = std::current_exception();
+    }
+    return !thrown_;
+  }
+  void rethrow() {
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+  }
+
+ private:
+  std::exception_ptr thrown_;
+#else
+  template <class F>
+  bool run(F&& call) {
+    call();
+    return true;
+  }
+  void rethrow() {}
+#endif
+};
+
 // What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
 // writes. A key of another shard is shard_mismatch. Ends with the block.
 template <class K, class Values>
@@ -2534,19 +2567,22 @@ class Face : public AnyFace {
   template <class F>
   Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
     Result<Out> result;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) {
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) {
       std::optional<Decoded> shown;
       if (old.has_value()) shown.emplace(Values::show(*old));
-      return put_answer(key, fn(std::move(shown)), seen, options, result);
+      return put_answer(key, fn(std::move(shown)), seen, options, result, lost);
     });
     return status.ok() ? std::move(result) : Result<Out>(std::move(status));
   }
   // Puts, and gives the value before, if there was one.
   Result<std::optional<Out>> exchange(const K& key, const In& value, WriteOptions options = {}) {
     std::optional<Out> before;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) {
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) {
       before = std::move(old);
-      return write_value(key, value, {.kind = WriteKind::if_unchanged, .seen = seen}, options);
+      Status put =
+          write_value(key, value, {.kind = WriteKind::if_unchanged, .seen = seen}, options);
+      lost = put.is(Errc::value_mismatch);
+      return put;
     });
     if (!status.ok()) return status;
     return before;
@@ -2568,23 +2604,15 @@ class Face : public AnyFace {
         return fn(handle);
       }
     };
-#if defined(__cpp_exceptions)
-    // Held back until the library, which may be built without exceptions, has let go of its lock.
-    std::exception_ptr thrown;
-    const auto guarded = [&](AtomicCalls& calls) -> Status {
-      try {
-        return body(calls);
-      } catch (...) {
-        thrown = std::current_exception();
-        return Errc::aborted;
-      }
+    Callbacks callbacks;
+    const auto guarded = [&](AtomicCalls& calls) {
+      Status status = Errc::aborted;
+      callbacks.run([&] { status = body(calls); });
+      return status;
     };
     Status status = Collection::atomic(KeyBytes<K>(key), guarded, options);
-    if (thrown) std::rethrow_exception(thrown);
+    callbacks.rethrow();
     return status;
-#else
-    return Collection::atomic(KeyBytes<K>(key), body, options);
-#endif
   }
 
   // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
@@ -2626,7 +2654,11 @@ class Face : public AnyFace {
   template <class F>
   Result<bool> read(const K& key, F&& fn) const {
     if constexpr (std::is_same_v<In, Bytes>) {
-      return Collection::read(KeyBytes<K>(key), fn);
+      Callbacks callbacks;
+      Result<bool> found = Collection::read(
+          KeyBytes<K>(key), [&](Bytes value) { callbacks.run([&] { fn(value); }); });
+      callbacks.rethrow();
+      return found;
     } else {
       Stamp unused;
       Result<std::optional<Out>> value =
@@ -2676,7 +2708,9 @@ class Face : public AnyFace {
   template <class F>
   Status for_each(F&& fn) const {
     Status failed;
-    Status status = for_each_object(visitor(fn, failed));
+    Callbacks callbacks;
+    Status status = for_each_object(visitor(fn, failed, callbacks));
+    callbacks.rethrow();
     return failed.ok() ? status : failed;
   }
 
@@ -2702,22 +2736,31 @@ class Face : public AnyFace {
   Status migrate(F&& fn, MigrateOptions options = {}) {
     typename Values::Changed held{};
     Encoded encoded;
+    Callbacks callbacks;
     const auto decide = [&](MigrateEntry& entry, MigrateVerdict& verdict) -> Status {
       Decoded value{};
       Status status = Values::decode(entry.value, nullptr, value);
       if (!status.ok()) return describe(status, entry.key);
-      auto action = fn(key_traits<K>::decode(entry.key.data()), std::as_const(value));
-      verdict = action.verdict;
+      const bool returned = callbacks.run([&] {
+        auto action = fn(key_traits<K>::decode(entry.key.data()), std::as_const(value));
+        verdict = action.verdict;
+        held = std::move(action.value);
+      });
+      if (!returned) return Errc::aborted;
       if (verdict != MigrateVerdict::update) return {};
-      held = std::move(action.value);
       status = Values::encode(held, encoded);
       entry.fresh = encoded.bytes;
       entry.object = encoded.object.release();
       return status;
     };
-    return Collection::migrate(options.to_version, decide, [&](const MigrationProgress& progress) {
-      return options.progress == nullptr || options.progress(options.context, progress);
-    });
+    const auto report = [&](const MigrationProgress& progress) {
+      bool go_on = true;
+      if (options.progress == nullptr) return true;
+      return callbacks.run([&] { go_on = options.progress(options.context, progress); }) && go_on;
+    };
+    Status status = Collection::migrate(options.to_version, decide, report);
+    callbacks.rethrow();
+    return status;
   }
 
  protected:
@@ -2725,18 +2768,21 @@ class Face : public AnyFace {
 
   // A Collection::ObjectVisitor that calls fn with key and value.
   template <class F>
-  auto visitor(F& fn, Status& failed) const {
-    return [this, &fn, &failed](Bytes key, Bytes bytes, Shared* object) {
+  auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
+    return [this, &fn, &failed, &callbacks](Bytes key, Bytes bytes, Shared* object) {
       static_cast<void>(this);  // not all kinds of values need it
       static_cast<void>(failed);
       const K decoded = key_traits<K>::decode(key.data());
       const auto call = [&](const auto& value) {
-        if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
-          fn(decoded, value);
-          return true;
-        } else {
-          return static_cast<bool>(fn(decoded, value));
-        }
+        bool go_on = true;
+        const bool returned = callbacks.run([&] {
+          if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
+            fn(decoded, value);
+          } else {
+            go_on = static_cast<bool>(fn(decoded, value));
+          }
+        });
+        return returned && go_on;
       };
       if constexpr (requires { typename Values::Node; }) {
         return call(static_cast<const typename Values::Node*>(object)->value);
@@ -2762,38 +2808,43 @@ class Face : public AnyFace {
     return write(call, options);
   }
 
-  // One attempt after another until nobody wrote between read and write.
+  // One attempt after another until nobody wrote between read and write; attempt(old, seen, lost)
+  // says when somebody did.
   template <class Attempt>
   Status retry(const K& key, Attempt attempt) const {
     for (;;) {
       Stamp seen;
       Result<std::optional<Out>> old = Values::get_stamped(collection(), KeyBytes<K>(key), seen);
       if (!old.ok()) return std::move(old).status();
-      Status status = attempt(*old, seen);
-      if (!status.is(Errc::value_mismatch)) return status;
+      bool lost = false;
+      Status status = attempt(*old, seen, lost);
+      if (!lost) return status;
     }
   }
 
   template <class A>
-  Status put_answer(const K& key, A answer, Stamp seen, WriteOptions options, Result<Out>& result) {
+  Status put_answer(const K& key, A answer, Stamp seen, WriteOptions options, Result<Out>& result,
+                    bool& lost) {
     Status status = Answer<A>::status(answer);
     if (!status.ok()) return status;
     result = Values::own(Answer<A>::take(std::move(answer)));
     if (!result.ok()) return result.status();
-    return write_value(key, Values::show(*result),
-                       {.kind = WriteKind::if_unchanged, .seen = seen, .keep_expiry = true},
-                       options);
+    status =
+        write_value(key, Values::show(*result),
+                    {.kind = WriteKind::if_unchanged, .seen = seen, .keep_expiry = true}, options);
+    lost = status.is(Errc::value_mismatch);
+    return status;
   }
 
   template <class F>
   Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
     Result<Out> fresh;
     Result<Out> before;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) -> Status {
+    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) -> Status {
       if (!old.has_value()) return Errc::not_found;
       auto answer = fn(Values::show(*old));
       before = std::move(*old);
-      return put_answer(key, std::move(answer), seen, options, fresh);
+      return put_answer(key, std::move(answer), seen, options, fresh, lost);
     });
     if (!status.ok()) return status;
     return want_old ? std::move(before) : std::move(fresh);
@@ -2809,14 +2860,14 @@ class Face : public AnyFace {
       return change(
           WriteCall{.key = bytes, .kind = WriteKind::compare_erase, .expected = old.bytes});
     } else {
-      bool mismatch = false;
-      Status status = retry(key, [&](std::optional<Out>& old, Stamp seen) -> Status {
+      return retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) -> Status {
         if (!old.has_value()) return Errc::not_found;
-        mismatch = !Values::same(Values::show(*old), expected);
-        if (mismatch) return {};
-        return change(WriteCall{.key = bytes, .kind = WriteKind::erase_if_unchanged, .seen = seen});
+        if (!Values::same(Values::show(*old), expected)) return Errc::value_mismatch;
+        Status status =
+            change(WriteCall{.key = bytes, .kind = WriteKind::erase_if_unchanged, .seen = seen});
+        lost = status.is(Errc::value_mismatch);
+        return status;
       });
-      return mismatch ? Status(Errc::value_mismatch) : status;
     }
   }
 
@@ -2853,7 +2904,10 @@ class MapFace : public Base {
   template <class F>
   Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, F&& fn) const {
     Status failed;
-    Result<std::uint64_t> next = Collection::scan(cursor, limit, this->visitor(fn, failed));
+    Callbacks callbacks;
+    Result<std::uint64_t> next =
+        Collection::scan(cursor, limit, this->visitor(fn, failed, callbacks));
+    callbacks.rethrow();
     return failed.ok() ? std::move(next) : Result<std::uint64_t>(std::move(failed));
   }
 

@@ -61,6 +61,7 @@
 #include "engine/transaction.hpp"
 #include "engine/engine.hpp"
 #include "engine/compaction_thread.hpp"
+#include "engine/decoded_value.hpp"
 #include "engine/scan.hpp"
 
 #include "core/status.cpp"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
 #include "engine/scan.hpp"
 
@@ -159,28 +160,9 @@ engine::WriteRequest api_request(engine::Engine& engine, const detail::WriteCall
   request.seen = base::Location(call.seen.place);
   request.keep_expiry = call.keep_expiry && ttl_ms == 0;
   if (!request.erase) request.expiry_ms = engine.expiry_of(ttl_ms);
+  if (call.expires_at_ms != 0) request.expiry_ms = call.expires_at_ms;
   return request;
 }
-
-// The decoded form of a value that came as bytes, where such are kept; ends with the scope.
-class ApiObject {
- public:
-  ApiObject(const engine::Engine& engine, Bytes value, detail::Shared* given, Status& status)
-      : object_(given) {
-    if (given != nullptr || engine.objects() == nullptr) return;
-    object_ = own_ = engine.objects()->decode(value, status);
-  }
-  ~ApiObject() {
-    if (own_ != nullptr) detail::unshare(own_);
-  }
-  ApiObject(const ApiObject&) = delete;
-  ApiObject& operator=(const ApiObject&) = delete;
-  [[nodiscard]] detail::Shared* get() const noexcept { return object_; }
-
- private:
-  detail::Shared* object_;
-  detail::Shared* own_ = nullptr;
-};
 
 }  // namespace
 
@@ -193,7 +175,7 @@ Status Collection::write(const detail::WriteCall& call, WriteOptions options) {
     return write_if_equal(call, options);
   }
   if (erases || engine_->objects() == nullptr) return engine_->write(request, options.sync);
-  const ApiObject object(*engine_, call.value, call.object, status);
+  const engine::DecodedValue object(*engine_, call.value, call.object, status);
   if (!status.ok()) return status;
   request.object = object.get();
   return engine_->write(request, options.sync);
@@ -261,12 +243,16 @@ Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions optio
   if (engine_->objects() != nullptr) {
     for (const BytesPair& pair : pairs) {
       if (status.ok()) {
-        status = write({.key = pair.key, .value = pair.value, .object = pair.object},
+        status = write({.key = pair.key,
+                        .value = pair.value,
+                        .object = pair.object,
+                        .expires_at_ms = pair.expires_at_ms},
                        {.sync = false, .ttl_ms = options.ttl_ms});
       }
     }
   } else {
-    status = engine_->write_many(pairs, false, engine_->expiry_of(options.ttl_ms));
+    std::uint64_t done = 0;
+    status = engine_->write_many(pairs, false, engine_->expiry_of(options.ttl_ms), done);
   }
   return status.ok() && options.sync ? engine_->sync() : status;
 }

@@ -56,9 +56,10 @@ struct WriteCall {
   Bytes value{};
   Shared* object = nullptr;  // the value decoded, where it is kept so; not taken over
   WriteKind kind = WriteKind::put;
-  Bytes expected{};          // cas, compare_erase
-  Stamp seen{};              // if_unchanged
-  bool keep_expiry = false;  // unless the options have a time to live
+  Bytes expected{};                 // cas, compare_erase
+  Stamp seen{};                     // if_unchanged
+  bool keep_expiry = false;         // unless the options have a time to live
+  std::uint64_t expires_at_ms = 0;  // 0: as the options say
 };
 
 // What a typed face brings along when it opens.
@@ -216,7 +217,7 @@ class Collection {
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
 
   // The same for erases: keys that are not there are passed over.
-  Status erase_many(std::span<const BytesPair> keys);
+  Result<std::uint64_t> erase_many(std::span<const BytesPair> keys);
   // All writes above in one; see WriteKind.
   Status write(const detail::WriteCall& call, WriteOptions options);
   // All of them or none, whatever their shards, also after a crash; empties the buffer when they

@@ -1,10 +1,12 @@
 // The type-erased handle: batches, atomic blocks, expiry, migration, loading and erasing in bulk,
 // and decoded objects. collection.cpp has single writes, reads and cursors.
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "api/collection.hpp"
 #include "base/merge_sort.hpp"
+#include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
 #include "engine/scan.hpp"
 #include "engine/transaction.hpp"
@@ -71,19 +73,23 @@ void BatchBuffer::clear() noexcept {
 
 Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
   if (!is_open()) return api_closed();
-  std::vector<engine::WriteRequest> requests;
-  requests.reserve(batch.count());
-  for (std::size_t offset = 0; offset < batch.bytes_.size();) {
+  std::vector<engine::WriteRequest> requests(batch.count());
+  std::vector<std::unique_ptr<engine::DecodedValue>> objects(batch.count());
+  std::size_t offset = 0;
+  for (std::size_t at = 0; at < requests.size(); ++at) {
     const detail::BatchBuffer::Item item = batch.item(offset);
     Status status = item.erase ? check(item.key()) : check(item.key(), item.value());
+    if (status.ok() && !item.erase) {
+      objects[at] =
+          std::make_unique<engine::DecodedValue>(*engine_, item.value(), item.object, status);
+    }
     if (!status.ok()) return status;
-    engine::WriteRequest request;
+    engine::WriteRequest& request = requests[at];
     request.key = item.key();
     request.value = item.value();
-    request.object = item.object;
+    if (objects[at] != nullptr) request.object = objects[at]->get();
     request.erase = item.erase;
     if (!item.erase) request.expiry_ms = engine_->expiry_of(item.ttl_ms);
-    requests.push_back(request);
   }
   bool written = false;
   Status status = engine_->write_batch(requests, options.sync, written);
@@ -126,7 +132,10 @@ Status AtomicCalls::write(const WriteCall& call, WriteOptions options) {
   if (!status.ok()) return status;
   request.key = call.key;
   request.value = call.value;
-  request.object = call.object;
+  const engine::DecodedValue object(*collection_.engine_, request.erase ? Bytes() : call.value,
+                                    request.erase ? nullptr : call.object, status, !request.erase);
+  if (!status.ok()) return status;
+  request.object = object.get();
   request.keep_expiry = call.keep_expiry && options.ttl_ms == 0;
   if (call.kind == WriteKind::insert) request.when = engine::When::absent;
   if (request.erase) request.when = engine::When::present;
@@ -207,8 +216,8 @@ Result<std::uint64_t> Collection::expires_at(Bytes key) const {
   if (!status.ok()) return status;
   std::uint64_t hash = 0;
   const engine::Shard& shard = engine_->owner(key, hash);
-  const std::uint64_t expiry_ms = shard.expires_at(key.data(), hash);
-  if (!shard.find(key.data(), hash, nullptr, nullptr)) return Errc::not_found;
+  std::uint64_t expiry_ms = 0;
+  if (!shard.expires_at(key.data(), hash, expiry_ms)) return Errc::not_found;
   return expiry_ms == 0 ? WriteOptions::kForever : expiry_ms;
 }
 
@@ -292,13 +301,15 @@ Result<std::string> Collection::load_order(
   return order;
 }
 
-Status Collection::erase_many(std::span<const BytesPair> keys) {
+Result<std::uint64_t> Collection::erase_many(std::span<const BytesPair> keys) {
   if (!is_open()) return api_closed();
+  Status status;
   for (const BytesPair& pair : keys) {
-    Status status = check(pair.key);
-    if (!status.ok()) return status;
+    if (status.ok()) status = check(pair.key);
   }
-  return engine_->write_many(keys, true, 0);
+  std::uint64_t erased = 0;
+  if (status.ok()) status = engine_->write_many(keys, true, 0, erased);
+  return status.ok() ? Result<std::uint64_t>(erased) : Result<std::uint64_t>(std::move(status));
 }
 
 // Keys are gathered by the block and erased behind the cursor, which pins nothing.
@@ -317,9 +328,9 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
     for (std::size_t at = 0; at < count; ++at) {
       pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
     }
-    Status status = erase_many({pairs, count});
-    if (!status.ok()) return status;
-    erased += count;
+    const Result<std::uint64_t> gone = erase_many({pairs, count});
+    if (!gone.ok()) return gone;
+    erased += *gone;
   }
   Status status = cursor.status();
   if (!status.ok()) return status;
@@ -342,9 +353,10 @@ Result<std::uint64_t> Collection::clear() {
   Status walked = for_each(
       [&](Bytes key, Bytes) {
         const BytesPair pair{key, {}};
-        status = erase_many({&pair, 1});
-        ++erased;
-        return status.ok();
+        const Result<std::uint64_t> gone = erase_many({&pair, 1});
+        status = gone.status();
+        if (gone.ok()) erased += *gone;
+        return gone.ok();
       },
       false);
   if (status.ok()) status = std::move(walked);

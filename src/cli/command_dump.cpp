@@ -91,9 +91,9 @@ Command dump_command() {
   command.summary = "write all entries as lines of text";
   command.details =
       "The first line is \"# armdb dump 1 tree|map key=N value=N|var\"; each further line is one\n"
-      "entry: key, TAB, value, with \\\\ \\t \\n \\xNN for what is not printable; one that expires\n"
-      "has another TAB and the time, in milliseconds since 1970. Any bytes come back with\n"
-      "\"armdb load\". Exit code 1 when damage was found.\n\n"
+      "entry: key, TAB, value, with \\\\ \\t \\n \\xNN for what is not printable; one that\n"
+      "expires has another TAB and the time, in milliseconds since 1970. Any bytes come back\n"
+      "with \"armdb load\". Exit code 1 when damage was found.\n\n"
       "  armdb dump old | armdb load new --create";
   command.operands_min = command.operands_max = 1;
   command.options = {

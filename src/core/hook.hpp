@@ -24,7 +24,8 @@ class WriteHook {
  public:
   // false spares Var* collections the read of the old value; it is null then.
   static constexpr bool needs_old_value = true;
-  // true: on_init() is called for each live entry while the collection is opened, in no order.
+  // true: on_init() is called for each entry while the collection is opened, in no order; also for
+  // those that have expired and were not swept yet.
   static constexpr bool needs_init = false;
 
   virtual ~WriteHook() = default;

@@ -131,15 +131,9 @@ Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
 }
 
 Status Shard::write_batch(std::span<const WriteRequest> requests) {
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    if (status.ok()) status = write_batch_locked(requests);
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
-  }
-  return after_write(sync_wanted);
+  const base::MutexLock lock(mutex_);
+  Status status = refuse_if_closed();
+  return status.ok() ? write_batch_locked(requests) : status;
 }
 
 Status Shard::write_batch_locked(std::span<const WriteRequest> requests) {
@@ -194,7 +188,7 @@ void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) 
 
 Status Shard::write_joint(std::span<JointWrite> parts) { return write_joint_from(parts, 0); }
 
-Status Shard::after_joint() {
+Status Shard::after_batch() {
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);

@@ -117,7 +117,8 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   }
 }
 
-Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms) {
+Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                          std::uint64_t& done) {
   if (config_.read_only) return refuse_write();
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
@@ -150,7 +151,7 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
       Shard& shard = *shards_[owner(order[first])];
       // Brings the lines of all these keys into the cache at once, before the lock is taken.
       shard.find_many({lookups + first, last - first});
-      Status status = shard.put_group({order + first, last - first});
+      Status status = shard.put_group({order + first, last - first}, done);
       if (!status.ok()) return status;
       first = last;
     }
@@ -192,7 +193,7 @@ Status Engine::write_batch(std::span<WriteRequest> requests, bool sync, bool& wr
   }
   written = status.ok();
   for (std::size_t at = 0; status.ok() && at < parts.size(); ++at) {
-    status = sync ? parts[at].shard->sync() : parts[at].shard->after_joint();
+    status = sync ? parts[at].shard->sync() : parts[at].shard->after_batch();
   }
   return status;
 }
@@ -244,7 +245,9 @@ Status Engine::sync() {
   return {};
 }
 
-Status Engine::sync_joint() { return Shard::sync_bound(shards_, joint_mutex_); }
+Status Engine::sync_joint(const Shard* asking) {
+  return Shard::sync_bound(shards_, asking, joint_mutex_);
+}
 
 Status Engine::checkpoint() {
   Status status = refuse_if_closed();
@@ -352,9 +355,13 @@ Status Engine::close() {
   Status status = on_all_shards([](Shard& shard) { return shard.close(); });
   if (!config_.read_only && status.ok()) {
     {
+      // A batch that slipped in while the shards closed is written, and not synced: the next open
+      // looks for it.
+      bool bound = false;
+      for (const auto& shard : shards_) bound = bound || shard->is_bound();
       const base::MutexLock lock(state_mutex_);
-      state_changed_ = state_changed_ || state_.joint;
-      state_.joint = false;
+      state_changed_ = state_changed_ || (state_.joint && !bound);
+      state_.joint = state_.joint && bound;
       status = save_state();
     }
     if (status.ok()) status = save_floor();

@@ -37,7 +37,8 @@ class Engine {
   Status write(WriteRequest& request, bool sync);
   // Plain puts, or erases of what is there, written group by group: after an error those of
   // earlier groups are done.
-  Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms);
+  Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                    std::uint64_t& done);
   // All of them or none, also after a crash; `written` tells when only the sync failed.
   Status write_batch(std::span<WriteRequest> requests, bool sync, bool& written);
   Status atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync);
@@ -61,7 +62,7 @@ class Engine {
   Status flush();
   Status sync();
   // Syncs the shards that joint batches bind together; for Shard::sync().
-  Status sync_joint();
+  Status sync_joint(const Shard* asking);
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
   Result<std::uint64_t> sweep(std::uint64_t budget);
   // Asks `decide` about every entry that was there when the migration to `to_version` began, and
@@ -112,7 +113,8 @@ class Engine {
   Status save_floor();
   Status refuse_write() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
-  Status begin_migration(std::uint32_t to_version) ARMDB_REQUIRES(state_mutex_);
+  Status begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts)
+      ARMDB_REQUIRES(state_mutex_);
   Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
 
   Status refuse_if_closed() const;

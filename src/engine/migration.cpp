@@ -24,6 +24,12 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   if (status.ok()) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock turn(migration_mutex_);
+  // What is written from here on is new. Durable before it is stored: sequences that a power cut
+  // takes back are given out again.
+  std::vector<std::uint64_t> starts(shard_count());
+  for (std::uint32_t at = 0; at < shard_count(); ++at) starts[at] = shards_[at]->last_sequence();
+  status = sync();
+  if (!status.ok()) return status;
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
@@ -33,7 +39,7 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
-    if (!state_.migrating) status = begin_migration(to_version);
+    if (!state_.migrating) status = begin_migration(to_version, starts);
     if (!status.ok()) return status;
   }
   MigrationProgress progress;
@@ -52,12 +58,12 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   return save_state();
 }
 
-Status Engine::begin_migration(std::uint32_t to_version) {
+Status Engine::begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts) {
   state_.migrating = true;
   state_.migrating_to = to_version;
   state_.shards.resize(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) {
-    state_.shards[at] = {shards_[at]->last_sequence(), 0};
+    state_.shards[at] = {starts[at], 0};
   }
   state_changed_ = true;
   Status status = save_state();

@@ -24,6 +24,14 @@ RecoveryBatch::RecoveryBatch(index::Index& index, ExpiryTable& expiries, const S
       seed_(seed),
       bytes_(kEntries * (key_size_ + kept_size_)) {}
 
+// Objects that the index did not get.
+RecoveryBatch::~RecoveryBatch() {
+  for (; objects_ != nullptr && first_ < count_; ++first_) {
+    detail::Shared* object = object_at(lookups_[first_].key + key_size_);
+    if (object != nullptr) detail::unshare(object);
+  }
+}
+
 Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& entry) {
   std::uint8_t* key = bytes_.data() + count_ * (key_size_ + kept_size_);
   std::memcpy(key, entry.key.data(), key_size_);
@@ -54,7 +62,7 @@ void RecoveryBatch::drop_object(const std::uint8_t* kept) noexcept {
 Status RecoveryBatch::apply(store::LogStore& store) {
   // Only for the misses it takes: every entry is located again below, in order.
   index_.find_many({lookups_, count_});
-  for (std::size_t at = 0; at < count_; ++at) {
+  for (std::size_t& at = first_; at < count_; ++at) {
     const std::uint8_t* key = lookups_[at].key;
     const std::uint64_t hash = lookups_[at].hash;
     index::Place place;
@@ -76,7 +84,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     if (objects_ != nullptr && object_at(key + key_size_) == nullptr) ++undecoded_;
     index_.publish(place, key, key + key_size_, at_[at]);
   }
-  count_ = 0;
+  first_ = count_ = 0;
   return {};
 }
 

@@ -16,6 +16,9 @@ class RecoveryBatch {
   // `objects` is null where values are not kept decoded.
   RecoveryBatch(index::Index& index, ExpiryTable& expiries, const Shape& shape,
                 const detail::ObjectOps* objects, std::uint64_t seed);
+  ~RecoveryBatch();
+  RecoveryBatch(const RecoveryBatch&) = delete;
+  RecoveryBatch& operator=(const RecoveryBatch&) = delete;
 
   Status add(store::LogStore& store, const store::RecoveredEntry& entry);
   Status apply(store::LogStore& store);
@@ -40,6 +43,7 @@ class RecoveryBatch {
   base::Location at_[kEntries];
   std::uint64_t expiry_ms_[kEntries] = {};
   bool tombstone_[kEntries] = {};
+  std::size_t first_ = 0;  // those before it have been applied
   std::size_t count_ = 0;
   std::uint64_t undecoded_ = 0;
   Status decode_error_;

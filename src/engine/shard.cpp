@@ -118,12 +118,12 @@ Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
   return {};
 }
 
-// Tells the hook of each live entry, while nobody else has the collection.
+// Tells the hook of each entry, while nobody else has the collection. Of expired ones too: they
+// count until they are swept or overwritten, which it will be told.
 Status Shard::tell_hook() {
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {
       const Bytes key(block.key(at), context_.shape.key_size);
-      if (expiries_.expired(key.data(), base::hash64(key.data(), key.size(), seed_))) continue;
       detail::HookValue value;
       ByteView view;
       if (common_.objects != nullptr) {
@@ -239,7 +239,7 @@ void Shard::publish(const WriteRequest& request, index::Place& place, base::Loca
     index_->erase(place);
   }
   if (expiries_.any()) expiries_.set(request.key.data(), request.hash, expiry_ms);
-  if (common_.hook) {
+  if (common_.hook && (found || !request.erase)) {
     const detail::HookValue after{request.value, request.object};
     const bool known = found && (keeps_bytes() || before.object != nullptr || old != nullptr);
     common_.hook->on_write(request.key, known ? &before : nullptr,
@@ -292,11 +292,15 @@ void Shard::log_untold(const Status& why) const {
   base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", why);
 }
 
-Status Shard::put_group(std::span<const WriteRequest* const> requests) {
+Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  const auto count = [&](const WriteRequest& request, Status status) {
+    if (status.ok()) ++done;
+    return request.erase && status.is(Errc::not_found) ? Status() : status;
+  };
   if (hook_reads()) {
     Status status;
     for (const WriteRequest* request : requests) {
-      if (status.ok()) status = write(*request);
+      if (status.ok()) status = count(*request, write(*request));
     }
     return status;
   }
@@ -308,7 +312,7 @@ Status Shard::put_group(std::span<const WriteRequest* const> requests) {
       if (!status.ok()) return status;
       index::Place place;
       index_->locate(request->key.data(), request->hash, place);
-      status = write_located(*request, place, nullptr);
+      status = count(*request, write_located(*request, place, nullptr));
     }
     if (!status.ok()) return status;
     sync_wanted = store_->take_sync_wanted();
@@ -363,6 +367,14 @@ detail::Shared* Shard::find_object(const std::uint8_t* key, std::uint64_t hash,
   detail::Shared* object = object_at(pointer);
   detail::share(object);
   return object;
+}
+
+// Under the lock: without it an entry may be seen before its expiry.
+bool Shard::expires_at(const std::uint8_t* key, std::uint64_t hash,
+                       std::uint64_t& expiry_ms) const {
+  const base::MutexLock lock(mutex_);
+  expiry_ms = expiries_.find(key, hash);
+  return !expiries_.over(expiry_ms) && index_->find(key, hash, nullptr, nullptr);
 }
 
 Status Shard::describe(Status status, base::Location at) const {

@@ -3,7 +3,8 @@
 // Invariants:
 //   (1) The index never names an entry the store has not accepted.
 //   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
-//       what its caller asks for, and a batch the old values that a hook wants.
+//       what its caller asks for, a batch the old values that a hook wants, and a large part of
+//       a joint batch that another shard refused is taken back durably.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
@@ -90,18 +91,19 @@ class Shard {
 
   Status write(const WriteRequest& request);
   // Several plain puts under one lock; stops at the first that fails.
-  Status put_group(std::span<const WriteRequest* const> requests);
-  // All of them or none, also after a crash.
+  // Erases of what is not there are passed over; `done` counts the others.
+  Status put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // All of them or none, also after a crash. Then after_batch().
   Status write_batch(std::span<const WriteRequest> requests);
   // One shard's part of a batch over several.
   struct JointWrite {
     Shard* shard = nullptr;
     std::span<const WriteRequest> requests;
   };
-  // Under the engine's joint mutex; then, without it, after_joint() for each shard: a sync takes
+  // Under the engine's joint mutex; then, without it, after_batch() for each shard: a sync takes
   // that mutex.
   static Status write_joint(std::span<JointWrite> parts);
-  Status after_joint();
+  Status after_batch();
   // Calls `body` under the lock; what it writes becomes one batch when it returns ok.
   Status atomic(FunctionRef<Status(Transaction&)> body);
 
@@ -131,11 +133,8 @@ class Shard {
                               base::Location* at) const noexcept;
   // The file and offset of an entry, for messages.
   [[nodiscard]] Status describe(Status status, base::Location at) const;
-  // 0: it stays.
-  [[nodiscard]] std::uint64_t expires_at(const std::uint8_t* key,
-                                         std::uint64_t hash) const noexcept {
-    return expiries_.find(key, hash);
-  }
+  // False when the key is not there; 0: it stays.
+  bool expires_at(const std::uint8_t* key, std::uint64_t hash, std::uint64_t& expiry_ms) const;
 
   // ---- Durability and care ----
 
@@ -172,8 +171,10 @@ class Shard {
   [[nodiscard]] std::size_t size() const noexcept { return index_->size(); }
 
   // One sync of all shards that are bound together by joint batches; see Engine::sync_joint().
-  static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+  // `asking` is synced in any case.
+  static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards, const Shard* asking,
                            base::Mutex& joint_mutex);
+  [[nodiscard]] bool is_bound() const;
 
  private:
   friend class Transaction;

@@ -35,35 +35,38 @@ Status Shard::sync_all(bool files_too) {
     // Footers and names hold no entry, but what is recorded as durable has to be so to the end.
     files_too = files_too && store_->has_unsynced();
   }
-  for (;;) {
+  {
+    // Who comes while another thread syncs waits here, and mostly finds its write synced by the
+    // next one in line.
+    const base::MutexLock turn(sync_mutex_);
+    if (store_->durable_sequence() >= wanted && !files_too) return {};
+    store::SyncTicket ticket;
     bool alone = true;
     {
-      // Who comes while another thread syncs waits here, and mostly finds its write synced by the
-      // next one in line.
-      const base::MutexLock turn(sync_mutex_);
-      if (store_->durable_sequence() >= wanted && !files_too) return {};
-      store::SyncTicket ticket;
-      {
-        const base::MutexLock lock(mutex_);
-        Status status;
-        alone = !bound();
-        if (alone) ticket = store_->begin_sync(status);
-        if (!status.ok()) return status;
-      }
-      if (alone) {
-        Status outcome = store::LogStore::run_sync(context_, ticket);
-        const base::MutexLock lock(mutex_);
-        return store_->end_sync(ticket, std::move(outcome));
-      }
+      const base::MutexLock lock(mutex_);
+      Status status;
+      alone = !bound();
+      if (alone) ticket = store_->begin_sync(status);
+      if (!status.ok()) return status;
     }
-    Status status = common_.engine->sync_joint();
-    if (!status.ok()) return status;
+    if (alone) {
+      Status outcome = store::LogStore::run_sync(context_, ticket);
+      const base::MutexLock lock(mutex_);
+      return store_->end_sync(ticket, std::move(outcome));
+    }
   }
+  // Its ticket is taken after this call began, and covers what is asked for.
+  return common_.engine->sync_joint(this);
+}
+
+bool Shard::is_bound() const {
+  const base::MutexLock lock(mutex_);
+  return bound();
 }
 
 // What is durable here must not depend on what a power cut may take there: the sequences of all
 // bound shards become durable together, when the disk has them all.
-Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards,
+Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const Shard* asking,
                          base::Mutex& joint_mutex) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
   for (const auto& shard : shards) shard->sync_mutex_.lock();
   std::vector<store::SyncTicket> tickets(shards.size());
@@ -74,7 +77,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards,
     const base::MutexLock joint(joint_mutex);
     for (std::size_t at = 0; status.ok() && at < shards.size(); ++at) {
       const base::MutexLock lock(shards[at]->mutex_);
-      tickets[at].wanted = shards[at]->bound();
+      tickets[at].wanted = shards[at]->bound() || shards[at].get() == asking;
       if (tickets[at].wanted) tickets[at] = shards[at]->store_->begin_sync(status);
     }
   }

@@ -50,12 +50,13 @@ Status LogStore::prepare_batch(Batch& batch) {
     return Status(Errc::too_large, "a batch can have 1 GiB in one shard at most");
   }
   Status status = make_room(batch.bytes, false);
-  if (!status.ok() || batch.bytes <= tail_.room()) return status;
-  status = flush();
   if (!status.ok()) return status;
   // A batch longer than a segment of this configuration is in one of its own, whose file outgrows
   // its mapping.
-  if (batch.bytes > context_.config.max_file_size - active_->length) active_->mapped = 0;
+  if (tail_.next_offset() + batch.bytes > context_.config.max_file_size) active_->mapped = 0;
+  if (batch.bytes <= tail_.room()) return {};
+  status = flush();
+  if (!status.ok()) return status;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
   if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
   std::uint8_t* to = batch.image.get();
@@ -84,11 +85,13 @@ void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Lo
 }
 
 // What is in the buffer was never accepted; what is in the file has to go, or it would stand
-// where the next entry belongs.
+// where the next entry belongs. Durably so, while the other shards cannot go on: a power cut could
+// bring this part back when they have passed the sequences that it names as theirs.
 void LogStore::abandon_batch(Batch& batch) noexcept {
   if (batch.image == nullptr) return;
   batch.image.reset();
   Status status = active_->file->truncate(active_->length);
+  if (status.ok()) status = active_->file->sync();
   if (!status.ok()) {
     static_cast<void>(poison(std::move(status).at(active_->path, active_->length), {&active_, 1}));
     return;

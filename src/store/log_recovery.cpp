@@ -396,7 +396,8 @@ Status LogRecovery::finish_reading() {
   store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
   if (survey_ != nullptr) {
     survey_->durable_sequence = durable_;
-    survey_->last_sequence = last_;
+    // Not last_, which may lie in the gap that a recovery left: no part of a batch is there.
+    survey_->last_sequence = last_entry_;
   }
   return status;
 }

@@ -97,6 +97,8 @@ void run_synced(const Options& options, Report& report);
 void run_reopen(const Options& options, Report& report);
 void run_variable(const Options& options, Report& report);
 void run_erasure(const Options& options, Report& report);
+// The calls beyond put and get.
+void run_calls(const Options& options, Report& report);
 // The child that run_reopen kills: loads `keys` entries, says so on file descriptor 1, waits.
 int run_victim(const std::string& store, const Setup& setup);
 

@@ -1,5 +1,6 @@
 // Batches over several shards: whole or absent as one, whatever a crash leaves of each shard.
 #include <cerrno>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -226,6 +227,104 @@ TEST_CASE("joint batch: one that a full disk refuses in one shard is nowhere") {
       files.kill_process();
     }
     CHECK(reopened_version(files, test::kVarTree) == 2);
+  }
+}
+
+TEST_CASE("joint batch: a kill at any call of the recovery that drops it leaves no part of it") {
+  FaultFileSystem files;
+  {
+    Collection collection = test::open_shard(four_shards(files), test::kVarTree);
+    REQUIRE(write_group(collection, 1, true).ok());
+    REQUIRE(write_group(collection, 2).ok());
+    files.kill_process();
+  }
+  const auto base = files.snapshot();
+  for (int shard = 0; shard < 4; ++shard) {
+    files.restore(base);
+    REQUIRE(files.remove(shard_file(shard, "tail.buf")).ok());
+    std::mutex mutex;
+    std::vector<FaultFileSystem::Snapshot> moments;
+    files.set_observer([&](test::Call, const std::string&) {
+      const std::lock_guard lock(mutex);
+      moments.push_back(files.snapshot());
+    });
+    {
+      const Collection collection = test::open_shard(four_shards(files), test::kVarTree);
+      files.set_observer({});
+      CHECK(group_version(collection) == 1);
+      files.kill_process();
+    }
+    REQUIRE(moments.size() > 10);
+    for (std::size_t moment = 0; moment < moments.size(); ++moment) {
+      files.restore(moments[moment]);
+      INFO("shard " << shard << " moment " << moment);
+      REQUIRE(reopened_version(files, test::kVarTree) == 1);
+    }
+  }
+}
+
+TEST_CASE("joint batch: one that was refused stays away through a power cut") {
+  for (std::size_t nth = 1; nth <= 4; ++nth) {
+    FaultFileSystem files;
+    {
+      Collection collection = test::open_shard(four_shards(files), test::kVarTree);
+      REQUIRE(write_group(collection, 1, true).ok());
+      detail::BatchBuffer batch;
+      const std::string large = test::value_of(0, 2) + std::string(10000, 'x');
+      for (int key = 0; key < kGroup; ++key) {
+        batch.add({.key = Bytes(test::key_of(key)), .value = Bytes(large)}, 0);
+      }
+      files.fail(test::Call::write, nth, ENOSPC);
+      const Status refused = collection.write_batch(batch, {});
+      files.clear_faults();
+      if (refused.ok()) continue;
+      // Other shards go past the sequences that the part which was written names as theirs.
+      for (int key = 100; key < 180; ++key) {
+        static_cast<void>(collection.put(Bytes(test::key_of(key)), test::value_of(key)));
+      }
+      for (int key = 200; key < 216; ++key) {
+        const std::string name = test::key_of(key);
+        static_cast<void>(collection.put(Bytes(name), test::value_of(key), {.sync = true}));
+      }
+      // What was written stays on the disk, what was cut off comes back.
+      files.power_cut(
+          [](const test::PendingAtom& atom) {
+            return atom.size == 0 ? test::AtomFate::absent : test::AtomFate::present;
+          },
+          [](std::size_t) { return true; });
+    }
+    INFO("write " << nth << " failed");
+    CHECK(reopened_version(files, test::kVarTree) == 1);
+  }
+}
+
+TEST_CASE("joint batch: longer than a segment it reads back, in the buffer or in the file") {
+  for (const std::uint32_t buffer : {16u << 10, 1u << 20}) {
+    FaultFileSystem files;
+    Config config = four_shards(files);
+    config.write_buffer_size = buffer;
+    const auto check_all = [&](const Collection& collection) {
+      for (int key = 0; key < 300; ++key) {
+        const auto value = collection.get(Bytes(test::key_of(key)));
+        REQUIRE(value.ok());
+        REQUIRE(value->has_value());
+        REQUIRE((*value)->size() == 3000);
+      }
+    };
+    {
+      Collection collection = test::open_shard(config, test::kVarTree);
+      detail::BatchBuffer batch;
+      const std::string large(3000, 'x');
+      for (int key = 0; key < 300; ++key) {
+        batch.add({.key = Bytes(test::key_of(key)), .value = Bytes(large)}, 0);
+      }
+      REQUIRE(collection.write_batch(batch, {}).ok());
+      check_all(collection);
+      REQUIRE(collection.flush_buffers().ok());
+      check_all(collection);
+      files.kill_process();
+    }
+    check_all(test::open_shard(config, test::kVarTree));
   }
 }
 
