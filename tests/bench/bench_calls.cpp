@@ -130,7 +130,10 @@ void map_rows(const Options& options, Report& report) {
   bench.row("put_with_ttl", [&](Number key) { check(map.put(key, value, {.ttl_ms = 1u << 30})); });
   bench.row("get_with_ttl", [&](Number key) { keep(map.get(key).has_value()); });
   bench.row("expires_at", [&](Number key) { check(map.expires_at(key).status()); });
-  bench.group("clear_per_entry", bench.keys(), [&] { check(map.clear().status()); });
+  bench.group("clear_and_put_per_entry", bench.keys(), [&] {
+    check(map.clear().status());
+    bench.fill(map, value);
+  });
 }
 
 void hook_rows(const Options& options, Report& report) {
