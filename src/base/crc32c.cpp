@@ -68,7 +68,7 @@ std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
 // crc of a product p is p * x^33 (32 by the crc itself, 1 because the product of two reflected
 // 32-bit polynomials has 63 bits).
 #if defined(__OPTIMIZE_SIZE__)
-constexpr std::size_t kLaneWordsMax = 64;
+constexpr std::size_t kLaneWordsMax = 8;
 #else
 constexpr std::size_t kLaneWordsMax = 256;
 #endif
