@@ -724,7 +724,7 @@ namespace detail {
 // A value as a hook gets it from the engine.
 struct HookValue {
   Bytes bytes;
-  const Shared* object = nullptr;  // collections that keep decoded values
+  Shared* object = nullptr;  // collections that keep decoded values
 };
 
 // The engine's side of a hook.
@@ -1160,17 +1160,15 @@ class Collection {
   // Calls fn with the value and copies nothing; false when the key is not there. The bytes end
   // with the call; fn must not block for long: it holds back the reclaiming of old segments.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> fn) const;
-  // Collections that keep values in memory: copies the value; false when the key is not there.
-  // Cannot fail: after close() it answers from memory, with what was there then.
+  // Collections that keep values in memory: copies the value to `value`, or a new reference
+  // (detail::Shared*) when they keep it decoded; false when the key is not there. Cannot fail:
+  // after close() it answers from memory, with what was there then.
   [[nodiscard]] bool get_into(const std::uint8_t* key, std::uint8_t* value,
                               Stamp* stamp = nullptr) const noexcept;
-  // Collections that keep decoded values: a new reference, or null.
-  [[nodiscard]] detail::Shared* get_object(Bytes key, Stamp* stamp = nullptr) const noexcept;
-  void get_objects(std::span<BytesLookup> lookups) const noexcept;
-  // `status` with the key, and with the file and offset where its entry lies.
-  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
   // The same for many keys, with their cache misses overlapped: several times the speed.
   void get_many(std::span<BytesLookup> lookups) const noexcept;
+  // `status` with the key, and with the file and offset where its entry lies.
+  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
 
   [[nodiscard]] std::size_t size() const noexcept;
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
@@ -1220,8 +1218,8 @@ class Collection {
   friend class Compactor;
   friend class detail::AtomicCalls;
   explicit Collection(engine::Engine* engine) noexcept : engine_(engine) {}
-  [[nodiscard]] Cursor cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
-                                     std::uint8_t fill, std::uint32_t shard, bool descending) const;
+  [[nodiscard]] Cursor cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& last,
+                                     std::uint8_t fill, bool descending) const;
   Result<std::uint64_t> erase_from(Cursor cursor);
   Status write_if_equal(const detail::WriteCall& call, WriteOptions options);
   [[nodiscard]] Status check(Bytes key) const;
@@ -1826,6 +1824,8 @@ struct KeyValue {
 // Threads: one per range and its iterators. The collection must outlive them.
 template <class Reader>
 class KeyRange {
+  using EncodedBound = Bound<ByteArray<Reader::kKeyBytes>>;
+
  public:
   using value_type = typename Reader::value_type;
 
@@ -1869,29 +1869,13 @@ class KeyRange {
     value_type element_{};
   };
 
-  KeyRange(const Collection& collection, Bound<ByteArray<Reader::kKeyBytes>> first,
-           Bound<ByteArray<Reader::kKeyBytes>> last, bool descending)
-      : collection_(&collection),
-        first_(std::move(first)),
-        last_(std::move(last)),
-        descending_(descending) {}
-  // All keys that begin with `prefix`.
-  KeyRange(const Collection& collection, Bytes prefix, bool descending)
-      : collection_(&collection), descending_(descending), by_prefix_(true) {
-    prefix_size_ = prefix.size();
-    for (std::size_t at = 0; at < prefix.size() && at < Reader::kKeyBytes; ++at) {
-      first_.key[at] = prefix[at];
-    }
-  }
+  KeyRange(const Collection& collection, const EncodedBound& first, const EncodedBound& last,
+           bool descending)
+      : collection_(&collection), first_(first), last_(last), descending_(descending) {}
 
   [[nodiscard]] iterator begin() const {
-    if (by_prefix_ && prefix_size_ > Reader::kKeyBytes) return iterator();
-    if (by_prefix_) {
-      return iterator(
-          collection_->prefix_cursor(Bytes(first_.key.data(), prefix_size_), descending_));
-    }
-    return iterator(collection_->cursor({first_.kind, Bytes(first_.key)},
-                                        {last_.kind, Bytes(last_.key)}, descending_));
+    return iterator(
+        collection_->cursor({first_.kind, first_.key}, {last_.kind, last_.key}, descending_));
   }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
@@ -1904,11 +1888,9 @@ class KeyRange {
 
  private:
   const Collection* collection_;
-  Bound<ByteArray<Reader::kKeyBytes>> first_;
-  Bound<ByteArray<Reader::kKeyBytes>> last_;
+  EncodedBound first_;
+  EncodedBound last_;
   bool descending_;
-  bool by_prefix_ = false;
-  std::size_t prefix_size_ = 0;
 };
 
 namespace detail {
@@ -1926,10 +1908,20 @@ struct KeyReader {
 
 template <class K>
 Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
-  Bound<ByteArray<key_traits<K>::size>> encoded;
-  encoded.kind = bound.kind;
+  Bound<ByteArray<key_traits<K>::size>> encoded{bound.kind, {}};
   if (bound.kind != BoundKind::none) key_traits<K>::encode(bound.key, encoded.key.data());
   return encoded;
+}
+
+// An end of the keys that begin with `prefix`, for fill 0 and 0xff; nothing lies between them when
+// it is longer than a key.
+template <std::size_t N>
+Bound<ByteArray<N>> prefix_bound(Bytes prefix, std::uint8_t fill) {
+  if (prefix.size() > N) return {BoundKind::exclusive, {}};
+  Bound<ByteArray<N>> bound{BoundKind::inclusive, {}};
+  bound.key.fill(fill);
+  if (!prefix.empty()) std::memcpy(bound.key.data(), prefix.data(), prefix.size());
+  return bound;
 }
 
 }  // namespace detail
@@ -1945,7 +1937,6 @@ Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
 // other. Face has the calls.
 
 namespace armdb {
-
 namespace detail {
 
 // A decoded value on the heap, shared by the index and all who read it.
@@ -1961,25 +1952,28 @@ struct ObjectNode : Shared {
 // One reference.
 class SharedHold {
  public:
-  SharedHold() noexcept = default;
-  explicit SharedHold(Shared* owned) noexcept : shared_(owned) {}
+  explicit SharedHold(Shared* owned = nullptr) noexcept : shared_(owned) {}
   SharedHold(SharedHold&& other) noexcept : shared_(other.release()) {}
-  SharedHold& operator=(SharedHold&& other) noexcept {
-    SharedHold old(std::exchange(shared_, other.release()));
-    return *this;
-  }
   SharedHold(const SharedHold& other) noexcept : shared_(other.shared_) {
     if (shared_ != nullptr) share(shared_);
   }
-  SharedHold& operator=(const SharedHold& other) noexcept { return *this = SharedHold(other); }
+  SharedHold& operator=(SharedHold other) noexcept {
+    std::swap(shared_, other.shared_);
+    return *this;
+  }
   ~SharedHold() {
     if (shared_ != nullptr) unshare(shared_);
   }
   [[nodiscard]] Shared* get() const noexcept { return shared_; }
   [[nodiscard]] Shared* release() noexcept { return std::exchange(shared_, nullptr); }
+  // Where somebody else puts a reference to hold.
+  [[nodiscard]] std::uint8_t* place() noexcept {
+    *this = SharedHold();
+    return reinterpret_cast<std::uint8_t*>(&shared_);
+  }
 
  private:
-  Shared* shared_ = nullptr;
+  Shared* shared_;
 };
 
 // A value as it goes to the engine, and the memory it lies in.
@@ -1990,11 +1984,6 @@ struct Encoded {
   Encoded() noexcept = default;
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
-  Encoded& operator=(Encoded&& other) noexcept {
-    object = std::move(other.object);
-    bytes = {};
-    return *this;
-  }
   // Room for `size` bytes, which `bytes` then shows.
   MutableBytes room(std::size_t size) {
     std::uint8_t* at = small_;
@@ -2004,6 +1993,13 @@ struct Encoded {
     }
     bytes = Bytes(at, size);
     return {at, size};
+  }
+  // The call with this value.
+  WriteCall in(WriteCall call, Bytes key) const noexcept {
+    call.key = key;
+    call.value = bytes;
+    call.object = object.get();
+    return call;
   }
 
  private:
@@ -2022,13 +2018,14 @@ class TypedRef {
   TypedRef() noexcept = default;
   explicit TypedRef(detail::SharedHold held) noexcept : held_(std::move(held)) {}
 
-  explicit operator bool() const noexcept { return held_.get() != nullptr; }
+  explicit operator bool() const noexcept { return has_value(); }
   [[nodiscard]] bool has_value() const noexcept { return held_.get() != nullptr; }
   // Only when there is a value.
   const T& operator*() const noexcept {
     return static_cast<const detail::ObjectNode<T>*>(held_.get())->value;
   }
   const T* operator->() const noexcept { return &**this; }
+  [[nodiscard]] detail::SharedHold& hold() noexcept { return held_; }
 
  private:
   detail::SharedHold held_;
@@ -2036,26 +2033,46 @@ class TypedRef {
 
 namespace detail {
 
-// ---- Bytes (Const*) or a trivially copyable type (Zero*), in the index ----
+// What kind `D` of values leaves as it is: written and shown as I, read as O.
+template <class D, class I, class O = I>
+struct AnyValues {
+  using In = I;
+  using Out = O;
+  using Changed = I;              // of a MigrateAction
+  using Hooked = I;               // what hooks are shown
+  using Slot = std::optional<O>;  // of get_many
+  static constexpr const ObjectOps* kObjects = nullptr;
+  static constexpr Payload kPayload = Payload::location;
+  static constexpr std::uint32_t kValueSize = 0;
+  static constexpr bool kComparesBytes = true;
+  static constexpr bool kInMemory = false;
 
+  static const I& show(const I& value) noexcept { return value; }
+  static Result<O> own(I value) { return value; }
+  // Calls use(const I&), unless the bytes cannot be decoded.
+  template <class F>
+  static Status view(Bytes bytes, Shared* object, F use) {
+    O value{};
+    Status status = D::decode(bytes, object, value);
+    if (status.ok()) use(D::show(value));
+    return status;
+  }
+};
+
+// In the index: bytes (Const*), or a trivially copyable type (Zero*).
 template <class T, bool kIsBytes>
-struct InlineValues {
+struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
   static_assert(!kIsBytes || std::is_same_v<T, ByteArray<sizeof(T)>>,
                 "values of Const* are ByteArray<N>; use Zero* for types, Var* for other lengths");
   static_assert(std::is_trivially_copyable_v<T> && has_no_padding<T>,
                 "values of Zero* are trivially copyable, and padding bytes would reach the disk: "
                 "give T explicit padding fields, or specialise armdb::has_no_padding<T>");
-  using In = T;
-  using Out = T;
-  using Decoded = T;
-  using Changed = T;  // of a MigrateAction
-  using Slot = std::optional<T>;
+  using Hooked = std::conditional_t<kIsBytes, Bytes, T>;
+  using Element = T;  // of a range
   static constexpr Payload kPayload = Payload::value;
   static constexpr std::uint32_t kValueSize = sizeof(T);
-  static constexpr bool kComparesBytes = true;
-  static constexpr std::size_t kRound = 64;
+  static constexpr bool kInMemory = true;
 
-  static const ObjectOps* objects() noexcept { return nullptr; }
   static Status encode(const T& value, Encoded& out) noexcept {
     out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
     return {};
@@ -2064,106 +2081,24 @@ struct InlineValues {
     std::memcpy(static_cast<void*>(&out), bytes.data(), sizeof(T));
     return {};
   }
-  static const T& show(const T& value) noexcept { return value; }
-  static Result<T> own(const T& value) { return value; }
-
-  static std::optional<T> get(const Collection& collection, Bytes key) noexcept {
-    std::optional<T> value(std::in_place);
-    if (!collection.get_into(key.data(), at(*value))) value.reset();
+  static std::uint8_t* place(std::optional<T>& slot) noexcept {
+    return reinterpret_cast<std::uint8_t*>(&slot.emplace());
+  }
+  static std::optional<T> find(const Collection& collection, Bytes key, Stamp* seen) noexcept {
+    std::optional<T> value;
+    if (!collection.get_into(key.data(), place(value), seen)) value.reset();
     return value;
   }
-  static Result<std::optional<T>> get_stamped(const Collection& collection, Bytes key,
-                                              Stamp& seen) {
-    std::optional<T> value(std::in_place);
-    if (!collection.get_into(key.data(), at(*value), &seen)) value.reset();
-    return value;
-  }
-  static T or_else(std::optional<T>&& value, const T& fallback) noexcept {
-    return value.has_value() ? *value : fallback;
-  }
-  // Where get_many() copies a value to, and what it does when that is done.
-  using Scratch = Shared*;
-  static std::uint8_t* lookup_to(Slot& slot, Scratch&) noexcept { return at(slot.emplace()); }
-  static void look_up(const Collection& collection, std::span<BytesLookup> lookups) noexcept {
-    collection.get_many(lookups);
-  }
-  static void looked_up(Slot& slot, bool found, Scratch&) noexcept {
-    if (!found) slot.reset();
-  }
-  struct HookSlot {
-    T value{};
-  };
-  // Hooks of Const* get bytes, those of Zero* the type.
-  static auto for_hook(const HookValue* value, HookSlot& slot, Status&) noexcept {
-    if constexpr (kIsBytes) {
-      return value != nullptr ? &value->bytes : nullptr;
-    } else {
-      if (value != nullptr) static_cast<void>(decode(value->bytes, nullptr, slot.value));
-      return value != nullptr ? static_cast<const T*>(&slot.value) : nullptr;
-    }
-  }
-  using Element = T;  // of a range
   static bool element(const Cursor& cursor, T& out) { return decode(cursor.value(), {}, out).ok(); }
-
- private:
-  static std::uint8_t* at(T& value) noexcept { return reinterpret_cast<std::uint8_t*>(&value); }
 };
 
-// ---- On disk: bytes (Var*), or a type that is decoded when it is read (VarTyped*) ----
-
-// `D` says how bytes become an Out, which may take the view over.
-template <class D, class O>
-struct DiskValues {
-  using Out = O;
-  using Slot = std::optional<O>;
-  static constexpr Payload kPayload = Payload::location;
-  static constexpr std::uint32_t kValueSize = 0;
-  static constexpr std::size_t kRound = 16;
-
-  static const ObjectOps* objects() noexcept { return nullptr; }
-  // A value that cannot be decoded is an error with key and file, never "not there".
-  static Result<std::optional<O>> get_stamped(const Collection& collection, Bytes key,
-                                              Stamp& seen) {
-    std::optional<O> out;
-    Result<std::optional<ByteView>> bytes = collection.get(key, &seen);
-    if (!bytes.ok()) return std::move(bytes).status();
-    if (!bytes->has_value()) return out;
-    Status status = D::decode_view(std::move(**bytes), out.emplace());
-    if (!status.ok()) return collection.describe(status, key);
-    return out;
-  }
-  static Result<std::optional<O>> get(const Collection& collection, Bytes key) {
-    Stamp unused;
-    return get_stamped(collection, key, unused);
-  }
-  template <class Fallback>
-  static Result<O> or_else(Result<std::optional<O>>&& value, const Fallback& fallback) {
-    if (!value.ok()) return std::move(value).status();
-    return value->has_value() ? Result<O>(std::move(**value)) : D::own(fallback);
-  }
-  using Element = Result<O>;
-  static bool element(const Cursor& cursor, Element& out) {
-    Result<ByteView> bytes = cursor.read();
-    if (bytes.is(Errc::not_found)) return false;
-    O value{};
-    Status status = bytes.ok() ? D::decode_view(std::move(*bytes), value) : bytes.status();
-    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
-    return true;
-  }
-};
-
-struct ByteValues : DiskValues<ByteValues, ByteView> {
-  using In = Bytes;
-  using Decoded = Bytes;
+// On disk: bytes (Var*).
+struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
   using Changed = std::string;
-  static constexpr bool kComparesBytes = true;
+  using Element = Result<ByteView>;
 
   static Status encode(Bytes value, Encoded& out) noexcept {
     out.bytes = value;
-    return {};
-  }
-  static Status decode(Bytes bytes, Shared*, Bytes& out) noexcept {
-    out = bytes;
     return {};
   }
   static Status decode(Bytes bytes, Shared*, ByteView& out) {
@@ -2171,57 +2106,61 @@ struct ByteValues : DiskValues<ByteValues, ByteView> {
     if (view.ok()) out = std::move(*view);
     return std::move(view).status();
   }
-  static Status decode_view(ByteView&& view, ByteView& out) noexcept {
-    out = std::move(view);
-    return {};
-  }
   static Bytes show(const ByteView& value) noexcept { return value; }
   static Result<ByteView> own(Bytes value) { return make_view(value); }
-  struct HookSlot {};
-  static const Bytes* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
-    return value != nullptr ? &value->bytes : nullptr;
+  template <class F>
+  static Status view(Bytes bytes, Shared*, F use) {
+    use(bytes);
+    return {};
+  }
+  static Result<std::optional<ByteView>> find(const Collection& collection, Bytes key,
+                                              Stamp* seen) {
+    return collection.get(key, seen);
+  }
+  static bool element(const Cursor& cursor, Element& out) {
+    out = cursor.read();
+    return !out.is(Errc::not_found);
   }
 };
 
+// On disk: a type that is decoded when it is read (VarTyped*).
 template <class T, Codec<T> C>
-struct DecodedValues : DiskValues<DecodedValues<T, C>, T> {
-  using In = T;
-  using Decoded = T;
-  using Changed = T;
+struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
+  using Element = Result<T>;
   static constexpr bool kComparesBytes = false;
 
   static Status encode(const T& value, Encoded& out) {
     return C::encode(value, out.room(C::size(value)));
   }
   static Status decode(Bytes bytes, Shared*, T& out) { return C::decode(bytes, out); }
-  static Status decode_view(ByteView&& view, T& out) { return C::decode(view, out); }
-  static const T& show(const T& value) noexcept { return value; }
-  static Result<T> own(T value) { return value; }
   static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
-  using HookSlot = std::optional<T>;
-  static const T* for_hook(const HookValue* value, HookSlot& slot, Status& status) {
-    if (value == nullptr) return nullptr;
-    Status decoded = C::decode(value->bytes, slot.emplace());
-    if (decoded.ok()) return &*slot;
-    status = std::move(decoded);
-    return nullptr;
+  // A value that cannot be decoded is an error with key and file, never "not there".
+  static Result<std::optional<T>> find(const Collection& collection, Bytes key, Stamp* seen) {
+    std::optional<T> out;
+    const Result<std::optional<ByteView>> bytes = collection.get(key, seen);
+    if (!bytes.ok()) return bytes.status();
+    if (!bytes->has_value()) return out;
+    Status status = C::decode(**bytes, out.emplace());
+    if (!status.ok()) return collection.describe(status, key);
+    return out;
+  }
+  static bool element(const Cursor& cursor, Element& out) {
+    const Result<ByteView> bytes = cursor.read();
+    T value{};
+    Status status = bytes.ok() ? C::decode(*bytes, value) : bytes.status();
+    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
+    return !bytes.is(Errc::not_found);
   }
 };
 
-// ---- A type, decoded in memory (Typed*) ----
-
+// In memory: a type, decoded (Typed*).
 template <class T, Codec<T> C>
-struct ObjectValues {
-  using In = T;
-  using Out = TypedRef<T>;
-  using Decoded = T;
-  using Changed = T;
-  using Slot = TypedRef<T>;
+struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   using Node = ObjectNode<T>;
-  static constexpr Payload kPayload = Payload::location;
-  static constexpr std::uint32_t kValueSize = 0;
+  using Slot = TypedRef<T>;
+  using Element = TypedRef<T>;
   static constexpr bool kComparesBytes = false;
-  static constexpr std::size_t kRound = 16;
+  static constexpr bool kInMemory = true;
 
   static Shared* decode_object(Bytes bytes, Status& status) noexcept {
     Node* node = new (std::nothrow) Node;
@@ -2231,7 +2170,7 @@ struct ObjectValues {
     return nullptr;
   }
   static constexpr ObjectOps kOps{&decode_object};
-  static const ObjectOps* objects() noexcept { return &kOps; }
+  static constexpr const ObjectOps* kObjects = &kOps;
 
   static Status encode(const T& value, Encoded& out) {
     Status status = C::encode(value, out.room(C::size(value)));
@@ -2239,7 +2178,6 @@ struct ObjectValues {
     out.object = SharedHold(new (std::nothrow) Node(value));
     return out.object.get() == nullptr ? no_memory() : Status();
   }
-  static Status decode(Bytes bytes, Shared*, T& out) { return C::decode(bytes, out); }
   static Status decode(Bytes bytes, Shared* object, TypedRef<T>& out) {
     Status status;
     if (object != nullptr) share(object);
@@ -2249,40 +2187,18 @@ struct ObjectValues {
   }
   static const T& show(const TypedRef<T>& value) noexcept { return *value; }
   static Result<TypedRef<T>> own(T value) {
-    Node* node = new (std::nothrow) Node(std::move(value));
-    if (node == nullptr) return no_memory();
-    return TypedRef<T>(SharedHold(node));
+    SharedHold node(new (std::nothrow) Node(std::move(value)));
+    if (node.get() == nullptr) return no_memory();
+    return TypedRef<T>(std::move(node));
   }
   static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
-
-  static TypedRef<T> get(const Collection& collection, Bytes key) noexcept {
-    return TypedRef<T>(SharedHold(collection.get_object(key)));
-  }
-  static Result<std::optional<TypedRef<T>>> get_stamped(const Collection& collection, Bytes key,
-                                                        Stamp& seen) {
-    std::optional<TypedRef<T>> value(SharedHold(collection.get_object(key, &seen)));
-    if (!value->has_value()) value.reset();
+  static std::uint8_t* place(TypedRef<T>& slot) noexcept { return slot.hold().place(); }
+  static TypedRef<T> find(const Collection& collection, Bytes key, Stamp* seen) noexcept {
+    TypedRef<T> value;
+    static_cast<void>(collection.get_into(key.data(), place(value), seen));
     return value;
   }
-  static T or_else(const TypedRef<T>& value, const T& fallback) {
-    return value ? *value : fallback;
-  }
-  using Scratch = Shared*;
-  static std::uint8_t* lookup_to(Slot&, Scratch& found) noexcept {
-    return reinterpret_cast<std::uint8_t*>(&found);
-  }
-  static void look_up(const Collection& collection, std::span<BytesLookup> lookups) noexcept {
-    collection.get_objects(lookups);
-  }
-  static void looked_up(Slot& slot, bool found, Scratch& object) noexcept {
-    slot = TypedRef<T>(SharedHold(found ? object : nullptr));
-  }
-  struct HookSlot {};
-  static const T* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
-    return value != nullptr ? &static_cast<const Node*>(value->object)->value : nullptr;
-  }
-  using Element = TypedRef<T>;
-  static bool element(const Cursor& cursor, Element& out) {
+  static bool element(const Cursor& cursor, TypedRef<T>& out) {
     out = TypedRef<T>(SharedHold(cursor.object()));
     return out.has_value();
   }
@@ -2306,27 +2222,42 @@ class HookAdapter final : public Hook {
   HookAdapter(H& hook, const Log& log) noexcept
       : Hook(H::needs_old_value, H::needs_init), hook_(hook), log_(log) {}
 
-  void on_write(Bytes key, const HookValue* old_value,
-                const HookValue* new_value) noexcept override {
-    typename Values::HookSlot slots[2]{};
-    Status status;
-    const auto* before = Values::for_hook(old_value, slots[0], status);
-    const auto* after = Values::for_hook(new_value, slots[1], status);
-    if (!status.ok() && log_.callback != nullptr) {
-      log_.callback(log_.context, LogLevel::error,
-                    "a hook is not told a value that cannot be decoded: " + status.message());
-    }
-    hook_.on_write(key_traits<K>::decode(key.data()), before, after);
+  void on_write(Bytes key, const HookValue* before, const HookValue* after) noexcept override {
+    const K decoded = key_traits<K>::decode(key.data());
+    show_or_null(before, [&](const V* old_value) {
+      show_or_null(after,
+                   [&](const V* new_value) { hook_.on_write(decoded, old_value, new_value); });
+    });
   }
   Status on_init(Bytes key, const HookValue& value) noexcept override {
-    typename Values::HookSlot slot{};
-    Status status;
-    const auto* shown = Values::for_hook(&value, slot, status);
-    if (status.ok()) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
-    return status;
+    const K decoded = key_traits<K>::decode(key.data());
+    return show(value, [&](const V& shown) { hook_.on_init(decoded, shown); });
   }
 
  private:
+  using V = typename Values::Hooked;
+
+  template <class F>
+  static Status show(const HookValue& value, F use) {
+    if constexpr (std::is_same_v<V, Bytes>) {
+      use(value.bytes);
+      return {};
+    } else {
+      return Values::view(value.bytes, value.object, use);
+    }
+  }
+  template <class F>
+  void show_or_null(const HookValue* value, F use) {
+    if (value == nullptr) return use(nullptr);
+    const Status status = show(*value, [&](const V& shown) { use(&shown); });
+    if (status.ok()) return;
+    if (log_.callback != nullptr) {
+      log_.callback(log_.context, LogLevel::error,
+                    "a hook is not told a value that cannot be decoded: " + status.message());
+    }
+    use(nullptr);
+  }
+
   H& hook_;
   const Log log_;
 };
@@ -2384,22 +2315,17 @@ class AnyFace : protected Collection {
 
 // What the function given to update() and its kin returned: a value, or that it refuses.
 template <class T>
-struct Answer {
-  static Status status(const T&) { return {}; }
-  static T take(T&& answer) { return std::forward<T>(answer); }
-};
+Result<T> answer_of(T answer) {
+  return answer;
+}
 template <class T>
-struct Answer<std::optional<T>> {
-  static Status status(const std::optional<T>& answer) {
-    return answer.has_value() ? Status() : Status(Errc::aborted);
-  }
-  static T take(std::optional<T>&& answer) { return std::move(*answer); }
-};
+Result<T> answer_of(std::optional<T> answer) {
+  return answer.has_value() ? Result<T>(std::move(*answer)) : Result<T>(Errc::aborted);
+}
 template <class T>
-struct Answer<Result<T>> {
-  static Status status(const Result<T>& answer) { return answer.status(); }
-  static T take(Result<T>&& answer) { return *std::move(answer); }
-};
+Result<T> answer_of(Result<T> answer) {
+  return answer;
+}
 
 // Runs a program's functions inside the library, which may be built without exceptions: holds back
 // what they throw until the library has let go of its locks and guards.
@@ -2442,14 +2368,13 @@ class ShardHandle {
 
   explicit ShardHandle(AtomicCalls& calls) noexcept : calls_(calls) {}
   Status put(const K& key, const In& value, WriteOptions options = {}) {
-    return write(key, value, WriteKind::put, options, false);
+    return write(key, value, {.kind = WriteKind::put}, options);
   }
   Status insert(const K& key, const In& value, WriteOptions options = {}) {
-    return write(key, value, WriteKind::insert, options, false);
+    return write(key, value, {.kind = WriteKind::insert}, options);
   }
   Status erase(const K& key) {
-    const KeyBytes<K> bytes(key);
-    return calls_.write({.key = bytes, .kind = WriteKind::erase}, {});
+    return calls_.write({.key = KeyBytes<K>(key), .kind = WriteKind::erase}, {});
   }
   [[nodiscard]] Result<std::optional<Out>> get(const K& key) const {
     std::optional<Out> out;
@@ -2470,25 +2395,16 @@ class ShardHandle {
     Result<std::optional<Out>> old = get(key);
     if (!old.ok()) return std::move(old).status();
     if (!old->has_value()) return Errc::not_found;
-    auto answer = fn(Values::show(**old));
-    using A = Answer<decltype(answer)>;
-    Status status = A::status(answer);
-    if (!status.ok()) return status;
-    return write(key, A::take(std::move(answer)), WriteKind::put, options, true);
+    auto answer = answer_of(fn(Values::show(**old)));
+    if (!answer.ok()) return answer.status();
+    return write(key, *std::move(answer), {.kind = WriteKind::put, .keep_expiry = true}, options);
   }
 
  private:
-  Status write(const K& key, const In& value, WriteKind kind, WriteOptions options, bool keep) {
+  Status write(const K& key, const In& value, WriteCall call, WriteOptions options) {
     Encoded encoded;
     Status status = Values::encode(value, encoded);
-    if (!status.ok()) return status;
-    const KeyBytes<K> bytes(key);
-    return calls_.write({.key = bytes,
-                         .value = encoded.bytes,
-                         .object = encoded.object.get(),
-                         .kind = kind,
-                         .keep_expiry = keep},
-                        options);
+    return status.ok() ? calls_.write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
 
   AtomicCalls& calls_;
@@ -2534,14 +2450,10 @@ class Face : public AnyFace {
   // Replaces, or erases, only when the stored value is `expected`: not_found, value_mismatch.
   // Values of a type are compared with ==, or as encoded where there is none.
   Status cas(const K& key, const In& expected, const In& desired, WriteOptions options = {}) {
-    return if_equal(key, expected, [&](WriteCall call) {
-      if (call.kind == WriteKind::compare_erase) call.kind = WriteKind::cas;
-      if (call.kind == WriteKind::erase_if_unchanged) call.kind = WriteKind::if_unchanged;
-      return write_value(key, desired, call, options);
-    });
+    return if_equal(key, expected, &desired, options);
   }
   Status compare_erase(const K& key, const In& expected, WriteOptions options = {}) {
-    return if_equal(key, expected, [&](const WriteCall& call) { return write(call, options); });
+    return if_equal(key, expected, nullptr, options);
   }
 
   // ---- Read, then write what depends on it ----
@@ -2567,22 +2479,20 @@ class Face : public AnyFace {
   template <class F>
   Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
     Result<Out> result;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) {
-      std::optional<Decoded> shown;
+    Status status = rewrite(key, options, [&](std::optional<Out>& old, WriteCall&, Encoded& fresh) {
+      std::optional<In> shown;
       if (old.has_value()) shown.emplace(Values::show(*old));
-      return put_answer(key, fn(std::move(shown)), seen, options, result, lost);
+      return take_answer(answer_of(fn(std::move(shown))), result, fresh);
     });
     return status.ok() ? std::move(result) : Result<Out>(std::move(status));
   }
   // Puts, and gives the value before, if there was one.
   Result<std::optional<Out>> exchange(const K& key, const In& value, WriteOptions options = {}) {
     std::optional<Out> before;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) {
+    Status status = rewrite(key, options, [&](auto& old, WriteCall& call, Encoded& fresh) {
       before = std::move(old);
-      Status put =
-          write_value(key, value, {.kind = WriteKind::if_unchanged, .seen = seen}, options);
-      lost = put.is(Errc::value_mismatch);
-      return put;
+      call.keep_expiry = false;
+      return Values::encode(value, fresh);
     });
     if (!status.ok()) return status;
     return before;
@@ -2595,22 +2505,21 @@ class Face : public AnyFace {
   // not call this collection except through the handle.
   template <class F>
   Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
-    const auto body = [&](AtomicCalls& calls) -> Status {
-      Handle handle(calls);
-      if constexpr (std::is_void_v<std::invoke_result_t<F&, Handle&>>) {
-        fn(handle);
-        return {};
-      } else {
-        return fn(handle);
-      }
-    };
     Callbacks callbacks;
-    const auto guarded = [&](AtomicCalls& calls) {
+    const auto body = [&](AtomicCalls& calls) {
       Status status = Errc::aborted;
-      callbacks.run([&] { status = body(calls); });
+      Handle handle(calls);
+      callbacks.run([&] {
+        if constexpr (std::is_void_v<decltype(fn(handle))>) {
+          fn(handle);
+          status = Status();
+        } else {
+          status = fn(handle);
+        }
+      });
       return status;
     };
-    Status status = Collection::atomic(KeyBytes<K>(key), guarded, options);
+    Status status = Collection::atomic(KeyBytes<K>(key), body, options);
     callbacks.rethrow();
     return status;
   }
@@ -2644,10 +2553,18 @@ class Face : public AnyFace {
   // ---- Reads ----
 
   // Collections in memory: std::optional<V>, or TypedRef<T>, and it cannot fail. Var*: a Result.
-  [[nodiscard]] auto get(const K& key) const { return Values::get(collection(), KeyBytes<K>(key)); }
+  [[nodiscard]] auto get(const K& key) const {
+    return Values::find(collection(), KeyBytes<K>(key), nullptr);
+  }
   // Only a missing key gives the fallback; an error is an error.
   [[nodiscard]] auto get_or(const K& key, const In& fallback) const {
-    return Values::or_else(get(key), fallback);
+    auto value = get(key);
+    if constexpr (Values::kInMemory) {
+      return value.has_value() ? In(*value) : fallback;
+    } else {
+      if (!value.ok()) return Result<Out>(value.status());
+      return value->has_value() ? Result<Out>(std::move(**value)) : Values::own(fallback);
+    }
   }
   // Calls fn(const V&) with the value; false when the key is not there. Var* copy nothing. The
   // value ends with the call.
@@ -2660,9 +2577,7 @@ class Face : public AnyFace {
       callbacks.rethrow();
       return found;
     } else {
-      Stamp unused;
-      Result<std::optional<Out>> value =
-          Values::get_stamped(collection(), KeyBytes<K>(key), unused);
+      Result<std::optional<Out>> value = get_stamped(key, nullptr);
       if (!value.ok()) return std::move(value).status();
       if (value->has_value()) fn(Values::show(**value));
       return value->has_value();
@@ -2677,20 +2592,18 @@ class Face : public AnyFace {
   // speed of single gets. Var* answer with a Status and stop at the first error.
   auto get_many(std::span<const K> keys, std::span<typename Values::Slot> out) const {
     const std::size_t count = keys.size() < out.size() ? keys.size() : out.size();
-    if constexpr (requires { typename Values::Scratch; }) {
-      constexpr std::size_t kRound = 64;
+    if constexpr (Values::kInMemory) {
       std::uint8_t bytes[kRound][key_traits<K>::size];
-      typename Values::Scratch scratch[kRound];
       BytesLookup lookups[kRound];
       for (std::size_t first = 0; first < count; first += kRound) {
         const std::size_t round = count - first < kRound ? count - first : kRound;
         for (std::size_t at = 0; at < round; ++at) {
           key_traits<K>::encode(keys[first + at], bytes[at]);
-          lookups[at] = {bytes[at], Values::lookup_to(out[first + at], scratch[at]), false};
+          lookups[at] = {bytes[at], Values::place(out[first + at]), false};
         }
-        Values::look_up(collection(), {lookups, round});
+        Collection::get_many({lookups, round});
         for (std::size_t at = 0; at < round; ++at) {
-          Values::looked_up(out[first + at], lookups[at].found, scratch[at]);
+          if (!lookups[at].found) out[first + at] = {};
         }
       }
     } else {
@@ -2738,14 +2651,15 @@ class Face : public AnyFace {
     Encoded encoded;
     Callbacks callbacks;
     const auto decide = [&](MigrateEntry& entry, MigrateVerdict& verdict) -> Status {
-      Decoded value{};
-      Status status = Values::decode(entry.value, nullptr, value);
-      if (!status.ok()) return describe(status, entry.key);
-      const bool returned = callbacks.run([&] {
-        auto action = fn(key_traits<K>::decode(entry.key.data()), std::as_const(value));
-        verdict = action.verdict;
-        held = std::move(action.value);
+      bool returned = true;
+      Status status = Values::view(entry.value, nullptr, [&](const auto& value) {
+        returned = callbacks.run([&] {
+          auto action = fn(key_traits<K>::decode(entry.key.data()), value);
+          verdict = action.verdict;
+          held = std::move(action.value);
+        });
       });
+      if (!status.ok()) return describe(status, entry.key);
       if (!returned) return Errc::aborted;
       if (verdict != MigrateVerdict::update) return {};
       status = Values::encode(held, encoded);
@@ -2764,109 +2678,96 @@ class Face : public AnyFace {
   }
 
  protected:
-  using Decoded = typename Values::Decoded;
-
   // A Collection::ObjectVisitor that calls fn with key and value.
   template <class F>
   auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
     return [this, &fn, &failed, &callbacks](Bytes key, Bytes bytes, Shared* object) {
-      static_cast<void>(this);  // not all kinds of values need it
-      static_cast<void>(failed);
       const K decoded = key_traits<K>::decode(key.data());
-      const auto call = [&](const auto& value) {
-        bool go_on = true;
-        const bool returned = callbacks.run([&] {
+      bool go_on = true;
+      bool returned = true;
+      failed = Values::view(bytes, object, [&](const auto& value) {
+        returned = callbacks.run([&] {
           if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
             fn(decoded, value);
           } else {
             go_on = static_cast<bool>(fn(decoded, value));
           }
         });
-        return returned && go_on;
-      };
-      if constexpr (requires { typename Values::Node; }) {
-        return call(static_cast<const typename Values::Node*>(object)->value);
-      } else {
-        Decoded value{};
-        failed = Values::decode(bytes, object, value);
-        if (!failed.ok()) failed = describe(failed, key);
-        return failed.ok() && call(value);
-      }
+      });
+      if (!failed.ok()) failed = describe(failed, key);
+      return failed.ok() && returned && go_on;
     };
   }
 
  private:
+  static constexpr std::size_t kRound = 32;  // keys whose cache misses overlap
+
+  [[nodiscard]] Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
+    auto found = Values::find(collection(), KeyBytes<K>(key), seen);
+    if constexpr (std::is_same_v<decltype(found), TypedRef<In>>) {
+      return found ? std::optional<Out>(std::move(found)) : std::nullopt;
+    } else {
+      return found;
+    }
+  }
   // The rest of the call is given.
   Status write_value(const K& key, const In& value, WriteCall call, WriteOptions options) {
     Encoded encoded;
     Status status = Values::encode(value, encoded);
-    if (!status.ok()) return status;
-    const KeyBytes<K> bytes(key);
-    call.key = bytes;
-    call.value = encoded.bytes;
-    call.object = encoded.object.get();
-    return write(call, options);
+    return status.ok() ? write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
 
-  // One attempt after another until nobody wrote between read and write; attempt(old, seen, lost)
-  // says when somebody did.
-  template <class Attempt>
-  Status retry(const K& key, Attempt attempt) const {
+  // Reads, lets change(old, call, fresh) say what to write, and writes it when nobody wrote
+  // meanwhile; else all over again.
+  template <class Change>
+  Status rewrite(const K& key, WriteOptions options, Change change) {
     for (;;) {
-      Stamp seen;
-      Result<std::optional<Out>> old = Values::get_stamped(collection(), KeyBytes<K>(key), seen);
+      WriteCall call{.kind = WriteKind::if_unchanged, .keep_expiry = true};
+      Result<std::optional<Out>> old = get_stamped(key, &call.seen);
       if (!old.ok()) return std::move(old).status();
-      bool lost = false;
-      Status status = attempt(*old, seen, lost);
-      if (!lost) return status;
+      Encoded fresh;
+      Status status = change(*old, call, fresh);
+      if (!status.ok()) return status;
+      status = write(fresh.in(call, KeyBytes<K>(key)), options);
+      if (!status.is(Errc::value_mismatch)) return status;
     }
   }
-
   template <class A>
-  Status put_answer(const K& key, A answer, Stamp seen, WriteOptions options, Result<Out>& result,
-                    bool& lost) {
-    Status status = Answer<A>::status(answer);
-    if (!status.ok()) return status;
-    result = Values::own(Answer<A>::take(std::move(answer)));
-    if (!result.ok()) return result.status();
-    status =
-        write_value(key, Values::show(*result),
-                    {.kind = WriteKind::if_unchanged, .seen = seen, .keep_expiry = true}, options);
-    lost = status.is(Errc::value_mismatch);
-    return status;
+  static Status take_answer(Result<A> answer, Result<Out>& result, Encoded& fresh) {
+    if (!answer.ok()) return answer.status();
+    result = Values::own(*std::move(answer));
+    return result.ok() ? Values::encode(Values::show(*result), fresh) : result.status();
   }
-
   template <class F>
   Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
-    Result<Out> fresh;
+    Result<Out> after;
     Result<Out> before;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) -> Status {
+    Status status = rewrite(key, options, [&](auto& old, WriteCall&, Encoded& fresh) -> Status {
       if (!old.has_value()) return Errc::not_found;
-      auto answer = fn(Values::show(*old));
+      auto answer = answer_of(fn(Values::show(*old)));
       before = std::move(*old);
-      return put_answer(key, std::move(answer), seen, options, fresh, lost);
+      return take_answer(std::move(answer), after, fresh);
     });
     if (!status.ok()) return status;
-    return want_old ? std::move(before) : std::move(fresh);
+    return want_old ? std::move(before) : std::move(after);
   }
-
-  // change(call) writes, with the condition in the call.
-  template <class Change>
-  Status if_equal(const K& key, const In& expected, Change change) {
-    const KeyBytes<K> bytes(key);
+  // Without `desired` it erases.
+  Status if_equal(const K& key, const In& expected, const In* desired, WriteOptions options) {
     if constexpr (Values::kComparesBytes) {
       Encoded old;
+      Encoded fresh;
       static_cast<void>(Values::encode(expected, old));
-      return change(
-          WriteCall{.key = bytes, .kind = WriteKind::compare_erase, .expected = old.bytes});
+      if (desired != nullptr) static_cast<void>(Values::encode(*desired, fresh));
+      const WriteKind kind = desired != nullptr ? WriteKind::cas : WriteKind::compare_erase;
+      return write(fresh.in({.kind = kind, .expected = old.bytes}, KeyBytes<K>(key)), options);
     } else {
-      return retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) -> Status {
+      return rewrite(key, options, [&](auto& old, WriteCall& call, Encoded& fresh) -> Status {
         if (!old.has_value()) return Errc::not_found;
         if (!Values::same(Values::show(*old), expected)) return Errc::value_mismatch;
-        Status status =
-            change(WriteCall{.key = bytes, .kind = WriteKind::erase_if_unchanged, .seen = seen});
-        lost = status.is(Errc::value_mismatch);
-        return status;
+        call.keep_expiry = false;
+        if (desired != nullptr) return Values::encode(*desired, fresh);
+        call.kind = WriteKind::erase_if_unchanged;
+        return {};
       });
     }
   }
@@ -2874,7 +2775,6 @@ class Face : public AnyFace {
   // entry(i) gives the i-th pair.
   template <class EntryAt>
   Status put_in_order(std::size_t count, EntryAt entry, WriteOptions options) {
-    constexpr std::size_t kRound = Values::kRound;
     std::uint8_t keys[kRound][key_traits<K>::size];
     Encoded encoded[kRound];
     BytesPair pairs[kRound];
@@ -2919,11 +2819,12 @@ class MapFace : public Base {
 template <class Base>
 class TreeFace : public Base {
   using K = typename Base::key_type;
+  static constexpr std::size_t kSize = key_traits<K>::size;
 
  public:
   using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
-  using EncodedKey = ByteArray<key_traits<K>::size>;
+  using EncodedKey = ByteArray<kSize>;
 
   // Everything, from the largest key down when Config::reversed (the default).
   [[nodiscard]] Range iter() const { return {this->collection(), {}, {}, descending_}; }
@@ -2936,7 +2837,8 @@ class TreeFace : public Base {
   }
   // Keys whose encoded bytes begin with `prefix`.
   [[nodiscard]] Range prefix(Bytes prefix) const {
-    return {this->collection(), prefix, descending_};
+    return {this->collection(), prefix_bound<kSize>(prefix, 0), prefix_bound<kSize>(prefix, 0xff),
+            descending_};
   }
   // Keys alone: no value is read from disk.
   [[nodiscard]] KeysRange keys() const { return {this->collection(), {}, {}, descending_}; }
@@ -2944,7 +2846,8 @@ class TreeFace : public Base {
     return {this->collection(), encoded_bound(first), encoded_bound(last), descending_};
   }
   [[nodiscard]] KeysRange keys_with_prefix(Bytes prefix) const {
-    return {this->collection(), prefix, descending_};
+    return {this->collection(), prefix_bound<kSize>(prefix, 0), prefix_bound<kSize>(prefix, 0xff),
+            descending_};
   }
   // Erase many keys, each one logged; return how many. See Collection::erase_range().
   Result<std::uint64_t> erase_range(const K& first, const K& last) {
@@ -2985,7 +2888,7 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
 
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
-    Parts parts{Owned<detail::Hook>(hook), Values::objects()};
+    Parts parts{Owned<detail::Hook>(hook), Values::kObjects};
     Result<Collection> opened = Collection::open(path, Typed::kShape, config, std::move(parts));
     if (!opened.ok()) return std::move(opened).status();
     Typed self;
@@ -3087,15 +2990,12 @@ class WriteBatch {
     detail::Encoded encoded;
     Status status = C::Values::encode(value, encoded);
     if (!status.ok()) return status;
-    const detail::KeyBytes<K> bytes(key);
-    buffer_.add({.key = bytes, .value = encoded.bytes, .object = encoded.object.get()},
-                options.ttl_ms);
+    buffer_.add(encoded.in({}, detail::KeyBytes<K>(key)), options.ttl_ms);
     return {};
   }
   // A key that is not there is passed over.
   Status erase(const K& key) {
-    const detail::KeyBytes<K> bytes(key);
-    buffer_.add({.key = bytes, .kind = detail::WriteKind::erase}, 0);
+    buffer_.add({.key = detail::KeyBytes<K>(key), .kind = detail::WriteKind::erase}, 0);
     return {};
   }
   [[nodiscard]] std::size_t size() const noexcept { return buffer_.count(); }

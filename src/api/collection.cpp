@@ -39,6 +39,15 @@ std::vector<std::uint8_t> api_full_key(Bytes key, std::size_t size, std::uint8_t
   return full;
 }
 
+// What all keys between the limits begin with.
+Bytes api_common_prefix(const engine::ScanLimits& limits) {
+  const bool bounded =
+      limits.lower_bound != index::Bound::none && limits.upper_bound != index::Bound::none;
+  std::size_t size = 0;
+  while (bounded && size < limits.lower.size() && limits.lower[size] == limits.upper[size]) ++size;
+  return Bytes(limits.lower).sub(0, size);
+}
+
 }  // namespace
 
 Result<ByteView> make_view(Bytes bytes) {
@@ -307,16 +316,31 @@ Result<bool> Collection::read(Bytes key, FunctionRef<void(Bytes)> fn) const {
 bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
                           Stamp* stamp) const noexcept {
   if (engine_ == nullptr) return false;
-  if (stamp == nullptr) return engine_->find(key, nullptr, value);
   base::Location at;
-  const bool found = engine_->find(key, &at, value);
-  stamp->place = found ? at.packed() : 0;
+  bool found = false;
+  if (engine_->objects() == nullptr) {
+    found = engine_->find(key, stamp != nullptr ? &at : nullptr, value);
+  } else {
+    std::uint64_t hash = 0;
+    const engine::Shard& shard = engine_->owner({key, engine_->shape().key_size}, hash);
+    detail::Shared* object = shard.find_object(key, hash, &at);
+    found = object != nullptr;
+    std::memcpy(value, &object, sizeof object);
+  }
+  if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
   return found;
 }
 
 void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
   for (BytesLookup& lookup : lookups) lookup.found = false;
-  if (engine_ != nullptr) engine_->find_many(lookups);
+  if (engine_ == nullptr) return;
+  if (engine_->objects() == nullptr) return engine_->find_many(lookups);
+  // The guard keeps the objects until they are shared.
+  const base::EpochDomain::Guard guard(engine_->epochs());
+  engine_->find_many(lookups);
+  for (const BytesLookup& lookup : lookups) {
+    if (lookup.found) detail::share(engine::object_at(lookup.value));
+  }
 }
 
 std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : engine_->size(); }
@@ -424,13 +448,13 @@ Status api_cursor_refusal(const engine::Engine& engine) {
 
 }  // namespace
 
-Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
-                                 std::uint8_t fill, std::uint32_t shard, bool descending) const {
+Cursor Collection::cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& last,
+                                 std::uint8_t fill, bool descending) const {
   Cursor cursor;
   if (engine_ == nullptr) return cursor;
   Status refusal = api_cursor_refusal(*engine_);
   const std::size_t key_size = engine_->shape().key_size;
-  if (refusal.ok() && (first.size() > key_size || last.size() > key_size)) {
+  if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
     refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
   if (!refusal.ok()) {
@@ -438,11 +462,11 @@ Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, Bound
     return cursor;
   }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(lower);
-  limits.upper_bound = api_bound(upper);
-  limits.lower = api_full_key(first, key_size, 0);
-  limits.upper = api_full_key(last, key_size, fill);
-  limits.shard = shard;
+  limits.lower_bound = api_bound(first.kind);
+  limits.upper_bound = api_bound(last.kind);
+  limits.lower = api_full_key(first.key, key_size, 0);
+  limits.upper = api_full_key(last.key, key_size, fill);
+  limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
   if (cursor.state_ != nullptr) cursor.begin();
   return cursor;
@@ -450,14 +474,12 @@ Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, Bound
 
 Cursor Collection::cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
                           bool descending) const {
-  return cursor_within(first.key, last.key, first.kind, last.kind, 0, ~std::uint32_t{0},
-                       descending);
+  return cursor_within(first, last, 0, descending);
 }
 
 Cursor Collection::prefix_cursor(Bytes prefix, bool descending) const {
-  const std::uint32_t shard = engine_ == nullptr ? 0 : engine_->router().shard_of_prefix(prefix);
-  return cursor_within(prefix, prefix, BoundKind::inclusive, BoundKind::inclusive, 0xff, shard,
-                       descending);
+  const auto bound = Bound<Bytes>::inclusive(prefix);
+  return cursor_within(bound, bound, 0xff, descending);
 }
 
 // ---- Durability and care ----

@@ -272,17 +272,15 @@ class Collection {
   // Calls fn with the value and copies nothing; false when the key is not there. The bytes end
   // with the call; fn must not block for long: it holds back the reclaiming of old segments.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes)> fn) const;
-  // Collections that keep values in memory: copies the value; false when the key is not there.
-  // Cannot fail: after close() it answers from memory, with what was there then.
+  // Collections that keep values in memory: copies the value to `value`, or a new reference
+  // (detail::Shared*) when they keep it decoded; false when the key is not there. Cannot fail:
+  // after close() it answers from memory, with what was there then.
   [[nodiscard]] bool get_into(const std::uint8_t* key, std::uint8_t* value,
                               Stamp* stamp = nullptr) const noexcept;
-  // Collections that keep decoded values: a new reference, or null.
-  [[nodiscard]] detail::Shared* get_object(Bytes key, Stamp* stamp = nullptr) const noexcept;
-  void get_objects(std::span<BytesLookup> lookups) const noexcept;
-  // `status` with the key, and with the file and offset where its entry lies.
-  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
   // The same for many keys, with their cache misses overlapped: several times the speed.
   void get_many(std::span<BytesLookup> lookups) const noexcept;
+  // `status` with the key, and with the file and offset where its entry lies.
+  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
 
   [[nodiscard]] std::size_t size() const noexcept;
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
@@ -332,8 +330,8 @@ class Collection {
   friend class Compactor;
   friend class detail::AtomicCalls;
   explicit Collection(engine::Engine* engine) noexcept : engine_(engine) {}
-  [[nodiscard]] Cursor cursor_within(Bytes first, Bytes last, BoundKind lower, BoundKind upper,
-                                     std::uint8_t fill, std::uint32_t shard, bool descending) const;
+  [[nodiscard]] Cursor cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& last,
+                                     std::uint8_t fill, bool descending) const;
   Result<std::uint64_t> erase_from(Cursor cursor);
   Status write_if_equal(const detail::WriteCall& call, WriteOptions options);
   [[nodiscard]] Status check(Bytes key) const;

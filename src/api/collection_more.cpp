@@ -159,29 +159,6 @@ Result<bool> AtomicCalls::contains(Bytes key) const {
 
 }  // namespace detail
 
-// ---- Decoded objects ----
-
-detail::Shared* Collection::get_object(Bytes key, Stamp* stamp) const noexcept {
-  if (engine_ == nullptr || engine_->objects() == nullptr) return nullptr;
-  std::uint64_t hash = 0;
-  const engine::Shard& shard = engine_->owner(key, hash);
-  base::Location at;
-  detail::Shared* object = shard.find_object(key.data(), hash, &at);
-  if (stamp != nullptr) stamp->place = object != nullptr ? at.packed() : 0;
-  return object;
-}
-
-// Each lookup's `value` has room for a pointer.
-void Collection::get_objects(std::span<BytesLookup> lookups) const noexcept {
-  for (BytesLookup& lookup : lookups) lookup.found = false;
-  if (engine_ == nullptr || engine_->objects() == nullptr) return;
-  const base::EpochDomain::Guard guard(engine_->epochs());
-  engine_->find_many(lookups);
-  for (const BytesLookup& lookup : lookups) {
-    if (lookup.found) detail::share(engine::object_at(lookup.value));
-  }
-}
-
 Status Collection::describe(const Status& status, Bytes key) const {
   if (engine_ == nullptr) return status;
   std::uint64_t hash = 0;

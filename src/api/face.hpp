@@ -61,22 +61,17 @@ class AnyFace : protected Collection {
 
 // What the function given to update() and its kin returned: a value, or that it refuses.
 template <class T>
-struct Answer {
-  static Status status(const T&) { return {}; }
-  static T take(T&& answer) { return std::forward<T>(answer); }
-};
+Result<T> answer_of(T answer) {
+  return answer;
+}
 template <class T>
-struct Answer<std::optional<T>> {
-  static Status status(const std::optional<T>& answer) {
-    return answer.has_value() ? Status() : Status(Errc::aborted);
-  }
-  static T take(std::optional<T>&& answer) { return std::move(*answer); }
-};
+Result<T> answer_of(std::optional<T> answer) {
+  return answer.has_value() ? Result<T>(std::move(*answer)) : Result<T>(Errc::aborted);
+}
 template <class T>
-struct Answer<Result<T>> {
-  static Status status(const Result<T>& answer) { return answer.status(); }
-  static T take(Result<T>&& answer) { return *std::move(answer); }
-};
+Result<T> answer_of(Result<T> answer) {
+  return answer;
+}
 
 // Runs a program's functions inside the library, which may be built without exceptions: holds back
 // what they throw until the library has let go of its locks and guards.
@@ -119,14 +114,13 @@ class ShardHandle {
 
   explicit ShardHandle(AtomicCalls& calls) noexcept : calls_(calls) {}
   Status put(const K& key, const In& value, WriteOptions options = {}) {
-    return write(key, value, WriteKind::put, options, false);
+    return write(key, value, {.kind = WriteKind::put}, options);
   }
   Status insert(const K& key, const In& value, WriteOptions options = {}) {
-    return write(key, value, WriteKind::insert, options, false);
+    return write(key, value, {.kind = WriteKind::insert}, options);
   }
   Status erase(const K& key) {
-    const KeyBytes<K> bytes(key);
-    return calls_.write({.key = bytes, .kind = WriteKind::erase}, {});
+    return calls_.write({.key = KeyBytes<K>(key), .kind = WriteKind::erase}, {});
   }
   [[nodiscard]] Result<std::optional<Out>> get(const K& key) const {
     std::optional<Out> out;
@@ -147,25 +141,16 @@ class ShardHandle {
     Result<std::optional<Out>> old = get(key);
     if (!old.ok()) return std::move(old).status();
     if (!old->has_value()) return Errc::not_found;
-    auto answer = fn(Values::show(**old));
-    using A = Answer<decltype(answer)>;
-    Status status = A::status(answer);
-    if (!status.ok()) return status;
-    return write(key, A::take(std::move(answer)), WriteKind::put, options, true);
+    auto answer = answer_of(fn(Values::show(**old)));
+    if (!answer.ok()) return answer.status();
+    return write(key, *std::move(answer), {.kind = WriteKind::put, .keep_expiry = true}, options);
   }
 
  private:
-  Status write(const K& key, const In& value, WriteKind kind, WriteOptions options, bool keep) {
+  Status write(const K& key, const In& value, WriteCall call, WriteOptions options) {
     Encoded encoded;
     Status status = Values::encode(value, encoded);
-    if (!status.ok()) return status;
-    const KeyBytes<K> bytes(key);
-    return calls_.write({.key = bytes,
-                         .value = encoded.bytes,
-                         .object = encoded.object.get(),
-                         .kind = kind,
-                         .keep_expiry = keep},
-                        options);
+    return status.ok() ? calls_.write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
 
   AtomicCalls& calls_;
@@ -211,14 +196,10 @@ class Face : public AnyFace {
   // Replaces, or erases, only when the stored value is `expected`: not_found, value_mismatch.
   // Values of a type are compared with ==, or as encoded where there is none.
   Status cas(const K& key, const In& expected, const In& desired, WriteOptions options = {}) {
-    return if_equal(key, expected, [&](WriteCall call) {
-      if (call.kind == WriteKind::compare_erase) call.kind = WriteKind::cas;
-      if (call.kind == WriteKind::erase_if_unchanged) call.kind = WriteKind::if_unchanged;
-      return write_value(key, desired, call, options);
-    });
+    return if_equal(key, expected, &desired, options);
   }
   Status compare_erase(const K& key, const In& expected, WriteOptions options = {}) {
-    return if_equal(key, expected, [&](const WriteCall& call) { return write(call, options); });
+    return if_equal(key, expected, nullptr, options);
   }
 
   // ---- Read, then write what depends on it ----
@@ -244,22 +225,20 @@ class Face : public AnyFace {
   template <class F>
   Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
     Result<Out> result;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) {
-      std::optional<Decoded> shown;
+    Status status = rewrite(key, options, [&](std::optional<Out>& old, WriteCall&, Encoded& fresh) {
+      std::optional<In> shown;
       if (old.has_value()) shown.emplace(Values::show(*old));
-      return put_answer(key, fn(std::move(shown)), seen, options, result, lost);
+      return take_answer(answer_of(fn(std::move(shown))), result, fresh);
     });
     return status.ok() ? std::move(result) : Result<Out>(std::move(status));
   }
   // Puts, and gives the value before, if there was one.
   Result<std::optional<Out>> exchange(const K& key, const In& value, WriteOptions options = {}) {
     std::optional<Out> before;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) {
+    Status status = rewrite(key, options, [&](auto& old, WriteCall& call, Encoded& fresh) {
       before = std::move(old);
-      Status put =
-          write_value(key, value, {.kind = WriteKind::if_unchanged, .seen = seen}, options);
-      lost = put.is(Errc::value_mismatch);
-      return put;
+      call.keep_expiry = false;
+      return Values::encode(value, fresh);
     });
     if (!status.ok()) return status;
     return before;
@@ -272,22 +251,21 @@ class Face : public AnyFace {
   // not call this collection except through the handle.
   template <class F>
   Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
-    const auto body = [&](AtomicCalls& calls) -> Status {
-      Handle handle(calls);
-      if constexpr (std::is_void_v<std::invoke_result_t<F&, Handle&>>) {
-        fn(handle);
-        return {};
-      } else {
-        return fn(handle);
-      }
-    };
     Callbacks callbacks;
-    const auto guarded = [&](AtomicCalls& calls) {
+    const auto body = [&](AtomicCalls& calls) {
       Status status = Errc::aborted;
-      callbacks.run([&] { status = body(calls); });
+      Handle handle(calls);
+      callbacks.run([&] {
+        if constexpr (std::is_void_v<decltype(fn(handle))>) {
+          fn(handle);
+          status = Status();
+        } else {
+          status = fn(handle);
+        }
+      });
       return status;
     };
-    Status status = Collection::atomic(KeyBytes<K>(key), guarded, options);
+    Status status = Collection::atomic(KeyBytes<K>(key), body, options);
     callbacks.rethrow();
     return status;
   }
@@ -321,10 +299,18 @@ class Face : public AnyFace {
   // ---- Reads ----
 
   // Collections in memory: std::optional<V>, or TypedRef<T>, and it cannot fail. Var*: a Result.
-  [[nodiscard]] auto get(const K& key) const { return Values::get(collection(), KeyBytes<K>(key)); }
+  [[nodiscard]] auto get(const K& key) const {
+    return Values::find(collection(), KeyBytes<K>(key), nullptr);
+  }
   // Only a missing key gives the fallback; an error is an error.
   [[nodiscard]] auto get_or(const K& key, const In& fallback) const {
-    return Values::or_else(get(key), fallback);
+    auto value = get(key);
+    if constexpr (Values::kInMemory) {
+      return value.has_value() ? In(*value) : fallback;
+    } else {
+      if (!value.ok()) return Result<Out>(value.status());
+      return value->has_value() ? Result<Out>(std::move(**value)) : Values::own(fallback);
+    }
   }
   // Calls fn(const V&) with the value; false when the key is not there. Var* copy nothing. The
   // value ends with the call.
@@ -337,9 +323,7 @@ class Face : public AnyFace {
       callbacks.rethrow();
       return found;
     } else {
-      Stamp unused;
-      Result<std::optional<Out>> value =
-          Values::get_stamped(collection(), KeyBytes<K>(key), unused);
+      Result<std::optional<Out>> value = get_stamped(key, nullptr);
       if (!value.ok()) return std::move(value).status();
       if (value->has_value()) fn(Values::show(**value));
       return value->has_value();
@@ -354,20 +338,18 @@ class Face : public AnyFace {
   // speed of single gets. Var* answer with a Status and stop at the first error.
   auto get_many(std::span<const K> keys, std::span<typename Values::Slot> out) const {
     const std::size_t count = keys.size() < out.size() ? keys.size() : out.size();
-    if constexpr (requires { typename Values::Scratch; }) {
-      constexpr std::size_t kRound = 64;
+    if constexpr (Values::kInMemory) {
       std::uint8_t bytes[kRound][key_traits<K>::size];
-      typename Values::Scratch scratch[kRound];
       BytesLookup lookups[kRound];
       for (std::size_t first = 0; first < count; first += kRound) {
         const std::size_t round = count - first < kRound ? count - first : kRound;
         for (std::size_t at = 0; at < round; ++at) {
           key_traits<K>::encode(keys[first + at], bytes[at]);
-          lookups[at] = {bytes[at], Values::lookup_to(out[first + at], scratch[at]), false};
+          lookups[at] = {bytes[at], Values::place(out[first + at]), false};
         }
-        Values::look_up(collection(), {lookups, round});
+        Collection::get_many({lookups, round});
         for (std::size_t at = 0; at < round; ++at) {
-          Values::looked_up(out[first + at], lookups[at].found, scratch[at]);
+          if (!lookups[at].found) out[first + at] = {};
         }
       }
     } else {
@@ -415,14 +397,15 @@ class Face : public AnyFace {
     Encoded encoded;
     Callbacks callbacks;
     const auto decide = [&](MigrateEntry& entry, MigrateVerdict& verdict) -> Status {
-      Decoded value{};
-      Status status = Values::decode(entry.value, nullptr, value);
-      if (!status.ok()) return describe(status, entry.key);
-      const bool returned = callbacks.run([&] {
-        auto action = fn(key_traits<K>::decode(entry.key.data()), std::as_const(value));
-        verdict = action.verdict;
-        held = std::move(action.value);
+      bool returned = true;
+      Status status = Values::view(entry.value, nullptr, [&](const auto& value) {
+        returned = callbacks.run([&] {
+          auto action = fn(key_traits<K>::decode(entry.key.data()), value);
+          verdict = action.verdict;
+          held = std::move(action.value);
+        });
       });
+      if (!status.ok()) return describe(status, entry.key);
       if (!returned) return Errc::aborted;
       if (verdict != MigrateVerdict::update) return {};
       status = Values::encode(held, encoded);
@@ -441,109 +424,96 @@ class Face : public AnyFace {
   }
 
  protected:
-  using Decoded = typename Values::Decoded;
-
   // A Collection::ObjectVisitor that calls fn with key and value.
   template <class F>
   auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
     return [this, &fn, &failed, &callbacks](Bytes key, Bytes bytes, Shared* object) {
-      static_cast<void>(this);  // not all kinds of values need it
-      static_cast<void>(failed);
       const K decoded = key_traits<K>::decode(key.data());
-      const auto call = [&](const auto& value) {
-        bool go_on = true;
-        const bool returned = callbacks.run([&] {
+      bool go_on = true;
+      bool returned = true;
+      failed = Values::view(bytes, object, [&](const auto& value) {
+        returned = callbacks.run([&] {
           if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
             fn(decoded, value);
           } else {
             go_on = static_cast<bool>(fn(decoded, value));
           }
         });
-        return returned && go_on;
-      };
-      if constexpr (requires { typename Values::Node; }) {
-        return call(static_cast<const typename Values::Node*>(object)->value);
-      } else {
-        Decoded value{};
-        failed = Values::decode(bytes, object, value);
-        if (!failed.ok()) failed = describe(failed, key);
-        return failed.ok() && call(value);
-      }
+      });
+      if (!failed.ok()) failed = describe(failed, key);
+      return failed.ok() && returned && go_on;
     };
   }
 
  private:
+  static constexpr std::size_t kRound = 32;  // keys whose cache misses overlap
+
+  [[nodiscard]] Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
+    auto found = Values::find(collection(), KeyBytes<K>(key), seen);
+    if constexpr (std::is_same_v<decltype(found), TypedRef<In>>) {
+      return found ? std::optional<Out>(std::move(found)) : std::nullopt;
+    } else {
+      return found;
+    }
+  }
   // The rest of the call is given.
   Status write_value(const K& key, const In& value, WriteCall call, WriteOptions options) {
     Encoded encoded;
     Status status = Values::encode(value, encoded);
-    if (!status.ok()) return status;
-    const KeyBytes<K> bytes(key);
-    call.key = bytes;
-    call.value = encoded.bytes;
-    call.object = encoded.object.get();
-    return write(call, options);
+    return status.ok() ? write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
 
-  // One attempt after another until nobody wrote between read and write; attempt(old, seen, lost)
-  // says when somebody did.
-  template <class Attempt>
-  Status retry(const K& key, Attempt attempt) const {
+  // Reads, lets change(old, call, fresh) say what to write, and writes it when nobody wrote
+  // meanwhile; else all over again.
+  template <class Change>
+  Status rewrite(const K& key, WriteOptions options, Change change) {
     for (;;) {
-      Stamp seen;
-      Result<std::optional<Out>> old = Values::get_stamped(collection(), KeyBytes<K>(key), seen);
+      WriteCall call{.kind = WriteKind::if_unchanged, .keep_expiry = true};
+      Result<std::optional<Out>> old = get_stamped(key, &call.seen);
       if (!old.ok()) return std::move(old).status();
-      bool lost = false;
-      Status status = attempt(*old, seen, lost);
-      if (!lost) return status;
+      Encoded fresh;
+      Status status = change(*old, call, fresh);
+      if (!status.ok()) return status;
+      status = write(fresh.in(call, KeyBytes<K>(key)), options);
+      if (!status.is(Errc::value_mismatch)) return status;
     }
   }
-
   template <class A>
-  Status put_answer(const K& key, A answer, Stamp seen, WriteOptions options, Result<Out>& result,
-                    bool& lost) {
-    Status status = Answer<A>::status(answer);
-    if (!status.ok()) return status;
-    result = Values::own(Answer<A>::take(std::move(answer)));
-    if (!result.ok()) return result.status();
-    status =
-        write_value(key, Values::show(*result),
-                    {.kind = WriteKind::if_unchanged, .seen = seen, .keep_expiry = true}, options);
-    lost = status.is(Errc::value_mismatch);
-    return status;
+  static Status take_answer(Result<A> answer, Result<Out>& result, Encoded& fresh) {
+    if (!answer.ok()) return answer.status();
+    result = Values::own(*std::move(answer));
+    return result.ok() ? Values::encode(Values::show(*result), fresh) : result.status();
   }
-
   template <class F>
   Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
-    Result<Out> fresh;
+    Result<Out> after;
     Result<Out> before;
-    Status status = retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) -> Status {
+    Status status = rewrite(key, options, [&](auto& old, WriteCall&, Encoded& fresh) -> Status {
       if (!old.has_value()) return Errc::not_found;
-      auto answer = fn(Values::show(*old));
+      auto answer = answer_of(fn(Values::show(*old)));
       before = std::move(*old);
-      return put_answer(key, std::move(answer), seen, options, fresh, lost);
+      return take_answer(std::move(answer), after, fresh);
     });
     if (!status.ok()) return status;
-    return want_old ? std::move(before) : std::move(fresh);
+    return want_old ? std::move(before) : std::move(after);
   }
-
-  // change(call) writes, with the condition in the call.
-  template <class Change>
-  Status if_equal(const K& key, const In& expected, Change change) {
-    const KeyBytes<K> bytes(key);
+  // Without `desired` it erases.
+  Status if_equal(const K& key, const In& expected, const In* desired, WriteOptions options) {
     if constexpr (Values::kComparesBytes) {
       Encoded old;
+      Encoded fresh;
       static_cast<void>(Values::encode(expected, old));
-      return change(
-          WriteCall{.key = bytes, .kind = WriteKind::compare_erase, .expected = old.bytes});
+      if (desired != nullptr) static_cast<void>(Values::encode(*desired, fresh));
+      const WriteKind kind = desired != nullptr ? WriteKind::cas : WriteKind::compare_erase;
+      return write(fresh.in({.kind = kind, .expected = old.bytes}, KeyBytes<K>(key)), options);
     } else {
-      return retry(key, [&](std::optional<Out>& old, Stamp seen, bool& lost) -> Status {
+      return rewrite(key, options, [&](auto& old, WriteCall& call, Encoded& fresh) -> Status {
         if (!old.has_value()) return Errc::not_found;
         if (!Values::same(Values::show(*old), expected)) return Errc::value_mismatch;
-        Status status =
-            change(WriteCall{.key = bytes, .kind = WriteKind::erase_if_unchanged, .seen = seen});
-        lost = status.is(Errc::value_mismatch);
-        return status;
+        call.keep_expiry = false;
+        if (desired != nullptr) return Values::encode(*desired, fresh);
+        call.kind = WriteKind::erase_if_unchanged;
+        return {};
       });
     }
   }
@@ -551,7 +521,6 @@ class Face : public AnyFace {
   // entry(i) gives the i-th pair.
   template <class EntryAt>
   Status put_in_order(std::size_t count, EntryAt entry, WriteOptions options) {
-    constexpr std::size_t kRound = Values::kRound;
     std::uint8_t keys[kRound][key_traits<K>::size];
     Encoded encoded[kRound];
     BytesPair pairs[kRound];
@@ -596,11 +565,12 @@ class MapFace : public Base {
 template <class Base>
 class TreeFace : public Base {
   using K = typename Base::key_type;
+  static constexpr std::size_t kSize = key_traits<K>::size;
 
  public:
   using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
-  using EncodedKey = ByteArray<key_traits<K>::size>;
+  using EncodedKey = ByteArray<kSize>;
 
   // Everything, from the largest key down when Config::reversed (the default).
   [[nodiscard]] Range iter() const { return {this->collection(), {}, {}, descending_}; }
@@ -613,7 +583,8 @@ class TreeFace : public Base {
   }
   // Keys whose encoded bytes begin with `prefix`.
   [[nodiscard]] Range prefix(Bytes prefix) const {
-    return {this->collection(), prefix, descending_};
+    return {this->collection(), prefix_bound<kSize>(prefix, 0), prefix_bound<kSize>(prefix, 0xff),
+            descending_};
   }
   // Keys alone: no value is read from disk.
   [[nodiscard]] KeysRange keys() const { return {this->collection(), {}, {}, descending_}; }
@@ -621,7 +592,8 @@ class TreeFace : public Base {
     return {this->collection(), encoded_bound(first), encoded_bound(last), descending_};
   }
   [[nodiscard]] KeysRange keys_with_prefix(Bytes prefix) const {
-    return {this->collection(), prefix, descending_};
+    return {this->collection(), prefix_bound<kSize>(prefix, 0), prefix_bound<kSize>(prefix, 0xff),
+            descending_};
   }
   // Erase many keys, each one logged; return how many. See Collection::erase_range().
   Result<std::uint64_t> erase_range(const K& first, const K& last) {
@@ -662,7 +634,7 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
 
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
-    Parts parts{Owned<detail::Hook>(hook), Values::objects()};
+    Parts parts{Owned<detail::Hook>(hook), Values::kObjects};
     Result<Collection> opened = Collection::open(path, Typed::kShape, config, std::move(parts));
     if (!opened.ok()) return std::move(opened).status();
     Typed self;

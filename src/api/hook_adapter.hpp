@@ -1,8 +1,7 @@
 // HookAdapter: a user's hook, with its types, as the engine sees it.
 #pragma once
 
-#include "api/key_traits.hpp"
-#include "core/config.hpp"
+#include "api/values.hpp"
 #include "core/hook.hpp"
 
 namespace armdb::detail {
@@ -13,27 +12,42 @@ class HookAdapter final : public Hook {
   HookAdapter(H& hook, const Log& log) noexcept
       : Hook(H::needs_old_value, H::needs_init), hook_(hook), log_(log) {}
 
-  void on_write(Bytes key, const HookValue* old_value,
-                const HookValue* new_value) noexcept override {
-    typename Values::HookSlot slots[2]{};
-    Status status;
-    const auto* before = Values::for_hook(old_value, slots[0], status);
-    const auto* after = Values::for_hook(new_value, slots[1], status);
-    if (!status.ok() && log_.callback != nullptr) {
-      log_.callback(log_.context, LogLevel::error,
-                    "a hook is not told a value that cannot be decoded: " + status.message());
-    }
-    hook_.on_write(key_traits<K>::decode(key.data()), before, after);
+  void on_write(Bytes key, const HookValue* before, const HookValue* after) noexcept override {
+    const K decoded = key_traits<K>::decode(key.data());
+    show_or_null(before, [&](const V* old_value) {
+      show_or_null(after,
+                   [&](const V* new_value) { hook_.on_write(decoded, old_value, new_value); });
+    });
   }
   Status on_init(Bytes key, const HookValue& value) noexcept override {
-    typename Values::HookSlot slot{};
-    Status status;
-    const auto* shown = Values::for_hook(&value, slot, status);
-    if (status.ok()) hook_.on_init(key_traits<K>::decode(key.data()), *shown);
-    return status;
+    const K decoded = key_traits<K>::decode(key.data());
+    return show(value, [&](const V& shown) { hook_.on_init(decoded, shown); });
   }
 
  private:
+  using V = typename Values::Hooked;
+
+  template <class F>
+  static Status show(const HookValue& value, F use) {
+    if constexpr (std::is_same_v<V, Bytes>) {
+      use(value.bytes);
+      return {};
+    } else {
+      return Values::view(value.bytes, value.object, use);
+    }
+  }
+  template <class F>
+  void show_or_null(const HookValue* value, F use) {
+    if (value == nullptr) return use(nullptr);
+    const Status status = show(*value, [&](const V& shown) { use(&shown); });
+    if (status.ok()) return;
+    if (log_.callback != nullptr) {
+      log_.callback(log_.context, LogLevel::error,
+                    "a hook is not told a value that cannot be decoded: " + status.message());
+    }
+    use(nullptr);
+  }
+
   H& hook_;
   const Log log_;
 };

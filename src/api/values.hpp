@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstring>
 #include <optional>
-#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -17,10 +16,8 @@
 #include "api/codec.hpp"
 #include "api/collection.hpp"
 #include "api/key_traits.hpp"
-#include "api/view.hpp"
 
 namespace armdb {
-
 namespace detail {
 
 // A decoded value on the heap, shared by the index and all who read it.
@@ -36,25 +33,28 @@ struct ObjectNode : Shared {
 // One reference.
 class SharedHold {
  public:
-  SharedHold() noexcept = default;
-  explicit SharedHold(Shared* owned) noexcept : shared_(owned) {}
+  explicit SharedHold(Shared* owned = nullptr) noexcept : shared_(owned) {}
   SharedHold(SharedHold&& other) noexcept : shared_(other.release()) {}
-  SharedHold& operator=(SharedHold&& other) noexcept {
-    SharedHold old(std::exchange(shared_, other.release()));
-    return *this;
-  }
   SharedHold(const SharedHold& other) noexcept : shared_(other.shared_) {
     if (shared_ != nullptr) share(shared_);
   }
-  SharedHold& operator=(const SharedHold& other) noexcept { return *this = SharedHold(other); }
+  SharedHold& operator=(SharedHold other) noexcept {
+    std::swap(shared_, other.shared_);
+    return *this;
+  }
   ~SharedHold() {
     if (shared_ != nullptr) unshare(shared_);
   }
   [[nodiscard]] Shared* get() const noexcept { return shared_; }
   [[nodiscard]] Shared* release() noexcept { return std::exchange(shared_, nullptr); }
+  // Where somebody else puts a reference to hold.
+  [[nodiscard]] std::uint8_t* place() noexcept {
+    *this = SharedHold();
+    return reinterpret_cast<std::uint8_t*>(&shared_);
+  }
 
  private:
-  Shared* shared_ = nullptr;
+  Shared* shared_;
 };
 
 // A value as it goes to the engine, and the memory it lies in.
@@ -65,11 +65,6 @@ struct Encoded {
   Encoded() noexcept = default;
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
-  Encoded& operator=(Encoded&& other) noexcept {
-    object = std::move(other.object);
-    bytes = {};
-    return *this;
-  }
   // Room for `size` bytes, which `bytes` then shows.
   MutableBytes room(std::size_t size) {
     std::uint8_t* at = small_;
@@ -79,6 +74,13 @@ struct Encoded {
     }
     bytes = Bytes(at, size);
     return {at, size};
+  }
+  // The call with this value.
+  WriteCall in(WriteCall call, Bytes key) const noexcept {
+    call.key = key;
+    call.value = bytes;
+    call.object = object.get();
+    return call;
   }
 
  private:
@@ -97,13 +99,14 @@ class TypedRef {
   TypedRef() noexcept = default;
   explicit TypedRef(detail::SharedHold held) noexcept : held_(std::move(held)) {}
 
-  explicit operator bool() const noexcept { return held_.get() != nullptr; }
+  explicit operator bool() const noexcept { return has_value(); }
   [[nodiscard]] bool has_value() const noexcept { return held_.get() != nullptr; }
   // Only when there is a value.
   const T& operator*() const noexcept {
     return static_cast<const detail::ObjectNode<T>*>(held_.get())->value;
   }
   const T* operator->() const noexcept { return &**this; }
+  [[nodiscard]] detail::SharedHold& hold() noexcept { return held_; }
 
  private:
   detail::SharedHold held_;
@@ -111,26 +114,46 @@ class TypedRef {
 
 namespace detail {
 
-// ---- Bytes (Const*) or a trivially copyable type (Zero*), in the index ----
+// What kind `D` of values leaves as it is: written and shown as I, read as O.
+template <class D, class I, class O = I>
+struct AnyValues {
+  using In = I;
+  using Out = O;
+  using Changed = I;              // of a MigrateAction
+  using Hooked = I;               // what hooks are shown
+  using Slot = std::optional<O>;  // of get_many
+  static constexpr const ObjectOps* kObjects = nullptr;
+  static constexpr Payload kPayload = Payload::location;
+  static constexpr std::uint32_t kValueSize = 0;
+  static constexpr bool kComparesBytes = true;
+  static constexpr bool kInMemory = false;
 
+  static const I& show(const I& value) noexcept { return value; }
+  static Result<O> own(I value) { return value; }
+  // Calls use(const I&), unless the bytes cannot be decoded.
+  template <class F>
+  static Status view(Bytes bytes, Shared* object, F use) {
+    O value{};
+    Status status = D::decode(bytes, object, value);
+    if (status.ok()) use(D::show(value));
+    return status;
+  }
+};
+
+// In the index: bytes (Const*), or a trivially copyable type (Zero*).
 template <class T, bool kIsBytes>
-struct InlineValues {
+struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
   static_assert(!kIsBytes || std::is_same_v<T, ByteArray<sizeof(T)>>,
                 "values of Const* are ByteArray<N>; use Zero* for types, Var* for other lengths");
   static_assert(std::is_trivially_copyable_v<T> && has_no_padding<T>,
                 "values of Zero* are trivially copyable, and padding bytes would reach the disk: "
                 "give T explicit padding fields, or specialise armdb::has_no_padding<T>");
-  using In = T;
-  using Out = T;
-  using Decoded = T;
-  using Changed = T;  // of a MigrateAction
-  using Slot = std::optional<T>;
+  using Hooked = std::conditional_t<kIsBytes, Bytes, T>;
+  using Element = T;  // of a range
   static constexpr Payload kPayload = Payload::value;
   static constexpr std::uint32_t kValueSize = sizeof(T);
-  static constexpr bool kComparesBytes = true;
-  static constexpr std::size_t kRound = 64;
+  static constexpr bool kInMemory = true;
 
-  static const ObjectOps* objects() noexcept { return nullptr; }
   static Status encode(const T& value, Encoded& out) noexcept {
     out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
     return {};
@@ -139,106 +162,24 @@ struct InlineValues {
     std::memcpy(static_cast<void*>(&out), bytes.data(), sizeof(T));
     return {};
   }
-  static const T& show(const T& value) noexcept { return value; }
-  static Result<T> own(const T& value) { return value; }
-
-  static std::optional<T> get(const Collection& collection, Bytes key) noexcept {
-    std::optional<T> value(std::in_place);
-    if (!collection.get_into(key.data(), at(*value))) value.reset();
+  static std::uint8_t* place(std::optional<T>& slot) noexcept {
+    return reinterpret_cast<std::uint8_t*>(&slot.emplace());
+  }
+  static std::optional<T> find(const Collection& collection, Bytes key, Stamp* seen) noexcept {
+    std::optional<T> value;
+    if (!collection.get_into(key.data(), place(value), seen)) value.reset();
     return value;
   }
-  static Result<std::optional<T>> get_stamped(const Collection& collection, Bytes key,
-                                              Stamp& seen) {
-    std::optional<T> value(std::in_place);
-    if (!collection.get_into(key.data(), at(*value), &seen)) value.reset();
-    return value;
-  }
-  static T or_else(std::optional<T>&& value, const T& fallback) noexcept {
-    return value.has_value() ? *value : fallback;
-  }
-  // Where get_many() copies a value to, and what it does when that is done.
-  using Scratch = Shared*;
-  static std::uint8_t* lookup_to(Slot& slot, Scratch&) noexcept { return at(slot.emplace()); }
-  static void look_up(const Collection& collection, std::span<BytesLookup> lookups) noexcept {
-    collection.get_many(lookups);
-  }
-  static void looked_up(Slot& slot, bool found, Scratch&) noexcept {
-    if (!found) slot.reset();
-  }
-  struct HookSlot {
-    T value{};
-  };
-  // Hooks of Const* get bytes, those of Zero* the type.
-  static auto for_hook(const HookValue* value, HookSlot& slot, Status&) noexcept {
-    if constexpr (kIsBytes) {
-      return value != nullptr ? &value->bytes : nullptr;
-    } else {
-      if (value != nullptr) static_cast<void>(decode(value->bytes, nullptr, slot.value));
-      return value != nullptr ? static_cast<const T*>(&slot.value) : nullptr;
-    }
-  }
-  using Element = T;  // of a range
   static bool element(const Cursor& cursor, T& out) { return decode(cursor.value(), {}, out).ok(); }
-
- private:
-  static std::uint8_t* at(T& value) noexcept { return reinterpret_cast<std::uint8_t*>(&value); }
 };
 
-// ---- On disk: bytes (Var*), or a type that is decoded when it is read (VarTyped*) ----
-
-// `D` says how bytes become an Out, which may take the view over.
-template <class D, class O>
-struct DiskValues {
-  using Out = O;
-  using Slot = std::optional<O>;
-  static constexpr Payload kPayload = Payload::location;
-  static constexpr std::uint32_t kValueSize = 0;
-  static constexpr std::size_t kRound = 16;
-
-  static const ObjectOps* objects() noexcept { return nullptr; }
-  // A value that cannot be decoded is an error with key and file, never "not there".
-  static Result<std::optional<O>> get_stamped(const Collection& collection, Bytes key,
-                                              Stamp& seen) {
-    std::optional<O> out;
-    Result<std::optional<ByteView>> bytes = collection.get(key, &seen);
-    if (!bytes.ok()) return std::move(bytes).status();
-    if (!bytes->has_value()) return out;
-    Status status = D::decode_view(std::move(**bytes), out.emplace());
-    if (!status.ok()) return collection.describe(status, key);
-    return out;
-  }
-  static Result<std::optional<O>> get(const Collection& collection, Bytes key) {
-    Stamp unused;
-    return get_stamped(collection, key, unused);
-  }
-  template <class Fallback>
-  static Result<O> or_else(Result<std::optional<O>>&& value, const Fallback& fallback) {
-    if (!value.ok()) return std::move(value).status();
-    return value->has_value() ? Result<O>(std::move(**value)) : D::own(fallback);
-  }
-  using Element = Result<O>;
-  static bool element(const Cursor& cursor, Element& out) {
-    Result<ByteView> bytes = cursor.read();
-    if (bytes.is(Errc::not_found)) return false;
-    O value{};
-    Status status = bytes.ok() ? D::decode_view(std::move(*bytes), value) : bytes.status();
-    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
-    return true;
-  }
-};
-
-struct ByteValues : DiskValues<ByteValues, ByteView> {
-  using In = Bytes;
-  using Decoded = Bytes;
+// On disk: bytes (Var*).
+struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
   using Changed = std::string;
-  static constexpr bool kComparesBytes = true;
+  using Element = Result<ByteView>;
 
   static Status encode(Bytes value, Encoded& out) noexcept {
     out.bytes = value;
-    return {};
-  }
-  static Status decode(Bytes bytes, Shared*, Bytes& out) noexcept {
-    out = bytes;
     return {};
   }
   static Status decode(Bytes bytes, Shared*, ByteView& out) {
@@ -246,57 +187,61 @@ struct ByteValues : DiskValues<ByteValues, ByteView> {
     if (view.ok()) out = std::move(*view);
     return std::move(view).status();
   }
-  static Status decode_view(ByteView&& view, ByteView& out) noexcept {
-    out = std::move(view);
-    return {};
-  }
   static Bytes show(const ByteView& value) noexcept { return value; }
   static Result<ByteView> own(Bytes value) { return make_view(value); }
-  struct HookSlot {};
-  static const Bytes* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
-    return value != nullptr ? &value->bytes : nullptr;
+  template <class F>
+  static Status view(Bytes bytes, Shared*, F use) {
+    use(bytes);
+    return {};
+  }
+  static Result<std::optional<ByteView>> find(const Collection& collection, Bytes key,
+                                              Stamp* seen) {
+    return collection.get(key, seen);
+  }
+  static bool element(const Cursor& cursor, Element& out) {
+    out = cursor.read();
+    return !out.is(Errc::not_found);
   }
 };
 
+// On disk: a type that is decoded when it is read (VarTyped*).
 template <class T, Codec<T> C>
-struct DecodedValues : DiskValues<DecodedValues<T, C>, T> {
-  using In = T;
-  using Decoded = T;
-  using Changed = T;
+struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
+  using Element = Result<T>;
   static constexpr bool kComparesBytes = false;
 
   static Status encode(const T& value, Encoded& out) {
     return C::encode(value, out.room(C::size(value)));
   }
   static Status decode(Bytes bytes, Shared*, T& out) { return C::decode(bytes, out); }
-  static Status decode_view(ByteView&& view, T& out) { return C::decode(view, out); }
-  static const T& show(const T& value) noexcept { return value; }
-  static Result<T> own(T value) { return value; }
   static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
-  using HookSlot = std::optional<T>;
-  static const T* for_hook(const HookValue* value, HookSlot& slot, Status& status) {
-    if (value == nullptr) return nullptr;
-    Status decoded = C::decode(value->bytes, slot.emplace());
-    if (decoded.ok()) return &*slot;
-    status = std::move(decoded);
-    return nullptr;
+  // A value that cannot be decoded is an error with key and file, never "not there".
+  static Result<std::optional<T>> find(const Collection& collection, Bytes key, Stamp* seen) {
+    std::optional<T> out;
+    const Result<std::optional<ByteView>> bytes = collection.get(key, seen);
+    if (!bytes.ok()) return bytes.status();
+    if (!bytes->has_value()) return out;
+    Status status = C::decode(**bytes, out.emplace());
+    if (!status.ok()) return collection.describe(status, key);
+    return out;
+  }
+  static bool element(const Cursor& cursor, Element& out) {
+    const Result<ByteView> bytes = cursor.read();
+    T value{};
+    Status status = bytes.ok() ? C::decode(*bytes, value) : bytes.status();
+    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
+    return !bytes.is(Errc::not_found);
   }
 };
 
-// ---- A type, decoded in memory (Typed*) ----
-
+// In memory: a type, decoded (Typed*).
 template <class T, Codec<T> C>
-struct ObjectValues {
-  using In = T;
-  using Out = TypedRef<T>;
-  using Decoded = T;
-  using Changed = T;
-  using Slot = TypedRef<T>;
+struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   using Node = ObjectNode<T>;
-  static constexpr Payload kPayload = Payload::location;
-  static constexpr std::uint32_t kValueSize = 0;
+  using Slot = TypedRef<T>;
+  using Element = TypedRef<T>;
   static constexpr bool kComparesBytes = false;
-  static constexpr std::size_t kRound = 16;
+  static constexpr bool kInMemory = true;
 
   static Shared* decode_object(Bytes bytes, Status& status) noexcept {
     Node* node = new (std::nothrow) Node;
@@ -306,7 +251,7 @@ struct ObjectValues {
     return nullptr;
   }
   static constexpr ObjectOps kOps{&decode_object};
-  static const ObjectOps* objects() noexcept { return &kOps; }
+  static constexpr const ObjectOps* kObjects = &kOps;
 
   static Status encode(const T& value, Encoded& out) {
     Status status = C::encode(value, out.room(C::size(value)));
@@ -314,7 +259,6 @@ struct ObjectValues {
     out.object = SharedHold(new (std::nothrow) Node(value));
     return out.object.get() == nullptr ? no_memory() : Status();
   }
-  static Status decode(Bytes bytes, Shared*, T& out) { return C::decode(bytes, out); }
   static Status decode(Bytes bytes, Shared* object, TypedRef<T>& out) {
     Status status;
     if (object != nullptr) share(object);
@@ -324,40 +268,18 @@ struct ObjectValues {
   }
   static const T& show(const TypedRef<T>& value) noexcept { return *value; }
   static Result<TypedRef<T>> own(T value) {
-    Node* node = new (std::nothrow) Node(std::move(value));
-    if (node == nullptr) return no_memory();
-    return TypedRef<T>(SharedHold(node));
+    SharedHold node(new (std::nothrow) Node(std::move(value)));
+    if (node.get() == nullptr) return no_memory();
+    return TypedRef<T>(std::move(node));
   }
   static bool same(const T& a, const T& b) { return same_value<C>(a, b); }
-
-  static TypedRef<T> get(const Collection& collection, Bytes key) noexcept {
-    return TypedRef<T>(SharedHold(collection.get_object(key)));
-  }
-  static Result<std::optional<TypedRef<T>>> get_stamped(const Collection& collection, Bytes key,
-                                                        Stamp& seen) {
-    std::optional<TypedRef<T>> value(SharedHold(collection.get_object(key, &seen)));
-    if (!value->has_value()) value.reset();
+  static std::uint8_t* place(TypedRef<T>& slot) noexcept { return slot.hold().place(); }
+  static TypedRef<T> find(const Collection& collection, Bytes key, Stamp* seen) noexcept {
+    TypedRef<T> value;
+    static_cast<void>(collection.get_into(key.data(), place(value), seen));
     return value;
   }
-  static T or_else(const TypedRef<T>& value, const T& fallback) {
-    return value ? *value : fallback;
-  }
-  using Scratch = Shared*;
-  static std::uint8_t* lookup_to(Slot&, Scratch& found) noexcept {
-    return reinterpret_cast<std::uint8_t*>(&found);
-  }
-  static void look_up(const Collection& collection, std::span<BytesLookup> lookups) noexcept {
-    collection.get_objects(lookups);
-  }
-  static void looked_up(Slot& slot, bool found, Scratch& object) noexcept {
-    slot = TypedRef<T>(SharedHold(found ? object : nullptr));
-  }
-  struct HookSlot {};
-  static const T* for_hook(const HookValue* value, HookSlot&, Status&) noexcept {
-    return value != nullptr ? &static_cast<const Node*>(value->object)->value : nullptr;
-  }
-  using Element = TypedRef<T>;
-  static bool element(const Cursor& cursor, Element& out) {
+  static bool element(const Cursor& cursor, TypedRef<T>& out) {
     out = TypedRef<T>(SharedHold(cursor.object()));
     return out.has_value();
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -25,6 +26,8 @@ struct KeyValue {
 // Threads: one per range and its iterators. The collection must outlive them.
 template <class Reader>
 class KeyRange {
+  using EncodedBound = Bound<ByteArray<Reader::kKeyBytes>>;
+
  public:
   using value_type = typename Reader::value_type;
 
@@ -68,29 +71,13 @@ class KeyRange {
     value_type element_{};
   };
 
-  KeyRange(const Collection& collection, Bound<ByteArray<Reader::kKeyBytes>> first,
-           Bound<ByteArray<Reader::kKeyBytes>> last, bool descending)
-      : collection_(&collection),
-        first_(std::move(first)),
-        last_(std::move(last)),
-        descending_(descending) {}
-  // All keys that begin with `prefix`.
-  KeyRange(const Collection& collection, Bytes prefix, bool descending)
-      : collection_(&collection), descending_(descending), by_prefix_(true) {
-    prefix_size_ = prefix.size();
-    for (std::size_t at = 0; at < prefix.size() && at < Reader::kKeyBytes; ++at) {
-      first_.key[at] = prefix[at];
-    }
-  }
+  KeyRange(const Collection& collection, const EncodedBound& first, const EncodedBound& last,
+           bool descending)
+      : collection_(&collection), first_(first), last_(last), descending_(descending) {}
 
   [[nodiscard]] iterator begin() const {
-    if (by_prefix_ && prefix_size_ > Reader::kKeyBytes) return iterator();
-    if (by_prefix_) {
-      return iterator(
-          collection_->prefix_cursor(Bytes(first_.key.data(), prefix_size_), descending_));
-    }
-    return iterator(collection_->cursor({first_.kind, Bytes(first_.key)},
-                                        {last_.kind, Bytes(last_.key)}, descending_));
+    return iterator(
+        collection_->cursor({first_.kind, first_.key}, {last_.kind, last_.key}, descending_));
   }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
@@ -103,11 +90,9 @@ class KeyRange {
 
  private:
   const Collection* collection_;
-  Bound<ByteArray<Reader::kKeyBytes>> first_;
-  Bound<ByteArray<Reader::kKeyBytes>> last_;
+  EncodedBound first_;
+  EncodedBound last_;
   bool descending_;
-  bool by_prefix_ = false;
-  std::size_t prefix_size_ = 0;
 };
 
 namespace detail {
@@ -125,10 +110,20 @@ struct KeyReader {
 
 template <class K>
 Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
-  Bound<ByteArray<key_traits<K>::size>> encoded;
-  encoded.kind = bound.kind;
+  Bound<ByteArray<key_traits<K>::size>> encoded{bound.kind, {}};
   if (bound.kind != BoundKind::none) key_traits<K>::encode(bound.key, encoded.key.data());
   return encoded;
+}
+
+// An end of the keys that begin with `prefix`, for fill 0 and 0xff; nothing lies between them when
+// it is longer than a key.
+template <std::size_t N>
+Bound<ByteArray<N>> prefix_bound(Bytes prefix, std::uint8_t fill) {
+  if (prefix.size() > N) return {BoundKind::exclusive, {}};
+  Bound<ByteArray<N>> bound{BoundKind::inclusive, {}};
+  bound.key.fill(fill);
+  if (!prefix.empty()) std::memcpy(bound.key.data(), prefix.data(), prefix.size());
+  return bound;
 }
 
 }  // namespace detail

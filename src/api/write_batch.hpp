@@ -33,15 +33,12 @@ class WriteBatch {
     detail::Encoded encoded;
     Status status = C::Values::encode(value, encoded);
     if (!status.ok()) return status;
-    const detail::KeyBytes<K> bytes(key);
-    buffer_.add({.key = bytes, .value = encoded.bytes, .object = encoded.object.get()},
-                options.ttl_ms);
+    buffer_.add(encoded.in({}, detail::KeyBytes<K>(key)), options.ttl_ms);
     return {};
   }
   // A key that is not there is passed over.
   Status erase(const K& key) {
-    const detail::KeyBytes<K> bytes(key);
-    buffer_.add({.key = bytes, .kind = detail::WriteKind::erase}, 0);
+    buffer_.add({.key = detail::KeyBytes<K>(key), .kind = detail::WriteKind::erase}, 0);
     return {};
   }
   [[nodiscard]] std::size_t size() const noexcept { return buffer_.count(); }

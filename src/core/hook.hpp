@@ -60,7 +60,7 @@ namespace detail {
 // A value as a hook gets it from the engine.
 struct HookValue {
   Bytes bytes;
-  const Shared* object = nullptr;  // collections that keep decoded values
+  Shared* object = nullptr;  // collections that keep decoded values
 };
 
 // The engine's side of a hook.
