@@ -6,7 +6,8 @@
   amalgamate.py --line    write build/line/armdb.{hpp,cpp} with #line directives, for debuggers
 
 The order of the parts is written in two spines, src/armdb.hpp and src/armdb.cpp, never
-computed. The output is a function of the input bytes. Code is moved, never rewritten.
+computed. The output is a function of the input bytes. Code is moved, never rewritten; only the
+joints of files close up.
 """
 import argparse
 import hashlib
@@ -42,6 +43,19 @@ errors = []
 
 def error(where, what, fix):
     errors.append(f"error: {where}: {what}\n    fix: {fix}")
+
+
+def closed_joints(text):
+    """The joints of files and namespaces without blank lines; a namespace that one file ends and
+    the next begins stays open."""
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    text = re.sub(r"(?m)^((?:// ---- .* ----|namespace[\w: ]* \{)\n)\n", r"\1", text)
+    text = re.sub(r"\n(\n\}  // namespace)", r"\1", text)
+    joint = re.compile(r"\}  // namespace ([\w:]+)\n(\n// ---- .*\n(?://.*\n)*\n)"
+                       r"namespace \1 \{\n")
+    while joint.search(text):                             # outer namespaces uncover inner ones
+        text = joint.sub(r"\2", text)
+    return text
 
 
 class File:
@@ -338,7 +352,7 @@ class Tree:
                 elif line_mode:
                     out.append("")
         text = "\n".join(out).rstrip("\n") + "\n"
-        return text if line_mode else re.sub(r"\n{3,}", "\n\n", text)
+        return text if line_mode else closed_joints(text)
 
 
 def main():

@@ -36,7 +36,6 @@
 #include <vector>
 
 // ---- base/arena.hpp ----
-
 // Arena: fixed-size nodes that are named by index, in memory that never moves or goes away.
 //
 // Memory grows in steps and returns to the source only with the arena. A freed node is reused,
@@ -46,7 +45,6 @@
 // Threads: allocate, free and reserve by one writer at a time; at() by anyone.
 
 namespace armdb::base {
-
 // Where memory comes from. os/pages.hpp has one with huge pages; the default is calloc.
 struct PageSource {
   // Zeroed memory aligned to 64 bytes at least, or null. `nth` counts the caller's steps from 0:
@@ -111,13 +109,8 @@ class Arena {
   std::size_t in_use_ = 0;
 };
 
-}  // namespace armdb::base
-
 // ---- base/little.hpp ----
-
 // Integers in byte order: little-endian for files, big-endian for keys, on any machine.
-
-namespace armdb::base {
 
 template <class T>
 [[nodiscard]] constexpr T byte_swapped(T value) noexcept {
@@ -154,13 +147,8 @@ inline void store_big(std::uint8_t* to, std::type_identity_t<T> value) noexcept 
   std::memcpy(to, &value, sizeof value);
 }
 
-}  // namespace armdb::base
-
 // ---- base/byte_reader.hpp ----
-
 // ByteReader: takes fields off the front of untrusted bytes; never steps outside them.
-
-namespace armdb::base {
 
 // The first field that does not fit makes the reader failed for good; from then on every field
 // is zero and every span empty. So a parser takes all fields, then judges once.
@@ -200,13 +188,8 @@ class ByteReader {
   bool failed_ = false;
 };
 
-}  // namespace armdb::base
-
 // ---- base/byte_writer.hpp ----
-
 // ByteWriter: puts fields one after the other into a buffer of known size.
-
-namespace armdb::base {
 
 // The first field that does not fit sets overflow() for good; it and all after it are not
 // written. Every byte of written() was put there by a call, none is left over from before.
@@ -252,11 +235,9 @@ class ByteWriter {
   std::size_t size_ = 0;
   bool overflow_ = false;
 };
-
 }  // namespace armdb::base
 
 // ---- base/check.hpp ----
-
 // ARMDB_ASSERT: states what our own code guarantees. Never used on bytes from disk or network.
 
 #if defined(ARMDB_CHECKS)
@@ -267,11 +248,9 @@ class ByteWriter {
 #endif
 
 // ---- base/crc32c.hpp ----
-
 // crc32c: the checksum of everything on disk (CRC-32C, Castagnoli, reflected 0x82f63b78).
 
 namespace armdb::base {
-
 // The checksum of `bytes`, continuing `seed`: crc32c(crc32c(0, a), b) is the crc of a and b put
 // together. The fastest kernel of this processor is chosen at the first call.
 //
@@ -284,11 +263,9 @@ namespace armdb::base {
 // Tells that the processor has the ARMv8 crc instructions. Only the operating system knows, so
 // os/cpu.cpp calls this; nothing happens on other processors.
 void crc32c_use_arm_instructions() noexcept;
-
 }  // namespace armdb::base
 
 // ---- base/mutex.hpp ----
-
 // Mutex, MutexLock and ConditionVariable, annotated so that clang checks who holds what.
 //
 // -Wthread-safety turns a forgotten lock into a compile error; other compilers see nothing of
@@ -321,7 +298,6 @@ void crc32c_use_arm_instructions() noexcept;
 #define ARMDB_NO_THREAD_SAFETY_ANALYSIS ARMDB_THREAD_ANNOTATION(no_thread_safety_analysis)
 
 namespace armdb::base {
-
 // Threads: any. Not recursive; unlocked by the thread that locked it.
 class ARMDB_CAPABILITY("mutex") Mutex {
  public:
@@ -410,10 +386,7 @@ class ConditionVariable {
 #endif
 };
 
-}  // namespace armdb::base
-
 // ---- base/epoch.hpp ----
-
 // EpochDomain: lets readers use memory that a writer may retire, without a lock.
 //
 // A reader holds a Guard while it follows pointers. A writer first unlinks an object, so that
@@ -438,8 +411,6 @@ class ConditionVariable {
 //
 // A guard that finds no free slot is counted in overflow_ instead; nothing is reclaimed while
 // there is such a one. It never waits, so that nested guards cannot block each other.
-
-namespace armdb::base {
 
 // Threads: any thread may call any member and hold any number of guards, nested too. No guard
 // may outlive the domain.
@@ -551,16 +522,11 @@ inline void EpochDomain::leave(std::atomic<std::uintptr_t>* slot) noexcept {
   }
 }
 
-}  // namespace armdb::base
-
 // ---- base/hash64.hpp ----
-
 // hash64: a keyed 64-bit hash of short keys; chooses shards and buckets, never stored as a check.
 //
 // Folded multiplication (128-bit product, halves xored), the idea behind wyhash and mum-hash.
 // The seed is random per store, so that nobody can choose keys that collide without it.
-
-namespace armdb::base {
 
 [[nodiscard]] inline std::uint64_t fold_multiply(std::uint64_t a, std::uint64_t b) noexcept {
 #if defined(__SIZEOF_INT128__)
@@ -607,13 +573,8 @@ namespace armdb::base {
   return fold_multiply(state ^ kFirst, seed ^ kSecond);
 }
 
-}  // namespace armdb::base
-
 // ---- base/insertion_sort.hpp ----
-
 // insertion_sort: stable, small, and linear on what is nearly in order already.
-
-namespace armdb::base {
 
 // For some dozens of elements, or for many that stand almost right; std::stable_sort would cost
 // each caller two kilobytes of code and an allocation. `before(a, b)`: a comes before b.
@@ -630,13 +591,8 @@ void insertion_sort(Iterator first, Iterator last, Before before) {
   }
 }
 
-}  // namespace armdb::base
-
 // ---- base/merge_sort.hpp ----
-
 // merge_sort: a stable sort of many small things; std::stable_sort costs ten times the code.
-
-namespace armdb::base {
 
 // Sorts `count` items, which are trivially copyable; `spare` has room for as many. Runs that are
 // in order already are not merged again: sorted input costs one comparison per item and level.
@@ -658,13 +614,8 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
   }
 }
 
-}  // namespace armdb::base
-
 // ---- base/location.hpp ----
-
 // Location: where an entry lies, in one word.
-
-namespace armdb::base {
 
 // File id (24 bits), offset in units of 8 bytes (32 bits), and about how long the entry is (8
 // bits), so that dead bytes are counted and one read fetches all without looking at the entry.
@@ -716,13 +667,8 @@ class Location {
   std::uint64_t packed_ = 0;
 };
 
-}  // namespace armdb::base
-
 // ---- base/log.hpp ----
-
 // log: gives a line of text to the program's log callback. The library itself never prints.
-
-namespace armdb::base {
 
 // Nothing when there is no callback. Threads: any; call it under no lock that a slow callback
 // should not hold up.
@@ -731,10 +677,7 @@ void log(const Log& to, LogLevel level, std::string_view text);
 // "<text>: <status as a line>".
 void log(const Log& to, LogLevel level, std::string_view text, const Status& status);
 
-}  // namespace armdb::base
-
 // ---- base/shared_bytes.hpp ----
-
 // Bytes that one writer changes while readers look: relaxed word copies and a sequence lock.
 //
 // The protocol is the seqlock of H. Boehm, "Can seqlocks get along with programming language
@@ -743,8 +686,6 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 // ThreadSanitizer understands it.
 //
 // Threads: one writer at a time (the shard's lock holder), any number of readers.
-
-namespace armdb::base {
 
 // The widest unit that is always lock-free: 8 bytes on 64-bit machines, 4 on 32-bit ones.
 using Word = std::uintptr_t;
@@ -830,15 +771,12 @@ class Version {
 
   std::atomic<std::uint32_t> value_{0};
 };
-
 }  // namespace armdb::base
 
 // ---- os/clock.hpp ----
-
 // Clocks: monotonic for intervals, wall for people. Correctness never depends on the wall clock.
 
 namespace armdb::os {
-
 // Time since some fixed moment; never goes back. Threads: any.
 [[nodiscard]] std::uint64_t monotonic_ns() noexcept;
 [[nodiscard]] std::uint64_t monotonic_ms() noexcept;
@@ -849,25 +787,15 @@ namespace armdb::os {
 // The wall clock as text, "2025-11-21T06:14:00Z".
 [[nodiscard]] std::string wall_text();
 
-}  // namespace armdb::os
-
 // ---- os/cpu.hpp ----
-
 // use_cpu_features: tells base/ what only the operating system knows about the processor.
-
-namespace armdb::os {
 
 // Chooses the checksum kernel where the processor cannot be asked directly (aarch64 Linux).
 // posix_file_system() calls it; more calls do no harm. Threads: any.
 void use_cpu_features() noexcept;
 
-}  // namespace armdb::os
-
 // ---- os/descriptor.hpp ----
-
 // Descriptor: owns a file descriptor; and how the operating system's failures become Status.
-
-namespace armdb::os {
 
 // Closes what it owns. Threads: as an int.
 class Descriptor {
@@ -899,25 +827,15 @@ Result<Descriptor> open_regular_file(const char* path, int flags);
 Status failure(int os_error, std::string_view doing, std::string_view path,
                std::uint64_t offset = Status::kNoOffset);
 
-}  // namespace armdb::os
-
 // ---- os/entropy.hpp ----
-
 // random_bytes: numbers nobody can guess, from the operating system.
-
-namespace armdb::os {
 
 // Fills `out` or fails; after a failure `out` must not be used. For store ids, salts and hash
 // seeds. Threads: any.
 Status random_bytes(MutableBytes out);
 
-}  // namespace armdb::os
-
 // ---- os/file_lock.hpp ----
-
 // lock_file: one exclusive holder or many shared ones of a lock file, across processes.
-
-namespace armdb::os {
 
 // What FileSystem::lock promises. Threads: any.
 Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode);
@@ -931,13 +849,8 @@ Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode);
 // The answer to who comes second. `holder_line` is the untrusted content of the lock file.
 Status lock_conflict(const std::string& path, std::string_view holder_line, bool held_by_readers);
 
-}  // namespace armdb::os
-
 // ---- os/pages.hpp ----
-
 // page_source: memory for arenas straight from the operating system, huge pages where it helps.
-
-namespace armdb::os {
 
 // Anonymous mappings. The first step (nth 0) stays on small pages, so that a small collection
 // costs what it touches; later ones of 2 MiB and more are aligned to 2 MiB and ask for huge
@@ -945,11 +858,9 @@ namespace armdb::os {
 //
 // Threads: any.
 [[nodiscard]] base::PageSource page_source() noexcept;
-
 }  // namespace armdb::os
 
 // ---- os/thread.hpp ----
-
 // Thread and run_parallel: threads that report when they cannot be had.
 
 #if !defined(ARMDB_OMIT_THREADS)
@@ -957,7 +868,6 @@ namespace armdb::os {
 #endif
 
 namespace armdb::os {
-
 // Processors this process may run on, at least 1.
 [[nodiscard]] unsigned hardware_threads() noexcept;
 
@@ -994,11 +904,9 @@ class Thread {
 // being one of them; returns when all are done. Where threads cannot be had the caller does all.
 // What the jobs wrote is seen by the caller afterwards.
 void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size_t job)> job);
-
 }  // namespace armdb::os
 
 // ---- format/entry.hpp ----
-
 // One entry of a Bitcask log, self-describing, and the two marks that live among entries.
 //
 //   offset  size  field
@@ -1027,7 +935,6 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 // Entries start at multiples of 8. A run of zeros is never an entry.
 
 namespace armdb::format {
-
 inline constexpr std::size_t kEntryHeaderBytes = 20;
 inline constexpr std::size_t kKeyBytesMax = 1024;
 inline constexpr std::uint64_t kValueBytesMax = std::uint64_t{1} << 30;
@@ -1101,10 +1008,7 @@ void encode_joint_part(const JointPart& part, std::uint8_t* out) noexcept;
 void encode_footer_value(const Footer& footer, MutableBytes out) noexcept;
 bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 
-}  // namespace armdb::format
-
 // ---- format/file_header.hpp ----
-
 // The header every file begins with, and the extension of segments.
 //
 //   offset  size  field
@@ -1135,8 +1039,6 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 // "Continued from c" or "seeded with c" means crc32c(c, bytes), so that crc32c(crc32c(0, a), b)
 // is the crc of a and b in one. An entry's seed is the CRC-32C of 32 bytes: store_id, shard,
 // file_id, salt.
-
-namespace armdb::format {
 
 using StoreId = ByteArray<16>;
 
@@ -1179,18 +1081,13 @@ Status decode_segment_header(Bytes in, SegmentHeader& header);
 // an entry of another file, or of a former use of these disk blocks, never passes.
 [[nodiscard]] std::uint32_t entry_seed(const SegmentHeader& header) noexcept;
 
-}  // namespace armdb::format
-
 // ---- format/file_name.hpp ----
-
 // Names of files in a collection's directory.
 //
 //   LOCK  db.meta  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
 // read again), .failed (a sync of that segment failed: drop its cached pages before reading).
-
-namespace armdb::format {
 
 enum class FileRole : std::uint8_t {
   segment,    // 0000000001.data
@@ -1222,10 +1119,7 @@ inline constexpr std::string_view kReserveName = "reserve";
 // "shard_000" .. "shard_255".
 [[nodiscard]] std::string shard_directory_name(std::uint32_t shard);
 
-}  // namespace armdb::format
-
 // ---- format/hint.hpp ----
-
 // Hint file: keys and locations of one sealed segment, so that opening it reads no values.
 //
 //   offset  size  field
@@ -1256,8 +1150,6 @@ inline constexpr std::string_view kReserveName = "reserve";
 // (8), items in all blocks (8). A hint file without a whole trailer does not count. A hint is
 // believed only for a segment with the same store, shard, file id, salt, length and last
 // sequence.
-
-namespace armdb::format {
 
 inline constexpr std::size_t kHintHeaderBytes = 56;
 inline constexpr std::size_t kHintBlockHeaderBytes = 16;
@@ -1306,10 +1198,7 @@ bool decode_hint_block(Bytes block, std::uint32_t seed, HintBlock& out) noexcept
 void encode_hint_trailer(const HintTrailer& trailer, MutableBytes out) noexcept;  // 24 bytes
 bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept;
 
-}  // namespace armdb::format
-
 // ---- format/manifest.hpp ----
-
 // MANIFEST: which segments of a shard are live, in the order of their sequences.
 //
 //   offset  size  field
@@ -1333,8 +1222,6 @@ bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept;
 //                  48   8  salt
 //        .     4  crc             CRC-32C of everything before it
 //        .     4  reserved        zero
-
-namespace armdb::format {
 
 inline constexpr std::uint32_t kManifestSegmentsMax = std::uint32_t{1} << 20;
 
@@ -1367,10 +1254,7 @@ struct Manifest {
 // sequences are below 2^63.
 Status decode_manifest(Bytes in, Manifest& manifest);
 
-}  // namespace armdb::format
-
 // ---- format/meta.hpp ----
-
 // db.meta: what a collection is. Written once, when it is created.
 //
 //   offset  size  field
@@ -1387,8 +1271,6 @@ Status decode_manifest(Bytes in, Manifest& manifest);
 //       72     4  encryption   0: none
 //       76    48  reserved     zero
 //      124     4  crc          CRC-32C of bytes 0..123
-
-namespace armdb::format {
 
 inline constexpr std::size_t kMetaBytes = 128;
 
@@ -1410,10 +1292,7 @@ void encode_meta(const Meta& meta, MutableBytes out) noexcept;  // 128 bytes
 // and that shard_prefix_bits are at most 8 * key_size.
 Status decode_meta(Bytes in, Meta& meta);
 
-}  // namespace armdb::format
-
 // ---- format/state.hpp ----
-
 // db.state: what changes now and then about a collection as a whole. Replaced atomically; a
 // collection without this file has the state of all zeros.
 //
@@ -1433,8 +1312,6 @@ Status decode_meta(Bytes in, Meta& meta);
 // Joint: batches that span shards were written since the last plain close. While migrating, the
 // entries of a shard above start_sequence were written after the migration began, in the new
 // form; those up to done_sequence have been migrated; those in between are still to be.
-
-namespace armdb::format {
 
 inline constexpr std::uint32_t kStateShardsMax = 256;
 inline constexpr std::size_t kStateFixedBytes = 64;  // up to the records
@@ -1463,10 +1340,7 @@ struct State {
 // is the one that shard_count asks for. How many shards the collection has is for the caller.
 Status decode_state(Bytes in, State& state);
 
-}  // namespace armdb::format
-
 // ---- format/tail.hpp ----
-
 // tail.buf: the write buffer of a shard, a file mapped shared.
 //
 //   offset  size  field
@@ -1477,14 +1351,10 @@ Status decode_state(Bytes in, State& state);
 // The entries are those that follow the last one in the active segment's file; their sequences
 // rise by one. What stands behind them is older: it has a lower sequence or another seed.
 
-namespace armdb::format {
-
 inline constexpr std::size_t kTailHeaderBytes = 64;
-
 }  // namespace armdb::format
 
 // ---- index/btree_node.hpp ----
-
 // The nodes of the B+-tree: their bytes, the search in them, and the edits of one node.
 //
 // A leaf                                       An inner node
@@ -1517,7 +1387,6 @@ inline constexpr std::size_t kTailHeaderBytes = 64;
 // Version::begin_read and still; the others by the writer, on a node it marked (BtreeWrite).
 
 namespace armdb::index {
-
 constexpr std::uint32_t kBtreeWordsAt = 16;
 
 // Sizes and offsets, the same for all nodes of a tree.
@@ -1563,7 +1432,6 @@ class BtreeWrite {
 };
 
 // ---- Fields ----
-
 inline std::uint32_t btree_begin_read(const std::uint8_t* node) noexcept {
   return reinterpret_cast<const base::Version*>(node)->begin_read();
 }
@@ -1624,7 +1492,6 @@ inline std::uint32_t btree_child(const BtreeShape& shape, const std::uint8_t* in
 }
 
 // ---- Keys ----
-
 // Up to 8 bytes of a key, as a number that orders like them.
 inline std::uint64_t btree_chunk(const std::uint8_t* bytes, std::size_t size) noexcept {
   if (size >= 8) return base::load_big<std::uint64_t>(bytes);
@@ -1662,7 +1529,6 @@ inline int btree_compare_rest(const std::uint8_t* shared, const BtreeKey& key) n
 }
 
 // ---- Search ----
-
 // How many of `count` ascending words are below `key` or, when kUpper, not above it. Without
 // branches on the words: they would be mispredicted half of the time.
 template <bool kUpper>
@@ -1754,7 +1620,6 @@ inline std::uint32_t btree_search_inner(const BtreeShape& shape, const std::uint
 }
 
 // ---- Edits of a marked leaf ----
-
 // An empty leaf without neighbours.
 void btree_reset_leaf(const BtreeShape& shape, std::uint8_t* leaf) noexcept;
 void btree_write_location(const BtreeShape& shape, std::uint8_t* leaf, std::uint32_t at,
@@ -1770,7 +1635,6 @@ void btree_move(const BtreeShape& shape, std::uint8_t* from, std::uint32_t at, s
                 std::uint8_t* to, std::uint32_t to_at) noexcept;
 
 // ---- Edits of a marked inner node ----
-
 void btree_set_separator(const BtreeShape& shape, std::uint8_t* inner, std::uint32_t at,
                          const BtreeKey& key) noexcept;
 void btree_set_child(const BtreeShape& shape, std::uint8_t* inner, std::uint32_t at,
@@ -1784,10 +1648,7 @@ void btree_remove_child(const BtreeShape& shape, std::uint8_t* inner, std::uint3
 void btree_copy_inner(const BtreeShape& shape, const std::uint8_t* from, std::uint32_t at,
                       std::uint32_t count, std::uint8_t* to, std::uint32_t to_at) noexcept;
 
-}  // namespace armdb::index
-
 // ---- index/index.hpp ----
-
 // Index: which keys of one shard are live, in memory. A B+-tree or a hash table behind one face.
 //
 // An index maps a key of fixed width to a Location and, for Payload::value, to the value's bytes.
@@ -1796,8 +1657,6 @@ void btree_copy_inner(const BtreeShape& shape, const std::uint8_t* from, std::ui
 // Threads: find, find_many and the read_* calls by any thread, at any time, with no lock and
 // without writing shared memory. Everything under "Writer" by one thread at a time (the holder of
 // the shard's lock). A reader sees each publish and erase whole, or not at all.
-
-namespace armdb::index {
 
 struct IndexConfig {
   std::uint32_t key_size = 0;
@@ -1928,13 +1787,8 @@ class Index {
 [[nodiscard]] std::unique_ptr<Index> make_btree(const IndexConfig& config);
 [[nodiscard]] std::unique_ptr<Index> make_hash_table(const IndexConfig& config);
 
-}  // namespace armdb::index
-
 // ---- index/btree.hpp ----
-
 // The class behind the B+-tree, all but its search: btree.cpp explains it.
-
-namespace armdb::index {
 
 constexpr std::uint32_t kBtreeNone = base::Arena::kNone;
 constexpr std::uint32_t kBtreeDepthMax = 16;  // as many as Place::path holds
@@ -2047,10 +1901,7 @@ class BtreeIndex : public Index {
 [[nodiscard]] bool btree_check(const Index& tree);
 #endif
 
-}  // namespace armdb::index
-
 // ---- index/hash_table_bucket.hpp ----
-
 // One cache line of the hash table: eleven one-byte tags, eleven record ids, a version.
 //
 //   offset  size  field
@@ -2066,8 +1917,6 @@ class BtreeIndex : public Index {
 //
 // Tags are words to the program (loaded, changed and stored whole), so the byte order of the
 // machine does not matter.
-
-namespace armdb::index {
 
 constexpr unsigned kHashSlots = 11;
 
@@ -2172,13 +2021,8 @@ inline void hash_put_filter(HashBucket* head, std::uint32_t bits) noexcept {
   base::store_relaxed(&head->tags_high, (HashTags(head).high & 0x00ffffffu) | bits);
 }
 
-}  // namespace armdb::index
-
 // ---- index/hash_table_key.hpp ----
-
 // Keys compared with, and values copied out of, records that the writer may be changing.
-
-namespace armdb::index {
 
 constexpr std::size_t hash_padded(std::size_t bytes) noexcept { return (bytes + 7) / 8 * 8; }
 
@@ -2247,11 +2091,9 @@ __attribute__((always_inline)) inline void hash_copy_value(std::uint8_t* to,
   }
   if (size != 0) base::copy_from_shared(to, from, size);
 }
-
 }  // namespace armdb::index
 
 // ---- store/block_cache.hpp ----
-
 // Block cache: recently read 4 KiB pieces of segments, where segments are not mapped.
 //
 // Set-associative with a clock hand per set: a fixed number of blocks, no allocation after
@@ -2261,7 +2103,6 @@ __attribute__((always_inline)) inline void hash_copy_value(std::uint8_t* to,
 // Threads: any; a mutex is held while bytes are copied, not while the disk is read.
 
 namespace armdb::store {
-
 class BlockCache {
  public:
   static constexpr std::size_t kBlockBytes = 4096;
@@ -2298,13 +2139,8 @@ class BlockCache {
   std::uint64_t misses_ ARMDB_GUARDED_BY(mutex_) = 0;
 };
 
-}  // namespace armdb::store
-
 // ---- store/store.hpp ----
-
 // What all stores share: the context of a shard's files, recovered entries, reads.
-
-namespace armdb::store {
 
 using StoreId = ByteArray<16>;
 
@@ -2420,15 +2256,10 @@ enum class ReadOutcome : std::uint8_t {
 // Makes an owned view of `value`, which lies in `buffer` or, under a guard, in a mapping.
 Result<ByteView> make_view(Bytes value, ReadBuffer& buffer);
 
-}  // namespace armdb::store
-
 // ---- store/collection_files.hpp ----
-
 // The files of a collection above its shards: db.meta, LOCK and the shards' directories.
 //
 // Threads: one, under the collection's lock.
-
-namespace armdb::store {
 
 // What db.meta says.
 struct Description {
@@ -2454,10 +2285,7 @@ Status create_description(FileSystem& files, const std::string& path,
 // anything relies on it.
 Status settle_description(FileSystem& files, const std::string& path);
 
-}  // namespace armdb::store
-
 // ---- store/segment.hpp ----
-
 // Segment: one file of a shard's log, and a scanner over its entries.
 //
 // Invariants:
@@ -2466,8 +2294,6 @@ Status settle_description(FileSystem& files, const std::string& path);
 //
 // Threads: identity, file and mapping never change once the segment is published; `readable`
 // is atomic; the rest belongs to the holder of the shard's lock.
-
-namespace armdb::store {
 
 // A mapping that ByteViews may keep alive after its segment is gone.
 struct MappedRegion : detail::Shared {
@@ -2572,10 +2398,7 @@ class SegmentScanner {
   std::size_t buffer_size_ = 0;  // valid bytes
 };
 
-}  // namespace armdb::store
-
 // ---- store/hint_file.hpp ----
-
 // Hint files: written beside a segment as it grows, read back when it is opened.
 //
 // A writer collects items as entries are flushed and writes them in blocks to NAME.hint.tmp;
@@ -2583,8 +2406,6 @@ class SegmentScanner {
 // does not fit its segment, is not believed, and the segment is scanned.
 //
 // Threads: one at a time.
-
-namespace armdb::store {
 
 class HintWriter {
  public:
@@ -2623,10 +2444,7 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status);
 
-}  // namespace armdb::store
-
 // ---- store/tail_buffer.hpp ----
-
 // Tail buffer: a shard's write buffer, in a small file mapped shared where that can be had.
 //
 // What put() copies in here is in the page cache at once and survives the death of the process.
@@ -2638,8 +2456,6 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
 //
 // Threads: read() by anyone; the rest by the holder of the shard's lock. Where readers look
 // (`shared_reads`), bytes are stored by relaxed atomics and read under base::Version.
-
-namespace armdb::store {
 
 class TailBuffer {
  public:
@@ -2691,10 +2507,7 @@ struct TailContents {
 };
 Result<TailContents> read_tail_file(const StoreContext& context);
 
-}  // namespace armdb::store
-
 // ---- store/log_store.hpp ----
-
 // LogStore: the Bitcask store of one shard: an append-only log of entries in segments.
 //
 // Invariants:
@@ -2708,8 +2521,6 @@ Result<TailContents> read_tail_file(const StoreContext& context);
 //
 // Threads: read(), durable_sequence() and run_sync() by anyone; verify() and the compaction by
 // one thread each beside writers; everything else by the holder of the shard's lock.
-
-namespace armdb::store {
 
 // No store comes near this; crafted files that claim it would leave no room to go on.
 inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
@@ -2896,10 +2707,7 @@ class LogStore {
   std::atomic<const SegmentMap*> map_{nullptr};
 };
 
-}  // namespace armdb::store
-
 // ---- store/log_compaction.hpp ----
-
 // LogCompaction: rewrites segments with much dead in them.
 //
 // One job takes a run of adjacent segments, so that the order of sequences stays (invariant 1 of
@@ -2921,8 +2729,6 @@ class LogStore {
 // A tombstone is dropped only when no older segment is left that could hold its key.
 //
 // Threads: one job at a time per shard (the shard's maintenance lock).
-
-namespace armdb::store {
 
 // An entry that was copied.
 struct Move {
@@ -2992,10 +2798,7 @@ class LogCompaction {
   std::size_t moved_ = 0;
 };
 
-}  // namespace armdb::store
-
 // ---- store/log_recovery.hpp ----
-
 // LogRecovery: builds a shard's log and tells what is in it, from whatever bytes are there.
 //
 // Steps: list the directory; take the live segments from the MANIFEST (or rebuild that list from
@@ -3014,8 +2817,6 @@ class LogCompaction {
 //   (5) Nothing is deleted before the MANIFEST that does without it is durable.
 //
 // Threads: one.
-
-namespace armdb::store {
 
 class LogRecovery {
  public:
@@ -3110,18 +2911,13 @@ class LogRecovery {
   std::uint32_t carried_seed_ = 0;
 };
 
-}  // namespace armdb::store
-
 // ---- store/manifest_file.hpp ----
-
 // The MANIFEST, db.meta and db.state on disk: read whole, replaced atomically.
 //
 // Replacing writes NAME.tmp, syncs it, renames it over NAME and syncs the directory: after a
 // crash either the old file is there or the new one.
 //
 // Threads: one at a time per shard; db.meta and db.state: one at a time.
-
-namespace armdb::store {
 
 // not_found when there is none; corrupt or format_mismatch as the parser says.
 Status read_manifest(const StoreContext& context, format::Manifest& manifest);
@@ -3143,15 +2939,12 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
 Status fill_with_zeros(File& file, std::uint64_t bytes);
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes);
-
 }  // namespace armdb::store
 
 // ---- engine/router.hpp ----
-
 // Router: which shard a key belongs to, and the hash that the index uses too.
 
 namespace armdb::engine {
-
 // Threads: any; never changes.
 class Router {
  public:
@@ -3197,10 +2990,7 @@ class Router {
   std::uint64_t seed_ = 0;
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/expiry.hpp ----
-
 // Expiry: which keys of a shard end at some time, and the clock that decides it.
 //
 // Only keys with a time to live are in the table, and there is none before the first of them: a
@@ -3212,8 +3002,6 @@ class Router {
 //
 // Threads: find, expired, any and scan by anyone without a lock; the rest by the holder of the
 // shard's lock. Clock: anyone.
-
-namespace armdb::engine {
 
 // The wall clock, but it never goes back behind a moment that has decided something: what has
 // expired once stays so, whatever the machine's clock does.
@@ -3272,10 +3060,7 @@ class ExpiryTable {
   std::atomic<index::Index*> table_{nullptr};
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/shard.hpp ----
-
 // Shard: the only place where an index and a store meet.
 //
 // Invariants:
@@ -3293,8 +3078,6 @@ class ExpiryTable {
 // more (Payload::location); or a counted reference to the decoded object, where a face gave
 // ObjectOps. An object that is replaced is retired, so that a reader under a guard may still
 // share it.
-
-namespace armdb::engine {
 
 class Engine;
 
@@ -3515,16 +3298,11 @@ class Shard {
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/recovery_batch.hpp ----
-
 // RecoveryBatch: recovered entries on their way into the index, some at a time, so that their
 // cache misses overlap.
 //
 // Threads: one; nobody else has the shard yet.
-
-namespace armdb::engine {
 
 class RecoveryBatch {
  public:
@@ -3564,18 +3342,13 @@ class RecoveryBatch {
   Status decode_error_;
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/transaction.hpp ----
-
 // Transaction: what an atomic block sees of its shard: the shard's state and its own writes.
 //
 // Writes are kept aside and become one batch when the block ends well; until then neither the log
 // nor the index has any of them, so rolling back is forgetting.
 //
 // Threads: the one that runs the block, which holds the shard's lock.
-
-namespace armdb::engine {
 
 class Transaction {
  public:
@@ -3619,16 +3392,11 @@ class Transaction {
   std::vector<std::uint32_t> heads_;  // by hash: the last write of each chain, counted from 1
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/engine.hpp ----
-
 // Engine: a collection without types: its shards, and what concerns all of them.
 //
 // Threads: any thread may call any member beside any other; close() may run beside calls, which
 // then answer `closed`.
-
-namespace armdb::engine {
 
 class Engine {
  public:
@@ -3753,15 +3521,10 @@ class Engine {
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/compaction_thread.hpp ----
-
 // CompactionThread: runs an engine's compaction in steps beside everything else.
 //
 // Threads: one owner; last_error() by anyone.
-
-namespace armdb::engine {
 
 class CompactionThread {
  public:
@@ -3789,14 +3552,9 @@ class CompactionThread {
   os::Thread thread_;
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/decoded_value.hpp ----
-
 // DecodedValue: the decoded form of a value that came as bytes, where such are kept; ends with its
 // scope.
-
-namespace armdb::engine {
 
 class DecodedValue {
  public:
@@ -3819,10 +3577,7 @@ class DecodedValue {
   detail::Shared* own_ = nullptr;
 };
 
-}  // namespace armdb::engine
-
 // ---- engine/scan.hpp ----
-
 // OrderedScan: walks a tree's keys in order, over all shards or the one a prefix lies in.
 //
 // Each shard gives its entries a leaf at a time; a heap merges them. Nothing is pinned: a scan
@@ -3830,8 +3585,6 @@ class DecodedValue {
 // is legal; an entry that stays during the whole scan is seen exactly once.
 //
 // Threads: one per scan.
-
-namespace armdb::engine {
 
 // The limits of a scan; each key has the collection's key size.
 struct ScanLimits {
@@ -3923,14 +3676,46 @@ class UnorderedScan {
 // Shares the objects in a block that was just filled under a guard; drops those shares.
 void share_objects(const Engine& engine, const index::Block& block) noexcept;
 void drop_objects(const Engine& engine, const index::Block& block) noexcept;
-
 }  // namespace armdb::engine
 
-// ---- core/status.cpp ----
-
-// Status texts: built only when something failed.
+// ---- core/byte_view.cpp ----
+// How a ByteView is made.
 
 namespace armdb {
+static_assert(sizeof(ByteView) == 24 && alignof(ByteView) == 8);
+
+ByteView ByteView::inlined(Bytes bytes) noexcept {
+  ByteView view;
+  view.size_ = static_cast<std::uint32_t>(bytes.size());
+  if (!bytes.empty()) std::memcpy(view.store_, bytes.data(), bytes.size());
+  return view;
+}
+
+ByteView ByteView::adopt(detail::Shared* owner, Bytes bytes) noexcept {
+  ByteView view;
+  view.size_ = static_cast<std::uint32_t>(bytes.size());
+  const std::uint8_t* data = bytes.data();
+  std::memcpy(view.store_ + kDataAt, &data, sizeof data);
+  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof owner);
+  return view;
+}
+
+// ---- core/config.cpp ----
+// The ready-made configurations.
+
+Config Config::embedded() noexcept {
+  Config config;
+  config.shard_count = 1;
+  config.max_file_size = std::uint64_t{1} << 20;
+  config.write_buffer_size = std::uint32_t{64} << 10;
+  config.cache_bytes = std::uint64_t{32} << 10;
+  config.mapped_reads = false;
+  config.index_step_bytes = 16u << 10;
+  return config;
+}
+
+// ---- core/status.cpp ----
+// Status texts: built only when something failed.
 
 // Shared by nobody: a copy of a Status copies it. Where even this cannot be had the code alone
 // has to do.
@@ -4060,9 +3845,7 @@ std::string Status::message() const {
   return text;
 }
 
-namespace detail {
-
-void bad_result(const Status& status) {
+void BadResult::raise(const Status& status) {
 #if defined(__cpp_exceptions)
   throw BadResult(status);
 #else
@@ -4070,19 +3853,15 @@ void bad_result(const Status& status) {
   std::abort();
 #endif
 }
-
-}  // namespace detail
 }  // namespace armdb
 
 // ---- core/version.cpp ----
-
 // Version text and the symbol of the link check.
 
 #define ARMDB_TEXT_INNER(x) #x
 #define ARMDB_TEXT(x) ARMDB_TEXT_INNER(x)
 
 namespace armdb {
-
 std::string_view version() noexcept {
   return ARMDB_TEXT(ARMDB_VERSION_MAJOR) "." ARMDB_TEXT(ARMDB_VERSION_MINOR) "." ARMDB_TEXT(
       ARMDB_VERSION_PATCH) ARMDB_VERSION_SUFFIX;
@@ -4120,12 +3899,10 @@ const char ARMDB_BUILD_TAG = 0;
 #undef ARMDB_TEXT_INNER
 
 // ---- base/arena.cpp ----
-
 // Arena: how steps are taken from the source and published to readers.
 
 namespace armdb::base {
 namespace {
-
 constexpr std::size_t kHeapAlignment = 64;
 constexpr std::size_t kArenaPageBytes = 4096;
 constexpr std::size_t kFirstTableSteps = 8;
@@ -4153,7 +3930,6 @@ void heap_release(void* memory, std::size_t /*bytes*/) noexcept {
 std::size_t rounded_up(std::size_t value, std::size_t unit) noexcept {
   return (value + unit - 1) / unit * unit;
 }
-
 }  // namespace
 
 PageSource PageSource::heap() noexcept { return {heap_allocate, heap_release}; }
@@ -4259,11 +4035,9 @@ std::size_t Arena::memory_bytes() const noexcept {
   const std::size_t taken = step_count_ * step_bytes_;
   return table_bytes + (used < taken ? used : taken);
 }
-
 }  // namespace armdb::base
 
 // ---- base/crc32c.cpp ----
-
 // CRC-32C kernels: tables (portable), SSE4.2 with PCLMUL, ARMv8; all give the same result.
 //
 // Kernels work on the inverted register; crc32c() inverts before and after, which makes the
@@ -4276,7 +4050,6 @@ std::size_t Arena::memory_bytes() const noexcept {
 
 namespace armdb::base {
 namespace {
-
 constexpr std::uint32_t kCrcPolynomial = 0x82f63b78u;
 
 // The register after one more zero bit: a multiplication by x.
@@ -4425,7 +4198,6 @@ std::uint32_t crc_choose_and_run(std::uint32_t crc, const std::uint8_t* data,
   crc_kernel.compare_exchange_strong(expected, kernel, std::memory_order_relaxed);
   return kernel(crc, data, size);
 }
-
 }  // namespace
 
 std::uint32_t crc32c(std::uint32_t seed, Bytes bytes) noexcept {
@@ -4442,13 +4214,8 @@ void crc32c_use_arm_instructions() noexcept {
 #endif
 }
 
-}  // namespace armdb::base
-
 // ---- base/epoch.cpp ----
-
 // EpochDomain: the rare parts. The protocol is described in epoch.hpp.
-
-namespace armdb::base {
 
 std::atomic<std::uintptr_t>* EpochDomain::enter_elsewhere(std::size_t first,
                                                           std::uintptr_t epoch) noexcept {
@@ -4533,13 +4300,8 @@ EpochDomain::~EpochDomain() {
   }
 }
 
-}  // namespace armdb::base
-
 // ---- base/log.cpp ----
-
 // Delivery of log lines.
-
-namespace armdb::base {
 
 void log(const Log& to, LogLevel level, std::string_view text) {
   if (to.callback != nullptr) to.callback(to.context, level, text);
@@ -4552,23 +4314,19 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
   line += status.message();
   to.callback(to.context, level, line);
 }
-
 }  // namespace armdb::base
 
 // ---- os/clock.cpp ----
-
 // Clocks of POSIX.
 
 namespace armdb::os {
 namespace {
-
 std::uint64_t clock_ns(clockid_t clock) noexcept {
   timespec now{};
   if (::clock_gettime(clock, &now) != 0) return 0;
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u +
          static_cast<std::uint64_t>(now.tv_nsec);
 }
-
 }  // namespace
 
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
@@ -4587,11 +4345,9 @@ std::string wall_text() {
                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
   return size > 0 ? std::string(text) : std::string("unknown time");
 }
-
 }  // namespace armdb::os
 
 // ---- os/cpu.cpp ----
-
 // Processor features from the auxiliary vector.
 
 #if defined(__aarch64__) && defined(__linux__)
@@ -4599,7 +4355,6 @@ std::string wall_text() {
 #endif
 
 namespace armdb::os {
-
 void use_cpu_features() noexcept {
 #if defined(__aarch64__) && defined(__linux__)
   constexpr unsigned long kHwcapCrc32 = 1ul << 7;  // HWCAP_CRC32 of <asm/hwcap.h>
@@ -4607,15 +4362,10 @@ void use_cpu_features() noexcept {
 #endif
 }
 
-}  // namespace armdb::os
-
 // ---- os/descriptor.cpp ----
-
 // Opening regular files safely, and texts for what the operating system answers.
 
-namespace armdb::os {
 namespace {
-
 constexpr mode_t kFileMode = 0600;
 
 std::string_view advice(int os_error) noexcept {
@@ -4657,7 +4407,6 @@ std::string_view advice(int os_error) noexcept {
       return {};
   }
 }
-
 }  // namespace
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
@@ -4719,15 +4468,10 @@ Status failure(int os_error, std::string_view doing, std::string_view path, std:
   return Status::from_os(os_error, what).at(path, offset);
 }
 
-}  // namespace armdb::os
-
 // ---- os/entropy.cpp ----
-
 // random_bytes: getrandom, or /dev/urandom where the kernel or a sandbox has no such call.
 
-namespace armdb::os {
 namespace {
-
 constexpr std::size_t kEntropyPieceBytes = 256;  // never interrupted, and all that getentropy takes
 
 // How many bytes were filled before the call failed; errno is then set.
@@ -4748,7 +4492,6 @@ std::size_t ask_kernel(MutableBytes out) noexcept {
   }
   return filled;
 }
-
 }  // namespace
 
 Status random_bytes(MutableBytes out) {
@@ -4767,18 +4510,13 @@ Status random_bytes(MutableBytes out) {
   return {};
 }
 
-}  // namespace armdb::os
-
 // ---- os/file_lock.cpp ----
-
 // Locks of open file descriptions (OFD), or flock where the system has none.
 //
 // Not fcntl's older process locks: those vanish when any descriptor of the file is closed by any
 // part of the program, and two handles of one process never conflict.
 
-namespace armdb::os {
 namespace {
-
 constexpr std::size_t kHolderBytesMax = 128;
 
 #if defined(F_OFD_SETLK)
@@ -4869,7 +4607,6 @@ class PosixLock final : public FileLock {
   Descriptor file_;
   pid_t pid_;
 };
-
 }  // namespace
 
 std::string lock_holder_text() {
@@ -4910,19 +4647,14 @@ Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode) {
   return lock;
 }
 
-}  // namespace armdb::os
-
 // ---- os/memory_file_system.cpp ----
-
 // Files in memory: the same promises as the POSIX ones, gone with their handles.
 //
 // A file's bytes lie in one zeroed block, so that it can be mapped. The block is replaced when
 // the file outgrows it; a mapping keeps the old one, so map() makes the block as large as the
 // mapping first: a file that stays within the mapped length never moves away from under it.
 
-namespace armdb::os {
 namespace {
-
 // A mapping past the end of a file reserves its length, so it has a limit.
 constexpr std::size_t kMappedReserveMax = std::size_t{64} << 20;
 constexpr std::size_t kMemoryBlockMin = 4096;
@@ -5327,21 +5059,17 @@ Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode
   }
   return held;
 }
-
 }  // namespace
 }  // namespace armdb::os
 
 namespace armdb {
-
 Owned<FileSystem> make_memory_file_system() {
   os::use_cpu_features();
   return Owned<FileSystem>(new (std::nothrow) os::MemoryFileSystem);
 }
-
 }  // namespace armdb
 
 // ---- os/pages.cpp ----
-
 // Anonymous mappings for arenas: aligned by mapping too much and giving the rest back.
 
 #if !defined(ARMDB_OMIT_MMAP)
@@ -5352,7 +5080,6 @@ Owned<FileSystem> make_memory_file_system() {
 #endif
 
 namespace armdb::os {
-
 #if defined(ARMDB_OMIT_MMAP)
 
 base::PageSource page_source() noexcept { return base::PageSource::heap(); }
@@ -5360,7 +5087,6 @@ base::PageSource page_source() noexcept { return base::PageSource::heap(); }
 #else
 
 namespace {
-
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 // What is mapped for a request; munmap wants whole pages. 0 when there is no such number.
@@ -5403,17 +5129,14 @@ void* allocate_pages(std::size_t request, std::size_t nth) noexcept {
 void release_pages(void* memory, std::size_t request) noexcept {
   ::munmap(memory, mapped_bytes(request));
 }
-
 }  // namespace
 
 base::PageSource page_source() noexcept { return {allocate_pages, release_pages}; }
 
 #endif
-
 }  // namespace armdb::os
 
 // ---- os/posix_file_system.cpp ----
-
 // The operating system's files behind the FileSystem interface.
 //
 // Every call reports what failed, where, and what can be done; errno stays in the Status.
@@ -5424,7 +5147,6 @@ base::PageSource page_source() noexcept { return {allocate_pages, release_pages}
 
 namespace armdb::os {
 namespace {
-
 static_assert(sizeof(off_t) == 8,
               "files above 2 GiB: compile with -D_FILE_OFFSET_BITS=64 (and -D_TIME_BITS=64)");
 
@@ -5707,12 +5429,10 @@ Status PosixFileSystem::list(const std::string& path,
   ::closedir(directory);
   return error == 0 ? Status() : failure(error, "cannot list", path);
 }
-
 }  // namespace
 }  // namespace armdb::os
 
 namespace armdb {
-
 FileSystem& posix_file_system() noexcept {
   // In static memory and never destroyed: a collection may be closed by a static destructor.
   alignas(os::PosixFileSystem) static unsigned char memory[sizeof(os::PosixFileSystem)];
@@ -5722,11 +5442,9 @@ FileSystem& posix_file_system() noexcept {
   }();
   return *files;
 }
-
 }  // namespace armdb
 
 // ---- os/thread.cpp ----
-
 // POSIX threads.
 
 #if defined(__linux__)
@@ -5737,7 +5455,6 @@ FileSystem& posix_file_system() noexcept {
 #endif
 
 namespace armdb::os {
-
 unsigned hardware_threads() noexcept {
 #if defined(ARMDB_OMIT_THREADS)
   return 1;
@@ -5798,7 +5515,6 @@ void Thread::join() noexcept {
 #endif
 
 namespace {
-
 struct ParallelRun {
   std::size_t jobs;
   FunctionRef<void(std::size_t job)> job;
@@ -5813,7 +5529,6 @@ struct ParallelRun {
     }
   }
 };
-
 }  // namespace
 
 void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size_t job)> job) {
@@ -5830,17 +5545,14 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
   run.work();
   helper.reset();  // joins
 }
-
 }  // namespace armdb::os
 
 // ---- format/entry.cpp ----
-
 // Entries: bytes to meaning and back. On the path of every put and every scan, hence direct loads
 // after one size check instead of a reader.
 
 namespace armdb::format {
 namespace {
-
 constexpr std::size_t kEntryFlagsAt = 4;
 constexpr std::size_t kEntryReservedAt = 5;
 constexpr std::size_t kEntryKeySizeAt = 6;
@@ -5901,7 +5613,6 @@ inline std::uint64_t entry_content_bytes(std::uint64_t key_size, std::uint64_t v
 inline std::uint64_t entry_padded(std::uint64_t content) noexcept {
   return (content + 7) & ~std::uint64_t{7};
 }
-
 }  // namespace
 
 std::uint64_t entry_bytes(std::size_t key_size, std::uint64_t value_size, bool expiry) noexcept {
@@ -6020,15 +5731,10 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept {
   return true;
 }
 
-}  // namespace armdb::format
-
 // ---- format/file_header.cpp ----
-
 // File headers: read field by field, then judged once, from "not ours" to "not this one".
 
-namespace armdb::format {
 namespace {
-
 constexpr std::uint32_t kFileMagic = 0x444d5241;  // "ARMD" as little-endian bytes
 constexpr std::uint16_t kFormatVersion = 1;
 constexpr std::size_t kFileHeaderCrcAt = 36;
@@ -6053,7 +5759,6 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
   }
   return "file of an unknown kind";
 }
-
 }  // namespace
 
 void encode_file_header(const FileHeader& header, MutableBytes out) noexcept {
@@ -6175,15 +5880,10 @@ std::uint32_t entry_seed(const SegmentHeader& header) noexcept {
   return base::crc32c(0, identity);
 }
 
-}  // namespace armdb::format
-
 // ---- format/file_name.cpp ----
-
 // Names of files: one table of endings for both directions.
 
-namespace armdb::format {
 namespace {
-
 constexpr std::size_t kIdDigits = 10;
 constexpr std::string_view kTemporaryEnding = ".tmp";
 
@@ -6207,7 +5907,6 @@ std::string zero_padded(std::uint32_t number, std::size_t digits) {
   ARMDB_ASSERT(number == 0);
   return text;
 }
-
 }  // namespace
 
 FileName parse_file_name(std::string_view name) noexcept {
@@ -6248,15 +5947,10 @@ std::string shard_directory_name(std::uint32_t shard) {
   return "shard_" + zero_padded(shard, 3);
 }
 
-}  // namespace armdb::format
-
 // ---- format/hint.cpp ----
-
 // Hint files: header, blocks and items.
 
-namespace armdb::format {
 namespace {
-
 constexpr std::size_t kHintFileCrcAt = 36;  // the crc of the file header
 constexpr std::size_t kHintCrcAt = 48;
 constexpr std::size_t kHintItemFixedBytes = 20;
@@ -6291,7 +5985,6 @@ bool hint_item_possible(const HintItem& item, std::uint8_t reserved,
   if (item.value_size > kValueBytesMax || item.offset < kSegmentHeaderBytes) return false;
   return (item.flags & kTombstone) == 0 || (item.value_size == 0 && (item.flags & kExpiry) == 0);
 }
-
 }  // namespace
 
 void encode_hint_header(const HintHeader& header, MutableBytes out) noexcept {
@@ -6443,15 +6136,10 @@ bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept {
   return true;
 }
 
-}  // namespace armdb::format
-
 // ---- format/manifest.cpp ----
-
 // MANIFEST: the list of live segments, written and judged as a whole.
 
-namespace armdb::format {
 namespace {
-
 constexpr std::size_t kManifestFixedBytes = 80;  // up to the records
 constexpr std::size_t kManifestRecordBytes = 56;
 constexpr std::size_t kManifestEndBytes = 8;
@@ -6498,7 +6186,6 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
                    [](std::uint32_t a, std::uint32_t b) { return a < b; });
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
-
 }  // namespace
 
 std::vector<std::uint8_t> encode_manifest(const Manifest& manifest) {
@@ -6589,15 +6276,10 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   return {};
 }
 
-}  // namespace armdb::format
-
 // ---- format/meta.cpp ----
-
 // db.meta: the identity and the fixed settings of a collection.
 
-namespace armdb::format {
 namespace {
-
 constexpr std::size_t kMetaCrcAt = 124;
 constexpr std::size_t kMetaReservedAt = 76;
 constexpr std::uint32_t kShardCountMax = 256;
@@ -6620,7 +6302,6 @@ bool meta_possible(const Meta& meta) noexcept {
   return meta.shard_count != 0 && meta.shard_count <= kShardCountMax &&
          meta.shard_prefix_bits <= 8 * shape.key_size;
 }
-
 }  // namespace
 
 void encode_meta(const Meta& meta, MutableBytes out) noexcept {
@@ -6686,15 +6367,10 @@ Status decode_meta(Bytes in, Meta& meta) {
   return {};
 }
 
-}  // namespace armdb::format
-
 // ---- format/state.cpp ----
-
 // db.state: written and judged as a whole.
 
-namespace armdb::format {
 namespace {
-
 constexpr std::uint32_t kStateJoint = 1;
 constexpr std::uint32_t kStateMigrating = 2;
 
@@ -6712,7 +6388,6 @@ bool state_possible(const State& state) noexcept {
   }
   return state.shards.size() <= kStateShardsMax;
 }
-
 }  // namespace
 
 std::vector<std::uint8_t> encode_state(const State& state) {
@@ -6774,11 +6449,9 @@ Status decode_state(Bytes in, State& state) {
   state = std::move(read);
   return {};
 }
-
 }  // namespace armdb::format
 
 // ---- index/btree.cpp ----
-
 // The ordered index: a B+-tree with one writer and readers that take no lock.
 //
 // Inner nodes lead to leaves, leaves hold the entries and are linked both ways; their bytes are in
@@ -6815,7 +6488,6 @@ Status decode_state(Bytes in, State& state) {
 
 namespace armdb::index {
 namespace {
-
 constexpr std::size_t kBtreeGroup = 16;  // lookups of find_many in flight at once
 
 constexpr std::size_t kBtreeFetchBytesMax = 256;  // of one slot; larger ones the machine sees
@@ -6841,11 +6513,9 @@ inline void btree_copy_words(std::uint8_t* to, const std::uint8_t* from,
   }
   for (; at < bytes; at += 8) copy_word(at);
 }
-
 }  // namespace
 
 // ---- Readers ----
-
 template <class Choose>
 BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
   for (;;) {
@@ -6957,9 +6627,7 @@ void BtreeIndex::read_next(bool descending, Block& block) const noexcept {
 }
 
 // ---- Search, per key width ----
-
 namespace {
-
 // kDense: word arrays in a node. kRest: keys go on after the second.
 template <unsigned kDense, bool kRest>
 class BtreeT final : public BtreeIndex {
@@ -7155,7 +6823,6 @@ std::unique_ptr<Index> btree_made(const IndexConfig& config) {
   if (tree == nullptr || !tree->start()) return nullptr;
   return tree;
 }
-
 }  // namespace
 
 std::unique_ptr<Index> make_btree(const IndexConfig& config) {
@@ -7164,11 +6831,9 @@ std::unique_ptr<Index> make_btree(const IndexConfig& config) {
   if (config.key_size <= 16) return btree_made<BtreeT<2, false>>(config);
   return btree_made<BtreeT<2, true>>(config);
 }
-
 }  // namespace armdb::index
 
 // ---- index/btree_check.cpp ----
-
 // The B+-tree's invariants, checked by walking it. Test builds only.
 
 #if defined(ARMDB_CHECKS)
@@ -7177,7 +6842,6 @@ std::unique_ptr<Index> make_btree(const IndexConfig& config) {
 #include <cstring>
 
 namespace armdb::index {
-
 namespace {
 using BtreeKeyBytes = std::array<std::uint8_t, kBtreeKeyBytesMax>;
 }
@@ -7193,7 +6857,6 @@ struct BtreeIndex::Walk {
 };
 
 namespace {
-
 BtreeKeyBytes btree_bytes(const BtreeShape& shape, const BtreeKey& key) {
   BtreeKeyBytes bytes{};
   std::array<std::uint8_t, kBtreeKeyBytesMax + 16> padded{};
@@ -7203,7 +6866,6 @@ BtreeKeyBytes btree_bytes(const BtreeShape& shape, const BtreeKey& key) {
   std::memcpy(bytes.data(), padded.data(), shape.key_size);
   return bytes;
 }
-
 }  // namespace
 
 bool BtreeIndex::check_leaf(Walk& walk, std::uint32_t id) const {
@@ -7263,18 +6925,15 @@ bool BtreeIndex::check() const {
 }
 
 bool btree_check(const Index& tree) { return static_cast<const BtreeIndex&>(tree).check(); }
-
 }  // namespace armdb::index
 
 #endif  // ARMDB_CHECKS
 
 // ---- index/btree_node.cpp ----
-
 // The shape of a B+-tree's nodes, and the edits of one node. See btree_node.hpp.
 
 namespace armdb::index {
 namespace {
-
 constexpr std::uint32_t kBtreeNodeBytes = 4096;  // what a node should not pass
 constexpr std::uint32_t kBtreeLeafCapacityMax = 128;
 constexpr std::uint32_t kBtreeInnerCapacityMax = 254;  // 255 children: Place::path_slot is a byte
@@ -7323,7 +6982,6 @@ void btree_open(const BtreeShape& shape, std::uint8_t* leaf, std::uint32_t at,
   for (std::uint32_t i = 0; i < room; ++i) base::store_relaxed(order + at + i, taken[i]);
   btree_set_count(leaf, count + room);
 }
-
 }  // namespace
 
 BtreeShape BtreeShape::of(std::uint32_t key_size, std::uint32_t value_size) noexcept {
@@ -7505,13 +7163,8 @@ void btree_copy_inner(const BtreeShape& shape, const std::uint8_t* from, std::ui
   }
 }
 
-}  // namespace armdb::index
-
 // ---- index/btree_writer.cpp ----
-
 // The writer's side of the B+-tree: inserts, splits, erases, merges. btree.cpp has the protocol.
-
-namespace armdb::index {
 
 bool BtreeIndex::start() noexcept {
   root_id_ = inners_.allocate();
@@ -7526,7 +7179,6 @@ bool BtreeIndex::start() noexcept {
 }
 
 // ---- Writer: inserts ----
-
 void BtreeIndex::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                          base::Location at) noexcept {
   std::uint8_t* leaf = leaf_at(place.node);
@@ -7697,7 +7349,6 @@ void BtreeIndex::split_inner(Place& place, std::uint32_t depth, bool at_edge) no
 }
 
 // ---- Writer: erase ----
-
 void BtreeIndex::erase(Place& place) noexcept {
   ARMDB_ASSERT(place.found);
   std::uint8_t* leaf = leaf_at(place.node);
@@ -7804,10 +7455,7 @@ void BtreeIndex::pull_root_up() noexcept {
   inners_.free(id);
 }
 
-}  // namespace armdb::index
-
 // ---- index/hash_table.cpp ----
-
 // The unordered index: a hash table of cache-line buckets over a dense arena of records, which
 // grows one bucket at a time (linear hashing) and is read without locks.
 //
@@ -7859,9 +7507,7 @@ void BtreeIndex::pull_root_up() noexcept {
 // Threads: as index/index.hpp says. What the writer counts lies on other lines than what readers
 // look at.
 
-namespace armdb::index {
 namespace {
-
 // Entries per bucket at which the table grows. Between two doublings, buckets not yet split are
 // up to twice as full as the others; at 8 of 11 about one in six has an overflow bucket.
 constexpr std::size_t kHashMeanLoad = 8;
@@ -7978,7 +7624,6 @@ Block HashTable::make_block() const noexcept {
 }
 
 // ---- Scan ----
-
 // The hash of the key in a record. A reader may get a mixture when the record is being reused.
 std::uint64_t HashTable::hash_of(const std::uint8_t* record_of_key) const noexcept {
   alignas(8) std::uint8_t key[kHashKeyMax];
@@ -8056,7 +7701,6 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
 }
 
 // ---- Writer ----
-
 bool HashTable::reserve(std::size_t count) noexcept {
   // One overflow bucket for the chain of each entry, one for the split that may follow (or is put
   // off; see grow()).
@@ -8180,7 +7824,6 @@ void HashTable::update_filter(HashBucket* first) noexcept {
 }
 
 // ---- Growth ----
-
 // After an insert: splits when one is due, and before that brings what it will read into the
 // cache, a few inserts ahead.
 void HashTable::grow() noexcept {
@@ -8267,7 +7910,6 @@ void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
 }
 
 // ---- Lookups ----
-
 enum class HashAnswer : std::uint8_t { hit, miss, changed };
 
 // The lookups, with the key's width known to the compiler (8, 16, 32; 0: any other).
@@ -8474,7 +8116,6 @@ std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
   if (table == nullptr || !table->start()) return nullptr;
   return table;
 }
-
 }  // namespace
 
 std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
@@ -8486,13 +8127,8 @@ std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
   return hash_make<0>(config);
 }
 
-}  // namespace armdb::index
-
 // ---- index/index.cpp ----
-
 // Blocks, and the choice between the two indexes.
-
-namespace armdb::index {
 
 Block::Block(std::uint32_t key_size, std::uint32_t value_size, std::size_t capacity) {
   const auto padded = [](std::size_t size) { return (size + 7) / 8 * 8; };
@@ -8519,15 +8155,12 @@ void Block::set_location(std::size_t at, base::Location location) noexcept {
 std::unique_ptr<Index> make_index(const IndexConfig& config) {
   return config.ordered ? make_btree(config) : make_hash_table(config);
 }
-
 }  // namespace armdb::index
 
 // ---- store/block_cache.cpp ----
-
 // The block cache: lookup, clock eviction, and reads that fill it.
 
 namespace armdb::store {
-
 BlockCache::BlockCache(std::uint64_t bytes) {
   // All of it must be addressable, on 32-bit machines too.
   constexpr std::uint64_t kBytesMax = static_cast<std::size_t>(-1) / 4;
@@ -8619,13 +8252,8 @@ std::uint64_t BlockCache::misses() const noexcept {
   return misses_;
 }
 
-}  // namespace armdb::store
-
 // ---- store/collection_files.cpp ----
-
 // Creating and reading what stands above the shards.
-
-namespace armdb::store {
 
 std::string lock_path(const std::string& path) {
   return path + "/" + std::string(format::kLockName);
@@ -8699,22 +8327,15 @@ Status settle_description(FileSystem& files, const std::string& path) {
   return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
 }
 
-}  // namespace armdb::store
-
 // ---- store/hint_file.cpp ----
-
 // Writing and reading hint files.
 
-namespace armdb::store {
-
 namespace {
-
 constexpr std::size_t kHintFlushBytes = std::size_t{64} << 10;
 
 std::string hint_path(const StoreContext& context, std::uint32_t file_id) {
   return context.directory + "/" + format::file_name(format::FileRole::hint, file_id);
 }
-
 }  // namespace
 
 std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
@@ -8801,7 +8422,6 @@ bool HintWriter::finish(std::uint64_t segment_length, std::uint64_t last_sequenc
 }
 
 namespace {
-
 // What read_hint needs to go through a hint file block by block.
 struct HintReader {
   File& file;
@@ -8862,7 +8482,6 @@ bool walk_items(HintReader& reader, std::size_t key_size,
   }
   return false;
 }
-
 }  // namespace
 
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
@@ -8892,16 +8511,11 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
   return walk_items(reader, context.shape.key_size, visit, status);
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_batch.cpp ----
-
 // Batches: entries that count whole or not at all, in one shard or, with a joint mark, in several.
 //
 // A batch never spans segments. One that fits into the write buffer is only copied there; a longer
 // one is written to the file with one call, before anything of it is accepted.
-
-namespace armdb::store {
 
 // The entries of a batch as they go to the log, its first one under `sequence`.
 void LogStore::each_of(const Batch& batch, std::uint64_t sequence,
@@ -8995,19 +8609,12 @@ void LogStore::abandon_batch(Batch& batch) noexcept {
   set_put_limit();
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_compaction.cpp ----
-
 // Compaction of a shard's log: choosing, copying, publishing and removing segments.
 
-namespace armdb::store {
-
 namespace {
-
 constexpr std::size_t kSourcesMax = 1000;  // their ids stand in the footer
 constexpr std::size_t kSmallRun = 4;       // so many small neighbours are worth merging
-
 }  // namespace
 
 LogCompaction::~LogCompaction() {
@@ -9333,13 +8940,8 @@ Status LogCompaction::remove() {
   return sync_directory();
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_read.cpp ----
-
 // The read side of the log: values by location, from the buffer, a mapping or the file.
-
-namespace armdb::store {
 
 ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
                            Status& status) const {
@@ -9429,16 +9031,10 @@ void LogStore::touch(base::Location at) const {
       *static_cast<volatile const std::uint8_t*>(segment->region->mapping->data() + at.offset()));
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_recovery.cpp ----
-
 // Recovery of a shard: which segments are live, what stands in the tail, what stays on disk.
 
-namespace armdb::store {
-
 namespace {
-
 // After a torn tail sequences go on behind a gap, so that none of a lost entry is used again.
 constexpr std::uint64_t kSequenceGap = std::uint64_t{1} << 32;
 constexpr std::uint64_t kFooterEntryBytes = 40;
@@ -9449,7 +9045,6 @@ bool wrong_file(const Status& status) {
   return status.is(Errc::corrupt) || status.is(Errc::not_found) ||
          status.is(Errc::invalid_argument);
 }
-
 }  // namespace
 
 Status LogRecovery::run() {
@@ -9481,7 +9076,6 @@ void LogRecovery::torn(const std::string& path, std::uint64_t offset, std::uint6
 }
 
 // ---- Which files there are ----
-
 Status LogRecovery::list_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.list(context.directory, [&](std::string_view name, FileKind kind) {
@@ -9710,7 +9304,6 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
 }
 
 // ---- The tail buffer ----
-
 // The tail's entries follow the last log segment's. After a crash while an earlier recovery moved
 // them to a new segment they still have the seed of the one before, and part of them is there.
 // A segment that the MANIFEST lists was flushed when it was sealed, or recovered with its tail:
@@ -9797,7 +9390,6 @@ Status LogRecovery::visit_carried() {
 }
 
 // ---- What stays behind on disk ----
-
 // What follows goes on behind a gap, in a segment of its own.
 Status LogRecovery::leave_gap() {
   Status status = store_.seal_active();
@@ -9883,13 +9475,8 @@ Status LogRecovery::finish() {
   return {};
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_recovery_scan.cpp ----
-
 // Recovery of segments: what a scan accepts, what is torn, what is damage.
-
-namespace armdb::store {
 
 Status LogRecovery::load_all() {
   for (std::size_t at = 0; at < candidates_.size(); ++at) {
@@ -10277,16 +9864,10 @@ Status LogRecovery::rename_aside(std::uint32_t id) {
   return std::move(status).at(path);
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_store.cpp ----
-
 // The write side of the log: append, flush, rotation, sync, and what happens when they fail.
 
-namespace armdb::store {
-
 namespace {
-
 constexpr std::uint64_t kAllocateStepMax = std::uint64_t{16} << 20;
 constexpr std::uint64_t kFooterBytes = 48;
 constexpr std::uint64_t kWatermarkBytes = 24;
@@ -10302,11 +9883,9 @@ std::uint64_t compaction_reserve(const Config& config) {
 
 // What puts leave to deletes when the disk is full.
 std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_size / 4; }
-
 }  // namespace
 
 // ---- Segments by id ----
-
 SegmentMap* SegmentMap::make(std::span<const SegmentPtr> segments) {
   std::uint32_t slots = 4;
   while (slots < segments.size() * 2) slots *= 2;
@@ -10353,7 +9932,6 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 }
 
 // ---- Opening and closing ----
-
 Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
                                                  std::uint64_t sequence_limit) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
@@ -10453,7 +10031,6 @@ Status LogStore::save_manifest() {
 }
 
 // ---- Segments ----
-
 Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHeader& header,
                                   Owned<File>& file, std::string& path, bool& spent) {
   spent = false;
@@ -10628,7 +10205,6 @@ Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
 }
 
 // ---- Appending ----
-
 Status LogStore::append(const Write& write, base::Location& at) {
   format::Entry entry;
   entry.key = write.key;
@@ -10778,7 +10354,6 @@ Status LogStore::flush() {
 }
 
 // ---- Sync ----
-
 SyncTicket LogStore::begin_sync(Status& status) {
   SyncTicket ticket;
   status = flush();
@@ -10849,7 +10424,6 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 }
 
 // ---- Checkpoint and figures ----
-
 void LogStore::keep_reserve(const StoreContext& context) {
   const std::string path = context.directory + "/" + std::string(format::kReserveName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
@@ -10912,13 +10486,8 @@ void LogStore::add_stats(Stats& stats) const {
   stats.syncs += syncs_;
 }
 
-}  // namespace armdb::store
-
 // ---- store/log_verify.cpp ----
-
 // Verifying a segment: every entry's checksum, and that nothing else stands between them.
-
-namespace armdb::store {
 
 Status verify_segment(const StoreContext& context, const Segment& segment, VerifyReport& report) {
   const std::uint64_t length = segment.readable.load(std::memory_order_acquire);
@@ -10967,13 +10536,8 @@ Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredE
       .at(segment.path, scanner.offset);
 }
 
-}  // namespace armdb::store
-
 // ---- store/manifest_file.cpp ----
-
 // Reading and atomically replacing the MANIFEST, db.meta and db.state.
-
-namespace armdb::store {
 
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out) {
@@ -11081,20 +10645,13 @@ Status replace_state(FileSystem& files, const std::string& directory, const form
   return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }
 
-}  // namespace armdb::store
-
 // ---- store/segment.cpp ----
-
 // Segments: identity and mapping, sequential scans, and finding the next entry behind damage.
 
-namespace armdb::store {
-
 namespace {
-
 // How many bytes resync() may put through a checksum per byte of the segment. Behind damage a
 // crafted file could offer a plausible header every 8 bytes, each claiming all that follows.
 constexpr std::uint64_t kResyncEffort = 16;
-
 }  // namespace
 
 MappedRegion* MappedRegion::make(Owned<Mapping> mapping) noexcept {
@@ -11239,20 +10796,13 @@ ScanStep SegmentScanner::resync(std::uint64_t sequence_min, std::uint64_t sequen
   return ScanStep::end;
 }
 
-}  // namespace armdb::store
-
 // ---- store/store.cpp ----
-
 // Buffers of reads, and owned views made from them.
 
-namespace armdb::store {
-
 namespace {
-
 // A value this long is worth two atomic operations on the mapping's count; a shorter one is
 // copied faster than two readers can fight over that line.
 constexpr std::size_t kPinBytesMin = 4096;
-
 }  // namespace
 
 SharedBlock* SharedBlock::make(std::size_t size) noexcept {
@@ -11293,22 +10843,15 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
   return ByteView::adopt(block, {block->bytes(), value.size()});
 }
 
-}  // namespace armdb::store
-
 // ---- store/tail_buffer.cpp ----
-
 // The tail buffer: mapping its file, appending, and reads beside the writer.
 
-namespace armdb::store {
-
 namespace {
-
 constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
 
 std::string tail_path(const StoreContext& context) {
   return context.directory + "/" + std::string(format::kTailName);
 }
-
 }  // namespace
 
 Result<TailContents> read_tail_file(const StoreContext& context) {
@@ -11442,17 +10985,13 @@ bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
   entry = Bytes(to, static_cast<std::size_t>(bytes));
   return true;
 }
-
 }  // namespace armdb::store
 
 // ---- engine/batch.cpp ----
-
 // Batches: writes that count whole or not at all, in one shard or over several.
 
 namespace armdb::engine {
-
 // ---- The view of an atomic block ----
-
 Transaction::~Transaction() {
   for (const Pending& pending : pending_) {
     if (pending.object != nullptr) detail::unshare(pending.object);
@@ -11559,7 +11098,6 @@ std::vector<WriteRequest> Transaction::requests() const {
 }
 
 // ---- One shard ----
-
 Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
   bool sync_wanted = false;
   {
@@ -11631,7 +11169,6 @@ void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) 
 }
 
 // ---- Several shards ----
-
 Status Shard::write_joint(std::span<JointWrite> parts) { return write_joint_from(parts, 0); }
 
 Status Shard::after_batch() {
@@ -11678,13 +11215,8 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   return status;
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/compaction_thread.cpp ----
-
 // The background compaction's loop.
-
-namespace armdb::engine {
 
 Status CompactionThread::start() {
   return thread_.start([](void* self) { static_cast<CompactionThread*>(self)->run(); }, this);
@@ -11717,19 +11249,12 @@ Status CompactionThread::last_error() const {
   return error_;
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/engine.cpp ----
-
 // The engine: calls on one key go to its shard, calls on the collection to all shards.
 
-namespace armdb::engine {
-
 namespace {
-
 // Keys of one get_many or put_many round: their cache misses overlap, and they fit on the stack.
 constexpr std::size_t kManyRound = 64;
-
 }  // namespace
 
 Engine::~Engine() {
@@ -11756,7 +11281,6 @@ Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
 }
 
 // ---- One key ----
-
 Status Engine::refuse_write() const {
   if (!config_.read_only) return {};
   return Status(Errc::read_only, "the collection was opened read_only").at(path_);
@@ -11802,7 +11326,6 @@ Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sy
 }
 
 // ---- Many keys ----
-
 void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
   index::Lookup lookups[kManyRound];
   std::uint64_t hashes[kManyRound];
@@ -11927,7 +11450,6 @@ Status Engine::mark_joint() {
 }
 
 // ---- All shards ----
-
 std::size_t Engine::size() const noexcept {
   std::size_t size = 0;
   for (const auto& shard : shards_) size += shard->size();
@@ -12100,22 +11622,15 @@ Stats Engine::stats() const {
   return stats;
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/expiry.cpp ----
-
 // The table of expiries: a hash table beside the index, made when the first key needs it.
 
-namespace armdb::engine {
-
 namespace {
-
 index::IndexConfig expiry_config(index::IndexConfig like) noexcept {
   like.value_size = sizeof(std::uint64_t);
   like.ordered = false;
   return like;
 }
-
 }  // namespace
 
 ExpiryTable::ExpiryTable(Clock& clock, index::IndexConfig like) noexcept
@@ -12164,16 +11679,10 @@ void ExpiryTable::set(const std::uint8_t* key, std::uint64_t hash,
   table->publish(place, key, bytes, base::Location(std::uint64_t{1} << 40));
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/lifecycle.cpp ----
-
 // Opening a collection: settings, directory, lock, db.meta, then the shards side by side.
 
-namespace armdb::engine {
-
 namespace {
-
 std::string shape_text(const Shape& shape) {
   std::string text = "a ";
   text += shape.ordered ? "tree" : "map";
@@ -12230,7 +11739,6 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   return {};
 }
-
 }  // namespace
 
 // The steps of opening; what was made so far is undone by the destructors.
@@ -12456,10 +11964,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shap
   return Opening(path.substr(0, size), shape, config, std::move(parts)).run();
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/migration.cpp ----
-
 // Migration: asks about every entry once, in the order of the logs, and remembers how far it came.
 //
 // Entries are told apart by their sequences. What is written after the migration began has a
@@ -12467,12 +11972,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shap
 // form, is never asked about, and what a crash took is asked about again. db.state keeps, per
 // shard, where the migration began and up to where its results are durable.
 
-namespace armdb::engine {
-
 namespace {
-
 constexpr std::uint64_t kEntriesPerReport = 1024;
-
 }  // namespace
 
 std::uint32_t Engine::data_version() const {
@@ -12575,21 +12076,14 @@ Status Engine::migrate_shard(std::uint32_t at, MigrationProgress& progress, Migr
   });
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/recovery_batch.cpp ----
-
 // Recovered entries, in the order of sequences: the last one of a key wins.
 
-namespace armdb::engine {
-
 namespace {
-
 std::size_t recovered_kept_size(const Shape& shape, bool objects) noexcept {
   if (objects) return sizeof(detail::Shared*);
   return shape.payload == Payload::value ? shape.value_size : 0;
 }
-
 }  // namespace
 
 RecoveryBatch::RecoveryBatch(index::Index& index, ExpiryTable& expiries, const Shape& shape,
@@ -12666,13 +12160,8 @@ Status RecoveryBatch::apply(store::LogStore& store) {
   return {};
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/scan.cpp ----
-
 // Merging the shards' leaves in key order, and walking maps.
-
-namespace armdb::engine {
 
 OrderedScan::OrderedScan(const Engine& engine, ScanLimits limits, bool descending)
     : engine_(engine),
@@ -12848,7 +12337,6 @@ bool OrderedScan::still_there() noexcept {
 }
 
 // ---- Decoded objects ----
-
 void share_objects(const Engine& engine, const index::Block& block) noexcept {
   if (engine.objects() == nullptr) return;
   for (std::size_t at = 0; at < block.count(); ++at) detail::share(object_at(block.value(at)));
@@ -12860,7 +12348,6 @@ void drop_objects(const Engine& engine, const index::Block& block) noexcept {
 }
 
 // ---- Maps ----
-
 Status UnorderedScan::run(Visitor visit) {
   if (!engine_.shape().ordered) {
     std::uint64_t cursor = 0;
@@ -12937,17 +12424,11 @@ Status UnorderedScan::visit_block(const Shard& shard, index::Block& block, Visit
   return status;
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/shard.cpp ----
-
 // The shard: writes under its lock, reads without. shard_care.cpp has syncs, compaction and the
 // rest of its life; batch.cpp has batches.
 
-namespace armdb::engine {
-
 namespace {
-
 // How often a read asks the index again before it says that the store is inconsistent. A
 // location is out of date only while a flush or compaction moves it.
 constexpr int kReadTries = 1000;
@@ -12967,7 +12448,6 @@ index::IndexConfig shard_index_config(const store::StoreContext& context, bool o
   config.hash_seed = seed;
   return config;
 }
-
 }  // namespace
 
 Status key_status(const Status& status, Bytes key) {
@@ -12980,7 +12460,6 @@ Status key_status(const Status& status, Bytes key) {
 }
 
 // ---- Opening ----
-
 Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, Common& common,
                                            const Opening& opening) {
   const index::IndexConfig config =
@@ -13078,7 +12557,6 @@ Status Shard::tell_hook() {
 }
 
 // ---- Writing ----
-
 Status Shard::refuse_if_closed() const {
   if (closed_) return Status(Errc::closed, "the collection was closed");
   return {};
@@ -13265,7 +12743,6 @@ Status Shard::after_write(bool sync_wanted) {
 }
 
 // ---- Reading values ----
-
 void Shard::find_many(std::span<index::Lookup> lookups) const noexcept {
   index_->find_many(lookups);
   if (!expiries_.any()) return;
@@ -13379,16 +12856,10 @@ Result<bool> Shard::read_at(Bytes key, base::Location at, ByteView& out) const {
   return read_view(key, base::hash64(key.data(), key.size(), seed_), out, nullptr);
 }
 
-}  // namespace armdb::engine
-
 // ---- engine/shard_care.cpp ----
-
 // The shard's life beside reads and writes: syncs, checkpoint, sweeps, compaction, close.
 
-namespace armdb::engine {
-
 // ---- Durability ----
-
 Status Shard::flush() {
   bool sync_wanted = false;
   {
@@ -13537,7 +13008,6 @@ Status Shard::close() {
 }
 
 // ---- Looking after it ----
-
 Status Shard::warmup() {
   const base::EpochDomain::Guard guard(context_.epochs);
   return each_block([&](index::Block& block) {
@@ -13577,7 +13047,6 @@ std::uint64_t Shard::last_sequence() const noexcept {
 }
 
 // ---- Sweeping and migrating ----
-
 Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) {
   const index::Index* table = expiries_.table();
   std::uint64_t erased = 0;
@@ -13635,7 +13104,6 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 }
 
 // ---- Compaction ----
-
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   const base::MutexLock maintenance(maintenance_);
   Result<bool> more = compact_once(budget, threshold, false);
@@ -13743,17 +13211,104 @@ Status Shard::relocate_all(store::LogCompaction& job) {
   }
   return {};
 }
-
 }  // namespace armdb::engine
 
-// ---- api/collection.cpp ----
-
-// The type-erased handle: checks of arguments, and calls to the engine.
+// ---- api/codec.cpp ----
+// What the codecs share that does not depend on the type of a value.
 
 namespace armdb {
+Status TextCodec::encode(const std::string& value, MutableBytes out) noexcept {
+  detail::Raw<char>::write(value.data(), value.size(), out.data());
+  return {};
+}
+
+Status TextCodec::decode(Bytes in, std::string& out) {
+  out.assign(in.text());
+  return {};
+}
+
+namespace detail {
+Status take_byte_order(Bytes& in) {
+  const int order = in.empty() ? 0 : in[0];
+  in = in.sub(1);
+  if (order != 1 && order != 2) return Status(Errc::corrupt, "no byte order before an object");
+  if (order == (kLittleMachine ? 1 : 2)) return {};
+  return Status(Errc::format_mismatch, "an object in the byte order of another machine");
+}
+
+Status check_elements(Bytes in, std::size_t size, bool are_bools) {
+  if (in.size() % size != 0) return Status(Errc::corrupt, "not a whole number of values");
+  for (std::size_t at = 0; are_bools && at < in.size(); ++at) {
+    if (in[at] > 1) return Status(Errc::corrupt, "a bool that is neither 0 nor 1");
+  }
+  return {};
+}
+
+std::size_t varint_size(std::uint64_t bits) noexcept {
+  std::size_t size = 1;
+  while ((bits >>= 7) != 0) ++size;
+  return size;
+}
+
+void put_varint(std::uint8_t* out, std::uint64_t bits) noexcept {
+  for (; bits >= 0x80; bits >>= 7) *out++ = static_cast<std::uint8_t>(bits | 0x80);
+  *out = static_cast<std::uint8_t>(bits);
+}
+
+Status take_varint(Bytes& in, std::uint64_t& bits) {
+  bits = 0;
+  for (std::size_t at = 0; at < in.size(); ++at) {
+    const std::uint64_t byte = in[at];
+    if (at == 9 && byte > 1) return Status(Errc::corrupt, "a varint of more than 64 bits");
+    bits |= (byte & 0x7f) << (7 * at);
+    if (byte >= 0x80) continue;
+    if (byte == 0 && at > 0) return Status(Errc::corrupt, "a varint longer than it needs to be");
+    in = in.sub(at + 1);
+    return {};
+  }
+  return Status(Errc::corrupt, "a varint that is cut off");
+}
+
+bool FieldWalk::next(Status result) {
+  done += 1;
+  if (result.ok()) return true;
+  std::string text = result.message().erase(0, errc_name(result.code()).size());
+  status = Status(result.code(), "field " + std::to_string(done) + text);
+  return false;
+}
+
+bool FieldWalk::take(Bytes& in, Bytes& field) {
+  std::uint64_t size = 0;
+  Status result = take_varint(in, size);
+  if (result.ok() && size > in.size()) result = Status(Errc::corrupt, "a size beyond the end");
+  if (!result.ok()) return next(std::move(result));
+  field = in.sub(0, static_cast<std::size_t>(size));
+  in = in.sub(field.size());
+  return true;
+}
+
+MutableBytes FieldWalk::room(MutableBytes& out, std::size_t size) noexcept {
+  put_varint(out.data(), size);
+  const std::size_t head = varint_size(size);
+  const MutableBytes field = out.subspan(head, size);
+  out = out.subspan(head + size);
+  return field;
+}
+
+Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
+  const std::size_t count = in.empty() ? 0 : in[0];
+  in = in.sub(1);
+  if (count == 0) return Status(Errc::corrupt, "no number of fields");
+  if (count <= known) return count;
+  return Status(Errc::format_mismatch, "written by a newer program: " + std::to_string(count) +
+                                           " fields, known are " + std::to_string(known));
+}
+}  // namespace detail
+
+// ---- api/collection.cpp ----
+// The type-erased handle: checks of arguments, and calls to the engine.
 
 namespace {
-
 Status closed_status() {
   return Status(Errc::closed, "the collection was closed, moved away or never opened");
 }
@@ -13785,7 +13340,6 @@ Bytes api_common_prefix(const engine::ScanLimits& limits) {
   while (bounded && size < limits.lower.size() && limits.lower[size] == limits.upper[size]) ++size;
   return Bytes(limits.lower).sub(0, size);
 }
-
 }  // namespace
 
 Result<ByteView> make_view(Bytes bytes) {
@@ -13794,7 +13348,6 @@ Result<ByteView> make_view(Bytes bytes) {
 }
 
 // ---- Opening and closing ----
-
 Collection::Collection(Collection&& other) noexcept
     : engine_(std::exchange(other.engine_, nullptr)) {}
 
@@ -13816,15 +13369,10 @@ Collection::~Collection() {
   delete engine_;
 }
 
-Result<Collection> Collection::open(std::string_view path, const Shape& shape,
-                                    const Config& config) {
-  return open(path, shape, config, {});
-}
-
 Result<Collection> Collection::open(std::string_view path, const Shape& shape, const Config& config,
-                                    detail::Parts parts) {
-  Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::open(
-      std::string(path), &shape, config, {std::move(parts.hook), parts.objects});
+                                    Owned<detail::Hook> hook, const detail::ObjectOps* objects) {
+  Result<std::unique_ptr<engine::Engine>> engine =
+      engine::Engine::open(std::string(path), &shape, config, {std::move(hook), objects});
   if (!engine.ok()) return std::move(engine).status();
   return Collection(engine->release());
 }
@@ -13843,7 +13391,6 @@ Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() :
 bool Collection::is_open() const noexcept { return engine_ != nullptr && !engine_->closed(); }
 
 // ---- Arguments ----
-
 Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return closed_status();
   const std::size_t wanted = engine_->shape().key_size;
@@ -13869,9 +13416,7 @@ Status Collection::check(Bytes key, Bytes value) const {
 }
 
 // ---- Writes ----
-
 namespace {
-
 engine::When api_when(detail::WriteKind kind) {
   switch (kind) {
     case detail::WriteKind::insert:
@@ -13910,7 +13455,6 @@ engine::WriteRequest api_request(engine::Engine& engine, const detail::WriteCall
   if (call.expires_at_ms != 0) request.expiry_ms = call.expires_at_ms;
   return request;
 }
-
 }  // namespace
 
 Status Collection::write(const detail::WriteCall& call, WriteOptions options) {
@@ -14005,7 +13549,6 @@ Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions optio
 }
 
 // ---- Reads ----
-
 Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
@@ -14056,7 +13599,7 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
   if (engine_ == nullptr) return false;
   base::Location at;
   bool found = false;
-  if (engine_->objects() == nullptr) {
+  if (engine_->objects() == nullptr || value == nullptr) {
     found = engine_->find(key, stamp != nullptr ? &at : nullptr, value);
   } else {
     std::uint64_t hash = 0;
@@ -14077,7 +13620,13 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
   const base::EpochDomain::Guard guard(engine_->epochs());
   engine_->find_many(lookups);
   for (const BytesLookup& lookup : lookups) {
-    if (lookup.found) detail::share(engine::object_at(lookup.value));
+    if (lookup.value == nullptr) continue;
+    if (lookup.found) {
+      detail::share(engine::object_at(lookup.value));
+    } else {
+      // An entry that vanished while it was read leaves a pointer behind that is nobody's.
+      std::memset(lookup.value, 0, sizeof(detail::Shared*));
+    }
   }
 }
 
@@ -14090,7 +13639,6 @@ Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool w
 }
 
 // ---- Cursors ----
-
 struct Cursor::State {
   State(const engine::Engine& engine_in, engine::ScanLimits limits, bool descending)
       : engine(engine_in), scan(engine_in, std::move(limits), descending) {}
@@ -14175,7 +13723,6 @@ Status Cursor::status() const {
 }
 
 namespace {
-
 Status api_cursor_refusal(const engine::Engine& engine) {
   if (engine.closed()) return closed_status();
   if (!engine.shape().ordered) {
@@ -14183,7 +13730,6 @@ Status api_cursor_refusal(const engine::Engine& engine) {
   }
   return {};
 }
-
 }  // namespace
 
 Cursor Collection::cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& last,
@@ -14221,7 +13767,6 @@ Cursor Collection::prefix_cursor(Bytes prefix, bool descending) const {
 }
 
 // ---- Durability and care ----
-
 Status Collection::flush_buffers() {
   return engine_ == nullptr ? closed_status() : engine_->flush();
 }
@@ -14264,27 +13809,18 @@ Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {
   return engine_->compact_step(budget_bytes);
 }
 
-}  // namespace armdb
-
 // ---- api/collection_more.cpp ----
-
 // The type-erased handle: batches, atomic blocks, expiry, migration, loading and erasing in bulk,
 // and decoded objects. collection.cpp has single writes, reads and cursors.
 
-namespace armdb {
-
 namespace {
-
 Status api_closed() {
   return Status(Errc::closed, "the collection was closed, moved away or never opened");
 }
-
 }  // namespace
 
 // ---- Batches ----
-
 namespace detail {
-
 // An item of a BatchBuffer: this, then the key, then the value.
 struct BatchBuffer::Item {
   Shared* object = nullptr;
@@ -14328,7 +13864,6 @@ void BatchBuffer::clear() noexcept {
   bytes_.clear();
   count_ = 0;
 }
-
 }  // namespace detail
 
 Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
@@ -14358,7 +13893,6 @@ Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options)
 }
 
 // ---- Atomic blocks ----
-
 Status Collection::atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body,
                           WriteOptions options) {
   Status status = check(key);
@@ -14373,7 +13907,6 @@ Status Collection::atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> b
 }
 
 namespace detail {
-
 Status AtomicCalls::check(Bytes key, std::uint64_t& hash) const {
   Status status = collection_.check(key);
   if (!status.ok()) return status;
@@ -14416,7 +13949,6 @@ Result<bool> AtomicCalls::contains(Bytes key) const {
   if (!status.ok()) return status;
   return static_cast<const engine::Transaction*>(transaction_)->contains(key, hash);
 }
-
 }  // namespace detail
 
 Status Collection::describe(const Status& status, Bytes key) const {
@@ -14447,7 +13979,6 @@ Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
 }
 
 // ---- Expiry ----
-
 Result<std::uint64_t> Collection::expires_at(Bytes key) const {
   Status status = check(key);
   if (!status.ok()) return status;
@@ -14478,7 +14009,6 @@ Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
 }
 
 // ---- Migration ----
-
 Status Collection::migrate(std::uint32_t to_version,
                            FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
                            FunctionRef<bool(const MigrationProgress&)> report) {
@@ -14507,7 +14037,6 @@ std::uint32_t Collection::data_version() const {
 }
 
 // ---- In bulk ----
-
 Result<std::string> Collection::load_order(
     std::size_t count, FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const {
   if (!is_open()) return api_closed();
@@ -14601,13 +14130,8 @@ Result<std::uint64_t> Collection::clear() {
   return erased;
 }
 
-}  // namespace armdb
-
 // ---- api/compactor.cpp ----
-
 // The handle of a background compaction.
-
-namespace armdb {
 
 struct Compactor::State : engine::CompactionThread {
   using CompactionThread::CompactionThread;
@@ -14637,5 +14161,4 @@ Status Compactor::last_error() const { return state_ == nullptr ? Status() : sta
 void Compactor::stop() {
   if (state_ != nullptr) state_->stop();
 }
-
 }  // namespace armdb

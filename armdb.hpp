@@ -4,13 +4,12 @@
 //
 // Before the first put(), know this:
 //
-//   * A put() that returned survives a crash or kill -9 of the process, not a power cut. Only
-//     what sync() covered survives that. Where stats() says that the tail buffer is not mapped,
-//     even a process crash asks for flush_buffers() first. README.md has the table.
+//   * A put() that returned survives a crash or kill -9 of the process, not a power cut: only what
+//     sync() covered does. Where stats() says that the tail buffer is not mapped, even a process
+//     crash asks for flush_buffers() first. README.md has the table.
 //   * One process per collection. A second open is refused while the first one lives, and the
 //     error names the holder. Inside the process a collection is shared by reference.
-//   * The index lives in memory: all keys, and for Const collections all values.
-//     Plan memory for the number of keys, not for a cache.
+//   * The index lives in memory: all keys, and the values of Const, Zero and Typed collections.
 //   * Keys have one fixed width per collection, set at compile time. Opening with another key
 //     size, value size or order than the stored one is refused.
 //   * Trees run from the largest key to the smallest by default (Config::reversed), because the
@@ -19,23 +18,22 @@
 //     and the destructor, which need it alone. Iterators and cursors belong to one thread.
 //   * After close() writes, syncs and reads of values on disk answer `closed`. What lies in memory
 //     (contains, size, get of Const collections) still answers, with what was there then.
-//   * Nothing throws. Each Status and Result must be looked at: an ignored error is a compiler
-//     warning. value() on an error is the one exception: it throws, or aborts without exceptions.
+//   * Nothing throws; an ignored Status or Result is a compiler warning. value() on an error is
+//     the one exception: it throws, or aborts in builds without exceptions.
 //   * After a failed write or sync a shard is read-only, with a sticky error, until it is opened
 //     again. A full disk is no_space instead, and writes resume when there is space.
 //   * No thread, signal handler, environment variable or output unless you ask for it.
 //   * Compile armdb.cpp with the same ARMDB_ switches as every file that includes armdb.hpp.
-//     A mismatch does not link.
 //
 // Contents
 //   core/version.hpp         Version numbers, build switches, and the link check that keeps header and source in step.
 //   core/bytes.hpp           Views of bytes: Bytes (read-only), MutableBytes, and ByteArray<N>, the plain fixed-width key.
 //   core/byte_view.hpp       ByteView: a value that was read, owned: up to 20 bytes inside it, longer ones shared.
 //   core/config.hpp          Config: the settings of a collection, and Shape: the plain numbers that describe its type.
-//   core/function_ref.hpp    FunctionRef: a borrowed callable. Two words, no allocation; valid while the callable lives.
-//   core/owned.hpp           Owned<T>: a unique owner. The public header does without <memory>, which costs parse time.
+//   core/function_ref.hpp    FunctionRef: a borrowed callable. Two words, no allocation. Pass it down a call, never keep it.
+//   core/owned.hpp           Owned<T>: a unique owner, which deletes. Here in place of <memory>, which costs parse time.
 //   core/status.hpp          Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
-//   core/hook.hpp            Hooks: how a program is told of each write, to keep a secondary index right; and what a typed
+//   core/hook.hpp            Hooks: how a program is told of each write, to keep a secondary index right.
 //   core/file_system.hpp     FileSystem: the one seam between armdb and a disk.
 //   core/stats.hpp           Stats and VerifyReport: what a collection tells about itself.
 //   api/collection.hpp       Collection: the type-erased handle behind every tree and map, for tools that know no types.
@@ -43,11 +41,10 @@
 //   api/key_traits.hpp       key_traits<K>: how a type becomes a key of fixed width whose byte order is its order.
 //   api/codec.hpp            Codecs: how a typed value becomes bytes and comes back.
 //   api/view.hpp             Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
-//   api/values.hpp           The four kinds of values: bytes of one size or a trivially copyable type, kept in the index
+//   api/values.hpp           Kinds of values: what writes take (In), what reads give (Out), how one becomes the other.
 //   api/hook_adapter.hpp     HookAdapter: a user's hook, with its types, as the engine sees it.
-//   api/face.hpp             What all typed collections share. A face turns keys and values into bytes and calls Collection;
-//   api/map.hpp              The unordered collections: each as its tree, in a hash table. Operations on one key are O(1).
-//   api/tree.hpp             The ordered collections. Operations on one key are O(log n); detail::Face and detail::TreeFace
+//   api/face.hpp             Faces: what all typed collections share. They turn keys and values into bytes, as the kind of
+//   api/collections.hpp      The ten collections: a tree and a map for each kind of values. Operations on one key are O(log n)
 //   api/write_batch.hpp      WriteBatch: writes to any keys of one collection that happen as a whole.
 //   api/collection_meta.hpp  CollectionMeta: what a value type says about the collection of it, at compile time.
 
@@ -68,7 +65,6 @@
 #include <utility>
 
 // ---- core/version.hpp ----
-
 // Version numbers, build switches, and the link check that keeps header and source in step.
 //
 // The switches below may be given on the command line, the same for every file that includes
@@ -82,14 +78,13 @@
 #define ARMDB_VERSION_PATCH 0
 #define ARMDB_VERSION_SUFFIX "-dev"
 
+#define ARMDB_GLUE_INNER(a, b) a##b
+#define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
 #if defined(ARMDB_OMIT_THREADS)
 #define ARMDB_BUILD_THREADS _no_threads
 #else
 #define ARMDB_BUILD_THREADS _threads
 #endif
-
-#define ARMDB_GLUE_INNER(a, b) a##b
-#define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
 #if defined(ARMDB_OMIT_MMAP)
 #define ARMDB_BUILD_MMAP _no_mmap
 #else
@@ -98,53 +93,44 @@
 #define ARMDB_BUILD_TAG ARMDB_GLUE(ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS), ARMDB_BUILD_MMAP)
 
 namespace armdb {
-
 // The version of the source that was linked, such as "0.1.0-dev".
 [[nodiscard]] std::string_view version() noexcept;
-
 // The switches armdb.cpp was compiled with, separated by spaces; for bug reports.
 [[nodiscard]] std::string_view compile_options() noexcept;
 
 namespace detail {
-
-// Defined in armdb.cpp. "undefined reference to armdb::detail::build_..." means that armdb.cpp
-// has another version or other ARMDB_ switches than the file that includes armdb.hpp.
+// "undefined reference to armdb::detail::build_..." means that armdb.cpp has another version or
+// other ARMDB_ switches than the file that includes armdb.hpp.
 extern const char ARMDB_BUILD_TAG;
 [[gnu::used]] static const char* const link_check = &ARMDB_BUILD_TAG;
-
 }  // namespace detail
-}  // namespace armdb
 
 // ---- core/bytes.hpp ----
-
 // Views of bytes: Bytes (read-only), MutableBytes, and ByteArray<N>, the plain fixed-width key.
 
-namespace armdb {
-
-namespace detail {
-struct Shared;
-}
+class Bytes;
 
 // A fixed-width key or value. Keys compare as unsigned bytes, first byte first.
-template <std::size_t N>
-using ByteArray = std::array<std::uint8_t, N>;
-
+template <std::size_t N> using ByteArray = std::array<std::uint8_t, N>;
 using MutableBytes = std::span<std::uint8_t>;
 
 namespace detail {
+struct Shared;
 
 template <class T>
-concept ByteLike = sizeof(T) == 1 && (std::is_integral_v<T> ||
-                                      std::is_same_v<T, std::byte>)&&!std::is_same_v<T, bool>;
-
+concept ByteLike = sizeof(T) == 1 && !std::is_same_v<T, bool> &&
+                   (std::is_integral_v<T> || std::is_same_v<T, std::byte>);
+constexpr const std::uint8_t* as_bytes(const std::uint8_t* data) noexcept { return data; }
+template <ByteLike T> const std::uint8_t* as_bytes(const T* data) noexcept {
+  return reinterpret_cast<const std::uint8_t*>(data);
+}
+// Not arrays: of a literal the bytes are those before its NUL.
 template <class R>
-concept ByteRange = requires(const R& range) {
-  std::data(range);
+concept ByteRange = !std::is_same_v<R, Bytes> && !std::is_array_v<R> &&
+                    !std::is_convertible_v<const R&, const char*> && requires(const R& range) {
   std::size(range);
-  requires std::is_pointer_v<decltype(std::data(range))>;
-  requires ByteLike<std::remove_cvref_t<decltype(*std::data(range))>>;
+  as_bytes(std::data(range));
 };
-
 }  // namespace detail
 
 // A read-only view of bytes that somebody else owns. Any contiguous range of bytes or chars
@@ -153,52 +139,28 @@ class Bytes {
  public:
   constexpr Bytes() noexcept = default;
   constexpr Bytes(const std::uint8_t* data, std::size_t size) noexcept : data_(data), size_(size) {}
-
-  // NOLINTNEXTLINE(google-explicit-constructor): a literal is a value
-  Bytes(const char* text) noexcept
-      : data_(reinterpret_cast<const std::uint8_t*>(text)), size_(std::strlen(text)) {}
-
+  // NOLINTBEGIN(google-explicit-constructor): views are meant to be made by the way
+  Bytes(const char* text) noexcept : data_(detail::as_bytes(text)), size_(std::strlen(text)) {}
   template <detail::ByteRange R>
-  requires(
-      !std::is_same_v<std::remove_cvref_t<R>, Bytes> && !std::is_array_v<std::remove_cvref_t<R>> &&
-      !std::is_convertible_v<
-          const R&,
-          const char*>) constexpr Bytes(const R&
-                                            range) noexcept  // NOLINT(google-explicit-constructor)
-      : size_(std::size(range)) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(*std::data(range))>, std::uint8_t>) {
-      data_ = std::data(range);
-    } else {
-      data_ = reinterpret_cast<const std::uint8_t*>(std::data(range));
-    }
-  }
-
+  constexpr Bytes(const R& range) noexcept
+      : data_(detail::as_bytes(std::data(range))), size_(std::size(range)) {}
   template <std::size_t N>
-  constexpr Bytes(const std::uint8_t (&array)[N]) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(array), size_(N) {}
-
+  constexpr Bytes(const std::uint8_t (&array)[N]) noexcept : data_(array), size_(N) {}
+  // NOLINTEND(google-explicit-constructor)
   [[nodiscard]] constexpr const std::uint8_t* data() const noexcept { return data_; }
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
   [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
   [[nodiscard]] constexpr const std::uint8_t* begin() const noexcept { return data_; }
   [[nodiscard]] constexpr const std::uint8_t* end() const noexcept { return data_ + size_; }
-  [[nodiscard]] constexpr std::uint8_t operator[](std::size_t at) const noexcept {
-    return data_[at];
-  }
-
+  [[nodiscard]] constexpr std::uint8_t operator[](std::size_t i) const noexcept { return data_[i]; }
   // The bytes from `offset`, at most `count` of them; empty when `offset` is past the end.
-  [[nodiscard]] constexpr Bytes sub(
-      std::size_t offset, std::size_t count = static_cast<std::size_t>(-1)) const noexcept {
+  [[nodiscard]] constexpr Bytes sub(std::size_t offset, std::size_t count = ~std::size_t{0}) const {
     if (offset >= size_) return {};
-    const std::size_t left = size_ - offset;
-    return {data_ + offset, count < left ? count : left};
+    return {data_ + offset, count < size_ - offset ? count : size_ - offset};
   }
-
-  // The same bytes as text.
   [[nodiscard]] std::string_view text() const noexcept {
     return {reinterpret_cast<const char*>(data_), size_};
   }
-
   friend bool operator==(Bytes a, Bytes b) noexcept {
     return a.size_ == b.size_ && (a.size_ == 0 || std::memcmp(a.data_, b.data_, a.size_) == 0);
   }
@@ -225,19 +187,13 @@ struct BytesPair {
 [[nodiscard]] inline int compare_bytes(Bytes a, Bytes b) noexcept {
   const std::size_t shared = a.size() < b.size() ? a.size() : b.size();
   const int order = shared == 0 ? 0 : std::memcmp(a.data(), b.data(), shared);
-  if (order != 0) return order;
-  return a.size() < b.size() ? -1 : (a.size() > b.size() ? 1 : 0);
+  return order != 0 ? order : int{a.size() > b.size()} - int{a.size() < b.size()};
 }
 
-}  // namespace armdb
-
 // ---- core/byte_view.hpp ----
-
 // ByteView: a value that was read, owned: up to 20 bytes inside it, longer ones shared.
 
-namespace armdb {
 namespace detail {
-
 // Something that lives as long as somebody refers to it. The count is changed atomically.
 struct Shared {
   std::uint32_t references = 1;
@@ -251,7 +207,6 @@ inline void unshare(Shared* shared) noexcept {
   // Release: what this owner did happens before the end; acquire: the last one sees it all.
   if (__atomic_fetch_sub(&shared->references, 1u, __ATOMIC_ACQ_REL) == 1) shared->destroy(shared);
 }
-
 }  // namespace detail
 
 // 24 bytes. Copying a long one shares the bytes, which never change; they may lie in a mapped
@@ -260,25 +215,11 @@ inline void unshare(Shared* shared) noexcept {
 class alignas(8) ByteView {
  public:
   static constexpr std::size_t kInlineBytes = 20;
-
   ByteView() noexcept = default;
   // Copies up to 20 bytes.
-  static ByteView inlined(Bytes bytes) noexcept {
-    ByteView view;
-    view.size_ = static_cast<std::uint32_t>(bytes.size());
-    if (!bytes.empty()) std::memcpy(view.store_, bytes.data(), bytes.size());
-    return view;
-  }
+  static ByteView inlined(Bytes bytes) noexcept;
   // Takes over one reference to `owner`, which keeps `bytes` (more than 20) alive.
-  static ByteView adopt(detail::Shared* owner, Bytes bytes) noexcept {
-    ByteView view;
-    view.size_ = static_cast<std::uint32_t>(bytes.size());
-    const std::uint8_t* data = bytes.data();
-    std::memcpy(view.store_ + kDataAt, &data, sizeof data);
-    std::memcpy(view.store_ + kOwnerAt, &owner, sizeof owner);
-    return view;
-  }
-
+  static ByteView adopt(detail::Shared* owner, Bytes bytes) noexcept;
   ByteView(const ByteView& other) noexcept : size_(other.size_) {
     std::memcpy(store_, other.store_, sizeof store_);
     if (long_form()) detail::share(owner());
@@ -294,7 +235,6 @@ class alignas(8) ByteView {
   ~ByteView() {
     if (long_form()) detail::unshare(owner());
   }
-
   [[nodiscard]] const std::uint8_t* data() const noexcept {
     if (!long_form()) return store_;
     const std::uint8_t* data;
@@ -307,38 +247,25 @@ class alignas(8) ByteView {
   [[nodiscard]] const std::uint8_t* end() const noexcept { return data() + size_; }
   [[nodiscard]] std::string_view text() const noexcept { return Bytes(*this).text(); }
   operator Bytes() const noexcept { return {data(), size_}; }  // NOLINT
-  friend bool operator==(const ByteView& a, const ByteView& b) noexcept {
-    return Bytes(a) == Bytes(b);
-  }
+  friend bool operator==(const ByteView& a, const ByteView& b) { return Bytes(a) == Bytes(b); }
 
  private:
   // Behind the size: 20 bytes, or 4 unused, a data pointer and an owner, aligned to 8.
-  static constexpr std::size_t kDataAt = 4;
-  static constexpr std::size_t kOwnerAt = 12;
-
+  static constexpr std::size_t kDataAt = 4, kOwnerAt = 12;
   [[nodiscard]] bool long_form() const noexcept { return size_ > kInlineBytes; }
   [[nodiscard]] detail::Shared* owner() const noexcept {
     detail::Shared* owner;
     std::memcpy(&owner, store_ + kOwnerAt, sizeof owner);
     return owner;
   }
-
   std::uint32_t size_ = 0;
   std::uint8_t store_[kInlineBytes] = {};
 };
 
-static_assert(sizeof(ByteView) == 24 && alignof(ByteView) == 8);
-
-}  // namespace armdb
-
 // ---- core/config.hpp ----
-
 // Config: the settings of a collection, and Shape: the plain numbers that describe its type.
 
-namespace armdb {
-
 class FileSystem;
-
 enum class LogLevel : std::uint8_t { info, warning, error };
 
 // Where the library reports what it noticed: recovery, damage, failed syncs. It never prints.
@@ -354,8 +281,7 @@ struct Config {
   // new store the core count, at most 8. Fixed when the store is created.
   std::uint32_t shard_count = 0;
   // Choose the shard by the first bits of the key only, so that keys which share them lie in one
-  // shard and a prefix scan needs no merge; at most the bits of a key. 0: what the store has; for
-  // a new store the whole key.
+  // and a scan of them needs no merge. 0: what the store has; for a new store the whole key.
   std::uint32_t shard_prefix_bits = 0;
   // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
   std::uint64_t max_file_size = std::uint64_t{256} << 20;
@@ -365,55 +291,36 @@ struct Config {
   double compaction_threshold = 0.3;
   // Sync whenever a write buffer is written out. A returned put() is still only "written".
   bool enable_fsync = false;
-  // Write hint files, so that opening reads no values.
-  bool hints = true;
+  bool hints = true;  // write hint files, so that opening reads no values
   // Block cache of Var reads where segments are not mapped; 0 turns it off.
   std::uint64_t cache_bytes = std::uint64_t{8} << 20;
   // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
-  // iter() and range() of trees run from the largest key down. In memory only.
-  bool reversed = true;
+  bool reversed = true;  // iter() and range() of trees run from the largest key down
   // AES-256-GCM at rest. This build answers `unsupported` when it is set.
   std::optional<ByteArray<32>> encryption_key{};
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
-  // Create the collection when there is none at the path.
-  bool create = true;
-  // Where files live; null is the POSIX one. Must outlive the collection.
-  FileSystem* file_system = nullptr;
+  bool create = true;                 // the collection, when there is none at the path
+  FileSystem* file_system = nullptr;  // null is the POSIX one; must outlive the collection
   Log log{};
-
-  // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, small
-  // cache and index steps.
-  static Config embedded() noexcept {
-    Config config;
-    config.shard_count = 1;
-    config.max_file_size = std::uint64_t{1} << 20;
-    config.write_buffer_size = std::uint32_t{64} << 10;
-    config.cache_bytes = std::uint64_t{32} << 10;
-    config.mapped_reads = false;
-    config.index_step_bytes = 16u << 10;
-    return config;
-  }
-
   // Time to live of entries that are put without one of their own, in milliseconds; 0: they stay.
   std::uint64_t default_ttl_ms = 0;
-
-  // The index grows in steps of about this size; 4 KiB to 64 MiB.
-  std::uint32_t index_step_bytes = std::uint32_t{2} << 20;
+  std::uint32_t index_step_bytes = 2u << 20;  // the index grows in such steps; 4 KiB to 64 MiB
+  // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, 32 KiB of
+  // cache, index steps of 16 KiB.
+  static Config embedded() noexcept;
 };
 
 // Settings of one write.
 struct WriteOptions {
-  // Return only when the write is synced: it survives a power cut. Concurrent syncs share one
-  // fdatasync.
+  // Return only when it survives a power cut. Concurrent syncs share one fdatasync.
   bool sync = false;
   // Time to live of this entry in milliseconds: reads do not find it any more from then on. 0:
   // Config::default_ttl_ms; kForever: it stays. Writes that change a value (update, fetch_update,
   // upsert) keep the time that the entry has, unless one is given.
   std::uint64_t ttl_ms = 0;
-
   static constexpr std::uint64_t kForever = ~std::uint64_t{0};
 };
 
@@ -425,11 +332,8 @@ struct MigrationProgress {
   std::uint64_t entries = 0;  // about how many there are in all
 };
 
-// What the index keeps of a value.
-enum class Payload : std::uint8_t {
-  value = 0,     // the bytes themselves (Const*)
-  location = 1,  // only where they lie (Var*)
-};
+// What the index keeps of a value: the bytes (Const*, Zero*), or where they lie (the others).
+enum class Payload : std::uint8_t { value = 0, location = 1 };
 
 // The type of a collection in plain numbers. Stored in db.meta; another one is refused.
 struct Shape {
@@ -437,24 +341,14 @@ struct Shape {
   std::uint32_t value_size = 0;  // bytes of each value; 0 when payload is location
   bool ordered = false;          // tree or map
   Payload payload = Payload::value;
-
   friend bool operator==(const Shape&, const Shape&) = default;
 };
 
-}  // namespace armdb
-
 // ---- core/function_ref.hpp ----
+// FunctionRef: a borrowed callable. Two words, no allocation. Pass it down a call, never keep it.
 
-// FunctionRef: a borrowed callable. Two words, no allocation; valid while the callable lives.
-
-namespace armdb {
-
-template <class Signature>
-class FunctionRef;
-
-// Calls what it was made from. Pass it down a call, never keep it.
-template <class R, class... Args>
-class FunctionRef<R(Args...)> {
+template <class Signature> class FunctionRef;
+template <class R, class... Args> class FunctionRef<R(Args...)> {
  public:
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
@@ -464,7 +358,6 @@ class FunctionRef<R(Args...)> {
         call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
         }) {}
-
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
 
  private:
@@ -472,17 +365,10 @@ class FunctionRef<R(Args...)> {
   R (*call_)(void*, Args...);
 };
 
-}  // namespace armdb
-
 // ---- core/owned.hpp ----
+// Owned<T>: a unique owner, which deletes. Here in place of <memory>, which costs parse time.
 
-// Owned<T>: a unique owner. The public header does without <memory>, which costs parse time.
-
-namespace armdb {
-
-// Deletes what it holds. Move-only; an empty one tests false.
-template <class T>
-class Owned {
+template <class T> class Owned {
  public:
   constexpr Owned() noexcept = default;
   constexpr Owned(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor)
@@ -492,19 +378,15 @@ class Owned {
   constexpr Owned(Owned<U>&& other) noexcept  // NOLINT(google-explicit-constructor)
       : pointer_(other.release()) {}
   Owned(Owned&& other) noexcept : pointer_(other.release()) {}
-  Owned(const Owned&) = delete;
   Owned& operator=(Owned&& other) noexcept {
     reset(other.release());
     return *this;
   }
-  Owned& operator=(const Owned&) = delete;
   ~Owned() { delete pointer_; }
-
   [[nodiscard]] T* get() const noexcept { return pointer_; }
   T* operator->() const noexcept { return pointer_; }
   T& operator*() const noexcept { return *pointer_; }
   explicit operator bool() const noexcept { return pointer_ != nullptr; }
-
   [[nodiscard]] T* release() noexcept { return std::exchange(pointer_, nullptr); }
   void reset(T* pointer = nullptr) noexcept { delete std::exchange(pointer_, pointer); }
 
@@ -512,16 +394,11 @@ class Owned {
   T* pointer_ = nullptr;
 };
 
-}  // namespace armdb
-
 // ---- core/status.hpp ----
-
 // Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
 //
-// A Status is two words. Success and the plain answers (not_found, key_exists, value_mismatch)
-// allocate nothing; an error from the world carries a text that says what, where and what to do.
-
-namespace armdb {
+// Success and the plain answers (not_found, key_exists, value_mismatch) allocate nothing; an error
+// from the world carries a text that says what, where and what to do.
 
 enum class Errc : std::uint8_t {
   ok = 0,
@@ -562,43 +439,31 @@ class [[nodiscard]] Status {
   ~Status() {
     if (detail_ != nullptr) drop();
   }
-
   // An error of the operating system: ENOSPC, EDQUOT and EFBIG become no_space, ENOMEM
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
-
   // Adds where it happened. The first place named stays.
   Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
-
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
   [[nodiscard]] Errc code() const noexcept { return code_; }
-
   // The errno behind an io_error or no_space; 0 where there is none.
   [[nodiscard]] int os_error() const noexcept { return os_error_; }
-  // The file concerned, or empty.
+  // The file concerned, or empty, and the offset in it, or kNoOffset.
   [[nodiscard]] std::string_view file() const noexcept;
-  // The offset in that file, or kNoOffset.
   [[nodiscard]] std::uint64_t offset() const noexcept;
   // One line for people: code, what, file, offset, errno.
   [[nodiscard]] std::string message() const;
-
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
  private:
   struct Detail;
   void drop() noexcept;
-
   Errc code_ = Errc::ok;
   int os_error_ = 0;
   Detail* detail_ = nullptr;
 };
-
-namespace detail {
-// Throws BadResult where armdb.cpp was built with exceptions, else aborts.
-[[noreturn]] void bad_result(const Status& status);
-}  // namespace detail
 
 // What value() of a failed Result throws, where exceptions exist.
 class BadResult : public std::exception {
@@ -606,6 +471,8 @@ class BadResult : public std::exception {
   explicit BadResult(const Status& status) : status_(status), message_(status.message()) {}
   [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
   [[nodiscard]] const Status& status() const noexcept { return status_; }
+  // Throws one where armdb.cpp was built with exceptions, else aborts.
+  [[noreturn]] static void raise(const Status& status);
 
  private:
   Status status_;
@@ -613,8 +480,7 @@ class BadResult : public std::exception {
 };
 
 // A value or the error that took its place. True when ok.
-template <class T>
-class [[nodiscard]] Result {
+template <class T> class [[nodiscard]] Result {
  public:
   // Holds neither: not_found, until something is assigned.
   Result() : status_(Errc::not_found) {}
@@ -623,104 +489,65 @@ class [[nodiscard]] Result {
     if (status_.ok()) status_ = Status(Errc::invalid_argument);
   }
   Result(Errc code) : Result(Status(code)) {}  // NOLINT(google-explicit-constructor)
-
   [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return status_.is(code); }
   [[nodiscard]] Errc code() const noexcept { return status_.code(); }
   [[nodiscard]] const Status& status() const& noexcept { return status_; }
-  [[nodiscard]] Status status() && noexcept { return std::move(status_); }
+  Status status() && noexcept { return std::move(status_); }
   [[nodiscard]] std::string message() const { return status_.message(); }
-
   // The value; on an error throws BadResult, or aborts in builds without exceptions.
-  [[nodiscard]] T& value() & {
-    check();
-    return *value_;
-  }
-  [[nodiscard]] const T& value() const& {
-    check();
-    return *value_;
-  }
-  [[nodiscard]] T&& value() && {
-    check();
-    return std::move(*value_);
-  }
+  [[nodiscard]] T& value() & { return check(), *value_; }
+  [[nodiscard]] const T& value() const& { return check(), *value_; }
+  [[nodiscard]] T&& value() && { return check(), std::move(*value_); }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
-
-  template <class U>
-  [[nodiscard]] T value_or(U&& fallback) const& {
+  template <class U> [[nodiscard]] T value_or(U&& fallback) const& {
     return ok() ? *value_ : static_cast<T>(std::forward<U>(fallback));
   }
 
  private:
   void check() const {
-    if (!value_) detail::bad_result(status_);
+    if (!value_) BadResult::raise(status_);
   }
-
   std::optional<T> value_;
   Status status_;
 };
 
-}  // namespace armdb
-
 // ---- core/hook.hpp ----
-
-// Hooks: how a program is told of each write, to keep a secondary index right; and what a typed
-// face gives the engine so that it can keep decoded values.
-
-namespace armdb {
+// Hooks: how a program is told of each write, to keep a secondary index right.
 
 // The hook of a collection that has none. Costs nothing.
 struct NoHook {};
 
-// A base for hooks of collections whose values are bytes (Const*, Var*). Any class with these
-// members will do; overriding `needs_*` in it is how it says what it needs.
+// A base for hooks: of collections of a type (Zero*, Typed*, VarTyped*), or with V = Bytes of those
+// whose values are bytes (Const*, Var*). Any class with these members will do; overriding `needs_*`
+// in it is how it says what it needs.
 //
 // Called under the lock of the key's shard, after the write happened and readers can see it: in
 // the order of the writes of a key. Must be quick, must not throw, and must not write to its own
 // collection (other collections may be written). Views end with the call.
-template <class K>
-class WriteHook {
+template <class K, class V> class TypedWriteHook {
  public:
-  // false spares Var* collections the read of the old value; it is null then.
+  // false spares collections with values on disk the read of the old one; it is null then.
   static constexpr bool needs_old_value = true;
   // true: on_init() is called for each entry while the collection is opened, in no order; also for
   // those that have expired and were not swept yet.
   static constexpr bool needs_init = false;
-
-  virtual ~WriteHook() = default;
-  // `old_value` is null when the key was not there (or, told to Config::log, when what was there is
-  // damaged), `new_value` when it was erased. An entry that
-  // expired counts as there until it is swept or overwritten.
-  virtual void on_write(const K& key, const Bytes* old_value, const Bytes* new_value) = 0;
-  virtual void on_init(const K& key, const Bytes& value) {
-    static_cast<void>(key);
-    static_cast<void>(value);
-  }
-};
-
-// The same for collections of a type (Zero*, Typed*, VarTyped*). An old value that its codec
-// rejects is null, and told to Config::log; on_init() with such a value fails the opening.
-template <class K, class T>
-class TypedWriteHook {
- public:
-  static constexpr bool needs_old_value = true;
-  static constexpr bool needs_init = false;
-
   virtual ~TypedWriteHook() = default;
-  virtual void on_write(const K& key, const T* old_value, const T* new_value) = 0;
-  virtual void on_init(const K& key, const T& value) {
-    static_cast<void>(key);
-    static_cast<void>(value);
-  }
+  // `old_value` is null when the key was not there, or (told to Config::log) when what was there is
+  // damaged or rejected by its codec; `new_value` when it was erased. An entry that expired counts
+  // as there until it is swept or overwritten.
+  virtual void on_write(const K& key, const V* old_value, const V* new_value) = 0;
+  // A value that its codec rejects fails the opening instead.
+  virtual void on_init(const K& /*key*/, const V& /*value*/) {}
 };
+template <class K> class WriteHook : public TypedWriteHook<K, Bytes> {};
 
 namespace detail {
-
 // A value as a hook gets it from the engine.
 struct HookValue {
   Bytes bytes;
@@ -733,11 +560,9 @@ class Hook {
   Hook(bool needs_old_in, bool needs_init_in) noexcept
       : needs_old(needs_old_in), needs_init(needs_init_in) {}
   virtual ~Hook() = default;
-  virtual void on_write(Bytes key, const HookValue* old_value,
-                        const HookValue* new_value) noexcept = 0;
+  virtual void on_write(Bytes key, const HookValue* before, const HookValue* after) noexcept = 0;
   // An error ends the opening: the hook would miss an entry.
   virtual Status on_init(Bytes key, const HookValue& value) noexcept = 0;
-
   const bool needs_old;
   const bool needs_init;
 };
@@ -746,24 +571,17 @@ class Hook {
 struct ObjectOps {
   Shared* (*decode)(Bytes value, Status& status) noexcept;
 };
-
 }  // namespace detail
-}  // namespace armdb
 
 // ---- core/file_system.hpp ----
-
 // FileSystem: the one seam between armdb and a disk.
 //
-// Three implementations: POSIX (the default), in memory (make_memory_file_system), and in the
-// tests one that forgets what was not synced. A program may bring its own.
-//
+// POSIX is the default, make_memory_file_system() another; a program may bring its own.
 // Threads: a FileSystem may be called from any thread. A File is used by one writer at a time,
 // and by readers beside it.
 
-namespace armdb {
-
-// A view of a file's bytes in memory. Stores through a writable one are in the page cache at
-// once: they survive the death of the process, and reach the disk with File::sync().
+// A view of a file's bytes in memory. Stores through a writable one are in the page cache at once:
+// they survive the death of the process, and reach the disk with File::sync().
 class Mapping {
  public:
   virtual ~Mapping() = default;
@@ -780,18 +598,17 @@ enum class MapMode : std::uint8_t { read, read_write };
 class File {
  public:
   virtual ~File() = default;
-
   // Reads up to out.size() bytes; fewer only where the file ends.
   virtual Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) = 0;
   // Writes all of `data` or fails. After a failure any part of it may have been written.
   virtual Status write_at(std::uint64_t offset, Bytes data) = 0;
-  // Makes content and size durable (fdatasync). After a failure the content of the file since
-  // the last good sync is unknown; the caller must not retry.
+  // Makes content and size durable (fdatasync). After a failure the content since the last good
+  // sync is unknown, and the caller must not retry.
   virtual Status sync() = 0;
   virtual Result<std::uint64_t> size() = 0;
   virtual Status truncate(std::uint64_t size) = 0;
   // Gives [offset, offset + length) real blocks, reading as zeros where new, and lets the file
-  // grow to cover it. On failure the size is what it was. `unsupported` where there is no such
+  // grow to cover it; on failure the size is what it was. `unsupported` where there is no such
   // call.
   virtual Status allocate(std::uint64_t offset, std::uint64_t length) = 0;
   // Drops cached pages, so that the next read sees the disk. Best effort.
@@ -807,11 +624,8 @@ class FileLock {
   virtual ~FileLock() = default;
 };
 
-enum class OpenMode : std::uint8_t {
-  read,        // must exist
-  read_write,  // must exist
-  create_new,  // must not exist; read and write
-};
+// What create_new names must not exist, the others must.
+enum class OpenMode : std::uint8_t { read, read_write, create_new };
 enum class FileKind : std::uint8_t { regular, directory, other };
 enum class LockMode : std::uint8_t { shared, exclusive };
 
@@ -825,18 +639,16 @@ struct FileInfo {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-
   virtual Result<Owned<File>> open(const std::string& path, OpenMode mode) = 0;
   virtual Result<FileInfo> info(const std::string& path) = 0;
   // Calls `visit` for each name in the directory, "." and ".." left out, in no order.
   virtual Status list(const std::string& path,
                       FunctionRef<void(std::string_view name, FileKind kind)> visit) = 0;
-  // Ok when it exists already. The parent must exist.
+  // Ok when it exists already; the parent must.
   virtual Status create_directory(const std::string& path) = 0;
   // Removes a file, or an empty directory.
   virtual Status remove(const std::string& path) = 0;
-  // Replaces `to` atomically.
-  virtual Status rename(const std::string& from, const std::string& to) = 0;
+  virtual Status rename(const std::string& from, const std::string& to) = 0;  // atomic
   // Makes created, renamed and removed names in the directory durable.
   virtual Status sync_directory(const std::string& path) = 0;
   // Locks the file at `path`: `exclusive` creates it and writes the holder into it (process id
@@ -847,17 +659,11 @@ class FileSystem {
 
 // The operating system's files. Lives for ever.
 [[nodiscard]] FileSystem& posix_file_system() noexcept;
-
 // Files in memory, gone with the object; for tests, caches and devices without a disk.
 [[nodiscard]] Owned<FileSystem> make_memory_file_system();
 
-}  // namespace armdb
-
 // ---- core/stats.hpp ----
-
 // Stats and VerifyReport: what a collection tells about itself.
-
-namespace armdb {
 
 // Sums over all shards at about one moment. Sizes are bytes.
 struct Stats {
@@ -866,26 +672,22 @@ struct Stats {
   std::uint64_t index_bytes = 0;  // memory of the index, all of it
   double index_bytes_per_key = 0;
   std::uint64_t buffer_bytes = 0;  // write buffers and caches
-
   std::uint64_t segments = 0;
-  std::uint64_t file_bytes = 0;  // segments, hints, tail buffers and manifests
-  std::uint64_t data_bytes = 0;  // entries in segments and tail buffers
-  std::uint64_t dead_bytes = 0;  // of these, what compaction could drop
-  std::uint64_t tombstones = 0;  // in segments
-
+  std::uint64_t file_bytes = 0;        // segments, hints, tail buffers and manifests
+  std::uint64_t data_bytes = 0;        // entries in segments and tail buffers
+  std::uint64_t dead_bytes = 0;        // of these, what compaction could drop
+  std::uint64_t tombstones = 0;        // in segments
   std::uint64_t last_sequence = 0;     // the largest of any shard
   std::uint64_t unsynced_shards = 0;   // shards with writes a power cut could take
   bool written_survives_kill = false;  // a returned put survives kill -9: see README
   std::uint64_t failed_shards = 0;     // read-only after a failed write or sync
   std::uint64_t full_shards = 0;       // refusing puts for want of disk space
-
   // What opening found.
   std::uint64_t opened_by_hint = 0;      // entries read from hint files
   std::uint64_t opened_by_scan = 0;      // entries read from segments and tail buffers
   std::uint64_t torn_bytes = 0;          // cut by a crash, never acknowledged as synced
   std::uint64_t damaged_regions = 0;     // wrong bytes that no crash explains, skipped
   std::uint64_t segments_set_aside = 0;  // kept on disk, not served: they follow a hole
-
   std::uint64_t cache_hits = 0;
   std::uint64_t cache_misses = 0;
   std::uint64_t compactions = 0;  // segments rewritten or dropped since open
@@ -900,13 +702,8 @@ struct VerifyReport {
   std::uint64_t damaged_regions = 0;  // 0: everything stored is readable and whole
 };
 
-}  // namespace armdb
-
 // ---- api/collection.hpp ----
-
 // Collection: the type-erased handle behind every tree and map, for tools that know no types.
-
-namespace armdb {
 
 namespace engine {
 class Engine;
@@ -914,20 +711,16 @@ class Engine;
 class Collection;
 
 // An owned copy of `bytes`; out_of_memory when there is none.
-[[nodiscard]] Result<ByteView> make_view(Bytes bytes);
+Result<ByteView> make_view(Bytes bytes);
 
 enum class BoundKind : std::uint8_t { none, inclusive, exclusive };
 
-// Which entry was read: every write of its key gives it another one. For writes that depend on
-// what was read before.
+// Which entry was read: every write of its key gives it another one. 0: the key was not there.
 struct Stamp {
-  std::uint64_t place = 0;  // 0: the key was not there
-
-  friend bool operator==(const Stamp&, const Stamp&) = default;
+  std::uint64_t place = 0;
 };
 
 namespace detail {
-
 enum class WriteKind : std::uint8_t {
   put,
   insert,              // key_exists
@@ -950,13 +743,7 @@ struct WriteCall {
   std::uint64_t expires_at_ms = 0;  // 0: as the options say
 };
 
-// What a typed face brings along when it opens.
-struct Parts {
-  Owned<Hook> hook;
-  const ObjectOps* objects = nullptr;
-};
-
-// Writes that are put aside for a WriteBatch.
+// Writes that are put aside for a WriteBatch: copies of keys and values, shares of objects.
 class BatchBuffer {
  public:
   BatchBuffer() noexcept = default;
@@ -967,8 +754,6 @@ class BatchBuffer {
     return *this;
   }
   ~BatchBuffer() { clear(); }
-
-  // Copies key and value, and shares the object.
   void add(const WriteCall& call, std::uint64_t ttl_ms);
   void clear() noexcept;
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
@@ -978,16 +763,14 @@ class BatchBuffer {
   struct Item;
   // The item at `offset`, which moves behind it.
   [[nodiscard]] Item item(std::size_t& offset) const noexcept;
-
   std::string bytes_;
   std::size_t count_ = 0;
 };
 
-// What an atomic block may do; it ends with the block.
+// What an atomic block may do; it ends with the block. A key of another shard is shard_mismatch.
 class AtomicCalls {
  public:
-  // put, insert or erase; shard_mismatch when the key is in another shard.
-  Status write(const WriteCall& call, WriteOptions options);
+  Status write(const WriteCall& call, WriteOptions options);  // put, insert or erase
   // Calls use(value, object); false when the key is not there.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
   Result<bool> contains(Bytes key) const;
@@ -997,22 +780,18 @@ class AtomicCalls {
   AtomicCalls(const Collection& collection, void* transaction) noexcept
       : collection_(collection), transaction_(transaction) {}
   Status check(Bytes key, std::uint64_t& hash) const;
-
   const Collection& collection_;
   void* transaction_;
 };
-
 }  // namespace detail
 
 // What a migration does with an entry.
 enum class MigrateVerdict : std::uint8_t { keep, update, erase };
 
 // One end of a range.
-template <class T>
-struct Bound {
+template <class T> struct Bound {
   BoundKind kind = BoundKind::none;
   T key{};
-
   static Bound none() { return {}; }
   static Bound inclusive(T key) { return {BoundKind::inclusive, std::move(key)}; }
   static Bound exclusive(T key) { return {BoundKind::exclusive, std::move(key)}; }
@@ -1026,33 +805,27 @@ class Cursor {
   Cursor() noexcept = default;
   Cursor(Cursor&&) noexcept;
   Cursor& operator=(Cursor&&) noexcept;
-  Cursor(const Cursor&) = delete;
-  Cursor& operator=(const Cursor&) = delete;
   ~Cursor();
-
-  // True while it stands on an entry.
-  [[nodiscard]] bool valid() const noexcept { return valid_; }
+  [[nodiscard]] bool valid() const noexcept { return valid_; }  // stands on an entry
   // Steps on in the direction it was made for, or back; false at the end. Amortised O(1).
   bool next();
   bool prev();
-  // Valid until the next step.
+  // Valid until the next step; the value is empty in collections that keep none in memory.
   [[nodiscard]] Bytes key() const noexcept { return key_; }
-  // Collections that keep values in memory: the value, valid until the next step.
   [[nodiscard]] Bytes value() const noexcept { return value_; }
   // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
   // this part of the tree is not_found, or still gives its last value.
-  [[nodiscard]] Result<ByteView> read() const;
+  Result<ByteView> read() const;
   // Collections that keep decoded values: a new reference.
   [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
-  [[nodiscard]] Status status() const;
+  Status status() const;
 
  private:
   friend class Collection;
   struct State;
   void begin();
   void settle(bool stands);
-
   State* state_ = nullptr;
   Bytes key_;
   Bytes value_;
@@ -1065,31 +838,25 @@ class Cursor {
 // earlier write or sync failed: reopen), `no_space` (nothing acknowledged is lost; try again when
 // there is space), `invalid_argument` (sizes that do not fit the shape).
 //
-// Threads: any number of threads may use one handle; moving, destroying and close() need it
-// alone, or answer `closed` to calls that come later. Reads take no lock.
+// Threads: any number of threads may use one handle; moving, destroying and close() need it alone.
+// Reads take no lock.
 class Collection {
  public:
   Collection() noexcept = default;
   Collection(Collection&&) noexcept;
   Collection& operator=(Collection&&) noexcept;
-  Collection(const Collection&) = delete;
-  Collection& operator=(const Collection&) = delete;
   // Closes, when nobody has; what that fails at goes to Config::log.
   ~Collection();
-
   // Opens the collection in the directory `path`, or creates it (Config::create; the parent
   // directory must exist). Recovers what a crash left. `shape_mismatch` and `format_mismatch`
   // when it is another one, `locked` when somebody has it open.
   static Result<Collection> open(std::string_view path, const Shape& shape,
-                                 const Config& config = {});
-  static Result<Collection> open(std::string_view path, const Shape& shape, const Config& config,
-                                 detail::Parts parts);
-  // Opens an existing collection, whatever its shape.
+                                 const Config& config = {}, Owned<detail::Hook> hook = {},
+                                 const detail::ObjectOps* objects = nullptr);
+  // One that exists, whatever its shape.
   static Result<Collection> open_existing(std::string_view path, const Config& config = {});
-
   [[nodiscard]] Shape shape() const noexcept;
   [[nodiscard]] bool is_open() const noexcept;
-
   // Writes. A returned ok means "written": see README, "What a returned put() means". With
   // options.sync it means "synced". O(log n) in trees, O(1) in maps.
   Status put(Bytes key, Bytes value, WriteOptions options = {});
@@ -1103,45 +870,38 @@ class Collection {
   // Many puts, fewer locks, overlapped cache misses. Not atomic: on an error a part of them is
   // written. With options.sync all shards with unsynced writes are synced together.
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
-
   // The same for erases: keys that are not there are passed over.
   Result<std::uint64_t> erase_many(std::span<const BytesPair> keys);
-  // All writes above in one; see WriteKind.
-  Status write(const detail::WriteCall& call, WriteOptions options);
+  Status write(const detail::WriteCall& call, WriteOptions options);  // all of these
   // All of them or none, whatever their shards, also after a crash; empties the buffer when they
   // are written. Isolation: no other write of these shards comes in between; a reader without a
   // lock may see the first keys changed and the last not yet. One fdatasync per shard when synced.
   Status write_batch(detail::BatchBuffer& batch, WriteOptions options);
-  // Calls `body` under the lock of the key's shard. Its writes happen when it returns ok, all or
-  // none, also after a crash; it reads its own writes.
+  // Calls `body` under the lock of the key's shard. Its writes happen, all of them, when it returns
+  // ok, or none, also after a crash; it reads its own writes.
   Status atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body, WriteOptions options);
-  // The order in which to write many entries: by shard, and in trees by key, so that leaves are
-  // filled one after the other. key_of(at, out) writes key `at`. out_of_memory.
+  // The order in which to write many entries: by shard, in trees by key, so that leaves are filled
+  // one after the other; as std::uint32_t. key_of(at, out) writes key `at`. out_of_memory.
   Result<std::string> load_order(std::size_t count,
                                  FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const;
-
-  // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all
-  // keys. Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are
-  // put meanwhile may stay. Returns how many were erased.
+  // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all.
+  // Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are put
+  // meanwhile may stay. Returns how many were erased.
   Result<std::uint64_t> erase_range(const Bound<Bytes>& first, const Bound<Bytes>& last);
   Result<std::uint64_t> erase_prefix(Bytes prefix);
   Result<std::uint64_t> clear();
-
   // When the entry expires, in milliseconds since 1970, or WriteOptions::kForever; not_found.
-  [[nodiscard]] Result<std::uint64_t> expires_at(Bytes key) const;
-  // Takes an entry's expiry away; not_found.
-  Status persist(Bytes key, WriteOptions options = {});
-  // Erases expired entries; looks at about `budget` of those that have an expiry, and goes on
-  // there at the next call. Returns how many were erased. compact() does it too.
+  Result<std::uint64_t> expires_at(Bytes key) const;
+  Status persist(Bytes key, WriteOptions options = {});  // takes an expiry away; not_found
+  // Erases expired entries; looks at about `budget` of those that have an expiry, the next call at
+  // the next. Returns how many were erased. compact() does it too.
   Result<std::uint64_t> sweep_expired(std::uint64_t budget);
-
-  // Asks `decide` about every entry that is there when the migration begins, once; entries that
-  // are put meanwhile are not asked about. For update, `decide` gives the new value as a view that
-  // lives until it is called again. No memory grows with the number of entries. Stops at the first
-  // error, or when `report` (called each 1024 entries) answers false: `aborted`. The next call,
-  // also after a crash, goes on: what was updated is not asked about again, what was kept may be.
-  // `to_version` is remembered when all is done, and a call for it or less then does nothing; 0:
-  // no version.
+  // Asks `decide` about every entry that is there when the migration begins, once; not about those
+  // that are put meanwhile. For update it gives the new value as a view that lives until it is
+  // called again. No memory grows with the number of entries. Stops at the first error, or when
+  // `report` (called each 1024 entries) answers false: `aborted`. The next call, also after a
+  // crash, goes on: what was updated is not asked about again, what was kept may be. `to_version`
+  // is remembered when all is done, and a call for it or less then does nothing; 0: no version.
   struct MigrateEntry {
     Bytes key;
     Bytes value;
@@ -1151,11 +911,9 @@ class Collection {
   Status migrate(std::uint32_t to_version,
                  FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
                  FunctionRef<bool(const MigrationProgress&)> report);
-  // Of the last finished migration; 0: none.
-  [[nodiscard]] std::uint32_t data_version() const;
-
+  [[nodiscard]] std::uint32_t data_version() const;  // of the last finished migration; 0: none
   // Reads. An error is never turned into "not there".
-  [[nodiscard]] Result<std::optional<ByteView>> get(Bytes key, Stamp* stamp = nullptr) const;
+  Result<std::optional<ByteView>> get(Bytes key, Stamp* stamp = nullptr) const;
   [[nodiscard]] bool contains(Bytes key) const noexcept;
   // Calls fn with the value and copies nothing; false when the key is not there. The bytes end
   // with the call; fn must not block for long: it holds back the reclaiming of old segments.
@@ -1168,30 +926,26 @@ class Collection {
   // The same for many keys, with their cache misses overlapped: several times the speed.
   void get_many(std::span<BytesLookup> lookups) const noexcept;
   // `status` with the key, and with the file and offset where its entry lies.
-  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
-
+  Status describe(const Status& status, Bytes key) const;
   [[nodiscard]] std::size_t size() const noexcept;
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
-
-  // Trees: a cursor on the first entry between the bounds in the asked direction. Keys in bounds
-  // may be shorter than the key size: then they stand for the smallest key they begin.
+  // Trees: a cursor on the first entry between the bounds in the asked direction. A bound that is
+  // shorter than a key stands for the smallest key it begins.
   [[nodiscard]] Cursor cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
                               bool descending) const;
   // Trees: all keys that begin with `prefix`, of any length up to the key size.
   [[nodiscard]] Cursor prefix_cursor(Bytes prefix, bool descending) const;
-  // Any collection, in no order: calls fn for each entry until it answers false. Writing beside
-  // it is legal; entries that stay are seen exactly once. `with_values` false leaves values that
-  // lie on disk empty.
+  // Any collection, in no order: calls fn for each entry until it answers false. Writing beside it
+  // is legal; entries that stay are seen exactly once. `with_values` false reads none from disk.
   Status for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values = true) const;
   using ObjectVisitor = FunctionRef<bool(Bytes key, Bytes value, detail::Shared* object)>;
   Status for_each_object(ObjectVisitor fn) const;
   // Maps: the same in pieces. `cursor` is 0 at first; calls fn for about `limit` entries and
-  // returns the cursor to go on with, 0 at the end. It pins nothing and may be kept while the
-  // collection is open.
+  // returns the cursor to go on with, 0 at the end. It pins nothing and lasts while the collection
+  // is open.
   Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, ObjectVisitor fn) const;
-
-  // Writes buffers to the operating system: a returned put then survives kill -9 where it did not
-  // before (see Stats::written_survives_kill).
+  // Writes buffers to the operating system: a returned put then survives kill -9 everywhere (see
+  // Stats::written_survives_kill).
   Status flush_buffers();
   // Makes everything written so far survive a power cut. Concurrent calls share one fdatasync.
   Status sync();
@@ -1201,8 +955,7 @@ class Collection {
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept;
   // Syncs, ends the active segments and writes hints for all, so that the next open is fast.
   Status checkpoint();
-  // Brings values that lie in mapped segments into memory.
-  Status warmup();
+  Status warmup();  // brings values that lie in mapped segments into memory
   [[nodiscard]] Stats stats() const;
   // Reads everything stored; damage is counted, and told to Config::log with file and offset.
   Result<VerifyReport> verify();
@@ -1222,63 +975,50 @@ class Collection {
                                      std::uint8_t fill, bool descending) const;
   Result<std::uint64_t> erase_from(Cursor cursor);
   Status write_if_equal(const detail::WriteCall& call, WriteOptions options);
-  [[nodiscard]] Status check(Bytes key) const;
-  [[nodiscard]] Status check(Bytes key, Bytes value) const;
-
+  Status check(Bytes key) const;
+  Status check(Bytes key, Bytes value) const;
   engine::Engine* engine_ = nullptr;
 };
 
-}  // namespace armdb
-
 // ---- api/compactor.hpp ----
-
 // Compactor: a background thread that compacts a collection while it lives.
 
-namespace armdb {
-
 struct CompactorOptions {
-  // Bytes read per step; between steps the thread looks whether it should stop.
-  std::uint64_t step_bytes = std::uint64_t{4} << 20;
-  // Pause after each step, so that it leaves the disk to others.
-  std::uint32_t pause_ms = 1;
-  // Pause when there was nothing to do.
-  std::uint32_t idle_ms = 1000;
+  std::uint64_t step_bytes = std::uint64_t{4} << 20;  // read per step, before it looks up
+  std::uint32_t pause_ms = 1;    // after each step, so that it leaves the disk to others
+  std::uint32_t idle_ms = 1000;  // when there was nothing to do
 };
 
 // The library starts no thread unasked: this is the asking. The collection must outlive it
 // (moving its handle is harmless). Stops, and waits for the running step, when it is destroyed.
-//
 // Threads: one owner.
 class Compactor {
  public:
   Compactor() noexcept = default;
   Compactor(Compactor&&) noexcept;
   Compactor& operator=(Compactor&&) noexcept;
-  Compactor(const Compactor&) = delete;
-  Compactor& operator=(const Compactor&) = delete;
   ~Compactor();
-
   // `unsupported` in builds with ARMDB_OMIT_THREADS: call compact_step() there.
   static Result<Compactor> start(Collection& collection, CompactorOptions options = {});
-
   // The error that the last step met; ok when it went well. It goes on trying.
-  [[nodiscard]] Status last_error() const;
+  Status last_error() const;
   void stop();
 
  private:
   struct State;
   explicit Compactor(State* state) noexcept : state_(state) {}
-
   State* state_ = nullptr;
 };
 
-}  // namespace armdb
-
 // ---- api/key_traits.hpp ----
-
 // key_traits<K>: how a type becomes a key of fixed width whose byte order is its order.
 
-namespace armdb {
+namespace detail {
+// An enum's integer; of others T itself.
+template <class T>
+using NumberOf = typename std::conditional_t<std::is_enum_v<T>, std::underlying_type<T>,
+                                             std::type_identity<T>>::type;
+}  // namespace detail
 
 // Specialise for your own key types:
 //
@@ -1289,11 +1029,8 @@ namespace armdb {
 //   };
 //
 // Trees order keys by their encoded bytes, first byte first.
-template <class K>
-struct key_traits;
-
-template <std::size_t N>
-struct key_traits<ByteArray<N>> {
+template <class K> struct key_traits;
+template <std::size_t N> struct key_traits<ByteArray<N>> {
   static_assert(N >= 1 && N <= 1024, "keys have 1 to 1024 bytes");
   static constexpr std::size_t size = N;
   static void encode(const ByteArray<N>& key, std::uint8_t* out) noexcept {
@@ -1306,37 +1043,23 @@ struct key_traits<ByteArray<N>> {
   }
 };
 
-// Integers are stored big-endian, signed ones with the sign bit flipped: byte order is number
-// order.
-template <std::integral K>
-requires(!std::same_as<K, bool>) struct key_traits<K> {
+// Integers, and enums as theirs: big-endian, signed ones with the sign bit flipped, so that byte
+// order is their order.
+template <class K>
+requires((std::integral<K> && !std::same_as<K, bool>) || std::is_enum_v<K>) struct key_traits<K> {
+  using Number = detail::NumberOf<K>;
+  using Unsigned = std::make_unsigned_t<Number>;
   static constexpr std::size_t size = sizeof(K);
-  using Unsigned = std::make_unsigned_t<K>;
   static constexpr auto kFlip =
-      static_cast<Unsigned>(std::is_signed_v<K> ? std::uint64_t{1} << (8 * sizeof(K) - 1) : 0);
-
+      static_cast<Unsigned>(std::is_signed_v<Number> ? std::uint64_t{1} << (8 * sizeof(K) - 1) : 0);
   static void encode(K key, std::uint8_t* out) noexcept {
-    auto bits =
-        static_cast<std::uint64_t>(static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip));
+    std::uint64_t bits = static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip);
     for (std::size_t at = size; at-- > 0; bits >>= 8) out[at] = static_cast<std::uint8_t>(bits);
   }
   static K decode(const std::uint8_t* in) noexcept {
     std::uint64_t bits = 0;
     for (std::size_t at = 0; at < size; ++at) bits = (bits << 8) | in[at];
     return static_cast<K>(static_cast<Unsigned>(static_cast<Unsigned>(bits) ^ kFlip));
-  }
-};
-
-template <class K>
-requires std::is_enum_v<K>
-struct key_traits<K> {
-  using Number = std::underlying_type_t<K>;
-  static constexpr std::size_t size = sizeof(Number);
-  static void encode(K key, std::uint8_t* out) noexcept {
-    key_traits<Number>::encode(static_cast<Number>(key), out);
-  }
-  static K decode(const std::uint8_t* in) noexcept {
-    return static_cast<K>(key_traits<Number>::decode(in));
   }
 };
 
@@ -1350,10 +1073,8 @@ concept Key = requires(const K& key, std::uint8_t* out, const std::uint8_t* in) 
 };
 
 namespace detail {
-
 // The encoded form of a key while a call lasts.
-template <Key K>
-class KeyBytes {
+template <Key K> class KeyBytes {
  public:
   explicit KeyBytes(const K& key) noexcept { key_traits<K>::encode(key, bytes_); }
   operator Bytes() const noexcept { return {bytes_, key_traits<K>::size}; }  // NOLINT
@@ -1362,30 +1083,21 @@ class KeyBytes {
  private:
   std::uint8_t bytes_[key_traits<K>::size];
 };
-
 }  // namespace detail
-}  // namespace armdb
 
 // ---- api/codec.hpp ----
-
 // Codecs: how a typed value becomes bytes and comes back.
-//
-// A codec is a class of static functions. Decoding believes nothing, and codecs are canonical:
-// bytes that encode() did not write are refused, so that one value has one encoding (fields<> also
-// reads the shorter ones of older programs).
 
-namespace armdb {
-
-// C is a codec of T. Its functions may be called from any thread:
+// C is a codec of T: a class of static functions, which may be called from any thread:
 //
 //   std::size_t size(const T& value);                  the bytes that encode() will write
 //   Status encode(const T& value, MutableBytes out);   out.size() is size(value); it may refuse
 //                                                      (too_large, ...): then nothing is stored
 //   Status decode(Bytes in, T& out);                   `out` may be anything on an error
 //
-// decode() answers corrupt to all that encode() does not write: bytes behind the value, numbers not
-// in their shortest form, counts beyond the bytes there are (checked before allocating); and
-// format_mismatch to what a newer program or another kind of machine wrote.
+// decode() believes nothing. It answers corrupt to all that encode() does not write, so that one
+// value has one encoding: bytes behind the value, numbers not in their shortest form, counts beyond
+// the bytes there are; and format_mismatch to what a newer program or another machine wrote.
 template <class C, class T>
 concept Codec = requires(const T& value, T& decoded, Bytes in, MutableBytes out) {
   { C::size(value) } -> std::convertible_to<std::size_t>;
@@ -1403,7 +1115,8 @@ concept Codec = requires(const T& value, T& decoded, Bytes in, MutableBytes out)
 //   std::array, trivially copyable        TrivialCodec
 //
 // For a class of your own name its fields, public and behind the members; for somebody else's
-// specialise codec_of:
+// specialise codec_of. The disk does not say which codec wrote a value: keep it. Containers and
+// arrays of a class with its own codec have none, as their elements could not use it.
 //
 //   struct User {
 //     std::string name;
@@ -1411,41 +1124,28 @@ concept Codec = requires(const T& value, T& decoded, Bytes in, MutableBytes out)
 //     using armdb_codec = armdb::fields<&User::name, &User::age>;
 //   };
 //   template <> struct armdb::codec_of<Size> { using type = armdb::fields<&Size::x, &Size::y>; };
-//
-// The disk does not say which codec wrote a value: keep it. Containers and arrays of a class with
-// its own codec have none, as their elements could not use it.
-template <class T>
-struct codec_of;
-template <class T>
-using DefaultCodec = typename codec_of<T>::type;
+template <class T> struct codec_of;
+template <class T> using DefaultCodec = typename codec_of<T>::type;
 
 // Every bit of T belongs to its value: no padding. The compiler cannot tell for classes with
 // floating point members, so specialise for those:
-//
 //   template <> inline constexpr bool armdb::has_no_padding<Point> = sizeof(Point) == 2 * 4;
-//
-// Pointers and views do not qualify, as what they point at is gone after a restart. Where they are
-// members of T nobody sees them.
+// Pointers and views do not qualify: what they point at is gone after a restart. Nobody sees those
+// that are members of T.
 template <class T>
 inline constexpr bool has_no_padding = std::has_unique_object_representations_v<T> ||
                                        std::is_same_v<T, float> || std::is_same_v<T, double>;
-template <class T, std::size_t N>
-inline constexpr bool has_no_padding<T[N]> = has_no_padding<T>;
+template <class T, std::size_t N> inline constexpr bool has_no_padding<T[N]> = has_no_padding<T>;
 template <class T, std::size_t N>
 inline constexpr bool has_no_padding<std::array<T, N>> = N != 0 && has_no_padding<T[N + (N == 0)]>;
-template <class T>
-inline constexpr bool has_no_padding<T*> = false;
-template <>
-inline constexpr bool has_no_padding<Bytes> = false;
+template <class T> inline constexpr bool has_no_padding<T*> = false;
+template <> inline constexpr bool has_no_padding<Bytes> = false;
 template <class T, class Traits>
 inline constexpr bool has_no_padding<std::basic_string_view<T, Traits>> = false;
-template <class T, std::size_t N>
-inline constexpr bool has_no_padding<std::span<T, N>> = false;
+template <class T, std::size_t N> inline constexpr bool has_no_padding<std::span<T, N>> = false;
 
 namespace detail {
-
-// An enum counts when it names its type: others are as wide as the compiler likes, and a number
-// that is none of theirs is undefined.
+// Enums that name their type; a number that is none of the others' is undefined.
 template <class T>
 concept FixedEnum = std::is_enum_v<T> && requires(std::underlying_type_t<T> number) {
   T{number};
@@ -1454,9 +1154,6 @@ template <class T>
 concept WholeNumber = (std::integral<T> && sizeof(T) <= 8) || FixedEnum<T>;
 template <class T>
 concept Number = WholeNumber<T> || std::same_as<T, float> || std::same_as<T, double>;
-template <class T>
-using NumberOf = typename std::conditional_t<std::is_enum_v<T>, std::underlying_type<T>,
-                                             std::type_identity<T>>::type;
 template <class T>
 concept Trivial = std::is_trivially_copyable_v<T> &&(std::is_class_v<T> || std::is_union_v<T>);
 template <class C>
@@ -1470,40 +1167,46 @@ concept Sequence = requires(C& out, const C& in, std::size_t count) {
 
 inline constexpr bool kLittleMachine = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
 
-// Ts side by side: numbers little-endian, objects as they lie in memory behind a head of one byte
-// that names the byte order: 1 little, 2 big.
-template <class T>
-struct Raw {
+// Takes the byte that names the byte order of objects from `in`: 1 little, 2 big.
+Status take_byte_order(Bytes& in);
+// That `size` is a whole number of elements, and that each byte is 0 or 1 where they are bools.
+Status check_elements(Bytes in, std::size_t size, bool are_bools);
+// LEB128.
+[[nodiscard]] std::size_t varint_size(std::uint64_t bits) noexcept;
+void put_varint(std::uint8_t* out, std::uint64_t bits) noexcept;
+Status take_varint(Bytes& in, std::uint64_t& bits);
+
+// Ts side by side: numbers little-endian, objects as they lie in memory behind their byte order.
+template <class T> struct Raw {
   static_assert(Number<T> || has_no_padding<T>,
                 "padding bytes would reach the disk: give T explicit padding fields, or specialise "
                 "armdb::has_no_padding<T> when it has none, or name its armdb::fields<>; "
                 "of pointers and views store what they point at");
   static_assert(std::is_default_constructible_v<T>, "decoding begins with T{}");
-
   static constexpr std::size_t kHead = Number<T> ? 0 : 1;
-  static constexpr std::uint8_t kOrder = kLittleMachine ? 1 : 2;
-
-  static void encode(const T* from, std::size_t count, std::uint8_t* out) noexcept {
-    if constexpr (kHead != 0) *out = kOrder;
+  // One T.
+  static std::size_t size(const T&) noexcept { return kHead + sizeof(T); }
+  static Status encode(const T& value, MutableBytes out) noexcept {
+    write(&value, 1, out.data());
+    return {};
+  }
+  static Status decode(Bytes in, T& out) {
+    Status status = take_head(in);
+    if (!status.ok()) return status;
+    if (in.size() != sizeof(T)) return Status(Errc::corrupt, "a value of another size");
+    copy(&out, in.data(), sizeof(T));
+    return {};
+  }
+  // Many.
+  static void write(const T* from, std::size_t count, std::uint8_t* out) noexcept {
+    if constexpr (kHead != 0) *out = kLittleMachine ? 1 : 2;
     copy(out + kHead, from, count * sizeof(T));
   }
-  // Takes the head from `in`. When ok, what is left are whole values, fit to be copied into Ts.
+  // When ok, what is left in `in` are whole values, fit to be copied into Ts.
   static Status take_head(Bytes& in) {
-    if constexpr (kHead != 0) {
-      const int order = in.empty() ? 0 : in[0];
-      in = in.sub(kHead);
-      if (order != 1 && order != 2) return Status(Errc::corrupt, "no byte order before an object");
-      if (order != kOrder) {
-        return Status(Errc::format_mismatch, "an object in the byte order of another machine");
-      }
-    }
-    if (in.size() % sizeof(T) != 0) return Status(Errc::corrupt, "not a whole number of values");
-    if constexpr (std::is_same_v<NumberOf<T>, bool>) {
-      for (const std::uint8_t byte : in) {
-        if (byte > 1) return Status(Errc::corrupt, "a bool that is neither 0 nor 1");
-      }
-    }
-    return {};
+    Status status;
+    if constexpr (kHead != 0) status = take_byte_order(in);
+    return status.ok() ? check_elements(in, sizeof(T), std::is_same_v<NumberOf<T>, bool>) : status;
   }
   static void copy(void* to, const void* from, std::size_t size) noexcept {
     if constexpr (kLittleMachine || !Number<T>) {
@@ -1515,69 +1218,24 @@ struct Raw {
     }
   }
 };
-
-template <class T>
-struct RawCodec {
-  static std::size_t size(const T&) noexcept { return Raw<T>::kHead + sizeof(T); }
-  static Status encode(const T& value, MutableBytes out) noexcept {
-    Raw<T>::encode(&value, 1, out.data());
-    return {};
-  }
-  static Status decode(Bytes in, T& out) {
-    Status status = Raw<T>::take_head(in);
-    if (!status.ok()) return status;
-    if (in.size() != sizeof(T)) return Status(Errc::corrupt, "a value of another size");
-    Raw<T>::copy(&out, in.data(), sizeof(T));
-    return {};
-  }
-};
-
-[[nodiscard]] constexpr std::size_t varint_size(std::uint64_t bits) noexcept {
-  std::size_t size = 1;
-  while ((bits >>= 7) != 0) ++size;
-  return size;
-}
-inline void put_varint(std::uint8_t* out, std::uint64_t bits) noexcept {
-  for (; bits >= 0x80; bits >>= 7) *out++ = static_cast<std::uint8_t>(bits | 0x80);
-  *out = static_cast<std::uint8_t>(bits);
-}
-// Takes a varint from the front of `in`. Null, or what is wrong with it.
-[[nodiscard]] inline const char* take_varint(Bytes& in, std::uint64_t& bits) noexcept {
-  bits = 0;
-  for (std::size_t at = 0; at < in.size(); ++at) {
-    const std::uint64_t byte = in[at];
-    if (at == 9 && byte > 1) return "a varint of more than 64 bits";
-    bits |= (byte & 0x7f) << (7 * at);
-    if (byte >= 0x80) continue;
-    if (byte == 0 && at > 0) return "a varint longer than it needs to be";
-    in = in.sub(at + 1);
-    return nullptr;
-  }
-  return "a varint that is cut off";
-}
-
 }  // namespace detail
 
 // Numbers at full width: integers, bool, enums with a named type, float, double.
 // Bytes: sizeof(T), little-endian on any machine. Mind that long and wchar_t are not as wide on
 // all. decode: corrupt when the size is another, or a bool neither 0 nor 1.
-template <detail::Number T>
-struct NumberCodec : detail::RawCodec<T> {};
+template <detail::Number T> struct NumberCodec : detail::Raw<T> {};
 
 // Trivially copyable classes without padding, default constructible, as they lie in memory.
 // Bytes: 1 + sizeof(T): the byte order (1 little, 2 big), then the object. Any bytes of that size
 // are taken, so T should have no bool in it.
 // decode: corrupt when the size is another; format_mismatch in the other byte order.
-template <detail::Trivial T>
-struct TrivialCodec : detail::RawCodec<T> {};
+template <detail::Trivial T> struct TrivialCodec : detail::Raw<T> {};
 
 // Integers and enums in as few bytes as they need, 1 to 10.
-// Bytes: LEB128: seven bits a byte, lowest first, the high bit set in all but the last. Signed
-// numbers as zigzag: 0, -1, 1, -2 become 0, 1, 2, 3. The width does not show and may grow later,
-// the sign does: char and wchar_t have it on some machines only. decode: corrupt when cut, not in
-// the shortest form, too large for T, or followed by more.
-template <detail::WholeNumber T>
-struct VarintCodec {
+// Bytes: LEB128: seven bits a byte, lowest first, the high bit set in all but the last; signed
+// numbers as zigzag: 0, -1, 1, -2 become 0, 1, 2, 3. The width may grow later, the sign may not
+// change. decode: corrupt when cut, not in the shortest form, too large for T, or followed by more.
+template <detail::WholeNumber T> struct VarintCodec {
   static std::size_t size(const T& value) noexcept { return detail::varint_size(bits_of(value)); }
   static Status encode(const T& value, MutableBytes out) noexcept {
     detail::put_varint(out.data(), bits_of(value));
@@ -1585,17 +1243,16 @@ struct VarintCodec {
   }
   static Status decode(Bytes in, T& out) {
     std::uint64_t bits = 0;
-    const char* wrong = detail::take_varint(in, bits);
-    if (wrong == nullptr && !in.empty()) wrong = "bytes follow a varint";
-    if (wrong != nullptr) return Status(Errc::corrupt, wrong);
+    Status status = detail::take_varint(in, bits);
+    if (!status.ok()) return status;
     out = static_cast<T>(static_cast<Integer>(kSigned ? (bits >> 1) ^ (0 - (bits & 1)) : bits));
+    if (!in.empty()) return Status(Errc::corrupt, "bytes follow a varint");
     return bits_of(out) == bits ? Status() : Status(Errc::corrupt, "a number too large for T");
   }
 
  private:
   using Integer = detail::NumberOf<T>;
   static constexpr bool kSigned = std::is_signed_v<Integer>;
-
   static std::uint64_t bits_of(T value) noexcept {
     const auto bits = static_cast<std::uint64_t>(value);  // widened with its sign
     return kSigned ? (bits << 1) ^ (0 - (bits >> 63)) : bits;
@@ -1605,29 +1262,21 @@ struct VarintCodec {
 // Bytes: those of the string, whatever they are. Nothing fails.
 struct TextCodec {
   static std::size_t size(const std::string& value) noexcept { return value.size(); }
-  static Status encode(const std::string& value, MutableBytes out) noexcept {
-    detail::Raw<char>::encode(value.data(), value.size(), out.data());
-    return {};
-  }
-  static Status decode(Bytes in, std::string& out) {
-    out.assign(in.text());
-    return {};
-  }
+  static Status encode(const std::string& value, MutableBytes out) noexcept;
+  static Status decode(Bytes in, std::string& out);
 };
 
 // Containers with contiguous elements and resize(), such as std::vector<float>: of numbers, or of
 // trivially copyable classes without padding.
-// Bytes: numbers as NumberCodec writes them, one after the other; objects likewise behind one byte
-// for the byte order, as TrivialCodec has it, also when there are none. The size tells the count.
-// decode: corrupt when an element is cut or refused, or there are more than max_size();
-// format_mismatch in the other byte order. Allocates as many bytes as there are.
-template <detail::Sequence C>
-struct SequenceCodec {
+// Bytes: numbers as NumberCodec writes them, one after the other; objects behind one byte for the
+// byte order, as TrivialCodec has it, also when there are none. decode: corrupt when an element is
+// cut or refused, or there are more than max_size(); format_mismatch in the other byte order.
+template <detail::Sequence C> struct SequenceCodec {
   static std::size_t size(const C& value) noexcept {
     return Element::kHead + value.size() * kWidth;
   }
   static Status encode(const C& value, MutableBytes out) noexcept {
-    Element::encode(value.data(), value.size(), out.data());
+    Element::write(value.data(), value.size(), out.data());
     return {};
   }
   static Status decode(Bytes in, C& out) {
@@ -1647,11 +1296,8 @@ struct SequenceCodec {
 };
 
 namespace detail {
-
-template <class Value, class Class>
-Class class_of(Value Class::*member);
-// T owns one of the members itself. A class that only inherits an armdb_codec does not: its own
-// members would silently be lost.
+template <class Value, class Class> Class class_of(Value Class::*member);
+// T owns one of the members itself: of one that inherits armdb_codec the others would be lost.
 template <class T, auto... Members>
 concept OwnerOf = (std::same_as<decltype(class_of(Members)), T> || ...);
 
@@ -1659,41 +1305,28 @@ concept OwnerOf = (std::same_as<decltype(class_of(Members)), T> || ...);
 struct FieldWalk {
   Status status;
   std::size_t done = 0;
-
   // Counts a field; the error names it.
-  bool next(Status result) {
-    done += 1;
-    if (result.ok()) return true;
-    std::string text = result.message().erase(0, errc_name(result.code()).size());
-    status = Status(result.code(), "field " + std::to_string(done) + text);
-    return false;
+  bool next(Status result);
+  // The bytes of the next field to read, in `field`.
+  bool take(Bytes& in, Bytes& field);
+  // Room for the next field to write.
+  static MutableBytes room(MutableBytes& out, std::size_t size) noexcept;
+  template <class F> bool encode(const F& field, MutableBytes& out) {
+    return next(DefaultCodec<F>::encode(field, room(out, DefaultCodec<F>::size(field))));
   }
-  template <class F>
-  bool encode(const F& field, MutableBytes& out) {
-    const std::size_t size = DefaultCodec<F>::size(field);
-    put_varint(out.data(), size);
-    const MutableBytes room = out.subspan(varint_size(size), size);
-    out = out.subspan(varint_size(size) + size);
-    return next(DefaultCodec<F>::encode(field, room));
-  }
-  template <class F>
-  bool decode(F& field, Bytes& in) {
-    std::uint64_t size = 0;
-    const char* wrong = take_varint(in, size);
-    if (wrong == nullptr && size > in.size()) wrong = "a size beyond the end";
-    if (wrong != nullptr) return next(Status(Errc::corrupt, wrong));
-    const Bytes bytes = in.sub(0, static_cast<std::size_t>(size));
-    in = in.sub(bytes.size());
-    return next(DefaultCodec<F>::decode(bytes, field));
+  template <class F> bool decode(F& field, Bytes& in) {
+    Bytes bytes;
+    return take(in, bytes) && next(DefaultCodec<F>::decode(bytes, field));
   }
 };
 
-template <class F>
-[[nodiscard]] std::size_t field_size(const F& field) {
+template <class F> [[nodiscard]] std::size_t field_size(const F& field) {
   const std::size_t size = DefaultCodec<F>::size(field);
   return varint_size(size) + size;
 }
 
+// The number of fields there are; an error when they are none, or more than `known`.
+Result<std::size_t> take_field_count(Bytes& in, std::size_t known);
 }  // namespace detail
 
 // A class, field by field, each by its DefaultCodec. Later programs may append fields, and do no
@@ -1702,48 +1335,35 @@ template <class F>
 // Bytes: one for the number of fields, 1 to 255; then of each its size as a varint, its bytes.
 // decode: corrupt when a field is cut or refused, or bytes follow the last; format_mismatch when
 // there are more fields than these, as a newer program wrote. The text names the field.
-template <auto... Members>
-struct Fields {
+template <auto... Members> struct Fields {
   static_assert((std::is_member_object_pointer_v<decltype(Members)> && ...),
                 "fields<> takes pointers to data members, as in fields<&User::name, &User::age>");
   static constexpr std::size_t kCount = sizeof...(Members);
   static_assert(kCount >= 1 && kCount <= 255, "1 to 255 fields");
-
-  template <detail::OwnerOf<Members...> T>
-  static std::size_t size(const T& value) {
+  template <detail::OwnerOf<Members...> T> static std::size_t size(const T& value) {
     return (1 + ... + detail::field_size(value.*Members));
   }
-  template <detail::OwnerOf<Members...> T>
-  static Status encode(const T& value, MutableBytes out) {
+  template <detail::OwnerOf<Members...> T> static Status encode(const T& value, MutableBytes out) {
     out[0] = static_cast<std::uint8_t>(kCount);
     out = out.subspan(1);
     detail::FieldWalk walk;
     static_cast<void>((walk.encode(value.*Members, out) && ...));
     return std::move(walk.status);
   }
-  template <detail::OwnerOf<Members...> T>
-  static Status decode(Bytes in, T& out) {
-    const std::size_t count = in.empty() ? 0 : in[0];
-    if (count == 0) return Status(Errc::corrupt, "no number of fields");
-    if (count > kCount) {
-      return Status(Errc::format_mismatch, "written by a newer program: " + std::to_string(count) +
-                                               " fields, known are " + std::to_string(kCount));
-    }
+  template <detail::OwnerOf<Members...> T> static Status decode(Bytes in, T& out) {
+    const Result<std::size_t> count = detail::take_field_count(in, kCount);
+    if (!count.ok()) return count.status();
     out = T{};
-    in = in.sub(1);
     detail::FieldWalk walk;
-    static_cast<void>(((walk.done < count && walk.decode(out.*Members, in)) && ...));
+    static_cast<void>(((walk.done < *count && walk.decode(out.*Members, in)) && ...));
     if (!walk.status.ok() || in.empty()) return std::move(walk.status);
     return Status(Errc::corrupt, "bytes follow the last field");
   }
 };
-template <auto... Members>
-using fields = Fields<Members...>;
+template <auto... Members> using fields = Fields<Members...>;
 
 namespace detail {
-
-template <class T>
-consteval auto default_codec() noexcept {
+template <class T> consteval auto default_codec() noexcept {
   constexpr bool kOwnElements = requires { typename T::value_type::armdb_codec; };
   if constexpr (requires { typename T::armdb_codec; }) {
     static_assert(Codec<typename T::armdb_codec, T>,
@@ -1769,8 +1389,7 @@ consteval auto default_codec() noexcept {
 }
 
 // Whether a == b compiles. Containers say so whatever their elements are.
-template <class T>
-consteval bool compares() noexcept {
+template <class T> consteval bool compares() noexcept {
   constexpr bool kWhole = requires(const T& a, const T& b) { static_cast<bool>(a == b); };
   if constexpr (Sequence<T> || (Trivial<T> && requires { typename T::value_type; })) {
     return kWhole && compares<typename T::value_type>();
@@ -1780,8 +1399,7 @@ consteval bool compares() noexcept {
 }
 
 // a == b where T has that (a NaN is never the same); else whether C makes the same bytes of both.
-template <class C, class T>
-[[nodiscard]] bool same_value(const T& a, const T& b) {
+template <class C, class T> [[nodiscard]] bool same_value(const T& a, const T& b) {
   if constexpr (compares<T>()) {
     return static_cast<bool>(a == b);
   } else {
@@ -1793,92 +1411,65 @@ template <class C, class T>
            Bytes(bytes, size) == Bytes(bytes + size, size);
   }
 }
-
 }  // namespace detail
 
-template <class T>
-struct codec_of {
+template <class T> struct codec_of {
   using type = typename decltype(detail::default_codec<T>())::type;
 };
 
-}  // namespace armdb
-
 // ---- api/view.hpp ----
-
 // Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
 
-namespace armdb {
-
 // What a range yields; binds as [key, value].
-template <class K, class V>
-struct KeyValue {
+template <class K, class V> struct KeyValue {
   K key{};
   V value{};
 };
 
 // Keys and values of a tree between two bounds, in one direction. A C++20 input range: each
 // begin() looks afresh. Iterators hold copies and pin nothing; writing while iterating is legal,
-// and entries that stay during a whole walk are seen exactly once. `Reader` turns a cursor into
-// an element; it may skip an entry that was erased meanwhile.
-//
+// and entries that stay during a whole walk are seen exactly once.
 // Threads: one per range and its iterators. The collection must outlive them.
-template <class Reader>
-class KeyRange {
+template <class Reader> class KeyRange {
   using EncodedBound = Bound<ByteArray<Reader::kKeyBytes>>;
 
  public:
   using value_type = typename Reader::value_type;
-
   class iterator {
    public:
     using iterator_concept = std::input_iterator_tag;
     using difference_type = std::ptrdiff_t;
     using value_type = typename Reader::value_type;
-
     iterator() = default;
-    explicit iterator(Cursor cursor) : cursor_(std::move(cursor)) { settle(true); }
-
+    explicit iterator(Cursor cursor) : cursor_(std::move(cursor)) { settle(&Cursor::next); }
     const value_type& operator*() const noexcept { return element_; }
     const value_type* operator->() const noexcept { return &element_; }
-    iterator& operator++() {
-      cursor_.next();
-      settle(true);
-      return *this;
-    }
+    iterator& operator++() { return cursor_.next(), settle(&Cursor::next); }
     void operator++(int) { ++*this; }
     // Steps back; from the end to the last element.
-    iterator& operator--() {
-      cursor_.prev();
-      settle(false);
-      return *this;
-    }
+    iterator& operator--() { return cursor_.prev(), settle(&Cursor::prev); }
     friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept {
       return !at.cursor_.valid();
     }
     // Why the walk ended early; ok at the plain end.
-    [[nodiscard]] Status status() const { return cursor_.status(); }
+    Status status() const { return cursor_.status(); }
 
    private:
-    void settle(bool forward) {
-      while (cursor_.valid() && !Reader::read(cursor_, element_)) {
-        forward ? cursor_.next() : cursor_.prev();
-      }
+    iterator& settle(bool (Cursor::*step)()) {
+      while (cursor_.valid() && !Reader::read(cursor_, element_)) (cursor_.*step)();
+      return *this;
     }
-
     Cursor cursor_;
     value_type element_{};
   };
-
   KeyRange(const Collection& collection, const EncodedBound& first, const EncodedBound& last,
            bool descending)
       : collection_(&collection), first_(first), last_(last), descending_(descending) {}
-
   [[nodiscard]] iterator begin() const {
     return iterator(
         collection_->cursor({first_.kind, first_.key}, {last_.kind, last_.key}, descending_));
   }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
-
   // The same entries the other way round.
   [[nodiscard]] KeyRange reversed() const {
     KeyRange other = *this;
@@ -1894,10 +1485,8 @@ class KeyRange {
 };
 
 namespace detail {
-
 // Keys only: no value is read.
-template <class K>
-struct KeyReader {
+template <class K> struct KeyReader {
   static constexpr std::size_t kKeyBytes = key_traits<K>::size;
   using value_type = K;
   static bool read(const Cursor& cursor, value_type& out) {
@@ -1906,8 +1495,7 @@ struct KeyReader {
   }
 };
 
-template <class K>
-Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
+template <class K> Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
   Bound<ByteArray<key_traits<K>::size>> encoded{bound.kind, {}};
   if (bound.kind != BoundKind::none) key_traits<K>::encode(bound.key, encoded.key.data());
   return encoded;
@@ -1915,8 +1503,7 @@ Bound<ByteArray<key_traits<K>::size>> encoded_bound(const Bound<K>& bound) {
 
 // An end of the keys that begin with `prefix`, for fill 0 and 0xff; nothing lies between them when
 // it is longer than a key.
-template <std::size_t N>
-Bound<ByteArray<N>> prefix_bound(Bytes prefix, std::uint8_t fill) {
+template <std::size_t N> Bound<ByteArray<N>> prefix_bound(Bytes prefix, std::uint8_t fill) {
   if (prefix.size() > N) return {BoundKind::exclusive, {}};
   Bound<ByteArray<N>> bound{BoundKind::inclusive, {}};
   bound.key.fill(fill);
@@ -1924,26 +1511,12 @@ Bound<ByteArray<N>> prefix_bound(Bytes prefix, std::uint8_t fill) {
   return bound;
 }
 
-}  // namespace detail
-}  // namespace armdb
-
 // ---- api/values.hpp ----
-
-// The four kinds of values: bytes of one size or a trivially copyable type, kept in the index
-// (InlineValues); bytes of any length, kept on disk (ByteValues); a type that a codec encodes, kept
-// decoded in memory (ObjectValues) or decoded when it is read (DecodedValues).
-//
-// Each says the same things: what writes take (In), what reads give (Out), how one becomes the
-// other. Face has the calls.
-
-namespace armdb {
-namespace detail {
+// Kinds of values: what writes take (In), what reads give (Out), how one becomes the other.
 
 // A decoded value on the heap, shared by the index and all who read it.
-template <class T>
-struct ObjectNode : Shared {
+template <class T> struct ObjectNode : Shared {
   T value;
-
   explicit ObjectNode(T value_in = T{}) : value(std::move(value_in)) {
     destroy = [](Shared* self) noexcept { delete static_cast<ObjectNode*>(self); };
   }
@@ -1980,7 +1553,6 @@ class SharedHold {
 struct Encoded {
   Bytes bytes;
   SharedHold object;
-
   Encoded() noexcept = default;
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
@@ -2006,18 +1578,15 @@ struct Encoded {
   std::uint8_t small_[128];
   std::string large_;
 };
-
 }  // namespace detail
 
 // A decoded value of a TypedTree or TypedMap, valid and unchanged for as long as this is held,
 // whatever is written meanwhile. Empty when the key was not there. Copying shares.
 // Threads: as a std::shared_ptr.
-template <class T>
-class TypedRef {
+template <class T> class TypedRef {
  public:
   TypedRef() noexcept = default;
   explicit TypedRef(detail::SharedHold held) noexcept : held_(std::move(held)) {}
-
   explicit operator bool() const noexcept { return has_value(); }
   [[nodiscard]] bool has_value() const noexcept { return held_.get() != nullptr; }
   // Only when there is a value.
@@ -2032,10 +1601,8 @@ class TypedRef {
 };
 
 namespace detail {
-
 // What kind `D` of values leaves as it is: written and shown as I, read as O.
-template <class D, class I, class O = I>
-struct AnyValues {
+template <class D, class I, class O = I> struct AnyValues {
   using In = I;
   using Out = O;
   using Changed = I;              // of a MigrateAction
@@ -2044,14 +1611,10 @@ struct AnyValues {
   static constexpr const ObjectOps* kObjects = nullptr;
   static constexpr Payload kPayload = Payload::location;
   static constexpr std::uint32_t kValueSize = 0;
-  static constexpr bool kComparesBytes = true;
-  static constexpr bool kInMemory = false;
-
   static const I& show(const I& value) noexcept { return value; }
   static Result<O> own(I value) { return value; }
   // Calls use(const I&), unless the bytes cannot be decoded.
-  template <class F>
-  static Status view(Bytes bytes, Shared* object, F use) {
+  template <class F> static Status view(Bytes bytes, Shared* object, F use) {
     O value{};
     Status status = D::decode(bytes, object, value);
     if (status.ok()) use(D::show(value));
@@ -2060,8 +1623,7 @@ struct AnyValues {
 };
 
 // In the index: bytes (Const*), or a trivially copyable type (Zero*).
-template <class T, bool kIsBytes>
-struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
+template <class T, bool kIsBytes> struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
   static_assert(!kIsBytes || std::is_same_v<T, ByteArray<sizeof(T)>>,
                 "values of Const* are ByteArray<N>; use Zero* for types, Var* for other lengths");
   static_assert(std::is_trivially_copyable_v<T> && has_no_padding<T>,
@@ -2071,8 +1633,6 @@ struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
   using Element = T;  // of a range
   static constexpr Payload kPayload = Payload::value;
   static constexpr std::uint32_t kValueSize = sizeof(T);
-  static constexpr bool kInMemory = true;
-
   static Status encode(const T& value, Encoded& out) noexcept {
     out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
     return {};
@@ -2096,7 +1656,6 @@ struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
 struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
   using Changed = std::string;
   using Element = Result<ByteView>;
-
   static Status encode(Bytes value, Encoded& out) noexcept {
     out.bytes = value;
     return {};
@@ -2108,8 +1667,7 @@ struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
   }
   static Bytes show(const ByteView& value) noexcept { return value; }
   static Result<ByteView> own(Bytes value) { return make_view(value); }
-  template <class F>
-  static Status view(Bytes bytes, Shared*, F use) {
+  template <class F> static Status view(Bytes bytes, Shared*, F use) {
     use(bytes);
     return {};
   }
@@ -2124,11 +1682,8 @@ struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
 };
 
 // On disk: a type that is decoded when it is read (VarTyped*).
-template <class T, Codec<T> C>
-struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
+template <class T, Codec<T> C> struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
   using Element = Result<T>;
-  static constexpr bool kComparesBytes = false;
-
   static Status encode(const T& value, Encoded& out) {
     return C::encode(value, out.room(C::size(value)));
   }
@@ -2154,14 +1709,10 @@ struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
 };
 
 // In memory: a type, decoded (Typed*).
-template <class T, Codec<T> C>
-struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
+template <class T, Codec<T> C> struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   using Node = ObjectNode<T>;
   using Slot = TypedRef<T>;
   using Element = TypedRef<T>;
-  static constexpr bool kComparesBytes = false;
-  static constexpr bool kInMemory = true;
-
   static Shared* decode_object(Bytes bytes, Status& status) noexcept {
     Node* node = new (std::nothrow) Node;
     status = node == nullptr ? no_memory() : C::decode(bytes, node->value);
@@ -2171,7 +1722,6 @@ struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   }
   static constexpr ObjectOps kOps{&decode_object};
   static constexpr const ObjectOps* kObjects = &kOps;
-
   static Status encode(const T& value, Encoded& out) {
     Status status = C::encode(value, out.room(C::size(value)));
     if (!status.ok()) return status;
@@ -2207,49 +1757,31 @@ struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   static Status no_memory() { return Status(Errc::out_of_memory, "no memory for a decoded value"); }
 };
 
-}  // namespace detail
-}  // namespace armdb
-
 // ---- api/hook_adapter.hpp ----
-
 // HookAdapter: a user's hook, with its types, as the engine sees it.
 
-namespace armdb::detail {
-
-template <class H, class K, class Values>
-class HookAdapter final : public Hook {
+template <class H, class K, class Values> class HookAdapter final : public Hook {
  public:
   HookAdapter(H& hook, const Log& log) noexcept
       : Hook(H::needs_old_value, H::needs_init), hook_(hook), log_(log) {}
-
   void on_write(Bytes key, const HookValue* before, const HookValue* after) noexcept override {
     const K decoded = key_traits<K>::decode(key.data());
-    show_or_null(before, [&](const V* old_value) {
-      show_or_null(after,
-                   [&](const V* new_value) { hook_.on_write(decoded, old_value, new_value); });
+    show(before, [&](const V* old_value) {
+      show(after, [&](const V* new_value) { hook_.on_write(decoded, old_value, new_value); });
     });
   }
   Status on_init(Bytes key, const HookValue& value) noexcept override {
     const K decoded = key_traits<K>::decode(key.data());
-    return show(value, [&](const V& shown) { hook_.on_init(decoded, shown); });
+    return Values::view(value.bytes, value.object,
+                        [&](const V& shown) { hook_.on_init(decoded, shown); });
   }
 
  private:
   using V = typename Values::Hooked;
-
-  template <class F>
-  static Status show(const HookValue& value, F use) {
-    if constexpr (std::is_same_v<V, Bytes>) {
-      use(value.bytes);
-      return {};
-    } else {
-      return Values::view(value.bytes, value.object, use);
-    }
-  }
-  template <class F>
-  void show_or_null(const HookValue* value, F use) {
+  template <class F> void show(const HookValue* value, F use) {
     if (value == nullptr) return use(nullptr);
-    const Status status = show(*value, [&](const V& shown) { use(&shown); });
+    const Status status =
+        Values::view(value->bytes, value->object, [&](const V& shown) { use(&shown); });
     if (status.ok()) return;
     if (log_.callback != nullptr) {
       log_.callback(log_.context, LogLevel::error,
@@ -2257,39 +1789,30 @@ class HookAdapter final : public Hook {
     }
     use(nullptr);
   }
-
   H& hook_;
   const Log log_;
 };
-
-}  // namespace armdb::detail
+}  // namespace detail
 
 // ---- api/face.hpp ----
-
-// What all typed collections share. A face turns keys and values into bytes and calls Collection;
-// `Values` says how (values.hpp has the four kinds).
-//
-// Durability, threads and errors are those of Collection: see there, and README.
-
-namespace armdb {
+// Faces: what all typed collections share. They turn keys and values into bytes, as the kind of
+// `Values` says, and call Collection; durability, threads and errors are as there.
 
 // The store under a collection; Bitcask is the append-only log.
 struct Bitcask {};
 
-// What a migration does with an entry: return it from the function given to migrate().
-template <class V>
-struct MigrateAction {
+// What the function given to migrate() returns for an entry.
+template <class V> struct MigrateAction {
   MigrateVerdict verdict = MigrateVerdict::keep;
   V value{};
-
   static MigrateAction keep() { return {}; }
   static MigrateAction update(V value) { return {MigrateVerdict::update, std::move(value)}; }
   static MigrateAction erase() { return {MigrateVerdict::erase, V{}}; }
 };
 
 struct MigrateOptions {
-  // Remembered in the collection when all is done; a migration to this version or an older one
-  // then does nothing. 0: no version.
+  // Remembered when all is done; a migration to this version or an older one then does nothing. 0:
+  // no version.
   std::uint32_t to_version = 0;
   // Called each 1024 entries: false stops, and migrate() answers `aborted`; and at the end.
   bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
@@ -2297,50 +1820,42 @@ struct MigrateOptions {
 };
 
 namespace detail {
-
-// Calls on the whole collection. See Collection for their contracts.
-class AnyFace : protected Collection {
- public:
-  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
-      Collection::compact_step, Collection::data_version, Collection::empty,
-      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
-      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
-  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
-    return Collection::durable_sequence();
-  }
-  // The handle without types.
-  [[nodiscard]] Collection& collection() noexcept { return *this; }
-  [[nodiscard]] const Collection& collection() const noexcept { return *this; }
-};
-
 // What the function given to update() and its kin returned: a value, or that it refuses.
-template <class T>
-Result<T> answer_of(T answer) {
-  return answer;
-}
-template <class T>
-Result<T> answer_of(std::optional<T> answer) {
+template <class T> Result<T> answer_of(T answer) { return answer; }
+template <class T> Result<T> answer_of(std::optional<T> answer) {
   return answer.has_value() ? Result<T>(std::move(*answer)) : Result<T>(Errc::aborted);
 }
-template <class T>
-Result<T> answer_of(Result<T> answer) {
-  return answer;
-}
+template <class T> Result<T> answer_of(Result<T> answer) { return answer; }
 
 // Runs a program's functions inside the library, which may be built without exceptions: holds back
 // what they throw until the library has let go of its locks and guards.
 class Callbacks {
  public:
-#if defined(__cpp_exceptions)
   // False when it threw.
-  template <class F>
-  bool run(F&& call) {
+  template <class F> bool run(F&& call) {
+#if defined(__cpp_exceptions)
     try {
       call();
     } catch (...) {
       thrown_ = std::current_exception();
+      return false;
     }
-    return !thrown_;
+#else
+    call();
+#endif
+    return true;
+  }
+  // Whether fn says to go on: it answers true, or nothing, and does not throw.
+  template <class F, class... Args> bool ask(F&& fn, const Args&... args) {
+    bool go_on = true;
+    const bool returned = run([&] {
+      if constexpr (std::is_void_v<decltype(fn(args...))>) {
+        fn(args...);
+      } else {
+        go_on = static_cast<bool>(fn(args...));
+      }
+    });
+    return returned && go_on;
   }
   void rethrow() {
     if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
@@ -2348,24 +1863,14 @@ class Callbacks {
 
  private:
   std::exception_ptr thrown_;
-#else
-  template <class F>
-  bool run(F&& call) {
-    call();
-    return true;
-  }
-  void rethrow() {}
-#endif
 };
 
 // What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
 // writes. A key of another shard is shard_mismatch. Ends with the block.
-template <class K, class Values>
-class ShardHandle {
+template <class K, class Values> class ShardHandle {
  public:
   using In = typename Values::In;
   using Out = typename Values::Out;
-
   explicit ShardHandle(AtomicCalls& calls) noexcept : calls_(calls) {}
   Status put(const K& key, const In& value, WriteOptions options = {}) {
     return write(key, value, {.kind = WriteKind::put}, options);
@@ -2376,7 +1881,7 @@ class ShardHandle {
   Status erase(const K& key) {
     return calls_.write({.key = KeyBytes<K>(key), .kind = WriteKind::erase}, {});
   }
-  [[nodiscard]] Result<std::optional<Out>> get(const K& key) const {
+  Result<std::optional<Out>> get(const K& key) const {
     std::optional<Out> out;
     Status decoded;
     const Result<bool> found = calls_.read(KeyBytes<K>(key), [&](Bytes value, Shared* object) {
@@ -2386,12 +1891,9 @@ class ShardHandle {
     if (!decoded.ok()) return decoded;
     return out;
   }
-  [[nodiscard]] Result<bool> contains(const K& key) const {
-    return calls_.contains(KeyBytes<K>(key));
-  }
+  Result<bool> contains(const K& key) const { return calls_.contains(KeyBytes<K>(key)); }
   // fn(const V&) gives the new value, or refuses; see update() of the collection.
-  template <class F>
-  Status update(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Status update(const K& key, F&& fn, WriteOptions options = {}) {
     Result<std::optional<Out>> old = get(key);
     if (!old.ok()) return std::move(old).status();
     if (!old->has_value()) return Errc::not_found;
@@ -2406,13 +1908,11 @@ class ShardHandle {
     Status status = Values::encode(value, encoded);
     return status.ok() ? calls_.write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
-
   AtomicCalls& calls_;
 };
 
 // An iterator's way from a cursor to an element; false when the entry is gone.
-template <class K, class Values>
-struct FaceReader {
+template <class K, class Values> struct FaceReader {
   static constexpr std::size_t kKeyBytes = key_traits<K>::size;
   using value_type = KeyValue<K, typename Values::Element>;
   static bool read(const Cursor& cursor, value_type& out) {
@@ -2421,21 +1921,25 @@ struct FaceReader {
   }
 };
 
-// Calls on keys and values, ordered or not.
-template <Key K, class ValuesIn, bool kOrdered>
-class Face : public AnyFace {
+// Calls on keys and values, ordered or not. Those that name neither are Collection's.
+template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collection {
  public:
   using Values = ValuesIn;
   using key_type = K;
   using In = typename Values::In;    // what writes take
   using Out = typename Values::Out;  // what reads give
-  using value_type = typename Values::Out;
   using Handle = ShardHandle<K, Values>;
   static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
                                 Values::kPayload};
+  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
+      Collection::compact_step, Collection::data_version, Collection::empty,
+      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
+      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
+  // The handle without types.
+  [[nodiscard]] Collection& collection() noexcept { return *this; }
+  [[nodiscard]] const Collection& collection() const noexcept { return *this; }
 
   // ---- Writes ----
-
   Status put(const K& key, const In& value, WriteOptions options = {}) {
     return write_value(key, value, {.kind = WriteKind::put}, options);
   }
@@ -2459,25 +1963,21 @@ class Face : public AnyFace {
   // ---- Read, then write what depends on it ----
   //
   // The value is read and the function called without a lock; the write happens only when nobody
-  // wrote the key in between, else all is done again: the function may be called more than once
-  // and should have no side effects. It may refuse by returning std::optional or Result without a
-  // value: nothing changes, and the answer is `aborted` or its error. An exception from it passes
-  // through, and nothing has changed. The time to live stays, unless options give one.
-
+  // wrote the key in between, else all is done again: the function may be called more than once.
+  // It may refuse by returning std::optional or Result without a value: nothing changes, and the
+  // answer is `aborted` or its error. An exception from it passes through, and nothing has changed.
+  // The time to live stays, unless options give one.
   // fn(const V&) gives the new value; returns it. not_found when the key is not there.
-  template <class F>
-  Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
     return modify(key, fn, options, false);
   }
   // The same, but returns the value before.
-  template <class F>
-  Result<Out> fetch_update(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Result<Out> fetch_update(const K& key, F&& fn, WriteOptions options = {}) {
     return modify(key, fn, options, true);
   }
   // fn(std::optional<V>) gives the value to put, whether or not the key is there; returns it.
   // Without a value it refuses: nothing changes.
-  template <class F>
-  Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
     Result<Out> result;
     Status status = rewrite(key, options, [&](std::optional<Out>& old, WriteCall&, Encoded& fresh) {
       std::optional<In> shown;
@@ -2499,12 +1999,10 @@ class Face : public AnyFace {
   }
 
   // ---- Groups ----
-
   // Calls fn(handle) under the lock of the key's shard: all its writes happen when it returns ok
   // (a Status, or nothing), or none, also after a crash. Other writers of the shard wait; it must
   // not call this collection except through the handle.
-  template <class F>
-  Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
     Callbacks callbacks;
     const auto body = [&](AtomicCalls& calls) {
       Status status = Errc::aborted;
@@ -2523,20 +2021,16 @@ class Face : public AnyFace {
     callbacks.rethrow();
     return status;
   }
-
   // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
   // and .second. Not atomic as a whole; of two entries with one key the later one wins.
-  template <class Range>
-  Status put_many(const Range& range, WriteOptions options = {}) {
+  template <class Range> Status put_many(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
     return put_in_order(
         entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
   }
-  // The same for many entries at once, sorted or not: writes them shard by shard and, in a tree, in
-  // the order of keys, so that its leaves are filled one after the other. Takes the keys and 10
-  // bytes per entry of memory beside the range.
-  template <class Range>
-  Status load(const Range& range, WriteOptions options = {}) {
+  // The same for very many, sorted or not: written shard by shard and, in a tree, in the order of
+  // keys. Takes the keys and 10 bytes per entry of memory beside the range.
+  template <class Range> Status load(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
     const Result<std::string> order = load_order(
         entries.size(),
@@ -2551,7 +2045,6 @@ class Face : public AnyFace {
   }
 
   // ---- Reads ----
-
   // Collections in memory: std::optional<V>, or TypedRef<T>, and it cannot fail. Var*: a Result.
   [[nodiscard]] auto get(const K& key) const {
     return Values::find(collection(), KeyBytes<K>(key), nullptr);
@@ -2559,7 +2052,7 @@ class Face : public AnyFace {
   // Only a missing key gives the fallback; an error is an error.
   [[nodiscard]] auto get_or(const K& key, const In& fallback) const {
     auto value = get(key);
-    if constexpr (Values::kInMemory) {
+    if constexpr (requires { &Values::place; }) {
       return value.has_value() ? In(*value) : fallback;
     } else {
       if (!value.ok()) return Result<Out>(value.status());
@@ -2568,8 +2061,7 @@ class Face : public AnyFace {
   }
   // Calls fn(const V&) with the value; false when the key is not there. Var* copy nothing. The
   // value ends with the call.
-  template <class F>
-  Result<bool> read(const K& key, F&& fn) const {
+  template <class F> Result<bool> read(const K& key, F&& fn) const {
     if constexpr (std::is_same_v<In, Bytes>) {
       Callbacks callbacks;
       Result<bool> found = Collection::read(
@@ -2587,12 +2079,12 @@ class Face : public AnyFace {
   [[nodiscard]] bool contains(const K& key) const noexcept {
     return Collection::contains(KeyBytes<K>(key));
   }
-  // out[i] gets what get(keys[i]) gives, as std::optional or TypedRef; `out` must be as long as
-  // `keys`. Where values are in memory the cache misses of many keys overlap: several times the
-  // speed of single gets. Var* answer with a Status and stop at the first error.
+  // out[i] gets what get(keys[i]) gives, as std::optional or TypedRef. Where values are in memory
+  // the cache misses of many keys overlap: several times the speed of single gets. Var* answer with
+  // a Status and stop at the first error.
   auto get_many(std::span<const K> keys, std::span<typename Values::Slot> out) const {
     const std::size_t count = keys.size() < out.size() ? keys.size() : out.size();
-    if constexpr (Values::kInMemory) {
+    if constexpr (requires { &Values::place; }) {
       std::uint8_t bytes[kRound][key_traits<K>::size];
       BytesLookup lookups[kRound];
       for (std::size_t first = 0; first < count; first += kRound) {
@@ -2618,8 +2110,7 @@ class Face : public AnyFace {
   // Calls fn(const K&, const V&) for each entry, in no order; fn may return false to stop. Writing
   // beside it is legal; entries that stay are seen exactly once. A value that cannot be read ends
   // the walk with its error.
-  template <class F>
-  Status for_each(F&& fn) const {
+  template <class F> Status for_each(F&& fn) const {
     Status failed;
     Callbacks callbacks;
     Status status = for_each_object(visitor(fn, failed, callbacks));
@@ -2628,25 +2119,23 @@ class Face : public AnyFace {
   }
 
   // ---- Expiry and the rest ----
-
   // When the entry expires, in milliseconds since 1970; kForever when it does not. not_found.
-  [[nodiscard]] Result<std::uint64_t> expires_at(const K& key) const {
+  Result<std::uint64_t> expires_at(const K& key) const {
     return Collection::expires_at(KeyBytes<K>(key));
   }
   // Takes the entry's expiry away. not_found.
   Status persist(const K& key, WriteOptions options = {}) {
     return Collection::persist(KeyBytes<K>(key), options);
   }
-  using AnyFace::durable_sequence;
   [[nodiscard]] std::uint64_t durable_sequence(const K& key) const noexcept {
     return Collection::durable_sequence(KeyBytes<K>(key));
   }
-
-  // Asks fn(const K&, const V&) -> MigrateAction<V> about every entry that is there now (Var*:
-  // MigrateAction<std::string>); see Collection::migrate() for what happens beside writers and
-  // after a crash.
-  template <class F>
-  Status migrate(F&& fn, MigrateOptions options = {}) {
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return Collection::durable_sequence();
+  }
+  // Asks fn(const K&, const V&) -> MigrateAction<V> (Var*: <std::string>) about every entry that is
+  // there now. See Collection::migrate() for what happens beside writers and after a crash.
+  template <class F> Status migrate(F&& fn, MigrateOptions options = {}) {
     typename Values::Changed held{};
     Encoded encoded;
     Callbacks callbacks;
@@ -2668,9 +2157,8 @@ class Face : public AnyFace {
       return status;
     };
     const auto report = [&](const MigrationProgress& progress) {
-      bool go_on = true;
-      if (options.progress == nullptr) return true;
-      return callbacks.run([&] { go_on = options.progress(options.context, progress); }) && go_on;
+      return options.progress == nullptr ||
+             callbacks.ask(options.progress, options.context, progress);
     };
     Status status = Collection::migrate(options.to_version, decide, report);
     callbacks.rethrow();
@@ -2678,31 +2166,22 @@ class Face : public AnyFace {
   }
 
  protected:
+  bool descending_ = true;  // of trees
   // A Collection::ObjectVisitor that calls fn with key and value.
-  template <class F>
-  auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
+  template <class F> auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
     return [this, &fn, &failed, &callbacks](Bytes key, Bytes bytes, Shared* object) {
       const K decoded = key_traits<K>::decode(key.data());
       bool go_on = true;
-      bool returned = true;
-      failed = Values::view(bytes, object, [&](const auto& value) {
-        returned = callbacks.run([&] {
-          if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
-            fn(decoded, value);
-          } else {
-            go_on = static_cast<bool>(fn(decoded, value));
-          }
-        });
-      });
+      failed = Values::view(bytes, object,
+                            [&](const auto& value) { go_on = callbacks.ask(fn, decoded, value); });
       if (!failed.ok()) failed = describe(failed, key);
-      return failed.ok() && returned && go_on;
+      return failed.ok() && go_on;
     };
   }
 
  private:
   static constexpr std::size_t kRound = 32;  // keys whose cache misses overlap
-
-  [[nodiscard]] Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
+  Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
     auto found = Values::find(collection(), KeyBytes<K>(key), seen);
     if constexpr (std::is_same_v<decltype(found), TypedRef<In>>) {
       return found ? std::optional<Out>(std::move(found)) : std::nullopt;
@@ -2716,11 +2195,9 @@ class Face : public AnyFace {
     Status status = Values::encode(value, encoded);
     return status.ok() ? write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
-
   // Reads, lets change(old, call, fresh) say what to write, and writes it when nobody wrote
   // meanwhile; else all over again.
-  template <class Change>
-  Status rewrite(const K& key, WriteOptions options, Change change) {
+  template <class Change> Status rewrite(const K& key, WriteOptions options, Change change) {
     for (;;) {
       WriteCall call{.kind = WriteKind::if_unchanged, .keep_expiry = true};
       Result<std::optional<Out>> old = get_stamped(key, &call.seen);
@@ -2738,8 +2215,7 @@ class Face : public AnyFace {
     result = Values::own(*std::move(answer));
     return result.ok() ? Values::encode(Values::show(*result), fresh) : result.status();
   }
-  template <class F>
-  Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
+  template <class F> Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
     Result<Out> after;
     Result<Out> before;
     Status status = rewrite(key, options, [&](auto& old, WriteCall&, Encoded& fresh) -> Status {
@@ -2753,7 +2229,7 @@ class Face : public AnyFace {
   }
   // Without `desired` it erases.
   Status if_equal(const K& key, const In& expected, const In* desired, WriteOptions options) {
-    if constexpr (Values::kComparesBytes) {
+    if constexpr (!requires { &Values::same; }) {
       Encoded old;
       Encoded fresh;
       static_cast<void>(Values::encode(expected, old));
@@ -2771,7 +2247,6 @@ class Face : public AnyFace {
       });
     }
   }
-
   // entry(i) gives the i-th pair.
   template <class EntryAt>
   Status put_in_order(std::size_t count, EntryAt entry, WriteOptions options) {
@@ -2794,13 +2269,10 @@ class Face : public AnyFace {
   }
 };
 
-// Unordered.
-template <class Base>
-class MapFace : public Base {
+template <class Base> class MapFace : public Base {
  public:
   // for_each() in pieces: calls fn for about `limit` entries from `cursor` on (0 at first) and
-  // returns the cursor to go on with; 0 at the end. The cursor pins nothing and may be kept as long
-  // as the collection is open.
+  // returns the cursor to go on with; 0 at the end. See Collection::scan().
   template <class F>
   Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, F&& fn) const {
     Status failed;
@@ -2810,22 +2282,15 @@ class MapFace : public Base {
     callbacks.rethrow();
     return failed.ok() ? std::move(next) : Result<std::uint64_t>(std::move(failed));
   }
-
- protected:
-  void set_order(bool) noexcept {}
 };
 
-// Ordered.
-template <class Base>
-class TreeFace : public Base {
+template <class Base> class TreeFace : public Base {
   using K = typename Base::key_type;
   static constexpr std::size_t kSize = key_traits<K>::size;
 
  public:
   using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
-  using EncodedKey = ByteArray<kSize>;
-
   // Everything, from the largest key down when Config::reversed (the default).
   [[nodiscard]] Range iter() const { return {this->collection(), {}, {}, descending_}; }
   // Keys in [first, last).
@@ -2858,10 +2323,7 @@ class TreeFace : public Base {
   Result<std::uint64_t> erase_prefix(Bytes prefix) { return Collection::erase_prefix(prefix); }
 
  protected:
-  void set_order(bool descending) noexcept { descending_ = descending; }
-
- private:
-  bool descending_ = true;
+  using Base::descending_;
 };
 
 template <Key K, class Values, bool kOrdered>
@@ -2888,79 +2350,56 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
 
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
-    Parts parts{Owned<detail::Hook>(hook), Values::kObjects};
-    Result<Collection> opened = Collection::open(path, Typed::kShape, config, std::move(parts));
+    Result<Collection> opened =
+        Collection::open(path, Typed::kShape, config, Owned<detail::Hook>(hook), Values::kObjects);
     if (!opened.ok()) return std::move(opened).status();
     Typed self;
     self.collection() = std::move(*opened);
-    self.set_order(config.reversed);
+    self.descending_ = config.reversed;
     return self;
   }
 };
-
 }  // namespace detail
-}  // namespace armdb
 
-// ---- api/map.hpp ----
-
-// The unordered collections: each as its tree, in a hash table. Operations on one key are O(1).
-
-namespace armdb {
-
-template <Key K, class V, class Hook = NoHook, class Store = Bitcask>
-using ConstMap = detail::Typed<K, detail::InlineValues<V, true>, false, Hook, Store>;
-
-template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
-using ZeroMap = detail::Typed<K, detail::InlineValues<T, false>, false, Hook, Store>;
-
-template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
-using TypedMap = detail::Typed<K, detail::ObjectValues<T, C>, false, Hook, Store>;
-
-template <Key K, class Hook = NoHook, class Store = Bitcask>
-using VarMap = detail::Typed<K, detail::ByteValues, false, Hook, Store>;
-
-template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
-using VarTypedMap = detail::Typed<K, detail::DecodedValues<T, C>, false, Hook, Store>;
-
-}  // namespace armdb
-
-// ---- api/tree.hpp ----
-
-// The ordered collections. Operations on one key are O(log n); detail::Face and detail::TreeFace
-// have them all.
-
-namespace armdb {
+// ---- api/collections.hpp ----
+// The ten collections: a tree and a map for each kind of values. Operations on one key are O(log n)
+// in trees and O(1) in maps; detail::Face has them all, detail::TreeFace those of trees.
 
 // Values of one size, V = ByteArray<N>, kept in memory and logged to disk. Reads copy, take no
 // lock and cannot fail.
 template <Key K, class V, class Hook = NoHook, class Store = Bitcask>
 using ConstTree = detail::Typed<K, detail::InlineValues<V, true>, true, Hook, Store>;
+template <Key K, class V, class Hook = NoHook, class Store = Bitcask>
+using ConstMap = detail::Typed<K, detail::InlineValues<V, true>, false, Hook, Store>;
 
 // The same for a trivially copyable type without padding, stored as it lies in memory: in the byte
 // order of the machine.
 template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
 using ZeroTree = detail::Typed<K, detail::InlineValues<T, false>, true, Hook, Store>;
+template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
+using ZeroMap = detail::Typed<K, detail::InlineValues<T, false>, false, Hook, Store>;
 
 // A type that codec C encodes, kept decoded in memory. Reads give a TypedRef and copy nothing.
 template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
 using TypedTree = detail::Typed<K, detail::ObjectValues<T, C>, true, Hook, Store>;
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using TypedMap = detail::Typed<K, detail::ObjectValues<T, C>, false, Hook, Store>;
 
 // Values of any length up to 1 GiB, kept on disk; the index holds where they lie. Ranges yield each
 // value as a Result, since reading it can fail.
 template <Key K, class Hook = NoHook, class Store = Bitcask>
 using VarTree = detail::Typed<K, detail::ByteValues, true, Hook, Store>;
+template <Key K, class Hook = NoHook, class Store = Bitcask>
+using VarMap = detail::Typed<K, detail::ByteValues, false, Hook, Store>;
 
 // A type that codec C encodes, kept on disk and decoded when it is read.
 template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
 using VarTypedTree = detail::Typed<K, detail::DecodedValues<T, C>, true, Hook, Store>;
-
-}  // namespace armdb
+template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
+using VarTypedMap = detail::Typed<K, detail::DecodedValues<T, C>, false, Hook, Store>;
 
 // ---- api/write_batch.hpp ----
-
 // WriteBatch: writes to any keys of one collection that happen as a whole.
-
-namespace armdb {
 
 // Collects writes; commit() makes all of them happen or none, also after a crash, whatever shards
 // they are in. Of two writes to one key the later one wins.
@@ -2973,19 +2412,14 @@ namespace armdb {
 // Isolation: other writers of these shards come before or after the whole; a reader, which takes
 // no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
 // per shard it touches; the first batch over several shards since the collection was opened syncs
-// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in the order of
-// each shard.
-//
+// a small file beside that. Up to 1 GiB per shard. Hooks are told in the order of each shard.
 // Threads: one per batch; many batches may commit at once. The collection must outlive it.
-template <class C>
-class WriteBatch {
+template <class C> class WriteBatch {
  public:
   using K = typename C::key_type;
   using In = typename C::In;
-
   explicit WriteBatch(C& collection) noexcept : collection_(&collection) {}
-
-  // Fails only when the value cannot be encoded. Options: the time to live; sync is for commit().
+  // Fails only when the value cannot be encoded. Of the options the time to live counts.
   Status put(const K& key, const In& value, WriteOptions options = {}) {
     detail::Encoded encoded;
     Status status = C::Values::encode(value, encoded);
@@ -3001,10 +2435,9 @@ class WriteBatch {
   [[nodiscard]] std::size_t size() const noexcept { return buffer_.count(); }
   [[nodiscard]] bool empty() const noexcept { return buffer_.count() == 0; }
   void clear() noexcept { buffer_.clear(); }
-
-  // When ok the batch is empty. On an error nothing has changed and the writes are still here;
-  // except that a sync that fails comes too late for that: the writes are visible then, as those of
-  // put(), and the batch is empty. A time to live counts from here.
+  // When ok the batch is empty. On an error nothing has changed and the writes are still here; but
+  // when only the sync failed they are visible, as those of put(), and the batch is empty. Times to
+  // live count from here.
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }
@@ -3014,13 +2447,8 @@ class WriteBatch {
   detail::BatchBuffer buffer_;
 };
 
-}  // namespace armdb
-
 // ---- api/collection_meta.hpp ----
-
 // CollectionMeta: what a value type says about the collection of it, at compile time.
-
-namespace armdb {
 
 // Specialise for your types, and TreeOf<User> spells the whole collection:
 //
@@ -3030,8 +2458,7 @@ namespace armdb {
 //     using key_type = std::uint64_t;
 //     using codec = armdb::DefaultCodec<User>;           // may be left out
 //   };
-template <class T>
-struct CollectionMeta;
+template <class T> struct CollectionMeta;
 
 template <class T>
 concept HasCollectionMeta = requires {
@@ -3042,19 +2469,13 @@ concept HasCollectionMeta = requires {
 };
 
 namespace detail {
-
-template <class T>
-struct MetaCodec {
-  using type = DefaultCodec<T>;
-};
+template <class T> struct MetaCodec { using type = DefaultCodec<T>; };
 template <class T>
 requires requires { typename CollectionMeta<T>::codec; }
 struct MetaCodec<T> {
   using type = typename CollectionMeta<T>::codec;
 };
-template <class T>
-using MetaKey = typename CollectionMeta<T>::key_type;
-
+template <class T> using MetaKey = typename CollectionMeta<T>::key_type;
 }  // namespace detail
 
 // Decoded in memory, or decoded when read.
@@ -3067,10 +2488,9 @@ using VarTreeOf = VarTypedTree<detail::MetaKey<T>, T, typename detail::MetaCodec
 template <HasCollectionMeta T, class Hook = NoHook>
 using VarMapOf = VarTypedMap<detail::MetaKey<T>, T, typename detail::MetaCodec<T>::type, Hook>;
 
-// Where the collection of T lies in `directory`: "directory/name".
+// "directory/name".
 template <HasCollectionMeta T>
 [[nodiscard]] std::string collection_path(std::string_view directory) {
   return std::string(directory) + "/" + std::string(CollectionMeta<T>::name);
 }
-
 }  // namespace armdb

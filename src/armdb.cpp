@@ -64,6 +64,8 @@
 #include "engine/decoded_value.hpp"
 #include "engine/scan.hpp"
 
+#include "core/byte_view.cpp"
+#include "core/config.cpp"
 #include "core/status.cpp"
 #include "core/version.cpp"
 
@@ -123,6 +125,7 @@
 #include "engine/shard.cpp"
 #include "engine/shard_care.cpp"
 
+#include "api/codec.cpp"
 #include "api/collection.cpp"
 #include "api/collection_more.cpp"
 #include "api/compactor.cpp"

@@ -158,6 +158,25 @@ class Output(TreeTest):
                                  "store/log_store.cpp"])
         self.assertNotIn("\n\n\n", text + self.read("armdb.hpp"))
 
+    def test_a_namespace_goes_on_over_the_joint_of_two_files(self):
+        part = "// File {0}.\n#pragma once\n\nnamespace armdb {{\n{2}namespace detail {{\n\n" \
+               "int {0};\n\n}}  // namespace detail\n{1}}}  // namespace armdb\n"
+        self.put("base/one.hpp", part.format("one", "", ""))
+        self.put("base/two.hpp", part.format("two", "\nint behind;\n", ""))
+        self.put("base/three.hpp", part.format("three", "", "int before;\n\n"))
+        for above, name in (("base/check.hpp", "one"), ("base/one.hpp", "two"),
+                            ("base/two.hpp", "three")):
+            self.list_below("armdb.cpp", above, f"base/{name}.hpp")
+        self.good()
+        self.assertIn(
+            "// ---- base/one.hpp ----\n// File one.\n\nnamespace armdb {\nnamespace detail {\n"
+            "int one;\n\n// ---- base/two.hpp ----\n// File two.\n\nint two;\n"
+            "}  // namespace detail\n\nint behind;\n\n// ---- base/three.hpp ----\n"
+            "// File three.\n\nint before;\n\nnamespace detail {\nint three;\n"
+            "}  // namespace detail\n}  // namespace armdb\n", self.read("armdb.cpp"))
+        self.good("--line")
+        self.assertEqual(self.read("build/line/armdb.cpp").count("namespace armdb {"), 3)
+
     def test_two_runs_are_equal(self):
         self.good()
         first = self.read("armdb.hpp") + self.read("armdb.cpp")

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STRICT = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror".split()
 BASE = ["-std=c++20", "-pthread"]
 BARE = ["-fno-exceptions", "-fno-rtti"]
-HPP_LINES_MAX, CPP_LINES_MAX, CORE_TEXT_MAX = 3200, 25000, 200 * 1024
+HPP_LINES_MAX, CPP_LINES_MAX, CORE_TEXT_MAX = 2500, 25000, 200 * 1024
 CORE = []
 SWITCHES = {
     "whole": [], "without mmap": ["-DARMDB_OMIT_MMAP=1"],

@@ -78,15 +78,10 @@ Collection::~Collection() {
   delete engine_;
 }
 
-Result<Collection> Collection::open(std::string_view path, const Shape& shape,
-                                    const Config& config) {
-  return open(path, shape, config, {});
-}
-
 Result<Collection> Collection::open(std::string_view path, const Shape& shape, const Config& config,
-                                    detail::Parts parts) {
-  Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::open(
-      std::string(path), &shape, config, {std::move(parts.hook), parts.objects});
+                                    Owned<detail::Hook> hook, const detail::ObjectOps* objects) {
+  Result<std::unique_ptr<engine::Engine>> engine =
+      engine::Engine::open(std::string(path), &shape, config, {std::move(hook), objects});
   if (!engine.ok()) return std::move(engine).status();
   return Collection(engine->release());
 }
@@ -318,7 +313,7 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
   if (engine_ == nullptr) return false;
   base::Location at;
   bool found = false;
-  if (engine_->objects() == nullptr) {
+  if (engine_->objects() == nullptr || value == nullptr) {
     found = engine_->find(key, stamp != nullptr ? &at : nullptr, value);
   } else {
     std::uint64_t hash = 0;
@@ -339,7 +334,13 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
   const base::EpochDomain::Guard guard(engine_->epochs());
   engine_->find_many(lookups);
   for (const BytesLookup& lookup : lookups) {
-    if (lookup.found) detail::share(engine::object_at(lookup.value));
+    if (lookup.value == nullptr) continue;
+    if (lookup.found) {
+      detail::share(engine::object_at(lookup.value));
+    } else {
+      // An entry that vanished while it was read leaves a pointer behind that is nobody's.
+      std::memset(lookup.value, 0, sizeof(detail::Shared*));
+    }
   }
 }
 

@@ -26,16 +26,13 @@ class Engine;
 class Collection;
 
 // An owned copy of `bytes`; out_of_memory when there is none.
-[[nodiscard]] Result<ByteView> make_view(Bytes bytes);
+Result<ByteView> make_view(Bytes bytes);
 
 enum class BoundKind : std::uint8_t { none, inclusive, exclusive };
 
-// Which entry was read: every write of its key gives it another one. For writes that depend on
-// what was read before.
+// Which entry was read: every write of its key gives it another one. 0: the key was not there.
 struct Stamp {
-  std::uint64_t place = 0;  // 0: the key was not there
-
-  friend bool operator==(const Stamp&, const Stamp&) = default;
+  std::uint64_t place = 0;
 };
 
 namespace detail {
@@ -62,13 +59,7 @@ struct WriteCall {
   std::uint64_t expires_at_ms = 0;  // 0: as the options say
 };
 
-// What a typed face brings along when it opens.
-struct Parts {
-  Owned<Hook> hook;
-  const ObjectOps* objects = nullptr;
-};
-
-// Writes that are put aside for a WriteBatch.
+// Writes that are put aside for a WriteBatch: copies of keys and values, shares of objects.
 class BatchBuffer {
  public:
   BatchBuffer() noexcept = default;
@@ -79,8 +70,6 @@ class BatchBuffer {
     return *this;
   }
   ~BatchBuffer() { clear(); }
-
-  // Copies key and value, and shares the object.
   void add(const WriteCall& call, std::uint64_t ttl_ms);
   void clear() noexcept;
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
@@ -90,16 +79,14 @@ class BatchBuffer {
   struct Item;
   // The item at `offset`, which moves behind it.
   [[nodiscard]] Item item(std::size_t& offset) const noexcept;
-
   std::string bytes_;
   std::size_t count_ = 0;
 };
 
-// What an atomic block may do; it ends with the block.
+// What an atomic block may do; it ends with the block. A key of another shard is shard_mismatch.
 class AtomicCalls {
  public:
-  // put, insert or erase; shard_mismatch when the key is in another shard.
-  Status write(const WriteCall& call, WriteOptions options);
+  Status write(const WriteCall& call, WriteOptions options);  // put, insert or erase
   // Calls use(value, object); false when the key is not there.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
   Result<bool> contains(Bytes key) const;
@@ -109,7 +96,6 @@ class AtomicCalls {
   AtomicCalls(const Collection& collection, void* transaction) noexcept
       : collection_(collection), transaction_(transaction) {}
   Status check(Bytes key, std::uint64_t& hash) const;
-
   const Collection& collection_;
   void* transaction_;
 };
@@ -120,11 +106,9 @@ class AtomicCalls {
 enum class MigrateVerdict : std::uint8_t { keep, update, erase };
 
 // One end of a range.
-template <class T>
-struct Bound {
+template <class T> struct Bound {
   BoundKind kind = BoundKind::none;
   T key{};
-
   static Bound none() { return {}; }
   static Bound inclusive(T key) { return {BoundKind::inclusive, std::move(key)}; }
   static Bound exclusive(T key) { return {BoundKind::exclusive, std::move(key)}; }
@@ -138,33 +122,27 @@ class Cursor {
   Cursor() noexcept = default;
   Cursor(Cursor&&) noexcept;
   Cursor& operator=(Cursor&&) noexcept;
-  Cursor(const Cursor&) = delete;
-  Cursor& operator=(const Cursor&) = delete;
   ~Cursor();
-
-  // True while it stands on an entry.
-  [[nodiscard]] bool valid() const noexcept { return valid_; }
+  [[nodiscard]] bool valid() const noexcept { return valid_; }  // stands on an entry
   // Steps on in the direction it was made for, or back; false at the end. Amortised O(1).
   bool next();
   bool prev();
-  // Valid until the next step.
+  // Valid until the next step; the value is empty in collections that keep none in memory.
   [[nodiscard]] Bytes key() const noexcept { return key_; }
-  // Collections that keep values in memory: the value, valid until the next step.
   [[nodiscard]] Bytes value() const noexcept { return value_; }
   // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
   // this part of the tree is not_found, or still gives its last value.
-  [[nodiscard]] Result<ByteView> read() const;
+  Result<ByteView> read() const;
   // Collections that keep decoded values: a new reference.
   [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
-  [[nodiscard]] Status status() const;
+  Status status() const;
 
  private:
   friend class Collection;
   struct State;
   void begin();
   void settle(bool stands);
-
   State* state_ = nullptr;
   Bytes key_;
   Bytes value_;
@@ -177,31 +155,25 @@ class Cursor {
 // earlier write or sync failed: reopen), `no_space` (nothing acknowledged is lost; try again when
 // there is space), `invalid_argument` (sizes that do not fit the shape).
 //
-// Threads: any number of threads may use one handle; moving, destroying and close() need it
-// alone, or answer `closed` to calls that come later. Reads take no lock.
+// Threads: any number of threads may use one handle; moving, destroying and close() need it alone.
+// Reads take no lock.
 class Collection {
  public:
   Collection() noexcept = default;
   Collection(Collection&&) noexcept;
   Collection& operator=(Collection&&) noexcept;
-  Collection(const Collection&) = delete;
-  Collection& operator=(const Collection&) = delete;
   // Closes, when nobody has; what that fails at goes to Config::log.
   ~Collection();
-
   // Opens the collection in the directory `path`, or creates it (Config::create; the parent
   // directory must exist). Recovers what a crash left. `shape_mismatch` and `format_mismatch`
   // when it is another one, `locked` when somebody has it open.
   static Result<Collection> open(std::string_view path, const Shape& shape,
-                                 const Config& config = {});
-  static Result<Collection> open(std::string_view path, const Shape& shape, const Config& config,
-                                 detail::Parts parts);
-  // Opens an existing collection, whatever its shape.
+                                 const Config& config = {}, Owned<detail::Hook> hook = {},
+                                 const detail::ObjectOps* objects = nullptr);
+  // One that exists, whatever its shape.
   static Result<Collection> open_existing(std::string_view path, const Config& config = {});
-
   [[nodiscard]] Shape shape() const noexcept;
   [[nodiscard]] bool is_open() const noexcept;
-
   // Writes. A returned ok means "written": see README, "What a returned put() means". With
   // options.sync it means "synced". O(log n) in trees, O(1) in maps.
   Status put(Bytes key, Bytes value, WriteOptions options = {});
@@ -215,45 +187,38 @@ class Collection {
   // Many puts, fewer locks, overlapped cache misses. Not atomic: on an error a part of them is
   // written. With options.sync all shards with unsynced writes are synced together.
   Status put_many(std::span<const BytesPair> pairs, WriteOptions options = {});
-
   // The same for erases: keys that are not there are passed over.
   Result<std::uint64_t> erase_many(std::span<const BytesPair> keys);
-  // All writes above in one; see WriteKind.
-  Status write(const detail::WriteCall& call, WriteOptions options);
+  Status write(const detail::WriteCall& call, WriteOptions options);  // all of these
   // All of them or none, whatever their shards, also after a crash; empties the buffer when they
   // are written. Isolation: no other write of these shards comes in between; a reader without a
   // lock may see the first keys changed and the last not yet. One fdatasync per shard when synced.
   Status write_batch(detail::BatchBuffer& batch, WriteOptions options);
-  // Calls `body` under the lock of the key's shard. Its writes happen when it returns ok, all or
-  // none, also after a crash; it reads its own writes.
+  // Calls `body` under the lock of the key's shard. Its writes happen, all of them, when it returns
+  // ok, or none, also after a crash; it reads its own writes.
   Status atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body, WriteOptions options);
-  // The order in which to write many entries: by shard, and in trees by key, so that leaves are
-  // filled one after the other. key_of(at, out) writes key `at`. out_of_memory.
+  // The order in which to write many entries: by shard, in trees by key, so that leaves are filled
+  // one after the other; as std::uint32_t. key_of(at, out) writes key `at`. out_of_memory.
   Result<std::string> load_order(std::size_t count,
                                  FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const;
-
-  // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all
-  // keys. Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are
-  // put meanwhile may stay. Returns how many were erased.
+  // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all.
+  // Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are put
+  // meanwhile may stay. Returns how many were erased.
   Result<std::uint64_t> erase_range(const Bound<Bytes>& first, const Bound<Bytes>& last);
   Result<std::uint64_t> erase_prefix(Bytes prefix);
   Result<std::uint64_t> clear();
-
   // When the entry expires, in milliseconds since 1970, or WriteOptions::kForever; not_found.
-  [[nodiscard]] Result<std::uint64_t> expires_at(Bytes key) const;
-  // Takes an entry's expiry away; not_found.
-  Status persist(Bytes key, WriteOptions options = {});
-  // Erases expired entries; looks at about `budget` of those that have an expiry, and goes on
-  // there at the next call. Returns how many were erased. compact() does it too.
+  Result<std::uint64_t> expires_at(Bytes key) const;
+  Status persist(Bytes key, WriteOptions options = {});  // takes an expiry away; not_found
+  // Erases expired entries; looks at about `budget` of those that have an expiry, the next call at
+  // the next. Returns how many were erased. compact() does it too.
   Result<std::uint64_t> sweep_expired(std::uint64_t budget);
-
-  // Asks `decide` about every entry that is there when the migration begins, once; entries that
-  // are put meanwhile are not asked about. For update, `decide` gives the new value as a view that
-  // lives until it is called again. No memory grows with the number of entries. Stops at the first
-  // error, or when `report` (called each 1024 entries) answers false: `aborted`. The next call,
-  // also after a crash, goes on: what was updated is not asked about again, what was kept may be.
-  // `to_version` is remembered when all is done, and a call for it or less then does nothing; 0:
-  // no version.
+  // Asks `decide` about every entry that is there when the migration begins, once; not about those
+  // that are put meanwhile. For update it gives the new value as a view that lives until it is
+  // called again. No memory grows with the number of entries. Stops at the first error, or when
+  // `report` (called each 1024 entries) answers false: `aborted`. The next call, also after a
+  // crash, goes on: what was updated is not asked about again, what was kept may be. `to_version`
+  // is remembered when all is done, and a call for it or less then does nothing; 0: no version.
   struct MigrateEntry {
     Bytes key;
     Bytes value;
@@ -263,11 +228,9 @@ class Collection {
   Status migrate(std::uint32_t to_version,
                  FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
                  FunctionRef<bool(const MigrationProgress&)> report);
-  // Of the last finished migration; 0: none.
-  [[nodiscard]] std::uint32_t data_version() const;
-
+  [[nodiscard]] std::uint32_t data_version() const;  // of the last finished migration; 0: none
   // Reads. An error is never turned into "not there".
-  [[nodiscard]] Result<std::optional<ByteView>> get(Bytes key, Stamp* stamp = nullptr) const;
+  Result<std::optional<ByteView>> get(Bytes key, Stamp* stamp = nullptr) const;
   [[nodiscard]] bool contains(Bytes key) const noexcept;
   // Calls fn with the value and copies nothing; false when the key is not there. The bytes end
   // with the call; fn must not block for long: it holds back the reclaiming of old segments.
@@ -280,30 +243,26 @@ class Collection {
   // The same for many keys, with their cache misses overlapped: several times the speed.
   void get_many(std::span<BytesLookup> lookups) const noexcept;
   // `status` with the key, and with the file and offset where its entry lies.
-  [[nodiscard]] Status describe(const Status& status, Bytes key) const;
-
+  Status describe(const Status& status, Bytes key) const;
   [[nodiscard]] std::size_t size() const noexcept;
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
-
-  // Trees: a cursor on the first entry between the bounds in the asked direction. Keys in bounds
-  // may be shorter than the key size: then they stand for the smallest key they begin.
+  // Trees: a cursor on the first entry between the bounds in the asked direction. A bound that is
+  // shorter than a key stands for the smallest key it begins.
   [[nodiscard]] Cursor cursor(const Bound<Bytes>& first, const Bound<Bytes>& last,
                               bool descending) const;
   // Trees: all keys that begin with `prefix`, of any length up to the key size.
   [[nodiscard]] Cursor prefix_cursor(Bytes prefix, bool descending) const;
-  // Any collection, in no order: calls fn for each entry until it answers false. Writing beside
-  // it is legal; entries that stay are seen exactly once. `with_values` false leaves values that
-  // lie on disk empty.
+  // Any collection, in no order: calls fn for each entry until it answers false. Writing beside it
+  // is legal; entries that stay are seen exactly once. `with_values` false reads none from disk.
   Status for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values = true) const;
   using ObjectVisitor = FunctionRef<bool(Bytes key, Bytes value, detail::Shared* object)>;
   Status for_each_object(ObjectVisitor fn) const;
   // Maps: the same in pieces. `cursor` is 0 at first; calls fn for about `limit` entries and
-  // returns the cursor to go on with, 0 at the end. It pins nothing and may be kept while the
-  // collection is open.
+  // returns the cursor to go on with, 0 at the end. It pins nothing and lasts while the collection
+  // is open.
   Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, ObjectVisitor fn) const;
-
-  // Writes buffers to the operating system: a returned put then survives kill -9 where it did not
-  // before (see Stats::written_survives_kill).
+  // Writes buffers to the operating system: a returned put then survives kill -9 everywhere (see
+  // Stats::written_survives_kill).
   Status flush_buffers();
   // Makes everything written so far survive a power cut. Concurrent calls share one fdatasync.
   Status sync();
@@ -313,8 +272,7 @@ class Collection {
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept;
   // Syncs, ends the active segments and writes hints for all, so that the next open is fast.
   Status checkpoint();
-  // Brings values that lie in mapped segments into memory.
-  Status warmup();
+  Status warmup();  // brings values that lie in mapped segments into memory
   [[nodiscard]] Stats stats() const;
   // Reads everything stored; damage is counted, and told to Config::log with file and offset.
   Result<VerifyReport> verify();
@@ -334,9 +292,8 @@ class Collection {
                                      std::uint8_t fill, bool descending) const;
   Result<std::uint64_t> erase_from(Cursor cursor);
   Status write_if_equal(const detail::WriteCall& call, WriteOptions options);
-  [[nodiscard]] Status check(Bytes key) const;
-  [[nodiscard]] Status check(Bytes key, Bytes value) const;
-
+  Status check(Bytes key) const;
+  Status check(Bytes key, Bytes value) const;
   engine::Engine* engine_ = nullptr;
 };
 

@@ -4,8 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "api/map.hpp"
-#include "api/tree.hpp"
+#include "api/collections.hpp"
 
 namespace armdb {
 
@@ -17,8 +16,7 @@ namespace armdb {
 //     using key_type = std::uint64_t;
 //     using codec = armdb::DefaultCodec<User>;           // may be left out
 //   };
-template <class T>
-struct CollectionMeta;
+template <class T> struct CollectionMeta;
 
 template <class T>
 concept HasCollectionMeta = requires {
@@ -30,17 +28,13 @@ concept HasCollectionMeta = requires {
 
 namespace detail {
 
-template <class T>
-struct MetaCodec {
-  using type = DefaultCodec<T>;
-};
+template <class T> struct MetaCodec { using type = DefaultCodec<T>; };
 template <class T>
 requires requires { typename CollectionMeta<T>::codec; }
 struct MetaCodec<T> {
   using type = typename CollectionMeta<T>::codec;
 };
-template <class T>
-using MetaKey = typename CollectionMeta<T>::key_type;
+template <class T> using MetaKey = typename CollectionMeta<T>::key_type;
 
 }  // namespace detail
 
@@ -54,7 +48,7 @@ using VarTreeOf = VarTypedTree<detail::MetaKey<T>, T, typename detail::MetaCodec
 template <HasCollectionMeta T, class Hook = NoHook>
 using VarMapOf = VarTypedMap<detail::MetaKey<T>, T, typename detail::MetaCodec<T>::type, Hook>;
 
-// Where the collection of T lies in `directory`: "directory/name".
+// "directory/name".
 template <HasCollectionMeta T>
 [[nodiscard]] std::string collection_path(std::string_view directory) {
   return std::string(directory) + "/" + std::string(CollectionMeta<T>::name);

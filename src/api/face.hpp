@@ -1,7 +1,5 @@
-// What all typed collections share. A face turns keys and values into bytes and calls Collection;
-// `Values` says how (values.hpp has the four kinds).
-//
-// Durability, threads and errors are those of Collection: see there, and README.
+// Faces: what all typed collections share. They turn keys and values into bytes, as the kind of
+// `Values` says, and call Collection; durability, threads and errors are as there.
 #pragma once
 
 #include <cstddef>
@@ -22,20 +20,18 @@ namespace armdb {
 // The store under a collection; Bitcask is the append-only log.
 struct Bitcask {};
 
-// What a migration does with an entry: return it from the function given to migrate().
-template <class V>
-struct MigrateAction {
+// What the function given to migrate() returns for an entry.
+template <class V> struct MigrateAction {
   MigrateVerdict verdict = MigrateVerdict::keep;
   V value{};
-
   static MigrateAction keep() { return {}; }
   static MigrateAction update(V value) { return {MigrateVerdict::update, std::move(value)}; }
   static MigrateAction erase() { return {MigrateVerdict::erase, V{}}; }
 };
 
 struct MigrateOptions {
-  // Remembered in the collection when all is done; a migration to this version or an older one
-  // then does nothing. 0: no version.
+  // Remembered when all is done; a migration to this version or an older one then does nothing. 0:
+  // no version.
   std::uint32_t to_version = 0;
   // Called each 1024 entries: false stops, and migrate() answers `aborted`; and at the end.
   bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
@@ -44,49 +40,42 @@ struct MigrateOptions {
 
 namespace detail {
 
-// Calls on the whole collection. See Collection for their contracts.
-class AnyFace : protected Collection {
- public:
-  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
-      Collection::compact_step, Collection::data_version, Collection::empty,
-      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
-      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
-  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
-    return Collection::durable_sequence();
-  }
-  // The handle without types.
-  [[nodiscard]] Collection& collection() noexcept { return *this; }
-  [[nodiscard]] const Collection& collection() const noexcept { return *this; }
-};
-
 // What the function given to update() and its kin returned: a value, or that it refuses.
-template <class T>
-Result<T> answer_of(T answer) {
-  return answer;
-}
-template <class T>
-Result<T> answer_of(std::optional<T> answer) {
+template <class T> Result<T> answer_of(T answer) { return answer; }
+template <class T> Result<T> answer_of(std::optional<T> answer) {
   return answer.has_value() ? Result<T>(std::move(*answer)) : Result<T>(Errc::aborted);
 }
-template <class T>
-Result<T> answer_of(Result<T> answer) {
-  return answer;
-}
+template <class T> Result<T> answer_of(Result<T> answer) { return answer; }
 
 // Runs a program's functions inside the library, which may be built without exceptions: holds back
 // what they throw until the library has let go of its locks and guards.
 class Callbacks {
  public:
-#if defined(__cpp_exceptions)
   // False when it threw.
-  template <class F>
-  bool run(F&& call) {
+  template <class F> bool run(F&& call) {
+#if defined(__cpp_exceptions)
     try {
       call();
     } catch (...) {
       thrown_ = std::current_exception();
+      return false;
     }
-    return !thrown_;
+#else
+    call();
+#endif
+    return true;
+  }
+  // Whether fn says to go on: it answers true, or nothing, and does not throw.
+  template <class F, class... Args> bool ask(F&& fn, const Args&... args) {
+    bool go_on = true;
+    const bool returned = run([&] {
+      if constexpr (std::is_void_v<decltype(fn(args...))>) {
+        fn(args...);
+      } else {
+        go_on = static_cast<bool>(fn(args...));
+      }
+    });
+    return returned && go_on;
   }
   void rethrow() {
     if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
@@ -94,24 +83,14 @@ class Callbacks {
 
  private:
   std::exception_ptr thrown_;
-#else
-  template <class F>
-  bool run(F&& call) {
-    call();
-    return true;
-  }
-  void rethrow() {}
-#endif
 };
 
 // What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
 // writes. A key of another shard is shard_mismatch. Ends with the block.
-template <class K, class Values>
-class ShardHandle {
+template <class K, class Values> class ShardHandle {
  public:
   using In = typename Values::In;
   using Out = typename Values::Out;
-
   explicit ShardHandle(AtomicCalls& calls) noexcept : calls_(calls) {}
   Status put(const K& key, const In& value, WriteOptions options = {}) {
     return write(key, value, {.kind = WriteKind::put}, options);
@@ -122,7 +101,7 @@ class ShardHandle {
   Status erase(const K& key) {
     return calls_.write({.key = KeyBytes<K>(key), .kind = WriteKind::erase}, {});
   }
-  [[nodiscard]] Result<std::optional<Out>> get(const K& key) const {
+  Result<std::optional<Out>> get(const K& key) const {
     std::optional<Out> out;
     Status decoded;
     const Result<bool> found = calls_.read(KeyBytes<K>(key), [&](Bytes value, Shared* object) {
@@ -132,12 +111,9 @@ class ShardHandle {
     if (!decoded.ok()) return decoded;
     return out;
   }
-  [[nodiscard]] Result<bool> contains(const K& key) const {
-    return calls_.contains(KeyBytes<K>(key));
-  }
+  Result<bool> contains(const K& key) const { return calls_.contains(KeyBytes<K>(key)); }
   // fn(const V&) gives the new value, or refuses; see update() of the collection.
-  template <class F>
-  Status update(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Status update(const K& key, F&& fn, WriteOptions options = {}) {
     Result<std::optional<Out>> old = get(key);
     if (!old.ok()) return std::move(old).status();
     if (!old->has_value()) return Errc::not_found;
@@ -152,13 +128,11 @@ class ShardHandle {
     Status status = Values::encode(value, encoded);
     return status.ok() ? calls_.write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
-
   AtomicCalls& calls_;
 };
 
 // An iterator's way from a cursor to an element; false when the entry is gone.
-template <class K, class Values>
-struct FaceReader {
+template <class K, class Values> struct FaceReader {
   static constexpr std::size_t kKeyBytes = key_traits<K>::size;
   using value_type = KeyValue<K, typename Values::Element>;
   static bool read(const Cursor& cursor, value_type& out) {
@@ -167,21 +141,25 @@ struct FaceReader {
   }
 };
 
-// Calls on keys and values, ordered or not.
-template <Key K, class ValuesIn, bool kOrdered>
-class Face : public AnyFace {
+// Calls on keys and values, ordered or not. Those that name neither are Collection's.
+template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collection {
  public:
   using Values = ValuesIn;
   using key_type = K;
   using In = typename Values::In;    // what writes take
   using Out = typename Values::Out;  // what reads give
-  using value_type = typename Values::Out;
   using Handle = ShardHandle<K, Values>;
   static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
                                 Values::kPayload};
+  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
+      Collection::compact_step, Collection::data_version, Collection::empty,
+      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
+      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
+  // The handle without types.
+  [[nodiscard]] Collection& collection() noexcept { return *this; }
+  [[nodiscard]] const Collection& collection() const noexcept { return *this; }
 
   // ---- Writes ----
-
   Status put(const K& key, const In& value, WriteOptions options = {}) {
     return write_value(key, value, {.kind = WriteKind::put}, options);
   }
@@ -205,25 +183,21 @@ class Face : public AnyFace {
   // ---- Read, then write what depends on it ----
   //
   // The value is read and the function called without a lock; the write happens only when nobody
-  // wrote the key in between, else all is done again: the function may be called more than once
-  // and should have no side effects. It may refuse by returning std::optional or Result without a
-  // value: nothing changes, and the answer is `aborted` or its error. An exception from it passes
-  // through, and nothing has changed. The time to live stays, unless options give one.
-
+  // wrote the key in between, else all is done again: the function may be called more than once.
+  // It may refuse by returning std::optional or Result without a value: nothing changes, and the
+  // answer is `aborted` or its error. An exception from it passes through, and nothing has changed.
+  // The time to live stays, unless options give one.
   // fn(const V&) gives the new value; returns it. not_found when the key is not there.
-  template <class F>
-  Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
     return modify(key, fn, options, false);
   }
   // The same, but returns the value before.
-  template <class F>
-  Result<Out> fetch_update(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Result<Out> fetch_update(const K& key, F&& fn, WriteOptions options = {}) {
     return modify(key, fn, options, true);
   }
   // fn(std::optional<V>) gives the value to put, whether or not the key is there; returns it.
   // Without a value it refuses: nothing changes.
-  template <class F>
-  Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Result<Out> upsert(const K& key, F&& fn, WriteOptions options = {}) {
     Result<Out> result;
     Status status = rewrite(key, options, [&](std::optional<Out>& old, WriteCall&, Encoded& fresh) {
       std::optional<In> shown;
@@ -245,12 +219,10 @@ class Face : public AnyFace {
   }
 
   // ---- Groups ----
-
   // Calls fn(handle) under the lock of the key's shard: all its writes happen when it returns ok
   // (a Status, or nothing), or none, also after a crash. Other writers of the shard wait; it must
   // not call this collection except through the handle.
-  template <class F>
-  Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
+  template <class F> Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
     Callbacks callbacks;
     const auto body = [&](AtomicCalls& calls) {
       Status status = Errc::aborted;
@@ -269,20 +241,16 @@ class Face : public AnyFace {
     callbacks.rethrow();
     return status;
   }
-
   // `range` is contiguous (a vector, an array, a span) and its elements are like std::pair: .first
   // and .second. Not atomic as a whole; of two entries with one key the later one wins.
-  template <class Range>
-  Status put_many(const Range& range, WriteOptions options = {}) {
+  template <class Range> Status put_many(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
     return put_in_order(
         entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
   }
-  // The same for many entries at once, sorted or not: writes them shard by shard and, in a tree, in
-  // the order of keys, so that its leaves are filled one after the other. Takes the keys and 10
-  // bytes per entry of memory beside the range.
-  template <class Range>
-  Status load(const Range& range, WriteOptions options = {}) {
+  // The same for very many, sorted or not: written shard by shard and, in a tree, in the order of
+  // keys. Takes the keys and 10 bytes per entry of memory beside the range.
+  template <class Range> Status load(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
     const Result<std::string> order = load_order(
         entries.size(),
@@ -297,7 +265,6 @@ class Face : public AnyFace {
   }
 
   // ---- Reads ----
-
   // Collections in memory: std::optional<V>, or TypedRef<T>, and it cannot fail. Var*: a Result.
   [[nodiscard]] auto get(const K& key) const {
     return Values::find(collection(), KeyBytes<K>(key), nullptr);
@@ -305,7 +272,7 @@ class Face : public AnyFace {
   // Only a missing key gives the fallback; an error is an error.
   [[nodiscard]] auto get_or(const K& key, const In& fallback) const {
     auto value = get(key);
-    if constexpr (Values::kInMemory) {
+    if constexpr (requires { &Values::place; }) {
       return value.has_value() ? In(*value) : fallback;
     } else {
       if (!value.ok()) return Result<Out>(value.status());
@@ -314,8 +281,7 @@ class Face : public AnyFace {
   }
   // Calls fn(const V&) with the value; false when the key is not there. Var* copy nothing. The
   // value ends with the call.
-  template <class F>
-  Result<bool> read(const K& key, F&& fn) const {
+  template <class F> Result<bool> read(const K& key, F&& fn) const {
     if constexpr (std::is_same_v<In, Bytes>) {
       Callbacks callbacks;
       Result<bool> found = Collection::read(
@@ -333,12 +299,12 @@ class Face : public AnyFace {
   [[nodiscard]] bool contains(const K& key) const noexcept {
     return Collection::contains(KeyBytes<K>(key));
   }
-  // out[i] gets what get(keys[i]) gives, as std::optional or TypedRef; `out` must be as long as
-  // `keys`. Where values are in memory the cache misses of many keys overlap: several times the
-  // speed of single gets. Var* answer with a Status and stop at the first error.
+  // out[i] gets what get(keys[i]) gives, as std::optional or TypedRef. Where values are in memory
+  // the cache misses of many keys overlap: several times the speed of single gets. Var* answer with
+  // a Status and stop at the first error.
   auto get_many(std::span<const K> keys, std::span<typename Values::Slot> out) const {
     const std::size_t count = keys.size() < out.size() ? keys.size() : out.size();
-    if constexpr (Values::kInMemory) {
+    if constexpr (requires { &Values::place; }) {
       std::uint8_t bytes[kRound][key_traits<K>::size];
       BytesLookup lookups[kRound];
       for (std::size_t first = 0; first < count; first += kRound) {
@@ -364,8 +330,7 @@ class Face : public AnyFace {
   // Calls fn(const K&, const V&) for each entry, in no order; fn may return false to stop. Writing
   // beside it is legal; entries that stay are seen exactly once. A value that cannot be read ends
   // the walk with its error.
-  template <class F>
-  Status for_each(F&& fn) const {
+  template <class F> Status for_each(F&& fn) const {
     Status failed;
     Callbacks callbacks;
     Status status = for_each_object(visitor(fn, failed, callbacks));
@@ -374,25 +339,23 @@ class Face : public AnyFace {
   }
 
   // ---- Expiry and the rest ----
-
   // When the entry expires, in milliseconds since 1970; kForever when it does not. not_found.
-  [[nodiscard]] Result<std::uint64_t> expires_at(const K& key) const {
+  Result<std::uint64_t> expires_at(const K& key) const {
     return Collection::expires_at(KeyBytes<K>(key));
   }
   // Takes the entry's expiry away. not_found.
   Status persist(const K& key, WriteOptions options = {}) {
     return Collection::persist(KeyBytes<K>(key), options);
   }
-  using AnyFace::durable_sequence;
   [[nodiscard]] std::uint64_t durable_sequence(const K& key) const noexcept {
     return Collection::durable_sequence(KeyBytes<K>(key));
   }
-
-  // Asks fn(const K&, const V&) -> MigrateAction<V> about every entry that is there now (Var*:
-  // MigrateAction<std::string>); see Collection::migrate() for what happens beside writers and
-  // after a crash.
-  template <class F>
-  Status migrate(F&& fn, MigrateOptions options = {}) {
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return Collection::durable_sequence();
+  }
+  // Asks fn(const K&, const V&) -> MigrateAction<V> (Var*: <std::string>) about every entry that is
+  // there now. See Collection::migrate() for what happens beside writers and after a crash.
+  template <class F> Status migrate(F&& fn, MigrateOptions options = {}) {
     typename Values::Changed held{};
     Encoded encoded;
     Callbacks callbacks;
@@ -414,9 +377,8 @@ class Face : public AnyFace {
       return status;
     };
     const auto report = [&](const MigrationProgress& progress) {
-      bool go_on = true;
-      if (options.progress == nullptr) return true;
-      return callbacks.run([&] { go_on = options.progress(options.context, progress); }) && go_on;
+      return options.progress == nullptr ||
+             callbacks.ask(options.progress, options.context, progress);
     };
     Status status = Collection::migrate(options.to_version, decide, report);
     callbacks.rethrow();
@@ -424,31 +386,22 @@ class Face : public AnyFace {
   }
 
  protected:
+  bool descending_ = true;  // of trees
   // A Collection::ObjectVisitor that calls fn with key and value.
-  template <class F>
-  auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
+  template <class F> auto visitor(F& fn, Status& failed, Callbacks& callbacks) const {
     return [this, &fn, &failed, &callbacks](Bytes key, Bytes bytes, Shared* object) {
       const K decoded = key_traits<K>::decode(key.data());
       bool go_on = true;
-      bool returned = true;
-      failed = Values::view(bytes, object, [&](const auto& value) {
-        returned = callbacks.run([&] {
-          if constexpr (std::is_void_v<decltype(fn(decoded, value))>) {
-            fn(decoded, value);
-          } else {
-            go_on = static_cast<bool>(fn(decoded, value));
-          }
-        });
-      });
+      failed = Values::view(bytes, object,
+                            [&](const auto& value) { go_on = callbacks.ask(fn, decoded, value); });
       if (!failed.ok()) failed = describe(failed, key);
-      return failed.ok() && returned && go_on;
+      return failed.ok() && go_on;
     };
   }
 
  private:
   static constexpr std::size_t kRound = 32;  // keys whose cache misses overlap
-
-  [[nodiscard]] Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
+  Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
     auto found = Values::find(collection(), KeyBytes<K>(key), seen);
     if constexpr (std::is_same_v<decltype(found), TypedRef<In>>) {
       return found ? std::optional<Out>(std::move(found)) : std::nullopt;
@@ -462,11 +415,9 @@ class Face : public AnyFace {
     Status status = Values::encode(value, encoded);
     return status.ok() ? write(encoded.in(call, KeyBytes<K>(key)), options) : status;
   }
-
   // Reads, lets change(old, call, fresh) say what to write, and writes it when nobody wrote
   // meanwhile; else all over again.
-  template <class Change>
-  Status rewrite(const K& key, WriteOptions options, Change change) {
+  template <class Change> Status rewrite(const K& key, WriteOptions options, Change change) {
     for (;;) {
       WriteCall call{.kind = WriteKind::if_unchanged, .keep_expiry = true};
       Result<std::optional<Out>> old = get_stamped(key, &call.seen);
@@ -484,8 +435,7 @@ class Face : public AnyFace {
     result = Values::own(*std::move(answer));
     return result.ok() ? Values::encode(Values::show(*result), fresh) : result.status();
   }
-  template <class F>
-  Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
+  template <class F> Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
     Result<Out> after;
     Result<Out> before;
     Status status = rewrite(key, options, [&](auto& old, WriteCall&, Encoded& fresh) -> Status {
@@ -499,7 +449,7 @@ class Face : public AnyFace {
   }
   // Without `desired` it erases.
   Status if_equal(const K& key, const In& expected, const In* desired, WriteOptions options) {
-    if constexpr (Values::kComparesBytes) {
+    if constexpr (!requires { &Values::same; }) {
       Encoded old;
       Encoded fresh;
       static_cast<void>(Values::encode(expected, old));
@@ -517,7 +467,6 @@ class Face : public AnyFace {
       });
     }
   }
-
   // entry(i) gives the i-th pair.
   template <class EntryAt>
   Status put_in_order(std::size_t count, EntryAt entry, WriteOptions options) {
@@ -540,13 +489,10 @@ class Face : public AnyFace {
   }
 };
 
-// Unordered.
-template <class Base>
-class MapFace : public Base {
+template <class Base> class MapFace : public Base {
  public:
   // for_each() in pieces: calls fn for about `limit` entries from `cursor` on (0 at first) and
-  // returns the cursor to go on with; 0 at the end. The cursor pins nothing and may be kept as long
-  // as the collection is open.
+  // returns the cursor to go on with; 0 at the end. See Collection::scan().
   template <class F>
   Result<std::uint64_t> scan(std::uint64_t cursor, std::size_t limit, F&& fn) const {
     Status failed;
@@ -556,22 +502,15 @@ class MapFace : public Base {
     callbacks.rethrow();
     return failed.ok() ? std::move(next) : Result<std::uint64_t>(std::move(failed));
   }
-
- protected:
-  void set_order(bool) noexcept {}
 };
 
-// Ordered.
-template <class Base>
-class TreeFace : public Base {
+template <class Base> class TreeFace : public Base {
   using K = typename Base::key_type;
   static constexpr std::size_t kSize = key_traits<K>::size;
 
  public:
   using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
-  using EncodedKey = ByteArray<kSize>;
-
   // Everything, from the largest key down when Config::reversed (the default).
   [[nodiscard]] Range iter() const { return {this->collection(), {}, {}, descending_}; }
   // Keys in [first, last).
@@ -604,10 +543,7 @@ class TreeFace : public Base {
   Result<std::uint64_t> erase_prefix(Bytes prefix) { return Collection::erase_prefix(prefix); }
 
  protected:
-  void set_order(bool descending) noexcept { descending_ = descending; }
-
- private:
-  bool descending_ = true;
+  using Base::descending_;
 };
 
 template <Key K, class Values, bool kOrdered>
@@ -634,12 +570,12 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
 
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
-    Parts parts{Owned<detail::Hook>(hook), Values::kObjects};
-    Result<Collection> opened = Collection::open(path, Typed::kShape, config, std::move(parts));
+    Result<Collection> opened =
+        Collection::open(path, Typed::kShape, config, Owned<detail::Hook>(hook), Values::kObjects);
     if (!opened.ok()) return std::move(opened).status();
     Typed self;
     self.collection() = std::move(*opened);
-    self.set_order(config.reversed);
+    self.descending_ = config.reversed;
     return self;
   }
 };

@@ -4,42 +4,31 @@
 #include "api/values.hpp"
 #include "core/hook.hpp"
 
-namespace armdb::detail {
+namespace armdb {
+namespace detail {
 
-template <class H, class K, class Values>
-class HookAdapter final : public Hook {
+template <class H, class K, class Values> class HookAdapter final : public Hook {
  public:
   HookAdapter(H& hook, const Log& log) noexcept
       : Hook(H::needs_old_value, H::needs_init), hook_(hook), log_(log) {}
-
   void on_write(Bytes key, const HookValue* before, const HookValue* after) noexcept override {
     const K decoded = key_traits<K>::decode(key.data());
-    show_or_null(before, [&](const V* old_value) {
-      show_or_null(after,
-                   [&](const V* new_value) { hook_.on_write(decoded, old_value, new_value); });
+    show(before, [&](const V* old_value) {
+      show(after, [&](const V* new_value) { hook_.on_write(decoded, old_value, new_value); });
     });
   }
   Status on_init(Bytes key, const HookValue& value) noexcept override {
     const K decoded = key_traits<K>::decode(key.data());
-    return show(value, [&](const V& shown) { hook_.on_init(decoded, shown); });
+    return Values::view(value.bytes, value.object,
+                        [&](const V& shown) { hook_.on_init(decoded, shown); });
   }
 
  private:
   using V = typename Values::Hooked;
-
-  template <class F>
-  static Status show(const HookValue& value, F use) {
-    if constexpr (std::is_same_v<V, Bytes>) {
-      use(value.bytes);
-      return {};
-    } else {
-      return Values::view(value.bytes, value.object, use);
-    }
-  }
-  template <class F>
-  void show_or_null(const HookValue* value, F use) {
+  template <class F> void show(const HookValue* value, F use) {
     if (value == nullptr) return use(nullptr);
-    const Status status = show(*value, [&](const V& shown) { use(&shown); });
+    const Status status =
+        Values::view(value->bytes, value->object, [&](const V& shown) { use(&shown); });
     if (status.ok()) return;
     if (log_.callback != nullptr) {
       log_.callback(log_.context, LogLevel::error,
@@ -47,9 +36,9 @@ class HookAdapter final : public Hook {
     }
     use(nullptr);
   }
-
   H& hook_;
   const Log log_;
 };
 
-}  // namespace armdb::detail
+}  // namespace detail
+}  // namespace armdb

@@ -11,6 +11,13 @@
 
 namespace armdb {
 
+namespace detail {
+// An enum's integer; of others T itself.
+template <class T>
+using NumberOf = typename std::conditional_t<std::is_enum_v<T>, std::underlying_type<T>,
+                                             std::type_identity<T>>::type;
+}  // namespace detail
+
 // Specialise for your own key types:
 //
 //   template <> struct armdb::key_traits<Point> {
@@ -20,11 +27,8 @@ namespace armdb {
 //   };
 //
 // Trees order keys by their encoded bytes, first byte first.
-template <class K>
-struct key_traits;
-
-template <std::size_t N>
-struct key_traits<ByteArray<N>> {
+template <class K> struct key_traits;
+template <std::size_t N> struct key_traits<ByteArray<N>> {
   static_assert(N >= 1 && N <= 1024, "keys have 1 to 1024 bytes");
   static constexpr std::size_t size = N;
   static void encode(const ByteArray<N>& key, std::uint8_t* out) noexcept {
@@ -37,37 +41,23 @@ struct key_traits<ByteArray<N>> {
   }
 };
 
-// Integers are stored big-endian, signed ones with the sign bit flipped: byte order is number
-// order.
-template <std::integral K>
-requires(!std::same_as<K, bool>) struct key_traits<K> {
+// Integers, and enums as theirs: big-endian, signed ones with the sign bit flipped, so that byte
+// order is their order.
+template <class K>
+requires((std::integral<K> && !std::same_as<K, bool>) || std::is_enum_v<K>) struct key_traits<K> {
+  using Number = detail::NumberOf<K>;
+  using Unsigned = std::make_unsigned_t<Number>;
   static constexpr std::size_t size = sizeof(K);
-  using Unsigned = std::make_unsigned_t<K>;
   static constexpr auto kFlip =
-      static_cast<Unsigned>(std::is_signed_v<K> ? std::uint64_t{1} << (8 * sizeof(K) - 1) : 0);
-
+      static_cast<Unsigned>(std::is_signed_v<Number> ? std::uint64_t{1} << (8 * sizeof(K) - 1) : 0);
   static void encode(K key, std::uint8_t* out) noexcept {
-    auto bits =
-        static_cast<std::uint64_t>(static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip));
+    std::uint64_t bits = static_cast<Unsigned>(static_cast<Unsigned>(key) ^ kFlip);
     for (std::size_t at = size; at-- > 0; bits >>= 8) out[at] = static_cast<std::uint8_t>(bits);
   }
   static K decode(const std::uint8_t* in) noexcept {
     std::uint64_t bits = 0;
     for (std::size_t at = 0; at < size; ++at) bits = (bits << 8) | in[at];
     return static_cast<K>(static_cast<Unsigned>(static_cast<Unsigned>(bits) ^ kFlip));
-  }
-};
-
-template <class K>
-requires std::is_enum_v<K>
-struct key_traits<K> {
-  using Number = std::underlying_type_t<K>;
-  static constexpr std::size_t size = sizeof(Number);
-  static void encode(K key, std::uint8_t* out) noexcept {
-    key_traits<Number>::encode(static_cast<Number>(key), out);
-  }
-  static K decode(const std::uint8_t* in) noexcept {
-    return static_cast<K>(key_traits<Number>::decode(in));
   }
 };
 
@@ -83,8 +73,7 @@ concept Key = requires(const K& key, std::uint8_t* out, const std::uint8_t* in) 
 namespace detail {
 
 // The encoded form of a key while a call lasts.
-template <Key K>
-class KeyBytes {
+template <Key K> class KeyBytes {
  public:
   explicit KeyBytes(const K& key) noexcept { key_traits<K>::encode(key, bytes_); }
   operator Bytes() const noexcept { return {bytes_, key_traits<K>::size}; }  // NOLINT

@@ -1,9 +1,4 @@
-// The four kinds of values: bytes of one size or a trivially copyable type, kept in the index
-// (InlineValues); bytes of any length, kept on disk (ByteValues); a type that a codec encodes, kept
-// decoded in memory (ObjectValues) or decoded when it is read (DecodedValues).
-//
-// Each says the same things: what writes take (In), what reads give (Out), how one becomes the
-// other. Face has the calls.
+// Kinds of values: what writes take (In), what reads give (Out), how one becomes the other.
 #pragma once
 
 #include <cstddef>
@@ -21,10 +16,8 @@ namespace armdb {
 namespace detail {
 
 // A decoded value on the heap, shared by the index and all who read it.
-template <class T>
-struct ObjectNode : Shared {
+template <class T> struct ObjectNode : Shared {
   T value;
-
   explicit ObjectNode(T value_in = T{}) : value(std::move(value_in)) {
     destroy = [](Shared* self) noexcept { delete static_cast<ObjectNode*>(self); };
   }
@@ -61,7 +54,6 @@ class SharedHold {
 struct Encoded {
   Bytes bytes;
   SharedHold object;
-
   Encoded() noexcept = default;
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
@@ -93,12 +85,10 @@ struct Encoded {
 // A decoded value of a TypedTree or TypedMap, valid and unchanged for as long as this is held,
 // whatever is written meanwhile. Empty when the key was not there. Copying shares.
 // Threads: as a std::shared_ptr.
-template <class T>
-class TypedRef {
+template <class T> class TypedRef {
  public:
   TypedRef() noexcept = default;
   explicit TypedRef(detail::SharedHold held) noexcept : held_(std::move(held)) {}
-
   explicit operator bool() const noexcept { return has_value(); }
   [[nodiscard]] bool has_value() const noexcept { return held_.get() != nullptr; }
   // Only when there is a value.
@@ -115,8 +105,7 @@ class TypedRef {
 namespace detail {
 
 // What kind `D` of values leaves as it is: written and shown as I, read as O.
-template <class D, class I, class O = I>
-struct AnyValues {
+template <class D, class I, class O = I> struct AnyValues {
   using In = I;
   using Out = O;
   using Changed = I;              // of a MigrateAction
@@ -125,14 +114,10 @@ struct AnyValues {
   static constexpr const ObjectOps* kObjects = nullptr;
   static constexpr Payload kPayload = Payload::location;
   static constexpr std::uint32_t kValueSize = 0;
-  static constexpr bool kComparesBytes = true;
-  static constexpr bool kInMemory = false;
-
   static const I& show(const I& value) noexcept { return value; }
   static Result<O> own(I value) { return value; }
   // Calls use(const I&), unless the bytes cannot be decoded.
-  template <class F>
-  static Status view(Bytes bytes, Shared* object, F use) {
+  template <class F> static Status view(Bytes bytes, Shared* object, F use) {
     O value{};
     Status status = D::decode(bytes, object, value);
     if (status.ok()) use(D::show(value));
@@ -141,8 +126,7 @@ struct AnyValues {
 };
 
 // In the index: bytes (Const*), or a trivially copyable type (Zero*).
-template <class T, bool kIsBytes>
-struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
+template <class T, bool kIsBytes> struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
   static_assert(!kIsBytes || std::is_same_v<T, ByteArray<sizeof(T)>>,
                 "values of Const* are ByteArray<N>; use Zero* for types, Var* for other lengths");
   static_assert(std::is_trivially_copyable_v<T> && has_no_padding<T>,
@@ -152,8 +136,6 @@ struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
   using Element = T;  // of a range
   static constexpr Payload kPayload = Payload::value;
   static constexpr std::uint32_t kValueSize = sizeof(T);
-  static constexpr bool kInMemory = true;
-
   static Status encode(const T& value, Encoded& out) noexcept {
     out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
     return {};
@@ -177,7 +159,6 @@ struct InlineValues : AnyValues<InlineValues<T, kIsBytes>, T> {
 struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
   using Changed = std::string;
   using Element = Result<ByteView>;
-
   static Status encode(Bytes value, Encoded& out) noexcept {
     out.bytes = value;
     return {};
@@ -189,8 +170,7 @@ struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
   }
   static Bytes show(const ByteView& value) noexcept { return value; }
   static Result<ByteView> own(Bytes value) { return make_view(value); }
-  template <class F>
-  static Status view(Bytes bytes, Shared*, F use) {
+  template <class F> static Status view(Bytes bytes, Shared*, F use) {
     use(bytes);
     return {};
   }
@@ -205,11 +185,8 @@ struct ByteValues : AnyValues<ByteValues, Bytes, ByteView> {
 };
 
 // On disk: a type that is decoded when it is read (VarTyped*).
-template <class T, Codec<T> C>
-struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
+template <class T, Codec<T> C> struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
   using Element = Result<T>;
-  static constexpr bool kComparesBytes = false;
-
   static Status encode(const T& value, Encoded& out) {
     return C::encode(value, out.room(C::size(value)));
   }
@@ -235,14 +212,10 @@ struct DecodedValues : AnyValues<DecodedValues<T, C>, T> {
 };
 
 // In memory: a type, decoded (Typed*).
-template <class T, Codec<T> C>
-struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
+template <class T, Codec<T> C> struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   using Node = ObjectNode<T>;
   using Slot = TypedRef<T>;
   using Element = TypedRef<T>;
-  static constexpr bool kComparesBytes = false;
-  static constexpr bool kInMemory = true;
-
   static Shared* decode_object(Bytes bytes, Status& status) noexcept {
     Node* node = new (std::nothrow) Node;
     status = node == nullptr ? no_memory() : C::decode(bytes, node->value);
@@ -252,7 +225,6 @@ struct ObjectValues : AnyValues<ObjectValues<T, C>, T, TypedRef<T>> {
   }
   static constexpr ObjectOps kOps{&decode_object};
   static constexpr const ObjectOps* kObjects = &kOps;
-
   static Status encode(const T& value, Encoded& out) {
     Status status = C::encode(value, out.room(C::size(value)));
     if (!status.ok()) return status;

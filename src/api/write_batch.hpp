@@ -16,19 +16,14 @@ namespace armdb {
 // Isolation: other writers of these shards come before or after the whole; a reader, which takes
 // no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
 // per shard it touches; the first batch over several shards since the collection was opened syncs
-// a small file beside that. Up to 1 GiB per shard. Hooks are told of each write, in the order of
-// each shard.
-//
+// a small file beside that. Up to 1 GiB per shard. Hooks are told in the order of each shard.
 // Threads: one per batch; many batches may commit at once. The collection must outlive it.
-template <class C>
-class WriteBatch {
+template <class C> class WriteBatch {
  public:
   using K = typename C::key_type;
   using In = typename C::In;
-
   explicit WriteBatch(C& collection) noexcept : collection_(&collection) {}
-
-  // Fails only when the value cannot be encoded. Options: the time to live; sync is for commit().
+  // Fails only when the value cannot be encoded. Of the options the time to live counts.
   Status put(const K& key, const In& value, WriteOptions options = {}) {
     detail::Encoded encoded;
     Status status = C::Values::encode(value, encoded);
@@ -44,10 +39,9 @@ class WriteBatch {
   [[nodiscard]] std::size_t size() const noexcept { return buffer_.count(); }
   [[nodiscard]] bool empty() const noexcept { return buffer_.count() == 0; }
   void clear() noexcept { buffer_.clear(); }
-
-  // When ok the batch is empty. On an error nothing has changed and the writes are still here;
-  // except that a sync that fails comes too late for that: the writes are visible then, as those of
-  // put(), and the batch is empty. A time to live counts from here.
+  // When ok the batch is empty. On an error nothing has changed and the writes are still here; but
+  // when only the sync failed they are visible, as those of put(), and the batch is empty. Times to
+  // live count from here.
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }

@@ -34,25 +34,11 @@ inline void unshare(Shared* shared) noexcept {
 class alignas(8) ByteView {
  public:
   static constexpr std::size_t kInlineBytes = 20;
-
   ByteView() noexcept = default;
   // Copies up to 20 bytes.
-  static ByteView inlined(Bytes bytes) noexcept {
-    ByteView view;
-    view.size_ = static_cast<std::uint32_t>(bytes.size());
-    if (!bytes.empty()) std::memcpy(view.store_, bytes.data(), bytes.size());
-    return view;
-  }
+  static ByteView inlined(Bytes bytes) noexcept;
   // Takes over one reference to `owner`, which keeps `bytes` (more than 20) alive.
-  static ByteView adopt(detail::Shared* owner, Bytes bytes) noexcept {
-    ByteView view;
-    view.size_ = static_cast<std::uint32_t>(bytes.size());
-    const std::uint8_t* data = bytes.data();
-    std::memcpy(view.store_ + kDataAt, &data, sizeof data);
-    std::memcpy(view.store_ + kOwnerAt, &owner, sizeof owner);
-    return view;
-  }
-
+  static ByteView adopt(detail::Shared* owner, Bytes bytes) noexcept;
   ByteView(const ByteView& other) noexcept : size_(other.size_) {
     std::memcpy(store_, other.store_, sizeof store_);
     if (long_form()) detail::share(owner());
@@ -68,7 +54,6 @@ class alignas(8) ByteView {
   ~ByteView() {
     if (long_form()) detail::unshare(owner());
   }
-
   [[nodiscard]] const std::uint8_t* data() const noexcept {
     if (!long_form()) return store_;
     const std::uint8_t* data;
@@ -81,26 +66,19 @@ class alignas(8) ByteView {
   [[nodiscard]] const std::uint8_t* end() const noexcept { return data() + size_; }
   [[nodiscard]] std::string_view text() const noexcept { return Bytes(*this).text(); }
   operator Bytes() const noexcept { return {data(), size_}; }  // NOLINT
-  friend bool operator==(const ByteView& a, const ByteView& b) noexcept {
-    return Bytes(a) == Bytes(b);
-  }
+  friend bool operator==(const ByteView& a, const ByteView& b) { return Bytes(a) == Bytes(b); }
 
  private:
   // Behind the size: 20 bytes, or 4 unused, a data pointer and an owner, aligned to 8.
-  static constexpr std::size_t kDataAt = 4;
-  static constexpr std::size_t kOwnerAt = 12;
-
+  static constexpr std::size_t kDataAt = 4, kOwnerAt = 12;
   [[nodiscard]] bool long_form() const noexcept { return size_ > kInlineBytes; }
   [[nodiscard]] detail::Shared* owner() const noexcept {
     detail::Shared* owner;
     std::memcpy(&owner, store_ + kOwnerAt, sizeof owner);
     return owner;
   }
-
   std::uint32_t size_ = 0;
   std::uint8_t store_[kInlineBytes] = {};
 };
-
-static_assert(sizeof(ByteView) == 24 && alignof(ByteView) == 8);
 
 }  // namespace armdb

@@ -13,28 +13,29 @@
 
 namespace armdb {
 
-namespace detail {
-struct Shared;
-}
+class Bytes;
 
 // A fixed-width key or value. Keys compare as unsigned bytes, first byte first.
-template <std::size_t N>
-using ByteArray = std::array<std::uint8_t, N>;
-
+template <std::size_t N> using ByteArray = std::array<std::uint8_t, N>;
 using MutableBytes = std::span<std::uint8_t>;
 
 namespace detail {
 
-template <class T>
-concept ByteLike = sizeof(T) == 1 && (std::is_integral_v<T> ||
-                                      std::is_same_v<T, std::byte>)&&!std::is_same_v<T, bool>;
+struct Shared;
 
+template <class T>
+concept ByteLike = sizeof(T) == 1 && !std::is_same_v<T, bool> &&
+                   (std::is_integral_v<T> || std::is_same_v<T, std::byte>);
+constexpr const std::uint8_t* as_bytes(const std::uint8_t* data) noexcept { return data; }
+template <ByteLike T> const std::uint8_t* as_bytes(const T* data) noexcept {
+  return reinterpret_cast<const std::uint8_t*>(data);
+}
+// Not arrays: of a literal the bytes are those before its NUL.
 template <class R>
-concept ByteRange = requires(const R& range) {
-  std::data(range);
+concept ByteRange = !std::is_same_v<R, Bytes> && !std::is_array_v<R> &&
+                    !std::is_convertible_v<const R&, const char*> && requires(const R& range) {
   std::size(range);
-  requires std::is_pointer_v<decltype(std::data(range))>;
-  requires ByteLike<std::remove_cvref_t<decltype(*std::data(range))>>;
+  as_bytes(std::data(range));
 };
 
 }  // namespace detail
@@ -45,52 +46,28 @@ class Bytes {
  public:
   constexpr Bytes() noexcept = default;
   constexpr Bytes(const std::uint8_t* data, std::size_t size) noexcept : data_(data), size_(size) {}
-
-  // NOLINTNEXTLINE(google-explicit-constructor): a literal is a value
-  Bytes(const char* text) noexcept
-      : data_(reinterpret_cast<const std::uint8_t*>(text)), size_(std::strlen(text)) {}
-
+  // NOLINTBEGIN(google-explicit-constructor): views are meant to be made by the way
+  Bytes(const char* text) noexcept : data_(detail::as_bytes(text)), size_(std::strlen(text)) {}
   template <detail::ByteRange R>
-  requires(
-      !std::is_same_v<std::remove_cvref_t<R>, Bytes> && !std::is_array_v<std::remove_cvref_t<R>> &&
-      !std::is_convertible_v<
-          const R&,
-          const char*>) constexpr Bytes(const R&
-                                            range) noexcept  // NOLINT(google-explicit-constructor)
-      : size_(std::size(range)) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(*std::data(range))>, std::uint8_t>) {
-      data_ = std::data(range);
-    } else {
-      data_ = reinterpret_cast<const std::uint8_t*>(std::data(range));
-    }
-  }
-
+  constexpr Bytes(const R& range) noexcept
+      : data_(detail::as_bytes(std::data(range))), size_(std::size(range)) {}
   template <std::size_t N>
-  constexpr Bytes(const std::uint8_t (&array)[N]) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(array), size_(N) {}
-
+  constexpr Bytes(const std::uint8_t (&array)[N]) noexcept : data_(array), size_(N) {}
+  // NOLINTEND(google-explicit-constructor)
   [[nodiscard]] constexpr const std::uint8_t* data() const noexcept { return data_; }
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
   [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
   [[nodiscard]] constexpr const std::uint8_t* begin() const noexcept { return data_; }
   [[nodiscard]] constexpr const std::uint8_t* end() const noexcept { return data_ + size_; }
-  [[nodiscard]] constexpr std::uint8_t operator[](std::size_t at) const noexcept {
-    return data_[at];
-  }
-
+  [[nodiscard]] constexpr std::uint8_t operator[](std::size_t i) const noexcept { return data_[i]; }
   // The bytes from `offset`, at most `count` of them; empty when `offset` is past the end.
-  [[nodiscard]] constexpr Bytes sub(
-      std::size_t offset, std::size_t count = static_cast<std::size_t>(-1)) const noexcept {
+  [[nodiscard]] constexpr Bytes sub(std::size_t offset, std::size_t count = ~std::size_t{0}) const {
     if (offset >= size_) return {};
-    const std::size_t left = size_ - offset;
-    return {data_ + offset, count < left ? count : left};
+    return {data_ + offset, count < size_ - offset ? count : size_ - offset};
   }
-
-  // The same bytes as text.
   [[nodiscard]] std::string_view text() const noexcept {
     return {reinterpret_cast<const char*>(data_), size_};
   }
-
   friend bool operator==(Bytes a, Bytes b) noexcept {
     return a.size_ == b.size_ && (a.size_ == 0 || std::memcmp(a.data_, b.data_, a.size_) == 0);
   }
@@ -117,8 +94,7 @@ struct BytesPair {
 [[nodiscard]] inline int compare_bytes(Bytes a, Bytes b) noexcept {
   const std::size_t shared = a.size() < b.size() ? a.size() : b.size();
   const int order = shared == 0 ? 0 : std::memcmp(a.data(), b.data(), shared);
-  if (order != 0) return order;
-  return a.size() < b.size() ? -1 : (a.size() > b.size() ? 1 : 0);
+  return order != 0 ? order : int{a.size() > b.size()} - int{a.size() < b.size()};
 }
 
 }  // namespace armdb

@@ -10,7 +10,6 @@
 namespace armdb {
 
 class FileSystem;
-
 enum class LogLevel : std::uint8_t { info, warning, error };
 
 // Where the library reports what it noticed: recovery, damage, failed syncs. It never prints.
@@ -26,8 +25,7 @@ struct Config {
   // new store the core count, at most 8. Fixed when the store is created.
   std::uint32_t shard_count = 0;
   // Choose the shard by the first bits of the key only, so that keys which share them lie in one
-  // shard and a prefix scan needs no merge; at most the bits of a key. 0: what the store has; for
-  // a new store the whole key.
+  // and a scan of them needs no merge. 0: what the store has; for a new store the whole key.
   std::uint32_t shard_prefix_bits = 0;
   // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
   std::uint64_t max_file_size = std::uint64_t{256} << 20;
@@ -37,55 +35,36 @@ struct Config {
   double compaction_threshold = 0.3;
   // Sync whenever a write buffer is written out. A returned put() is still only "written".
   bool enable_fsync = false;
-  // Write hint files, so that opening reads no values.
-  bool hints = true;
+  bool hints = true;  // write hint files, so that opening reads no values
   // Block cache of Var reads where segments are not mapped; 0 turns it off.
   std::uint64_t cache_bytes = std::uint64_t{8} << 20;
   // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
-  // iter() and range() of trees run from the largest key down. In memory only.
-  bool reversed = true;
+  bool reversed = true;  // iter() and range() of trees run from the largest key down
   // AES-256-GCM at rest. This build answers `unsupported` when it is set.
   std::optional<ByteArray<32>> encryption_key{};
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
-  // Create the collection when there is none at the path.
-  bool create = true;
-  // Where files live; null is the POSIX one. Must outlive the collection.
-  FileSystem* file_system = nullptr;
+  bool create = true;                 // the collection, when there is none at the path
+  FileSystem* file_system = nullptr;  // null is the POSIX one; must outlive the collection
   Log log{};
-
-  // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, small
-  // cache and index steps.
-  static Config embedded() noexcept {
-    Config config;
-    config.shard_count = 1;
-    config.max_file_size = std::uint64_t{1} << 20;
-    config.write_buffer_size = std::uint32_t{64} << 10;
-    config.cache_bytes = std::uint64_t{32} << 10;
-    config.mapped_reads = false;
-    config.index_step_bytes = 16u << 10;
-    return config;
-  }
-
   // Time to live of entries that are put without one of their own, in milliseconds; 0: they stay.
   std::uint64_t default_ttl_ms = 0;
-
-  // The index grows in steps of about this size; 4 KiB to 64 MiB.
-  std::uint32_t index_step_bytes = std::uint32_t{2} << 20;
+  std::uint32_t index_step_bytes = 2u << 20;  // the index grows in such steps; 4 KiB to 64 MiB
+  // For small devices: one shard, 64 KiB write buffer, 1 MiB segments, no mapped reads, 32 KiB of
+  // cache, index steps of 16 KiB.
+  static Config embedded() noexcept;
 };
 
 // Settings of one write.
 struct WriteOptions {
-  // Return only when the write is synced: it survives a power cut. Concurrent syncs share one
-  // fdatasync.
+  // Return only when it survives a power cut. Concurrent syncs share one fdatasync.
   bool sync = false;
   // Time to live of this entry in milliseconds: reads do not find it any more from then on. 0:
   // Config::default_ttl_ms; kForever: it stays. Writes that change a value (update, fetch_update,
   // upsert) keep the time that the entry has, unless one is given.
   std::uint64_t ttl_ms = 0;
-
   static constexpr std::uint64_t kForever = ~std::uint64_t{0};
 };
 
@@ -97,11 +76,8 @@ struct MigrationProgress {
   std::uint64_t entries = 0;  // about how many there are in all
 };
 
-// What the index keeps of a value.
-enum class Payload : std::uint8_t {
-  value = 0,     // the bytes themselves (Const*)
-  location = 1,  // only where they lie (Var*)
-};
+// What the index keeps of a value: the bytes (Const*, Zero*), or where they lie (the others).
+enum class Payload : std::uint8_t { value = 0, location = 1 };
 
 // The type of a collection in plain numbers. Stored in db.meta; another one is refused.
 struct Shape {
@@ -109,7 +85,6 @@ struct Shape {
   std::uint32_t value_size = 0;  // bytes of each value; 0 when payload is location
   bool ordered = false;          // tree or map
   Payload payload = Payload::value;
-
   friend bool operator==(const Shape&, const Shape&) = default;
 };
 

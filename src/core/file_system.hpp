@@ -1,8 +1,6 @@
 // FileSystem: the one seam between armdb and a disk.
 //
-// Three implementations: POSIX (the default), in memory (make_memory_file_system), and in the
-// tests one that forgets what was not synced. A program may bring its own.
-//
+// POSIX is the default, make_memory_file_system() another; a program may bring its own.
 // Threads: a FileSystem may be called from any thread. A File is used by one writer at a time,
 // and by readers beside it.
 #pragma once
@@ -19,8 +17,8 @@
 
 namespace armdb {
 
-// A view of a file's bytes in memory. Stores through a writable one are in the page cache at
-// once: they survive the death of the process, and reach the disk with File::sync().
+// A view of a file's bytes in memory. Stores through a writable one are in the page cache at once:
+// they survive the death of the process, and reach the disk with File::sync().
 class Mapping {
  public:
   virtual ~Mapping() = default;
@@ -37,18 +35,17 @@ enum class MapMode : std::uint8_t { read, read_write };
 class File {
  public:
   virtual ~File() = default;
-
   // Reads up to out.size() bytes; fewer only where the file ends.
   virtual Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) = 0;
   // Writes all of `data` or fails. After a failure any part of it may have been written.
   virtual Status write_at(std::uint64_t offset, Bytes data) = 0;
-  // Makes content and size durable (fdatasync). After a failure the content of the file since
-  // the last good sync is unknown; the caller must not retry.
+  // Makes content and size durable (fdatasync). After a failure the content since the last good
+  // sync is unknown, and the caller must not retry.
   virtual Status sync() = 0;
   virtual Result<std::uint64_t> size() = 0;
   virtual Status truncate(std::uint64_t size) = 0;
   // Gives [offset, offset + length) real blocks, reading as zeros where new, and lets the file
-  // grow to cover it. On failure the size is what it was. `unsupported` where there is no such
+  // grow to cover it; on failure the size is what it was. `unsupported` where there is no such
   // call.
   virtual Status allocate(std::uint64_t offset, std::uint64_t length) = 0;
   // Drops cached pages, so that the next read sees the disk. Best effort.
@@ -64,11 +61,8 @@ class FileLock {
   virtual ~FileLock() = default;
 };
 
-enum class OpenMode : std::uint8_t {
-  read,        // must exist
-  read_write,  // must exist
-  create_new,  // must not exist; read and write
-};
+// What create_new names must not exist, the others must.
+enum class OpenMode : std::uint8_t { read, read_write, create_new };
 enum class FileKind : std::uint8_t { regular, directory, other };
 enum class LockMode : std::uint8_t { shared, exclusive };
 
@@ -82,18 +76,16 @@ struct FileInfo {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-
   virtual Result<Owned<File>> open(const std::string& path, OpenMode mode) = 0;
   virtual Result<FileInfo> info(const std::string& path) = 0;
   // Calls `visit` for each name in the directory, "." and ".." left out, in no order.
   virtual Status list(const std::string& path,
                       FunctionRef<void(std::string_view name, FileKind kind)> visit) = 0;
-  // Ok when it exists already. The parent must exist.
+  // Ok when it exists already; the parent must.
   virtual Status create_directory(const std::string& path) = 0;
   // Removes a file, or an empty directory.
   virtual Status remove(const std::string& path) = 0;
-  // Replaces `to` atomically.
-  virtual Status rename(const std::string& from, const std::string& to) = 0;
+  virtual Status rename(const std::string& from, const std::string& to) = 0;  // atomic
   // Makes created, renamed and removed names in the directory durable.
   virtual Status sync_directory(const std::string& path) = 0;
   // Locks the file at `path`: `exclusive` creates it and writes the holder into it (process id
@@ -104,7 +96,6 @@ class FileSystem {
 
 // The operating system's files. Lives for ever.
 [[nodiscard]] FileSystem& posix_file_system() noexcept;
-
 // Files in memory, gone with the object; for tests, caches and devices without a disk.
 [[nodiscard]] Owned<FileSystem> make_memory_file_system();
 

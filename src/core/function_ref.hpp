@@ -1,4 +1,4 @@
-// FunctionRef: a borrowed callable. Two words, no allocation; valid while the callable lives.
+// FunctionRef: a borrowed callable. Two words, no allocation. Pass it down a call, never keep it.
 #pragma once
 
 #include <type_traits>
@@ -6,12 +6,8 @@
 
 namespace armdb {
 
-template <class Signature>
-class FunctionRef;
-
-// Calls what it was made from. Pass it down a call, never keep it.
-template <class R, class... Args>
-class FunctionRef<R(Args...)> {
+template <class Signature> class FunctionRef;
+template <class R, class... Args> class FunctionRef<R(Args...)> {
  public:
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
@@ -21,7 +17,6 @@ class FunctionRef<R(Args...)> {
         call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
         }) {}
-
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
 
  private:

@@ -1,5 +1,4 @@
-// Hooks: how a program is told of each write, to keep a secondary index right; and what a typed
-// face gives the engine so that it can keep decoded values.
+// Hooks: how a program is told of each write, to keep a secondary index right.
 #pragma once
 
 #include <cstdint>
@@ -13,47 +12,29 @@ namespace armdb {
 // The hook of a collection that has none. Costs nothing.
 struct NoHook {};
 
-// A base for hooks of collections whose values are bytes (Const*, Var*). Any class with these
-// members will do; overriding `needs_*` in it is how it says what it needs.
+// A base for hooks: of collections of a type (Zero*, Typed*, VarTyped*), or with V = Bytes of those
+// whose values are bytes (Const*, Var*). Any class with these members will do; overriding `needs_*`
+// in it is how it says what it needs.
 //
 // Called under the lock of the key's shard, after the write happened and readers can see it: in
 // the order of the writes of a key. Must be quick, must not throw, and must not write to its own
 // collection (other collections may be written). Views end with the call.
-template <class K>
-class WriteHook {
+template <class K, class V> class TypedWriteHook {
  public:
-  // false spares Var* collections the read of the old value; it is null then.
+  // false spares collections with values on disk the read of the old one; it is null then.
   static constexpr bool needs_old_value = true;
   // true: on_init() is called for each entry while the collection is opened, in no order; also for
   // those that have expired and were not swept yet.
   static constexpr bool needs_init = false;
-
-  virtual ~WriteHook() = default;
-  // `old_value` is null when the key was not there (or, told to Config::log, when what was there is
-  // damaged), `new_value` when it was erased. An entry that
-  // expired counts as there until it is swept or overwritten.
-  virtual void on_write(const K& key, const Bytes* old_value, const Bytes* new_value) = 0;
-  virtual void on_init(const K& key, const Bytes& value) {
-    static_cast<void>(key);
-    static_cast<void>(value);
-  }
-};
-
-// The same for collections of a type (Zero*, Typed*, VarTyped*). An old value that its codec
-// rejects is null, and told to Config::log; on_init() with such a value fails the opening.
-template <class K, class T>
-class TypedWriteHook {
- public:
-  static constexpr bool needs_old_value = true;
-  static constexpr bool needs_init = false;
-
   virtual ~TypedWriteHook() = default;
-  virtual void on_write(const K& key, const T* old_value, const T* new_value) = 0;
-  virtual void on_init(const K& key, const T& value) {
-    static_cast<void>(key);
-    static_cast<void>(value);
-  }
+  // `old_value` is null when the key was not there, or (told to Config::log) when what was there is
+  // damaged or rejected by its codec; `new_value` when it was erased. An entry that expired counts
+  // as there until it is swept or overwritten.
+  virtual void on_write(const K& key, const V* old_value, const V* new_value) = 0;
+  // A value that its codec rejects fails the opening instead.
+  virtual void on_init(const K& /*key*/, const V& /*value*/) {}
 };
+template <class K> class WriteHook : public TypedWriteHook<K, Bytes> {};
 
 namespace detail {
 
@@ -69,11 +50,9 @@ class Hook {
   Hook(bool needs_old_in, bool needs_init_in) noexcept
       : needs_old(needs_old_in), needs_init(needs_init_in) {}
   virtual ~Hook() = default;
-  virtual void on_write(Bytes key, const HookValue* old_value,
-                        const HookValue* new_value) noexcept = 0;
+  virtual void on_write(Bytes key, const HookValue* before, const HookValue* after) noexcept = 0;
   // An error ends the opening: the hook would miss an entry.
   virtual Status on_init(Bytes key, const HookValue& value) noexcept = 0;
-
   const bool needs_old;
   const bool needs_init;
 };

@@ -1,4 +1,4 @@
-// Owned<T>: a unique owner. The public header does without <memory>, which costs parse time.
+// Owned<T>: a unique owner, which deletes. Here in place of <memory>, which costs parse time.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +7,7 @@
 
 namespace armdb {
 
-// Deletes what it holds. Move-only; an empty one tests false.
-template <class T>
-class Owned {
+template <class T> class Owned {
  public:
   constexpr Owned() noexcept = default;
   constexpr Owned(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor)
@@ -19,19 +17,15 @@ class Owned {
   constexpr Owned(Owned<U>&& other) noexcept  // NOLINT(google-explicit-constructor)
       : pointer_(other.release()) {}
   Owned(Owned&& other) noexcept : pointer_(other.release()) {}
-  Owned(const Owned&) = delete;
   Owned& operator=(Owned&& other) noexcept {
     reset(other.release());
     return *this;
   }
-  Owned& operator=(const Owned&) = delete;
   ~Owned() { delete pointer_; }
-
   [[nodiscard]] T* get() const noexcept { return pointer_; }
   T* operator->() const noexcept { return pointer_; }
   T& operator*() const noexcept { return *pointer_; }
   explicit operator bool() const noexcept { return pointer_ != nullptr; }
-
   [[nodiscard]] T* release() noexcept { return std::exchange(pointer_, nullptr); }
   void reset(T* pointer = nullptr) noexcept { delete std::exchange(pointer_, pointer); }
 

@@ -137,9 +137,7 @@ std::string Status::message() const {
   return text;
 }
 
-namespace detail {
-
-void bad_result(const Status& status) {
+void BadResult::raise(const Status& status) {
 #if defined(__cpp_exceptions)
   throw BadResult(status);
 #else
@@ -148,5 +146,4 @@ void bad_result(const Status& status) {
 #endif
 }
 
-}  // namespace detail
 }  // namespace armdb

@@ -1,7 +1,7 @@
 // Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
 //
-// A Status is two words. Success and the plain answers (not_found, key_exists, value_mismatch)
-// allocate nothing; an error from the world carries a text that says what, where and what to do.
+// Success and the plain answers (not_found, key_exists, value_mismatch) allocate nothing; an error
+// from the world carries a text that says what, where and what to do.
 #pragma once
 
 #include <cstddef>
@@ -53,43 +53,31 @@ class [[nodiscard]] Status {
   ~Status() {
     if (detail_ != nullptr) drop();
   }
-
   // An error of the operating system: ENOSPC, EDQUOT and EFBIG become no_space, ENOMEM
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
-
   // Adds where it happened. The first place named stays.
   Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
-
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
   [[nodiscard]] Errc code() const noexcept { return code_; }
-
   // The errno behind an io_error or no_space; 0 where there is none.
   [[nodiscard]] int os_error() const noexcept { return os_error_; }
-  // The file concerned, or empty.
+  // The file concerned, or empty, and the offset in it, or kNoOffset.
   [[nodiscard]] std::string_view file() const noexcept;
-  // The offset in that file, or kNoOffset.
   [[nodiscard]] std::uint64_t offset() const noexcept;
   // One line for people: code, what, file, offset, errno.
   [[nodiscard]] std::string message() const;
-
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
  private:
   struct Detail;
   void drop() noexcept;
-
   Errc code_ = Errc::ok;
   int os_error_ = 0;
   Detail* detail_ = nullptr;
 };
-
-namespace detail {
-// Throws BadResult where armdb.cpp was built with exceptions, else aborts.
-[[noreturn]] void bad_result(const Status& status);
-}  // namespace detail
 
 // What value() of a failed Result throws, where exceptions exist.
 class BadResult : public std::exception {
@@ -97,6 +85,8 @@ class BadResult : public std::exception {
   explicit BadResult(const Status& status) : status_(status), message_(status.message()) {}
   [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
   [[nodiscard]] const Status& status() const noexcept { return status_; }
+  // Throws one where armdb.cpp was built with exceptions, else aborts.
+  [[noreturn]] static void raise(const Status& status);
 
  private:
   Status status_;
@@ -104,8 +94,7 @@ class BadResult : public std::exception {
 };
 
 // A value or the error that took its place. True when ok.
-template <class T>
-class [[nodiscard]] Result {
+template <class T> class [[nodiscard]] Result {
  public:
   // Holds neither: not_found, until something is assigned.
   Result() : status_(Errc::not_found) {}
@@ -114,44 +103,30 @@ class [[nodiscard]] Result {
     if (status_.ok()) status_ = Status(Errc::invalid_argument);
   }
   Result(Errc code) : Result(Status(code)) {}  // NOLINT(google-explicit-constructor)
-
   [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return status_.is(code); }
   [[nodiscard]] Errc code() const noexcept { return status_.code(); }
   [[nodiscard]] const Status& status() const& noexcept { return status_; }
-  [[nodiscard]] Status status() && noexcept { return std::move(status_); }
+  Status status() && noexcept { return std::move(status_); }
   [[nodiscard]] std::string message() const { return status_.message(); }
-
   // The value; on an error throws BadResult, or aborts in builds without exceptions.
-  [[nodiscard]] T& value() & {
-    check();
-    return *value_;
-  }
-  [[nodiscard]] const T& value() const& {
-    check();
-    return *value_;
-  }
-  [[nodiscard]] T&& value() && {
-    check();
-    return std::move(*value_);
-  }
+  [[nodiscard]] T& value() & { return check(), *value_; }
+  [[nodiscard]] const T& value() const& { return check(), *value_; }
+  [[nodiscard]] T&& value() && { return check(), std::move(*value_); }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
-
-  template <class U>
-  [[nodiscard]] T value_or(U&& fallback) const& {
+  template <class U> [[nodiscard]] T value_or(U&& fallback) const& {
     return ok() ? *value_ : static_cast<T>(std::forward<U>(fallback));
   }
 
  private:
   void check() const {
-    if (!value_) detail::bad_result(status_);
+    if (!value_) BadResult::raise(status_);
   }
-
   std::optional<T> value_;
   Status status_;
 };

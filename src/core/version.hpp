@@ -14,14 +14,13 @@
 #define ARMDB_VERSION_PATCH 0
 #define ARMDB_VERSION_SUFFIX "-dev"
 
+#define ARMDB_GLUE_INNER(a, b) a##b
+#define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
 #if defined(ARMDB_OMIT_THREADS)
 #define ARMDB_BUILD_THREADS _no_threads
 #else
 #define ARMDB_BUILD_THREADS _threads
 #endif
-
-#define ARMDB_GLUE_INNER(a, b) a##b
-#define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
 #if defined(ARMDB_OMIT_MMAP)
 #define ARMDB_BUILD_MMAP _no_mmap
 #else
@@ -33,14 +32,13 @@ namespace armdb {
 
 // The version of the source that was linked, such as "0.1.0-dev".
 [[nodiscard]] std::string_view version() noexcept;
-
 // The switches armdb.cpp was compiled with, separated by spaces; for bug reports.
 [[nodiscard]] std::string_view compile_options() noexcept;
 
 namespace detail {
 
-// Defined in armdb.cpp. "undefined reference to armdb::detail::build_..." means that armdb.cpp
-// has another version or other ARMDB_ switches than the file that includes armdb.hpp.
+// "undefined reference to armdb::detail::build_..." means that armdb.cpp has another version or
+// other ARMDB_ switches than the file that includes armdb.hpp.
 extern const char ARMDB_BUILD_TAG;
 [[gnu::used]] static const char* const link_check = &ARMDB_BUILD_TAG;
 
