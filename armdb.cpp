@@ -113,6 +113,23 @@ class Arena {
 
 }  // namespace armdb::base
 
+// ---- base/build.hpp ----
+
+// build: whether the compiler was asked for small code rather than fast code (-Os).
+//
+// Where the two differ much the code asks kSmallBuild: shorter tables, one general kernel instead
+// of one per key width, no prefetching. What is stored and what calls answer is the same.
+
+namespace armdb::base {
+
+#if defined(__OPTIMIZE_SIZE__)
+inline constexpr bool kSmallBuild = true;
+#else
+inline constexpr bool kSmallBuild = false;
+#endif
+
+}  // namespace armdb::base
+
 // ---- base/little.hpp ----
 
 // Integers in byte order: little-endian for files, big-endian for keys, on any machine.
@@ -1703,10 +1720,11 @@ inline bool btree_narrow(const std::uint8_t* words, std::uint64_t word, std::uin
   return end > at;  // false only in a node that is changing
 }
 
-// Finds a key among `count` others. rest_at(i) is where the rest of the i-th lies.
+// Finds a key among `count` others. rest_at(i) is where the rest of the i-th lies. kDense: word
+// arrays in a node, 0 when that is asked at run time. kRest: keys go on after the second.
 template <unsigned kDense, bool kRest, class RestAt>
-inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
-                              std::uint32_t count, const BtreeKey& key,
+inline BtreeSpot btree_search(const BtreeShape& shape, const std::uint8_t* words,
+                              std::uint32_t capacity, std::uint32_t count, const BtreeKey& key,
                               const RestAt& rest_at) noexcept {
   std::uint32_t at = 0;
   std::uint32_t end = count;
@@ -1715,6 +1733,7 @@ inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
     return {at, at < count && btree_word(words + at * 8) == key.words[0]};
   }
   if (!btree_narrow(words, key.words[0], at, end)) return {at, false};
+  if (kDense == 0 && shape.dense == 1) return {at, true};
   if (!btree_narrow(words + capacity * 8, key.words[1], at, end)) return {at, false};
   if constexpr (!kRest) return {at, true};
   while (at < end) {
@@ -1733,11 +1752,12 @@ inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
 template <unsigned kDense, bool kRest>
 inline BtreeSpot btree_search_leaf(const BtreeShape& shape, const std::uint8_t* leaf,
                                    const BtreeKey& key) noexcept {
-  return btree_search<kDense, kRest>(
-      leaf + kBtreeWordsAt, shape.leaf_capacity, btree_count(leaf), key, [&](std::uint32_t at) {
-        const std::uint8_t slot = btree_order(shape, leaf, at);
-        return leaf + btree_slot_at(shape, slot) + shape.payload_bytes;
-      });
+  return btree_search<kDense, kRest>(shape, leaf + kBtreeWordsAt, shape.leaf_capacity,
+                                     btree_count(leaf), key, [&](std::uint32_t at) {
+                                       const std::uint8_t slot = btree_order(shape, leaf, at);
+                                       return leaf + btree_slot_at(shape, slot) +
+                                              shape.payload_bytes;
+                                     });
 }
 
 // Which child leads to the key.
@@ -1748,7 +1768,7 @@ inline std::uint32_t btree_search_inner(const BtreeShape& shape, const std::uint
     return btree_rank<true>(inner + kBtreeWordsAt, btree_count(inner), key.words[0]);
   }
   const BtreeSpot spot = btree_search<kDense, kRest>(
-      inner + kBtreeWordsAt, shape.inner_capacity, btree_count(inner), key,
+      shape, inner + kBtreeWordsAt, shape.inner_capacity, btree_count(inner), key,
       [&](std::uint32_t at) { return inner + shape.inner_rests_at + at * shape.rest_bytes; });
   return spot.at + (spot.found ? 1 : 0);
 }
@@ -1881,8 +1901,9 @@ class Index {
   // `value` may be null. False when the key is not there; outputs are then unchanged or junk.
   virtual bool find(const std::uint8_t* key, std::uint64_t hash, base::Location* at,
                     std::uint8_t* value) const noexcept = 0;
-  // The same for many keys, with their cache misses overlapped.
-  virtual void find_many(std::span<Lookup> lookups) const noexcept = 0;
+  // The same for many keys, with their cache misses overlapped. Here: one after the other, as
+  // builds for size have it.
+  virtual void find_many(std::span<Lookup> lookups) const noexcept;
 
   [[nodiscard]] virtual std::size_t size() const noexcept = 0;
   [[nodiscard]] virtual std::size_t memory_bytes() const noexcept = 0;
@@ -2182,8 +2203,12 @@ namespace armdb::index {
 
 constexpr std::size_t hash_padded(std::size_t bytes) noexcept { return (bytes + 7) / 8 * 8; }
 
-inline void hash_prefetch(const void* at) noexcept { __builtin_prefetch(at, 0, 3); }
-inline void hash_prefetch_to_write(const void* at) noexcept { __builtin_prefetch(at, 1, 3); }
+inline void hash_prefetch(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 0, 3);
+}
+inline void hash_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1, 3);
+}
 
 // In registers where the width is known (0: any). Keys in records are padded with zeros to 8
 // bytes, so that the last word can be compared whole.
@@ -2236,7 +2261,8 @@ __attribute__((always_inline)) inline void hash_copy_value(std::uint8_t* to,
                                                            std::size_t size) noexcept {
   using base::load_relaxed;
   constexpr std::size_t kWord = sizeof(base::Word);
-  for (; size >= 8 * kWord; size -= 8 * kWord, to += 8 * kWord, from += 8 * kWord) {
+  for (; !base::kSmallBuild && size >= 8 * kWord;
+       size -= 8 * kWord, to += 8 * kWord, from += 8 * kWord) {
     const auto* shared = reinterpret_cast<const base::Word*>(from);
     const auto copy = [&](std::size_t i) {
       const base::Word word = load_relaxed(shared + i);
@@ -4286,14 +4312,16 @@ constexpr std::uint32_t crc_times_x(std::uint32_t crc) noexcept {
 
 // kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 4", after Kounavis
 // and Berry, 2005; by 8 would take 4 KiB more, for machines without the instruction only).
-constexpr std::array<std::array<std::uint32_t, 256>, 4> make_crc_tables() noexcept {
-  std::array<std::array<std::uint32_t, 256>, 4> tables{};
+constexpr std::size_t kCrcTableCount = kSmallBuild ? 1 : 4;
+
+constexpr std::array<std::array<std::uint32_t, 256>, kCrcTableCount> make_crc_tables() noexcept {
+  std::array<std::array<std::uint32_t, 256>, kCrcTableCount> tables{};
   for (std::uint32_t byte = 0; byte < 256; ++byte) {
     std::uint32_t crc = byte;
     for (int bit = 0; bit < 8; ++bit) crc = crc_times_x(crc);
     tables[0][byte] = crc;
   }
-  for (std::size_t zeros = 1; zeros < 4; ++zeros) {
+  for (std::size_t zeros = 1; zeros < kCrcTableCount; ++zeros) {
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const std::uint32_t crc = tables[zeros - 1][byte];
       tables[zeros][byte] = tables[0][crc & 0xff] ^ (crc >> 8);
@@ -4310,7 +4338,7 @@ using CrcKernel = std::uint32_t (*)(std::uint32_t crc, const std::uint8_t* data,
 std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
                             std::size_t size) noexcept {
   const auto& t = kCrcTables;
-  for (; size >= 4; size -= 4, data += 4) {
+  for (; kCrcTableCount == 4 && size >= 4; size -= 4, data += 4) {
     const std::uint32_t word = load_little<std::uint32_t>(data) ^ crc;
     crc =
         t[3][word & 0xff] ^ t[2][(word >> 8) & 0xff] ^ t[1][(word >> 16) & 0xff] ^ t[0][word >> 24];
@@ -4326,11 +4354,7 @@ std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
 // bytes that follow it by one carry-less multiplication: kCrcShifts[n] is x^(64 n - 33), and the
 // crc of a product p is p * x^33 (32 by the crc itself, 1 because the product of two reflected
 // 32-bit polynomials has 63 bits).
-#if defined(__OPTIMIZE_SIZE__)
-constexpr std::size_t kLaneWordsMax = 8;
-#else
-constexpr std::size_t kLaneWordsMax = 256;
-#endif
+constexpr std::size_t kLaneWordsMax = kSmallBuild ? 8 : 256;
 
 constexpr std::array<std::uint32_t, 2 * kLaneWordsMax + 1> make_crc_shifts() noexcept {
   std::array<std::uint32_t, 2 * kLaneWordsMax + 1> shifts{};
@@ -6820,7 +6844,8 @@ constexpr std::size_t kBtreeGroup = 16;  // lookups of find_many in flight at on
 
 constexpr std::size_t kBtreeFetchBytesMax = 256;  // of one slot; larger ones the machine sees
 
-inline void btree_prefetch(const std::uint8_t* from, std::size_t bytes) noexcept {
+inline void btree_prefetch(const std::uint8_t* from, std::size_t bytes = 1) noexcept {
+  if constexpr (base::kSmallBuild) return;
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
 }
 
@@ -6833,7 +6858,7 @@ inline void btree_copy_words(std::uint8_t* to, const std::uint8_t* from,
     std::memcpy(to + at, &word, sizeof word);
   };
   std::size_t at = 0;
-  for (; at + 32 <= bytes; at += 32) {
+  for (; !base::kSmallBuild && at + 32 <= bytes; at += 32) {
     copy_word(at);
     copy_word(at + 8);
     copy_word(at + 16);
@@ -6858,12 +6883,12 @@ BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
       const std::uint8_t* child = level == 1 ? leaf_at(id) : inner_at(id);
       if (level == 1) {
         btree_prefetch(child, kBtreeWordsAt + shape_.leaf_capacity * 8);
-        __builtin_prefetch(child + shape_.leaf_order_at);
+        btree_prefetch(child + shape_.leaf_order_at);
       } else {
         // The first steps of the search.
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 2);
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 4);
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 6);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 2);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 4);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 6);
       }
       const std::uint32_t child_version = btree_begin_read(child);
       if (!btree_still(node, version)) break;
@@ -6960,7 +6985,7 @@ void BtreeIndex::read_next(bool descending, Block& block) const noexcept {
 
 namespace {
 
-// kDense: word arrays in a node. kRest: keys go on after the second.
+// kDense and kRest: see btree_search.
 template <unsigned kDense, bool kRest>
 class BtreeT final : public BtreeIndex {
  public:
@@ -7031,12 +7056,12 @@ void BtreeT<kDense, kRest>::go_down(Step& step) const noexcept {
   step.node = step.level == 0 ? leaf_at(id) : inner_at(id);
   if (step.level == 0) {
     btree_prefetch(step.node, kBtreeWordsAt + shape_.leaf_capacity * 8);
-    __builtin_prefetch(step.node + shape_.leaf_order_at);
+    btree_prefetch(step.node + shape_.leaf_order_at);
   } else {
-    __builtin_prefetch(step.node);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 2);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 4);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 6);
+    btree_prefetch(step.node);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 2);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 4);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 6);
   }
 }
 
@@ -7086,6 +7111,7 @@ void BtreeT<kDense, kRest>::find_group(std::span<Lookup> lookups) const noexcept
 
 template <unsigned kDense, bool kRest>
 void BtreeT<kDense, kRest>::find_many(std::span<Lookup> lookups) const noexcept {
+  if constexpr (base::kSmallBuild) return Index::find_many(lookups);
   for (std::size_t first = 0; first < lookups.size(); first += kBtreeGroup) {
     find_group(lookups.subspan(first, std::min(kBtreeGroup, lookups.size() - first)));
   }
@@ -7160,6 +7186,7 @@ std::unique_ptr<Index> btree_made(const IndexConfig& config) {
 
 std::unique_ptr<Index> make_btree(const IndexConfig& config) {
   ARMDB_ASSERT(config.key_size != 0 && config.key_size <= kBtreeKeyBytesMax);
+  if constexpr (base::kSmallBuild) return btree_made<BtreeT<0, true>>(config);
   if (config.key_size <= 8) return btree_made<BtreeT<1, false>>(config);
   if (config.key_size <= 16) return btree_made<BtreeT<2, false>>(config);
   return btree_made<BtreeT<2, true>>(config);
@@ -7983,7 +8010,7 @@ Block HashTable::make_block() const noexcept {
 std::uint64_t HashTable::hash_of(const std::uint8_t* record_of_key) const noexcept {
   alignas(8) std::uint8_t key[kHashKeyMax];
   const std::uint8_t* from = record_of_key + kHashLocationBytes;
-  if (key_size_ == 8) {  // the common width, inlined
+  if (!base::kSmallBuild && key_size_ == 8) {  // the common width, inlined
     base::copy_from_shared(key, from, 8);
     return base::hash64(key, 8, hash_seed_);
   }
@@ -8428,6 +8455,7 @@ void HashTableT<kWidth>::finish(Lookup& lookup, const Probe& probe) const noexce
 
 template <unsigned kWidth>
 void HashTableT<kWidth>::find_many(std::span<Lookup> lookups) const noexcept {
+  if constexpr (base::kSmallBuild) return Index::find_many(lookups);
   Probe probes[kHashGroup];
   while (!lookups.empty()) {
     const std::span<Lookup> group = lookups.first(std::min(kHashGroup, lookups.size()));
@@ -8478,11 +8506,11 @@ std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
 }  // namespace
 
 std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
-  if (config.key_size == 8) return hash_make<8>(config);
-#if !defined(__OPTIMIZE_SIZE__)  // there the general kernel has to do
-  if (config.key_size == 16) return hash_make<16>(config);
-  if (config.key_size == 32) return hash_make<32>(config);
-#endif
+  if constexpr (!base::kSmallBuild) {  // there the general kernel has to do
+    if (config.key_size == 8) return hash_make<8>(config);
+    if (config.key_size == 16) return hash_make<16>(config);
+    if (config.key_size == 32) return hash_make<32>(config);
+  }
   return hash_make<0>(config);
 }
 
@@ -8514,6 +8542,12 @@ base::Location Block::location(std::size_t at) const noexcept {
 void Block::set_location(std::size_t at, base::Location location) noexcept {
   const std::uint64_t packed = location.packed();
   std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
+}
+
+void Index::find_many(std::span<Lookup> lookups) const noexcept {
+  for (Lookup& lookup : lookups) {
+    lookup.found = find(lookup.key, lookup.hash, &lookup.at, lookup.value);
+  }
 }
 
 std::unique_ptr<Index> make_index(const IndexConfig& config) {

@@ -6,6 +6,7 @@
 #include "armdb.hpp"
 
 #include "base/arena.hpp"
+#include "base/build.hpp"
 #include "base/little.hpp"
 #include "base/byte_reader.hpp"
 #include "base/byte_writer.hpp"
