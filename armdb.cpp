@@ -9,6 +9,7 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <cinttypes>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -16,8 +17,8 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <initializer_list>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <new>
 #include <optional>
@@ -847,6 +848,39 @@ class Version {
 
   std::atomic<std::uint32_t> value_{0};
 };
+
+}  // namespace armdb::base
+
+// ---- base/text.hpp ----
+
+// text: one line from a pattern and what belongs in it.
+
+namespace armdb::base {
+
+// A text or a number; the text is borrowed.
+class TextPart {
+ public:
+  TextPart(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const std::string& text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const char* text) noexcept  // NOLINT(google-explicit-constructor)
+      : TextPart(std::string_view(text)) {}
+  TextPart(std::uint64_t number) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(&kNumber), size_(number) {}
+
+  void append_to(std::string& line) const;
+
+ private:
+  static constexpr char kNumber = 0;  // data_ points here: size_ is the number
+
+  const char* data_;
+  std::uint64_t size_;
+};
+
+// The pattern, with each '%' replaced by the next part. One call, where a chain of + costs the
+// caller a temporary and its destructor for each part.
+[[nodiscard]] std::string text(const char* pattern, std::initializer_list<TextPart> parts);
 
 }  // namespace armdb::base
 
@@ -2334,6 +2368,10 @@ namespace armdb::store {
 
 using StoreId = ByteArray<16>;
 
+[[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
+// What a file is called until it is whole.
+[[nodiscard]] std::string temporary_path(std::string_view path);
+
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {
   FileSystem& files;
@@ -2345,6 +2383,10 @@ struct StoreContext {
   std::uint32_t shard_count = 1;
   Shape shape;
   bool needs_values = false;  // recovery has to tell values, which hints do not have
+
+  // Where a file of the shard lies.
+  [[nodiscard]] std::string path_of(std::string_view name) const;
+  [[nodiscard]] std::string path_of(format::FileRole role, std::uint32_t file_id) const;
 
   // Bytes read or written at a time by scans and compaction: small where buffers are small.
   [[nodiscard]] std::size_t piece_bytes() const noexcept {
@@ -3099,8 +3141,8 @@ class LogRecovery {
   Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
-  void damage(std::string_view what, const std::string& path, std::uint64_t offset);
-  void torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
+  void damage(std::string_view what, std::string_view path, std::uint64_t offset);
+  void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);
 
@@ -4072,16 +4114,19 @@ std::uint64_t Status::offset() const noexcept {
 
 std::string Status::message() const {
   std::string text(errc_name(code_));
-  if (detail_ != nullptr && !detail_->what.empty()) text += ": " + detail_->what;
+  if (detail_ != nullptr && !detail_->what.empty()) text.append(": ").append(detail_->what);
+  char number[48];
   if (detail_ != nullptr && !detail_->file.empty()) {
-    text += " [" + detail_->file;
-    if (detail_->offset != kNoOffset) text += " at offset " + std::to_string(detail_->offset);
-    text += "]";
+    text.append(" [").append(detail_->file);
+    if (detail_->offset != kNoOffset) {
+      std::snprintf(number, sizeof number, " at offset %" PRIu64, detail_->offset);
+      text.append(number);
+    }
+    text += ']';
   }
   if (os_error_ != 0) {
-    text += " (";
-    text += std::strerror(os_error_);
-    text += ", errno " + std::to_string(os_error_) + ")";
+    std::snprintf(number, sizeof number, ", errno %d)", os_error_);
+    text.append(" (").append(std::strerror(os_error_)).append(number);
   }
   return text;
 }
@@ -4571,10 +4616,45 @@ void log(const Log& to, LogLevel level, std::string_view text) {
 
 void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
   if (to.callback == nullptr) return;  // before the line is built
-  std::string line(text);
-  line += ": ";
-  line += status.message();
-  to.callback(to.context, level, line);
+  to.callback(to.context, level, base::text("%: %", {text, status.message()}));
+}
+
+}  // namespace armdb::base
+
+// ---- base/text.cpp ----
+
+// Lines for people.
+
+namespace armdb::base {
+
+void TextPart::append_to(std::string& line) const {
+  if (data_ != &kNumber) {
+    line.append(data_, static_cast<std::size_t>(size_));
+    return;
+  }
+  char digits[20];  // of 2^64 - 1
+  char* first = digits + sizeof digits;
+  std::uint64_t rest = size_;
+  do {
+    *--first = static_cast<char>('0' + rest % 10);
+    rest /= 10;
+  } while (rest != 0);
+  line.append(first, digits + sizeof digits);
+}
+
+std::string text(const char* pattern, std::initializer_list<TextPart> parts) {
+  std::string line;
+  const TextPart* part = parts.begin();
+  for (; *pattern != 0; ++pattern) {
+    if (*pattern != '%') {
+      line += *pattern;
+      continue;
+    }
+    ARMDB_ASSERT(part != parts.end());
+    (part++)->append_to(line);
+  }
+  ARMDB_ASSERT(part == parts.end());
+  return line;
 }
 
 }  // namespace armdb::base
@@ -4865,6 +4945,10 @@ std::uint64_t process_start_ticks() noexcept {
   return ticks;
 }
 
+std::string own_pid_text() {
+  return base::text("pid % ", {static_cast<std::uint64_t>(::getpid())});
+}
+
 // Best effort: the lock holds without the line, and a full disk must not keep a store closed.
 void write_holder(int file) {
   const std::string text = lock_holder_text();
@@ -4897,28 +4981,26 @@ class PosixLock final : public FileLock {
 }  // namespace
 
 std::string lock_holder_text() {
-  std::string text = "pid " + std::to_string(::getpid());
   const std::uint64_t started = process_start_ticks();
-  if (started != 0) text += " started " + std::to_string(started);
-  return text + " locked " + wall_text() + "\n";
+  const std::string since = started != 0 ? base::text("started % ", {started}) : std::string();
+  return base::text("%%locked %\n", {own_pid_text(), since, wall_text()});
 }
 
 Status lock_conflict(const std::string& path, std::string_view holder_line, bool held_by_readers) {
-  std::string what = "is open elsewhere";
   if (held_by_readers) {
-    what += ", for reading; close the readers first";
-  } else {
-    std::string holder;
-    for (const char c : holder_line.substr(0, kHolderBytesMax)) {
-      if (c == '\n') break;
-      holder += c >= ' ' && c <= '~' ? c : '?';
-    }
-    const std::string ours = "pid " + std::to_string(::getpid()) + " ";
-    if (holder.starts_with(ours)) holder = "this process (" + holder + ")";
-    what += ", held by " + (holder.empty() ? std::string("an unknown process") : holder);
-    what += "; close it there or end that process, the lock goes with it";
+    return Status(Errc::locked, "is open elsewhere, for reading; close the readers first").at(path);
   }
-  return Status(Errc::locked, what).at(path);
+  std::string holder;
+  for (const char c : holder_line.substr(0, kHolderBytesMax)) {
+    if (c == '\n') break;
+    holder += c >= ' ' && c <= '~' ? c : '?';
+  }
+  if (holder.empty()) holder = "an unknown process";
+  if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
+  return Status(Errc::locked, base::text("is open elsewhere, held by %; close it there or end that "
+                                         "process, the lock goes with it",
+                                         {holder}))
+      .at(path);
 }
 
 Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode) {
@@ -5143,9 +5225,18 @@ std::string plain_path(std::string_view path) {
   return plain;
 }
 
+// True for what lies in `directory`, or in one that does.
+bool is_below(std::string_view path, std::string_view directory) noexcept {
+  return path.starts_with(directory) && path.substr(directory.size()).starts_with('/');
+}
+
 // Threads: any. The names have one lock, each file's bytes another, taken after it if at all.
 class MemoryFileSystem final : public FileSystem {
  public:
+  ~MemoryFileSystem() override {
+    while (names_ != nullptr) names_ = std::move(names_->next);  // not one inside the other
+  }
+
   Result<Owned<File>> open(const std::string& path, OpenMode mode) override;
   Result<FileInfo> info(const std::string& path) override;
   Status list(const std::string& path,
@@ -5157,22 +5248,43 @@ class MemoryFileSystem final : public FileSystem {
   Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override;
 
  private:
-  // A null inode is a directory.
-  using Names = std::map<std::string, MemoryInodePtr, std::less<>>;
+  // A file, or a directory: then without an inode. There are few of them: a list will do.
+  struct Name {
+    std::string path;  // plain
+    MemoryInodePtr inode;
+    std::unique_ptr<Name> next;
+  };
 
-  [[nodiscard]] bool is_directory(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const auto found = names_.find(plain);
-    return plain.empty() || (found != names_.end() && found->second == nullptr);
+  [[nodiscard]] Name* find(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    Name* name = names_.get();
+    while (name != nullptr && name->path != plain) name = name->next.get();
+    return name;
   }
-  [[nodiscard]] bool has_children(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const auto next = names_.lower_bound(plain + '/');
-    return next != names_.end() && next->first.starts_with(plain + '/');
+  void add(std::string plain, MemoryInodePtr inode) ARMDB_REQUIRES(mutex_) {
+    names_.reset(new Name{std::move(plain), std::move(inode), std::move(names_)});
+  }
+  void drop(const Name* name) ARMDB_REQUIRES(mutex_) {
+    std::unique_ptr<Name>* link = &names_;
+    while (link->get() != name) link = &(*link)->next;
+    *link = std::move((*link)->next);
+  }
+  [[nodiscard]] bool is_directory(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const Name* found = find(plain);
+    return plain.empty() || (found != nullptr && found->inode == nullptr);
+  }
+  [[nodiscard]] bool has_children(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const Name* name = names_.get();
+    while (name != nullptr && !is_below(name->path, plain)) name = name->next.get();
+    return name != nullptr;
+  }
+  // ENOTDIR or ENOENT, for what is no directory.
+  [[nodiscard]] int directory_error(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    return find(plain) != nullptr ? ENOTDIR : ENOENT;
   }
   // 0, or why no name can be made there.
-  [[nodiscard]] int parent_error(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const std::string parent = plain.substr(0, plain.rfind('/'));
-    if (is_directory(parent)) return 0;
-    return names_.find(parent) != names_.end() ? ENOTDIR : ENOENT;
+  [[nodiscard]] int parent_error(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const std::string_view parent = plain.substr(0, plain.rfind('/'));
+    return is_directory(parent) ? 0 : directory_error(parent);
   }
   int rename_error(const std::string& from, const std::string& to) ARMDB_REQUIRES(mutex_);
   // Finds or, with `create`, makes the file; null and an errno when it cannot be.
@@ -5180,7 +5292,7 @@ class MemoryFileSystem final : public FileSystem {
       ARMDB_REQUIRES(mutex_);
 
   base::Mutex mutex_;
-  Names names_ ARMDB_GUARDED_BY(mutex_);
+  std::unique_ptr<Name> names_ ARMDB_GUARDED_BY(mutex_);
 };
 
 MemoryInodePtr MemoryFileSystem::find_file(const std::string& plain, bool create, int& error) {
@@ -5189,12 +5301,11 @@ MemoryInodePtr MemoryFileSystem::find_file(const std::string& plain, bool create
     error = EISDIR;
     return nullptr;
   }
-  const auto found = names_.find(plain);
-  if (found != names_.end()) return found->second;
+  if (const Name* found = find(plain)) return found->inode;
   error = create ? parent_error(plain) : ENOENT;
   if (error != 0) return nullptr;
   auto inode = std::make_shared<MemoryInode>();
-  names_.emplace(plain, inode);
+  add(plain, inode);
   return inode;
 }
 
@@ -5203,7 +5314,7 @@ Result<Owned<File>> MemoryFileSystem::open(const std::string& path, OpenMode mod
   const base::MutexLock lock(mutex_);
   int error = 0;
   const bool create = mode == OpenMode::create_new;
-  if (create && (plain.empty() || names_.find(plain) != names_.end())) {
+  if (create && (plain.empty() || find(plain) != nullptr)) {
     return failure(EEXIST, "cannot open", path);
   }
   MemoryInodePtr inode = find_file(plain, create, error);
@@ -5222,9 +5333,9 @@ Result<FileInfo> MemoryFileSystem::info(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return FileInfo{FileKind::directory, 0};
-  const auto found = names_.find(plain);
-  if (found == names_.end()) return failure(ENOENT, "cannot look at", path);
-  MemoryInode& inode = *found->second;
+  const Name* found = find(plain);
+  if (found == nullptr) return failure(ENOENT, "cannot look at", path);
+  MemoryInode& inode = *found->inode;
   const base::MutexLock inode_lock(inode.mutex);
   return FileInfo{FileKind::regular, inode.size};
 }
@@ -5232,24 +5343,23 @@ Result<FileInfo> MemoryFileSystem::info(const std::string& path) {
 Status MemoryFileSystem::list(const std::string& path,
                               FunctionRef<void(std::string_view name, FileKind kind)> visit) {
   const std::string plain = plain_path(path);
-  std::vector<std::pair<std::string, FileKind>> children;
+  std::string children;  // "d/one" for a directory, "f/two" for a file, each with a '/' behind it
   {
     const base::MutexLock lock(mutex_);
-    if (!is_directory(plain)) {
-      const bool exists = names_.find(plain) != names_.end();
-      return failure(exists ? ENOTDIR : ENOENT, "cannot list", path);
-    }
-    const std::string first = plain + '/';
-    for (auto at = names_.lower_bound(first); at != names_.end() && at->first.starts_with(first);
-         ++at) {
-      std::string name = at->first.substr(first.size());
-      if (name.find('/') != std::string::npos) continue;
-      children.emplace_back(std::move(name),
-                            at->second == nullptr ? FileKind::directory : FileKind::regular);
+    if (!is_directory(plain)) return failure(directory_error(plain), "cannot list", path);
+    for (const Name* name = names_.get(); name != nullptr; name = name->next.get()) {
+      const std::size_t slash = plain.size();
+      if (!is_below(name->path, plain) || name->path.rfind('/') != slash) continue;
+      children += name->inode == nullptr ? 'd' : 'f';
+      children.append(name->path, slash).append("/");
     }
   }
   // Without the lock: the visitor may call back.
-  for (const auto& [name, kind] : children) visit(name, kind);
+  for (std::string_view rest = children; !rest.empty();) {
+    const std::string_view name = rest.substr(2, rest.find('/', 2) - 2);
+    visit(name, rest.front() == 'd' ? FileKind::directory : FileKind::regular);
+    rest.remove_prefix(name.size() + 3);
+  }
   return {};
 }
 
@@ -5257,41 +5367,39 @@ Status MemoryFileSystem::create_directory(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return {};
-  if (names_.find(plain) != names_.end()) {
+  if (find(plain) != nullptr) {
     return Status(Errc::invalid_argument, "is not a directory: move it away, or give another path")
         .at(path);
   }
   const int error = parent_error(plain);
   if (error != 0) return failure(error, "cannot create the directory", path);
-  names_.emplace(plain, nullptr);
+  add(plain, nullptr);
   return {};
 }
 
 Status MemoryFileSystem::remove(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
-  const auto found = names_.find(plain);
-  if (found == names_.end()) {
-    return failure(plain.empty() ? EBUSY : ENOENT, "cannot remove", path);
-  }
-  if (found->second == nullptr && has_children(plain)) {
+  const Name* found = find(plain);
+  if (found == nullptr) return failure(plain.empty() ? EBUSY : ENOENT, "cannot remove", path);
+  if (found->inode == nullptr && has_children(plain)) {
     return failure(ENOTEMPTY, "cannot remove the directory", path);
   }
-  names_.erase(found);  // handles keep the inode
+  drop(found);  // handles keep the inode
   return {};
 }
 
 int MemoryFileSystem::rename_error(const std::string& from, const std::string& to) {
-  const auto source = names_.find(from);
-  if (source == names_.end()) return from.empty() ? EBUSY : ENOENT;
+  const Name* source = find(from);
+  if (source == nullptr) return from.empty() ? EBUSY : ENOENT;
   if (const int error = parent_error(to); error != 0) return error;
-  const bool directory = source->second == nullptr;
-  if (directory && to.starts_with(from + '/')) return EINVAL;
+  const bool directory = source->inode == nullptr;
+  if (directory && is_below(to, from)) return EINVAL;
   if (is_directory(to)) {
     if (!directory) return EISDIR;
     return has_children(to) && to != from ? ENOTEMPTY : 0;
   }
-  return directory && names_.find(to) != names_.end() ? ENOTDIR : 0;
+  return directory && find(to) != nullptr ? ENOTDIR : 0;
 }
 
 Status MemoryFileSystem::rename(const std::string& from, const std::string& to) {
@@ -5299,17 +5407,14 @@ Status MemoryFileSystem::rename(const std::string& from, const std::string& to) 
   const std::string target = plain_path(to);
   const base::MutexLock lock(mutex_);
   const int error = rename_error(source, target);
-  if (error != 0) return failure(error, "cannot rename it to " + to, from);
+  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}), from);
   if (source == target) return {};
-  // The item itself, then what lies below it when it is a directory.
-  const auto item = names_.find(source);
-  names_.insert_or_assign(target, item->second);
-  names_.erase(item);
-  const std::string below = source + '/';
-  for (auto at = names_.lower_bound(below); at != names_.end() && at->first.starts_with(below);) {
-    auto node = names_.extract(at++);
-    node.key() = target + '/' + node.key().substr(below.size());
-    names_.insert(std::move(node));
+  if (const Name* replaced = find(target)) drop(replaced);
+  // The item itself, and what lies below it when it is a directory.
+  for (Name* name = names_.get(); name != nullptr; name = name->next.get()) {
+    if (name->path == source || is_below(name->path, source)) {
+      name->path.replace(0, source.size(), target);
+    }
   }
   return {};
 }
@@ -5318,8 +5423,7 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return {};
-  const bool exists = names_.find(plain) != names_.end();
-  return failure(exists ? ENOTDIR : ENOENT, "cannot sync the directory", path);
+  return failure(directory_error(plain), "cannot sync the directory", path);
 }
 
 Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode mode) {
@@ -5678,7 +5782,7 @@ class PosixFileSystem final : public FileSystem {
 
   Status rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) == 0) return {};
-    return failure(errno, "cannot rename it to " + to, from);
+    return failure(errno, base::text("cannot rename it to %", {to}), from);
   }
 
   Status sync_directory(const std::string& path) override {
@@ -6111,16 +6215,17 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
     return {Errc::corrupt, "the checksum of the file header is wrong"};
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch, "written by a newer armdb (format " + std::to_string(version) +
-                                       "); this one reads up to " + std::to_string(kFormatVersion) +
-                                       ": update armdb"};
+    return {Errc::format_mismatch,
+            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
+                       {version, kFormatVersion})};
   }
   if (version == 0) return {Errc::corrupt, "the file header has format 0, which never existed"};
   if (type != static_cast<std::uint16_t>(expected)) {
-    return {Errc::format_mismatch,
-            "this is a " + std::string(file_type_name(type)) + " where a " +
-                std::string(file_type_name(static_cast<std::uint16_t>(expected))) +
-                " belongs: was it renamed or copied? put the right file back"};
+    return {
+        Errc::format_mismatch,
+        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
+                   "file back",
+                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
   }
   if (reserved != 0) return {Errc::corrupt, "reserved bytes of the file header are not zero"};
 
@@ -6269,7 +6374,7 @@ std::string file_name(FileRole role, std::uint32_t file_id) {
 
 std::string shard_directory_name(std::uint32_t shard) {
   ARMDB_ASSERT(shard < 256);
-  return "shard_" + zero_padded(shard, 3);
+  return zero_padded(shard, 3).insert(0, "shard_");
 }
 
 }  // namespace armdb::format
@@ -8661,12 +8766,10 @@ std::uint64_t BlockCache::misses() const noexcept {
 
 namespace armdb::store {
 
-std::string lock_path(const std::string& path) {
-  return path + "/" + std::string(format::kLockName);
-}
+std::string lock_path(const std::string& path) { return path_in(path, format::kLockName); }
 
 std::string shard_path(const std::string& path, std::uint32_t shard) {
-  return path + "/" + format::shard_directory_name(shard);
+  return path_in(path, format::shard_directory_name(shard));
 }
 
 Status read_description(FileSystem& files, const std::string& path, Description& description) {
@@ -8675,7 +8778,7 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
     const Result<FileInfo> manifest =
-        files.info(shard_path(path, 0) + "/" + std::string(format::kManifestName));
+        files.info(path_in(shard_path(path, 0), format::kManifestName));
     if (manifest.ok()) {
       return Status(Errc::corrupt,
                     "db.meta is missing, but there are shards: restore it from a "
@@ -8729,7 +8832,7 @@ Status create_description(FileSystem& files, const std::string& path,
 
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
-  const std::string manifest = shard_path(path, 0) + "/" + std::string(format::kManifestName);
+  const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
   return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
 }
 
@@ -8745,16 +8848,13 @@ namespace {
 
 constexpr std::size_t kHintFlushBytes = std::size_t{64} << 10;
 
-std::string hint_path(const StoreContext& context, std::uint32_t file_id) {
-  return context.directory + "/" + format::file_name(format::FileRole::hint, file_id);
-}
-
 }  // namespace
 
 std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
-  const std::string path = hint_path(context, segment.id());
-  static_cast<void>(context.files.remove(path + ".tmp"));
-  Result<Owned<File>> file = context.files.open(path + ".tmp", OpenMode::create_new);
+  const std::string path = context.path_of(format::FileRole::hint, segment.id());
+  const std::string temporary = temporary_path(path);
+  static_cast<void>(context.files.remove(temporary));
+  Result<Owned<File>> file = context.files.open(temporary, OpenMode::create_new);
   if (!file.ok()) return nullptr;
   std::unique_ptr<HintWriter> writer(new (std::nothrow)
                                          HintWriter(context, segment, path, std::move(*file)));
@@ -8781,7 +8881,7 @@ HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std:
 
 HintWriter::~HintWriter() {
   // Not finished: the next open deletes what is left.
-  if (file_) static_cast<void>(context_.files.remove(path_ + ".tmp"));
+  if (file_) static_cast<void>(context_.files.remove(temporary_path(path_)));
 }
 
 void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
@@ -8831,7 +8931,7 @@ bool HintWriter::finish(std::uint64_t segment_length, std::uint64_t last_sequenc
   write_block(true);
   if (broken_) return false;
   file_.reset();
-  return context_.files.rename(path_ + ".tmp", path_).ok();
+  return context_.files.rename(temporary_path(path_), path_).ok();
 }
 
 namespace {
@@ -8902,7 +9002,8 @@ bool walk_items(HintReader& reader, std::size_t key_size,
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status) {
-  Result<Owned<File>> file = context.files.open(hint_path(context, segment.id()), OpenMode::read);
+  Result<Owned<File>> file =
+      context.files.open(context.path_of(format::FileRole::hint, segment.id()), OpenMode::read);
   if (!file.ok()) return false;
   const Result<std::uint64_t> size = (*file)->size();
   std::uint8_t head[format::kHintHeaderBytes];
@@ -9285,7 +9386,8 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed, "new names could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("new names could not be made durable: %", {status.message()}))
       .at(context.directory);
 }
 
@@ -9354,8 +9456,7 @@ Status LogCompaction::retire() {
 Status LogCompaction::remove() {
   const StoreContext& context = store_.context_;
   for (const SegmentPtr& source : sources_) {
-    static_cast<void>(context.files.remove(
-        context.directory + "/" + format::file_name(format::FileRole::hint, source->id())));
+    static_cast<void>(context.files.remove(context.path_of(format::FileRole::hint, source->id())));
     Status status = context.files.remove(source->path);
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the
@@ -9447,9 +9548,8 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
 }
 
 Status LogStore::describe(Status status, base::Location at) const {
-  return std::move(status).at(
-      context_.directory + "/" + format::file_name(format::FileRole::segment, at.file_id()),
-      at.offset());
+  return std::move(status).at(context_.path_of(format::FileRole::segment, at.file_id()),
+                              at.offset());
 }
 
 void LogStore::touch(base::Location at) const {
@@ -9500,18 +9600,18 @@ Status LogRecovery::run() {
   return status;
 }
 
-void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
+void LogRecovery::damage(std::string_view what, std::string_view path, std::uint64_t offset) {
   ++store_.recovery_.damaged_regions;
   base::log(store_.context_.config.log, LogLevel::error,
             Status(Errc::corrupt, what).at(path, offset).message());
 }
 
-void LogRecovery::torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+void LogRecovery::torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes) {
   store_.recovery_.torn_bytes += bytes;
   cut_ = true;
-  base::log(store_.context_.config.log, LogLevel::info,
-            "recovery cut a torn tail of " + std::to_string(bytes) + " bytes at offset " +
-                std::to_string(offset) + " of " + path);
+  base::log(
+      store_.context_.config.log, LogLevel::info,
+      base::text("recovery cut a torn tail of % bytes at offset % of %", {bytes, offset, path}));
 }
 
 // ---- Which files there are ----
@@ -9535,8 +9635,7 @@ Status LogRecovery::list_directory() {
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   const StoreContext& context = store_.context_;
-  const std::string path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, id);
+  const std::string path = context.path_of(format::FileRole::segment, id);
   Result<Owned<File>> file = context.files.open(path, OpenMode::read);
   if (!file.ok()) return std::move(file).status().at(path);
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
@@ -9583,7 +9682,7 @@ Status LogRecovery::collect_segments() {
     if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
-    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", status.file(), 0);
     rebuilt_ = true;
     status = rebuild_list();
   }
@@ -9675,7 +9774,7 @@ Status LogRecovery::rebuild_list() {
     Status status = open_segment(id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      damage("a segment cannot be read: " + status.message(), std::string(status.file()), 0);
+      damage(base::text("a segment cannot be read: %", {status.message()}), status.file(), 0);
       unreadable_ids_.push_back(id);
       continue;
     }
@@ -9698,8 +9797,9 @@ Status LogRecovery::rebuild_list() {
   dead_ids_.insert(replaced.begin(), replaced.end());
   if (!candidates_.empty()) {
     base::log(store_.context_.config.log, LogLevel::warning,
-              "the MANIFEST was missing or damaged and has been rebuilt from the segments of " +
-                  store_.context_.directory);
+              base::text("the MANIFEST was missing or damaged and has been rebuilt from the "
+                         "segments of %",
+                         {store_.context_.directory}));
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
     const auto first = std::min_element(
         candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
@@ -9900,7 +10000,7 @@ Status LogRecovery::finish() {
   if (!status.ok()) return status;
   LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
+    static_cast<void>(context.files.remove(context.path_of(role, id)));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -9909,10 +10009,10 @@ Status LogRecovery::finish() {
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
   for (const std::string& name : temporary_names_) {
     if (store_.hint_ != nullptr &&
-        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
+        name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
     }
-    static_cast<void>(context.files.remove(context.directory + "/" + name));
+    static_cast<void>(context.files.remove(context.path_of(name)));
   }
   return {};
 }
@@ -9963,13 +10063,13 @@ void LogRecovery::judge_missing(std::size_t at) {
       continue;
     }
     missing.judged = true;
-    const std::string path = store_.context_.directory + "/" +
-                             format::file_name(format::FileRole::segment, record.file_id);
+    const std::string path = store_.context_.path_of(format::FileRole::segment, record.file_id);
     if (!record.durable && record.count != 0 && record.first_sequence > durable_) {
       raise_durable(at);
     }
     if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
-      damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
+      damage(base::text("a segment that the MANIFEST names cannot be read: %", {missing.what}),
+             path, 0);
     } else if (record.count != 0) {
       // What stands before it is there; a gap in the sequences is not a loss.
       if (!cut_) last_ = std::max(last_, record.first_sequence - 1);
@@ -10290,8 +10390,9 @@ Status LogRecovery::set_aside(std::size_t from) {
     const Segment& segment = *candidates_[at].segment;
     ++store_.recovery_.segments_set_aside;
     base::log(context.config.log, LogLevel::error,
-              "entries before " + segment.path +
-                  " were lost in a crash before they were synced; the segment is set aside");
+              base::text("entries before % were lost in a crash before they were synced; the "
+                         "segment is set aside",
+                         {segment.path}));
     if (context.config.read_only) continue;
     Status status = rename_aside(segment.id());
     if (!status.ok()) return status;
@@ -10303,9 +10404,8 @@ Status LogRecovery::set_aside(std::size_t from) {
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
-  const std::string name = context.directory + "/";
-  const std::string path = name + format::file_name(format::FileRole::segment, id);
-  Status status = context.files.rename(path, name + format::file_name(format::FileRole::aside, id));
+  const std::string path = context.path_of(format::FileRole::segment, id);
+  Status status = context.files.rename(path, context.path_of(format::FileRole::aside, id));
   if (status.is(Errc::not_found)) return {};
   ++store_.directory_changes_;
   return std::move(status).at(path);
@@ -10504,8 +10604,7 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   if (!status.ok()) return status;
   std::memcpy(&header.salt, salt, sizeof salt);
 
-  path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
+  path = context.path_of(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
   // A name that is there already is somebody's: the next number is tried then.
   spent = !made.ok() && made.status().os_error() == EEXIST;
@@ -10866,15 +10965,15 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   failed_ = Status(Errc::failed,
-                   "a write or sync failed, so this shard is read-only until it is reopened: " +
-                       cause.message());
+                   base::text("a write or sync failed, so this shard is read-only until it is "
+                              "reopened: %",
+                              {cause.message()}));
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
   for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
   for (const SegmentPtr& segment : segments) {
     const Result<Owned<File>> mark = context_.files.open(
-        context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
-        OpenMode::create_new);
+        context_.path_of(format::FileRole::failed, segment->id()), OpenMode::create_new);
     static_cast<void>(mark);
   }
   static_cast<void>(context_.files.sync_directory(context_.directory));
@@ -10885,7 +10984,7 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 // ---- Checkpoint and figures ----
 
 void LogStore::keep_reserve(const StoreContext& context) {
-  const std::string path = context.directory + "/" + std::string(format::kReserveName);
+  const std::string path = context.path_of(format::kReserveName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
@@ -10895,7 +10994,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {
-  return context.files.remove(context.directory + "/" + std::string(format::kReserveName)).ok();
+  return context.files.remove(context.path_of(format::kReserveName)).ok();
 }
 
 bool LogStore::wants_hint(const Segment& segment) const noexcept {
@@ -11038,8 +11137,8 @@ Status fill_with_zeros(File& file, std::uint64_t bytes) {
 
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes) {
-  const std::string path = directory + "/" + std::string(name);
-  const std::string temporary = path + ".tmp";
+  const std::string path = path_in(directory, name);
+  const std::string temporary = temporary_path(path);
   Status status = files.remove(temporary);
   if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(temporary);
   {
@@ -11056,12 +11155,13 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("a renamed file could not be made durable: %", {status.message()}))
       .at(path);
 }
 
 Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
-  const std::string path = context.directory + "/" + std::string(format::kManifestName);
+  const std::string path = context.path_of(format::kManifestName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
@@ -11076,7 +11176,7 @@ Status replace_manifest(const StoreContext& context, Bytes image) {
 }
 
 Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta) {
-  const std::string path = directory + "/" + std::string(format::kMetaName);
+  const std::string path = path_in(directory, format::kMetaName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(files, path, 4096, bytes);
   if (status.ok()) status = format::decode_meta(bytes, meta);
@@ -11091,7 +11191,7 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
                   format::State& state) {
-  const std::string path = directory + "/" + std::string(format::kStateName);
+  const std::string path = path_in(directory, format::kStateName);
   std::vector<std::uint8_t> bytes;
   format::State read;
   read.store_id = store_id;
@@ -11289,6 +11389,18 @@ constexpr std::size_t kPinBytesMin = 4096;
 
 }  // namespace
 
+std::string path_in(std::string_view directory, std::string_view name) {
+  return base::text("%/%", {directory, name});
+}
+
+std::string temporary_path(std::string_view path) { return base::text("%.tmp", {path}); }
+
+std::string StoreContext::path_of(std::string_view name) const { return path_in(directory, name); }
+
+std::string StoreContext::path_of(format::FileRole role, std::uint32_t file_id) const {
+  return path_of(format::file_name(role, file_id));
+}
+
 SharedBlock* SharedBlock::make(std::size_t size) noexcept {
   void* memory = ::operator new(sizeof(SharedBlock) + size, std::nothrow);
   if (memory == nullptr) return nullptr;
@@ -11339,15 +11451,11 @@ namespace {
 
 constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
 
-std::string tail_path(const StoreContext& context) {
-  return context.directory + "/" + std::string(format::kTailName);
-}
-
 }  // namespace
 
 Result<TailContents> read_tail_file(const StoreContext& context) {
   TailContents contents;
-  const std::string path = tail_path(context);
+  const std::string path = context.path_of(format::kTailName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::read);
   if (file.is(Errc::not_found)) return contents;
   if (!file.ok()) return std::move(file).status().at(path);
@@ -11402,7 +11510,8 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
 
 Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
   capacity_ = capacity;
-  Status status = map_file(context, tail_path(context), capacity + format::kTailHeaderBytes);
+  Status status =
+      map_file(context, context.path_of(format::kTailName), capacity + format::kTailHeaderBytes);
   if (!status.ok()) return status;
   if (data_ == nullptr) {
     memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
@@ -12209,18 +12318,14 @@ namespace armdb::engine {
 namespace {
 
 std::string shape_text(const Shape& shape) {
-  std::string text = "a ";
-  text += shape.ordered ? "tree" : "map";
-  text += " with keys of " + std::to_string(shape.key_size) + " bytes and ";
-  text += shape.payload == Payload::location
-              ? std::string("values of any length")
-              : "values of " + std::to_string(shape.value_size) + " bytes";
-  return text;
+  const std::string values =
+      shape.payload == Payload::location ? "any length" : base::text("% bytes", {shape.value_size});
+  return base::text("a % with keys of % bytes and values of %",
+                    {shape.ordered ? "tree" : "map", shape.key_size, values});
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument,
-                "Config::" + std::string(name) + " must be " + std::string(range));
+  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
 }
 
 Status check_config(const Config& config) {
@@ -12260,7 +12365,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       "0 to the " + std::to_string(8 * shape.key_size) + " bits of a key");
+                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
   }
   return {};
 }
@@ -12301,7 +12406,7 @@ class Opening {
     const std::string& path = engine_->path_;
     Result<FileInfo> info = files().info(path);
     // A link to the directory is as good.
-    if (info.ok() && info->kind == FileKind::other) info = files().info(path + "/.");
+    if (info.ok() && info->kind == FileKind::other) info = files().info(store::path_in(path, "."));
     if (info.ok() && info->kind != FileKind::directory) {
       return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
           .at(path);
@@ -12359,23 +12464,23 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch, "the collection is " + shape_text(meta_.shape) +
-                                              ", but was opened as " + shape_text(*shape_))
+      return Status(Errc::shape_mismatch,
+                    base::text("the collection is %, but was opened as %",
+                               {shape_text(meta_.shape), shape_text(*shape_)}))
           .at(engine_->path_);
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
       return Status(Errc::format_mismatch,
-                    "the collection has " + std::to_string(meta_.shard_count) +
-                        " shards, Config::shard_count asks for " +
-                        std::to_string(config.shard_count) + "; use 0 to take what is stored")
+                    base::text("the collection has % shards, Config::shard_count asks for %; use "
+                               "0 to take what is stored",
+                               {meta_.shard_count, config.shard_count}))
           .at(engine_->path_);
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch, "the collection has shard_prefix_bits " +
-                                               std::to_string(meta_.shard_prefix_bits) +
-                                               ", Config::shard_prefix_bits asks for " +
-                                               std::to_string(config.shard_prefix_bits) +
-                                               "; use 0 to take what is stored")
+      return Status(Errc::format_mismatch,
+                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                               "asks for %; use 0 to take what is stored",
+                               {meta_.shard_prefix_bits, config.shard_prefix_bits}))
           .at(engine_->path_);
     }
     return {};
@@ -12528,9 +12633,10 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
-      return Status(Errc::invalid_argument, "a migration to version " +
-                                                std::to_string(state_.migrating_to) +
-                                                " was begun and not finished; finish it first")
+      return Status(Errc::invalid_argument,
+                    base::text("a migration to version % was begun and not finished; finish it "
+                               "first",
+                               {state_.migrating_to}))
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
@@ -13005,12 +13111,13 @@ index::IndexConfig shard_index_config(const store::StoreContext& context, bool o
 }  // namespace
 
 Status key_status(const Status& status, Bytes key) {
-  std::string text = "the value of key 0x";
+  std::string digits;
   for (const std::uint8_t byte : key) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
+    digits += "0123456789abcdef"[byte >> 4];
+    digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), text + " cannot be decoded: " + status.message());
+  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
+                                          {digits, status.message()}));
 }
 
 // ---- Opening ----
@@ -13873,9 +13980,9 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return closed_status();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(Errc::invalid_argument, "the key has " + std::to_string(key.size()) +
-                                            " bytes, keys of this collection have " +
-                                            std::to_string(wanted));
+  return Status(
+      Errc::invalid_argument,
+      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -13888,9 +13995,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument, "the value has " + std::to_string(value.size()) +
-                                            " bytes, values of this collection have " +
-                                            std::to_string(shape.value_size));
+  return Status(Errc::invalid_argument,
+                base::text("the value has % bytes, values of this collection have %",
+                           {value.size(), shape.value_size}));
 }
 
 // ---- Writes ----

@@ -20,6 +20,7 @@
 #include "base/location.hpp"
 #include "base/log.hpp"
 #include "base/shared_bytes.hpp"
+#include "base/text.hpp"
 
 #include "os/clock.hpp"
 #include "os/cpu.hpp"
@@ -72,6 +73,7 @@
 #include "base/crc32c.cpp"
 #include "base/epoch.cpp"
 #include "base/log.cpp"
+#include "base/text.cpp"
 
 #include "os/clock.cpp"
 #include "os/cpu.cpp"

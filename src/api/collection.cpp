@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
 #include "engine/scan.hpp"
@@ -101,9 +102,9 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return closed_status();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(Errc::invalid_argument, "the key has " + std::to_string(key.size()) +
-                                            " bytes, keys of this collection have " +
-                                            std::to_string(wanted));
+  return Status(
+      Errc::invalid_argument,
+      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -116,9 +117,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument, "the value has " + std::to_string(value.size()) +
-                                            " bytes, values of this collection have " +
-                                            std::to_string(shape.value_size));
+  return Status(Errc::invalid_argument,
+                base::text("the value has % bytes, values of this collection have %",
+                           {value.size(), shape.value_size}));
 }
 
 // ---- Writes ----

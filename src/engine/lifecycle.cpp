@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/location.hpp"
+#include "base/text.hpp"
 #include "engine/engine.hpp"
 #include "os/entropy.hpp"
 #include "os/thread.hpp"
@@ -14,18 +15,14 @@ namespace armdb::engine {
 namespace {
 
 std::string shape_text(const Shape& shape) {
-  std::string text = "a ";
-  text += shape.ordered ? "tree" : "map";
-  text += " with keys of " + std::to_string(shape.key_size) + " bytes and ";
-  text += shape.payload == Payload::location
-              ? std::string("values of any length")
-              : "values of " + std::to_string(shape.value_size) + " bytes";
-  return text;
+  const std::string values =
+      shape.payload == Payload::location ? "any length" : base::text("% bytes", {shape.value_size});
+  return base::text("a % with keys of % bytes and values of %",
+                    {shape.ordered ? "tree" : "map", shape.key_size, values});
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument,
-                "Config::" + std::string(name) + " must be " + std::string(range));
+  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
 }
 
 Status check_config(const Config& config) {
@@ -65,7 +62,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       "0 to the " + std::to_string(8 * shape.key_size) + " bits of a key");
+                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
   }
   return {};
 }
@@ -106,7 +103,7 @@ class Opening {
     const std::string& path = engine_->path_;
     Result<FileInfo> info = files().info(path);
     // A link to the directory is as good.
-    if (info.ok() && info->kind == FileKind::other) info = files().info(path + "/.");
+    if (info.ok() && info->kind == FileKind::other) info = files().info(store::path_in(path, "."));
     if (info.ok() && info->kind != FileKind::directory) {
       return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
           .at(path);
@@ -164,23 +161,23 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch, "the collection is " + shape_text(meta_.shape) +
-                                              ", but was opened as " + shape_text(*shape_))
+      return Status(Errc::shape_mismatch,
+                    base::text("the collection is %, but was opened as %",
+                               {shape_text(meta_.shape), shape_text(*shape_)}))
           .at(engine_->path_);
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
       return Status(Errc::format_mismatch,
-                    "the collection has " + std::to_string(meta_.shard_count) +
-                        " shards, Config::shard_count asks for " +
-                        std::to_string(config.shard_count) + "; use 0 to take what is stored")
+                    base::text("the collection has % shards, Config::shard_count asks for %; use "
+                               "0 to take what is stored",
+                               {meta_.shard_count, config.shard_count}))
           .at(engine_->path_);
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch, "the collection has shard_prefix_bits " +
-                                               std::to_string(meta_.shard_prefix_bits) +
-                                               ", Config::shard_prefix_bits asks for " +
-                                               std::to_string(config.shard_prefix_bits) +
-                                               "; use 0 to take what is stored")
+      return Status(Errc::format_mismatch,
+                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                               "asks for %; use 0 to take what is stored",
+                               {meta_.shard_prefix_bits, config.shard_prefix_bits}))
           .at(engine_->path_);
     }
     return {};

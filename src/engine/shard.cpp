@@ -6,6 +6,7 @@
 
 #include "base/hash64.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "engine/recovery_batch.hpp"
 #include "os/pages.hpp"
 
@@ -36,12 +37,13 @@ index::IndexConfig shard_index_config(const store::StoreContext& context, bool o
 }  // namespace
 
 Status key_status(const Status& status, Bytes key) {
-  std::string text = "the value of key 0x";
+  std::string digits;
   for (const std::uint8_t byte : key) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
+    digits += "0123456789abcdef"[byte >> 4];
+    digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), text + " cannot be decoded: " + status.message());
+  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
+                                          {digits, status.message()}));
 }
 
 // ---- Opening ----

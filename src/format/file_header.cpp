@@ -10,6 +10,7 @@
 #include "base/crc32c.hpp"
 #include "base/little.hpp"
 #include "base/location.hpp"
+#include "base/text.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -73,16 +74,17 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
     return {Errc::corrupt, "the checksum of the file header is wrong"};
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch, "written by a newer armdb (format " + std::to_string(version) +
-                                       "); this one reads up to " + std::to_string(kFormatVersion) +
-                                       ": update armdb"};
+    return {Errc::format_mismatch,
+            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
+                       {version, kFormatVersion})};
   }
   if (version == 0) return {Errc::corrupt, "the file header has format 0, which never existed"};
   if (type != static_cast<std::uint16_t>(expected)) {
-    return {Errc::format_mismatch,
-            "this is a " + std::string(file_type_name(type)) + " where a " +
-                std::string(file_type_name(static_cast<std::uint16_t>(expected))) +
-                " belongs: was it renamed or copied? put the right file back"};
+    return {
+        Errc::format_mismatch,
+        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
+                   "file back",
+                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
   }
   if (reserved != 0) return {Errc::corrupt, "reserved bytes of the file header are not zero"};
 

@@ -17,6 +17,7 @@
 #include <new>
 #include <string>
 
+#include "base/text.hpp"
 #include "core/file_system.hpp"
 #include "os/cpu.hpp"
 #include "os/descriptor.hpp"
@@ -254,7 +255,7 @@ class PosixFileSystem final : public FileSystem {
 
   Status rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) == 0) return {};
-    return failure(errno, "cannot rename it to " + to, from);
+    return failure(errno, base::text("cannot rename it to %", {to}), from);
   }
 
   Status sync_directory(const std::string& path) override {

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/little.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
 
@@ -258,7 +259,8 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed, "new names could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("new names could not be made durable: %", {status.message()}))
       .at(context.directory);
 }
 
@@ -327,8 +329,7 @@ Status LogCompaction::retire() {
 Status LogCompaction::remove() {
   const StoreContext& context = store_.context_;
   for (const SegmentPtr& source : sources_) {
-    static_cast<void>(context.files.remove(
-        context.directory + "/" + format::file_name(format::FileRole::hint, source->id())));
+    static_cast<void>(context.files.remove(context.path_of(format::FileRole::hint, source->id())));
     Status status = context.files.remove(source->path);
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the

@@ -79,9 +79,8 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
 }
 
 Status LogStore::describe(Status status, base::Location at) const {
-  return std::move(status).at(
-      context_.directory + "/" + format::file_name(format::FileRole::segment, at.file_id()),
-      at.offset());
+  return std::move(status).at(context_.path_of(format::FileRole::segment, at.file_id()),
+                              at.offset());
 }
 
 void LogStore::touch(base::Location at) const {

@@ -6,6 +6,7 @@
 #include "base/insertion_sort.hpp"
 #include "base/little.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
 
@@ -40,18 +41,18 @@ Status LogRecovery::run() {
   return status;
 }
 
-void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
+void LogRecovery::damage(std::string_view what, std::string_view path, std::uint64_t offset) {
   ++store_.recovery_.damaged_regions;
   base::log(store_.context_.config.log, LogLevel::error,
             Status(Errc::corrupt, what).at(path, offset).message());
 }
 
-void LogRecovery::torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+void LogRecovery::torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes) {
   store_.recovery_.torn_bytes += bytes;
   cut_ = true;
-  base::log(store_.context_.config.log, LogLevel::info,
-            "recovery cut a torn tail of " + std::to_string(bytes) + " bytes at offset " +
-                std::to_string(offset) + " of " + path);
+  base::log(
+      store_.context_.config.log, LogLevel::info,
+      base::text("recovery cut a torn tail of % bytes at offset % of %", {bytes, offset, path}));
 }
 
 // ---- Which files there are ----
@@ -75,8 +76,7 @@ Status LogRecovery::list_directory() {
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   const StoreContext& context = store_.context_;
-  const std::string path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, id);
+  const std::string path = context.path_of(format::FileRole::segment, id);
   Result<Owned<File>> file = context.files.open(path, OpenMode::read);
   if (!file.ok()) return std::move(file).status().at(path);
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
@@ -123,7 +123,7 @@ Status LogRecovery::collect_segments() {
     if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
-    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", status.file(), 0);
     rebuilt_ = true;
     status = rebuild_list();
   }
@@ -215,7 +215,7 @@ Status LogRecovery::rebuild_list() {
     Status status = open_segment(id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      damage("a segment cannot be read: " + status.message(), std::string(status.file()), 0);
+      damage(base::text("a segment cannot be read: %", {status.message()}), status.file(), 0);
       unreadable_ids_.push_back(id);
       continue;
     }
@@ -238,8 +238,9 @@ Status LogRecovery::rebuild_list() {
   dead_ids_.insert(replaced.begin(), replaced.end());
   if (!candidates_.empty()) {
     base::log(store_.context_.config.log, LogLevel::warning,
-              "the MANIFEST was missing or damaged and has been rebuilt from the segments of " +
-                  store_.context_.directory);
+              base::text("the MANIFEST was missing or damaged and has been rebuilt from the "
+                         "segments of %",
+                         {store_.context_.directory}));
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
     const auto first = std::min_element(
         candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
@@ -440,7 +441,7 @@ Status LogRecovery::finish() {
   if (!status.ok()) return status;
   LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
+    static_cast<void>(context.files.remove(context.path_of(role, id)));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -449,10 +450,10 @@ Status LogRecovery::finish() {
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
   for (const std::string& name : temporary_names_) {
     if (store_.hint_ != nullptr &&
-        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
+        name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
     }
-    static_cast<void>(context.files.remove(context.directory + "/" + name));
+    static_cast<void>(context.files.remove(context.path_of(name)));
   }
   return {};
 }

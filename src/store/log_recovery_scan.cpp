@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/log_recovery.hpp"
 
@@ -45,13 +46,13 @@ void LogRecovery::judge_missing(std::size_t at) {
       continue;
     }
     missing.judged = true;
-    const std::string path = store_.context_.directory + "/" +
-                             format::file_name(format::FileRole::segment, record.file_id);
+    const std::string path = store_.context_.path_of(format::FileRole::segment, record.file_id);
     if (!record.durable && record.count != 0 && record.first_sequence > durable_) {
       raise_durable(at);
     }
     if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
-      damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
+      damage(base::text("a segment that the MANIFEST names cannot be read: %", {missing.what}),
+             path, 0);
     } else if (record.count != 0) {
       // What stands before it is there; a gap in the sequences is not a loss.
       if (!cut_) last_ = std::max(last_, record.first_sequence - 1);
@@ -372,8 +373,9 @@ Status LogRecovery::set_aside(std::size_t from) {
     const Segment& segment = *candidates_[at].segment;
     ++store_.recovery_.segments_set_aside;
     base::log(context.config.log, LogLevel::error,
-              "entries before " + segment.path +
-                  " were lost in a crash before they were synced; the segment is set aside");
+              base::text("entries before % were lost in a crash before they were synced; the "
+                         "segment is set aside",
+                         {segment.path}));
     if (context.config.read_only) continue;
     Status status = rename_aside(segment.id());
     if (!status.ok()) return status;
@@ -385,9 +387,8 @@ Status LogRecovery::set_aside(std::size_t from) {
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
-  const std::string name = context.directory + "/";
-  const std::string path = name + format::file_name(format::FileRole::segment, id);
-  Status status = context.files.rename(path, name + format::file_name(format::FileRole::aside, id));
+  const std::string path = context.path_of(format::FileRole::segment, id);
+  Status status = context.files.rename(path, context.path_of(format::FileRole::aside, id));
   if (status.is(Errc::not_found)) return {};
   ++store_.directory_changes_;
   return std::move(status).at(path);

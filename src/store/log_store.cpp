@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "os/entropy.hpp"
 #include "store/log_recovery.hpp"
@@ -198,8 +199,7 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   if (!status.ok()) return status;
   std::memcpy(&header.salt, salt, sizeof salt);
 
-  path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
+  path = context.path_of(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
   // A name that is there already is somebody's: the next number is tried then.
   spent = !made.ok() && made.status().os_error() == EEXIST;
@@ -560,15 +560,15 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   failed_ = Status(Errc::failed,
-                   "a write or sync failed, so this shard is read-only until it is reopened: " +
-                       cause.message());
+                   base::text("a write or sync failed, so this shard is read-only until it is "
+                              "reopened: %",
+                              {cause.message()}));
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
   for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
   for (const SegmentPtr& segment : segments) {
     const Result<Owned<File>> mark = context_.files.open(
-        context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
-        OpenMode::create_new);
+        context_.path_of(format::FileRole::failed, segment->id()), OpenMode::create_new);
     static_cast<void>(mark);
   }
   static_cast<void>(context_.files.sync_directory(context_.directory));
@@ -579,7 +579,7 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 // ---- Checkpoint and figures ----
 
 void LogStore::keep_reserve(const StoreContext& context) {
-  const std::string path = context.directory + "/" + std::string(format::kReserveName);
+  const std::string path = context.path_of(format::kReserveName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
@@ -589,7 +589,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {
-  return context.files.remove(context.directory + "/" + std::string(format::kReserveName)).ok();
+  return context.files.remove(context.path_of(format::kReserveName)).ok();
 }
 
 bool LogStore::wants_hint(const Segment& segment) const noexcept {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 
 namespace armdb::store {
@@ -36,8 +37,8 @@ Status fill_with_zeros(File& file, std::uint64_t bytes) {
 
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes) {
-  const std::string path = directory + "/" + std::string(name);
-  const std::string temporary = path + ".tmp";
+  const std::string path = path_in(directory, name);
+  const std::string temporary = temporary_path(path);
   Status status = files.remove(temporary);
   if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(temporary);
   {
@@ -54,12 +55,13 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("a renamed file could not be made durable: %", {status.message()}))
       .at(path);
 }
 
 Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
-  const std::string path = context.directory + "/" + std::string(format::kManifestName);
+  const std::string path = context.path_of(format::kManifestName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
@@ -74,7 +76,7 @@ Status replace_manifest(const StoreContext& context, Bytes image) {
 }
 
 Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta) {
-  const std::string path = directory + "/" + std::string(format::kMetaName);
+  const std::string path = path_in(directory, format::kMetaName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(files, path, 4096, bytes);
   if (status.ok()) status = format::decode_meta(bytes, meta);
@@ -89,7 +91,7 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
                   format::State& state) {
-  const std::string path = directory + "/" + std::string(format::kStateName);
+  const std::string path = path_in(directory, format::kStateName);
   std::vector<std::uint8_t> bytes;
   format::State read;
   read.store_id = store_id;

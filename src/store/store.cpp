@@ -3,6 +3,8 @@
 
 #include <new>
 
+#include "base/text.hpp"
+
 namespace armdb::store {
 
 namespace {
@@ -12,6 +14,18 @@ namespace {
 constexpr std::size_t kPinBytesMin = 4096;
 
 }  // namespace
+
+std::string path_in(std::string_view directory, std::string_view name) {
+  return base::text("%/%", {directory, name});
+}
+
+std::string temporary_path(std::string_view path) { return base::text("%.tmp", {path}); }
+
+std::string StoreContext::path_of(std::string_view name) const { return path_in(directory, name); }
+
+std::string StoreContext::path_of(format::FileRole role, std::uint32_t file_id) const {
+  return path_of(format::file_name(role, file_id));
+}
 
 SharedBlock* SharedBlock::make(std::size_t size) noexcept {
   void* memory = ::operator new(sizeof(SharedBlock) + size, std::nothrow);

@@ -15,15 +15,11 @@ namespace {
 
 constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
 
-std::string tail_path(const StoreContext& context) {
-  return context.directory + "/" + std::string(format::kTailName);
-}
-
 }  // namespace
 
 Result<TailContents> read_tail_file(const StoreContext& context) {
   TailContents contents;
-  const std::string path = tail_path(context);
+  const std::string path = context.path_of(format::kTailName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::read);
   if (file.is(Errc::not_found)) return contents;
   if (!file.ok()) return std::move(file).status().at(path);
@@ -78,7 +74,8 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
 
 Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
   capacity_ = capacity;
-  Status status = map_file(context, tail_path(context), capacity + format::kTailHeaderBytes);
+  Status status =
+      map_file(context, context.path_of(format::kTailName), capacity + format::kTailHeaderBytes);
   if (!status.ok()) return status;
   if (data_ == nullptr) {
     memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
