@@ -22,7 +22,6 @@
 #include <memory>
 #include <new>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +34,17 @@
 #include <unistd.h>
 #include <utility>
 #include <vector>
+
+// ---- base/append.hpp ----
+
+// append: bytes at the end of a buffer.
+
+namespace armdb::base {
+
+// `bytes` must not lie in `buffer`.
+void append(std::vector<std::uint8_t>& buffer, Bytes bytes);
+
+}  // namespace armdb::base
 
 // ---- base/arena.hpp ----
 
@@ -676,6 +686,9 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
   }
 }
 
+// Sorts numbers in ascending order.
+void sort_ascending(std::vector<std::uint32_t>& numbers);
+
 }  // namespace armdb::base
 
 // ---- base/location.hpp ----
@@ -944,10 +957,10 @@ int open_no_interrupt(const char* path, int flags) noexcept;
 
 // Opens a regular file, with O_CLOEXEC, and without following a symbolic link or waiting for the
 // other end of a FIFO. Anything else at `path` is invalid_argument.
-Result<Descriptor> open_regular_file(const char* path, int flags);
+Result<Descriptor> open_regular_file(const std::string& path, int flags);
 
 // "<doing>; <what to do about it>" with errno and path.
-Status failure(int os_error, std::string_view doing, std::string_view path,
+Status failure(int os_error, const char* doing, const std::string& path,
                std::uint64_t offset = Status::kNoOffset);
 
 }  // namespace armdb::os
@@ -1045,6 +1058,13 @@ class Thread {
 // being one of them; returns when all are done. Where threads cannot be had the caller does all.
 // What the jobs wrote is seen by the caller afterwards.
 void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size_t job)> job);
+
+// The same for jobs that can fail. One that does keeps none of the others back; the error of the
+// first of them is the answer.
+Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job);
+
+// As many threads as work for the processors is worth.
+[[nodiscard]] unsigned busy_threads() noexcept;
 
 }  // namespace armdb::os
 
@@ -3047,7 +3067,8 @@ class LogCompaction {
   std::size_t source_at_ = 0;
   std::unique_ptr<SegmentScanner> scanner_;
 
-  std::vector<Candidate> batch_;
+  std::array<Candidate, kBatch> batch_;
+  std::size_t batch_count_ = 0;
   std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
   SegmentPtr output_;
@@ -3123,6 +3144,8 @@ class LogRecovery {
   Status rebuild_list();
   void limit_to_accepted();
   Status open_segment(std::uint32_t id, Candidate& out);
+  // True when a mark says that a sync of this segment failed.
+  [[nodiscard]] bool sync_failed(std::uint32_t id) const noexcept;
   bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
 
   Status load_all();
@@ -3161,7 +3184,8 @@ class LogRecovery {
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
-  std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
+  std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
+  std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
   std::vector<std::string> temporary_names_;
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
@@ -4190,6 +4214,22 @@ const char ARMDB_BUILD_TAG = 0;
 #undef ARMDB_TEXT
 #undef ARMDB_TEXT_INNER
 
+// ---- base/append.cpp ----
+
+// Growing buffers.
+
+namespace armdb::base {
+
+// Half the code of vector::insert(), which also has to move what stands behind.
+void append(std::vector<std::uint8_t>& buffer, Bytes bytes) {
+  if (bytes.empty()) return;
+  const std::size_t at = buffer.size();
+  buffer.resize(at + bytes.size());
+  std::memcpy(buffer.data() + at, bytes.data(), bytes.size());
+}
+
+}  // namespace armdb::base
+
 // ---- base/arena.cpp ----
 
 // Arena: how steps are taken from the source and published to readers.
@@ -4621,6 +4661,20 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 
 }  // namespace armdb::base
 
+// ---- base/merge_sort.cpp ----
+
+// The sort of plain numbers.
+
+namespace armdb::base {
+
+void sort_ascending(std::vector<std::uint32_t>& numbers) {
+  std::vector<std::uint32_t> spare(numbers.size());
+  merge_sort(numbers.data(), spare.data(), numbers.size(),
+             [](std::uint32_t a, std::uint32_t b) { return a < b; });
+}
+
+}  // namespace armdb::base
+
 // ---- base/text.cpp ----
 
 // Lines for people.
@@ -4722,7 +4776,7 @@ namespace {
 
 constexpr mode_t kFileMode = 0600;
 
-std::string_view advice(int os_error) noexcept {
+const char* advice(int os_error) noexcept {
   switch (os_error) {
     case EACCES:
     case EPERM:
@@ -4758,7 +4812,7 @@ std::string_view advice(int os_error) noexcept {
     case ENOMEM:
       return "give the process more memory or address space";
     default:
-      return {};
+      return "";
   }
 }
 
@@ -4789,8 +4843,9 @@ int open_no_interrupt(const char* path, int flags) noexcept {
   return ::fcntl(number, F_DUPFD_CLOEXEC, 3);
 }
 
-Result<Descriptor> open_regular_file(const char* path, int flags) {
-  Descriptor file(open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+Result<Descriptor> open_regular_file(const std::string& path, int flags) {
+  Descriptor file(
+      open_no_interrupt(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.valid()) {
     if (errno == ELOOP) {
       return Status(Errc::invalid_argument,
@@ -4813,14 +4868,11 @@ Result<Descriptor> open_regular_file(const char* path, int flags) {
   return file;
 }
 
-Status failure(int os_error, std::string_view doing, std::string_view path, std::uint64_t offset) {
-  std::string what(doing);
-  const std::string_view what_to_do = advice(os_error);
-  if (!what_to_do.empty()) {
-    what += "; ";
-    what += what_to_do;
-  }
-  return Status::from_os(os_error, what).at(path, offset);
+Status failure(int os_error, const char* doing, const std::string& path, std::uint64_t offset) {
+  const char* what_to_do = advice(os_error);
+  return Status::from_os(os_error, *what_to_do == 0 ? std::string(doing)
+                                                    : base::text("%; %", {doing, what_to_do}))
+      .at(path, offset);
 }
 
 }  // namespace armdb::os
@@ -5005,7 +5057,7 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
 
 Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode) {
   const int flags = mode == LockMode::exclusive ? O_RDWR | O_CREAT : O_RDONLY;
-  Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+  Result<Descriptor> file = open_regular_file(path, flags);
   if (!file.ok()) return file.status();
   const int error = try_lock(file->get(), mode);
   if (error == EAGAIN) return conflict_of(file->get(), path);
@@ -5407,7 +5459,7 @@ Status MemoryFileSystem::rename(const std::string& from, const std::string& to) 
   const std::string target = plain_path(to);
   const base::MutexLock lock(mutex_);
   const int error = rename_error(source, target);
-  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}), from);
+  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   if (source == target) return {};
   if (const Name* replaced = find(target)) drop(replaced);
   // The item itself, and what lies below it when it is a directory.
@@ -5726,7 +5778,7 @@ Result<Owned<Mapping>> PosixFile::map(std::size_t length, MapMode mode) {
 }
 
 // Opens a directory itself, never what a link points to.
-Result<Descriptor> open_directory(const std::string& path, std::string_view doing) {
+Result<Descriptor> open_directory(const std::string& path, const char* doing) {
   Descriptor directory(
       open_no_interrupt(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (!directory.valid()) return failure(errno, doing, path);
@@ -5740,7 +5792,7 @@ class PosixFileSystem final : public FileSystem {
     int flags = O_RDONLY;
     if (mode == OpenMode::read_write) flags = O_RDWR;
     if (mode == OpenMode::create_new) flags = O_RDWR | O_CREAT | O_EXCL;
-    Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+    Result<Descriptor> file = open_regular_file(path, flags);
     if (!file.ok()) return file.status();
     Owned<File> opened(new (std::nothrow) PosixFile(*std::move(file), path));
     if (!opened) return Errc::out_of_memory;
@@ -5782,7 +5834,8 @@ class PosixFileSystem final : public FileSystem {
 
   Status rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) == 0) return {};
-    return failure(errno, base::text("cannot rename it to %", {to}), from);
+    const int error = errno;
+    return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   }
 
   Status sync_directory(const std::string& path) override {
@@ -5958,6 +6011,17 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
   run.work();
   helper.reset();  // joins
 }
+
+Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job) {
+  std::vector<Status> outcomes(jobs);
+  run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
+  for (Status& outcome : outcomes) {
+    if (!outcome.ok()) return std::move(outcome);
+  }
+  return {};
+}
+
+unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
 
 }  // namespace armdb::os
 
@@ -6622,9 +6686,7 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
     if (segment.file_id == 0 || segment.file_id >= next) return false;
     ids.push_back(segment.file_id);
   }
-  std::vector<std::uint32_t> spare(ids.size());
-  base::merge_sort(ids.data(), spare.data(), ids.size(),
-                   [](std::uint32_t a, std::uint32_t b) { return a < b; });
+  base::sort_ascending(ids);
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
 
@@ -6705,7 +6767,7 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   if (read.durable_sequence > kSequenceMax || read.last_sequence > kSequenceMax) {
     return {Errc::corrupt, "the MANIFEST has a sequence of 2^63 or more"};
   }
-  read.segments.resize(count);
+  read.segments = std::vector<ManifestSegment>(count);
   for (ManifestSegment& segment : read.segments) {
     if (!read_manifest_segment(reader, segment)) {
       return {Errc::corrupt, "the MANIFEST lists a segment that cannot be"};
@@ -6884,7 +6946,7 @@ Status decode_state(Bytes in, State& state) {
   if (reader.failed() || count > kStateShardsMax || in.size() != state_bytes(count)) {
     return {Errc::corrupt, "the size of db.state does not match its count of shards"};
   }
-  read.shards.resize(count);
+  read.shards = std::vector<MigrationShard>(count);
   for (MigrationShard& shard : read.shards) {
     shard.start_sequence = reader.little<std::uint64_t>();
     shard.done_sequence = reader.little<std::uint64_t>();
@@ -9263,33 +9325,35 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
 
 // Copies the next entries out of the scanner's window, which moves on.
 ScanStep LogCompaction::gather(const Segment& source, std::uint64_t& read) {
-  batch_.clear();
+  batch_count_ = 0;
   batch_bytes_.clear();
   constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
-  while (batch_.size() < kBatch && batch_bytes_.size() < kBatchBytes) {
+  while (batch_count_ < kBatch && batch_bytes_.size() < kBatchBytes) {
     const ScanStep step = scanner_->next();
     if (step != ScanStep::entry) return step;
     read += scanner_->size;
     const format::Entry& entry = scanner_->entry;
     if (entry.mark() || (entry.tombstone() && oldest_)) continue;
-    batch_bytes_.insert(batch_bytes_.end(), entry.key.begin(), entry.key.end());
-    batch_bytes_.insert(batch_bytes_.end(), entry.value.begin(), entry.value.end());
-    batch_.push_back({entry, base::Location(source.id(), scanner_->offset, scanner_->size), false});
+    base::append(batch_bytes_, entry.key);
+    base::append(batch_bytes_, entry.value);
+    batch_[batch_count_++] = {entry, base::Location(source.id(), scanner_->offset, scanner_->size),
+                              false};
   }
   return ScanStep::entry;
 }
 
 Status LogCompaction::copy_batch(FunctionRef<void(std::span<Candidate>)> judge) {
   std::size_t offset = 0;
-  for (Candidate& candidate : batch_) {
+  const std::span<Candidate> batch = std::span(batch_).first(batch_count_);
+  for (Candidate& candidate : batch) {
     format::Entry& entry = candidate.entry;
     entry.key = Bytes(batch_bytes_).sub(offset, entry.key.size());
     offset += entry.key.size();
     entry.value = Bytes(batch_bytes_).sub(offset, entry.value.size());
     offset += entry.value.size();
   }
-  judge(batch_);
-  for (const Candidate& candidate : batch_) {
+  judge(batch);
+  for (const Candidate& candidate : batch) {
     if (!candidate.entry.tombstone() && !candidate.live) continue;
     Status status = copy_entry(candidate.entry, candidate.at);
     if (!status.ok()) return status;
@@ -9404,25 +9468,19 @@ Status LogCompaction::withdraw() {
 // Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
 // and closes it. On an error nothing has changed.
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
-  std::vector<std::unique_ptr<SegmentPtr>> kept;
-  for (const SegmentPtr& segment : leaving) {
-    kept.emplace_back(new (std::nothrow) SegmentPtr(segment));
-    if (kept.back() == nullptr) return Status(Errc::out_of_memory, "no memory for a segment");
-  }
-  const std::vector<SegmentPtr> before = store_.segments_;
+  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
+  auto before = std::make_unique<Segments>(store_.segments_);
   std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
     return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
   });
   Status status = store_.publish_map();
   if (!status.ok()) {
-    store_.segments_ = before;
+    store_.segments_.swap(*before);
     return status;
   }
-  for (std::unique_ptr<SegmentPtr>& keep : kept) {
-    store_.context_.epochs.retire(keep.release(),
-                                  [](void* own) { delete static_cast<SegmentPtr*>(own); });
-  }
-  return {};
+  store_.context_.epochs.retire(before.release(),
+                                [](void* own) { delete static_cast<Segments*>(own); });
+  return status;
 }
 
 Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
@@ -9622,15 +9680,20 @@ Status LogRecovery::list_directory() {
     const format::FileName parsed = format::parse_file_name(name);
     id_max_ = std::max(id_max_, parsed.file_id);  // nor can a new file take a directory's name
     if (kind != FileKind::regular) return;
-    if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::segment) data_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::hint) hint_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::failed) failed_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
   if (status.is(Errc::not_found)) {
     status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
   }
+  base::sort_ascending(data_ids_);
   return std::move(status).at(context.directory);
+}
+
+bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
+  return std::find(failed_ids_.begin(), failed_ids_.end(), id) != failed_ids_.end();
 }
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
@@ -9639,7 +9702,7 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   Result<Owned<File>> file = context.files.open(path, OpenMode::read);
   if (!file.ok()) return std::move(file).status().at(path);
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  if (failed_ids_.contains(id)) static_cast<void>((*file)->drop_cache());
+  if (sync_failed(id)) static_cast<void>((*file)->drop_cache());
   const Result<std::uint64_t> size = (*file)->size();
   if (!size.ok()) return Status(size.status()).at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
@@ -9723,7 +9786,6 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
       status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
-    data_ids_.erase(record.file_id);
     if (!status.ok()) {
       missing_.push_back({record, status.message()});
       unreadable_ids_.push_back(record.file_id);
@@ -9741,9 +9803,13 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
 // Segments that were begun after the MANIFEST was written. Log segments count; a compacted one
 // was never published.
 Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
+  std::vector<std::uint32_t> listed;
+  for (const format::ManifestSegment& record : manifest.segments) listed.push_back(record.file_id);
+  base::sort_ascending(listed);
   for (const std::uint32_t id : data_ids_) {
+    if (std::binary_search(listed.begin(), listed.end(), id)) continue;
     if (id < manifest.next_file_id && id != manifest.active_file_id) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     changed_ = true;
@@ -9758,7 +9824,7 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     candidates_.push_back(std::move(candidate));
@@ -9768,7 +9834,6 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
 
 // Without a MANIFEST: every segment counts but those that a whole compacted one replaces.
 Status LogRecovery::rebuild_list() {
-  std::set<std::uint32_t> replaced;
   for (const std::uint32_t id : data_ids_) {
     Candidate candidate;
     Status status = open_segment(id, candidate);
@@ -9779,22 +9844,20 @@ Status LogRecovery::rebuild_list() {
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      std::vector<std::uint32_t> sources;
-      if (!read_footer(candidate, &sources)) {
+      if (!read_footer(candidate, &dead_ids_)) {
         unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
         continue;
       }
-      replaced.insert(sources.begin(), sources.end());
       candidate.listed = true;
       candidate.record.durable = true;
       durable_ = std::max(durable_, candidate.record.last_sequence);
     }
     candidates_.push_back(std::move(candidate));
   }
+  base::sort_ascending(dead_ids_);
   std::erase_if(candidates_, [&](const Candidate& candidate) {
-    return replaced.contains(candidate.segment->id());
+    return std::binary_search(dead_ids_.begin(), dead_ids_.end(), candidate.segment->id());
   });
-  dead_ids_.insert(replaced.begin(), replaced.end());
   if (!candidates_.empty()) {
     base::log(store_.context_.config.log, LogLevel::warning,
               base::text("the MANIFEST was missing or damaged and has been rebuilt from the "
@@ -9880,7 +9943,7 @@ Status LogRecovery::load_tail() {
     const bool joint = (entry.flags & format::kJoint) != 0;  // carried with the batch behind it
     if (entry.sequence != next || next >= limit_) return false;
     if (!joint && (entry.mark() || !fits_shape(entry))) return false;
-    carried_.insert(carried_.end(), raw.begin(), raw.end());
+    base::append(carried_, raw);
     const bool commit = (entry.flags & format::kBatchCommit) != 0;
     if (joint || commit) note_joint(entry);
     if (joint) return true;
@@ -10116,7 +10179,7 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool synced = candidate.listed ? candidate.record.durable
                                        : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
-      !store_.context_.needs_values && !failed_ids_.contains(segment.id())) {
+      !store_.context_.needs_values && !sync_failed(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -10303,9 +10366,10 @@ void LogRecovery::note_joint(const format::Entry& entry) {
   }
   joint_ = {};
   joint_.first_sequence = entry.sequence;
-  for (std::size_t at = 0; at < entry.value.size() / format::kJointPartBytes; ++at) {
+  joint_.parts = std::vector<JointPart>(entry.value.size() / format::kJointPartBytes);
+  for (std::size_t at = 0; at < joint_.parts.size(); ++at) {
     const format::JointPart part = format::decode_joint_part(entry.value, at);
-    joint_.parts.push_back({part.shard, part.last_sequence});
+    joint_.parts[at] = {part.shard, part.last_sequence};
     if (part.shard == store_.context_.shard) joint_.last_sequence = part.last_sequence;
   }
 }
@@ -10397,8 +10461,9 @@ Status LogRecovery::set_aside(std::size_t from) {
     Status status = rename_aside(segment.id());
     if (!status.ok()) return status;
   }
-  candidates_.resize(from);
-  store_.segments_.resize(from);
+  candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
+  store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
+                         store_.segments_.end());
   return store_.publish_map();
 }
 
@@ -11649,15 +11714,15 @@ Status Transaction::write(const WriteRequest& request) {
   pending.expiry_ms = request.erase ? 0 : expiry_ms;
   pending.object = request.object;
   pending.erase = request.erase;
-  bytes_.insert(bytes_.end(), request.key.begin(), request.key.end());
-  bytes_.insert(bytes_.end(), request.value.begin(), request.value.end());
+  base::append(bytes_, request.key);
+  base::append(bytes_, request.value);
   if (request.object != nullptr) detail::share(request.object);
   pending_.push_back(pending);
   if (pending_.size() <= heads_.size()) {
     chain(static_cast<std::uint32_t>(pending_.size()));
     return {};
   }
-  heads_.assign(heads_.empty() ? 16 : 2 * heads_.size(), 0);
+  heads_ = std::vector<std::uint32_t>(heads_.empty() ? 16 : 2 * heads_.size());
   for (std::uint32_t number = 1; number <= pending_.size(); ++number) chain(number);
   return {};
 }
@@ -11889,13 +11954,8 @@ Status Engine::refuse_if_closed() const {
 // Runs on all shards, beside each other where there are processors; the first error wins, and
 // the other shards are still done.
 Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
-  std::vector<Status> outcomes(shards_.size());
-  os::run_parallel(shards_.size(), std::min<unsigned>(os::hardware_threads(), 8),
-                   [&](std::size_t at) { outcomes[at] = what(*shards_[at]); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  return os::run_all(shards_.size(), os::busy_threads(),
+                     [&](std::size_t at) { return what(*shards_[at]); });
 }
 
 // ---- One key ----
@@ -12090,19 +12150,13 @@ Status Engine::flush() {
 Status Engine::sync() {
   Status status = refuse_if_closed();
   if (!status.ok() || config_.read_only) return status;
-  std::vector<Shard*> dirty;
+  std::vector<Shard*> dirty(shards_.size());
+  std::size_t count = 0;
   for (const auto& shard : shards_) {
-    if (shard->unsynced()) dirty.push_back(shard.get());
+    if (shard->unsynced()) dirty[count++] = shard.get();
   }
-  if (dirty.size() == 1) return dirty.front()->sync();
-  std::vector<Status> outcomes(dirty.size());
   // A sync waits for the disk, not for a processor: more threads than processors pay.
-  os::run_parallel(dirty.size(), static_cast<unsigned>(std::min<std::size_t>(dirty.size(), 8)),
-                   [&](std::size_t at) { outcomes[at] = dirty[at]->sync(); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  return os::run_all(count, 8, [&](std::size_t at) { return dirty[at]->sync(); });
 }
 
 Status Engine::sync_joint(const Shard* asking) {
@@ -12450,8 +12504,7 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     meta_.shape = *shape_;
-    meta_.shard_count =
-        config.shard_count != 0 ? config.shard_count : std::min(os::hardware_threads(), 8u);
+    meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
     std::uint8_t random[24];
     Status status = os::random_bytes(random);
@@ -12516,13 +12569,7 @@ class Opening {
 
   // Beside each other where there are processors; the first error wins.
   Status on_each_shard(FunctionRef<Status(std::size_t)> what) const {
-    std::vector<Status> outcomes(meta_.shard_count);
-    os::run_parallel(meta_.shard_count, std::min(os::hardware_threads(), 8u),
-                     [&](std::size_t at) { outcomes[at] = what(at); });
-    for (Status& outcome : outcomes) {
-      if (!outcome.ok()) return std::move(outcome);
-    }
-    return {};
+    return os::run_all(meta_.shard_count, os::busy_threads(), what);
   }
 
   Status open_shards() {
@@ -12539,7 +12586,7 @@ class Opening {
       if (!status.ok()) return status;
       judge_joint_batches(surveys, openings);
     }
-    engine_->shards_.resize(meta_.shard_count);
+    engine_->shards_ = std::vector<std::unique_ptr<Shard>>(meta_.shard_count);
     return on_each_shard([&](std::size_t at) {
       Result<std::unique_ptr<Shard>> opened =
           Shard::open(context_of(at), engine_->common_, openings[at]);
@@ -12662,7 +12709,7 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
 Status Engine::begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts) {
   state_.migrating = true;
   state_.migrating_to = to_version;
-  state_.shards.resize(shard_count());
+  state_.shards = std::vector<format::MigrationShard>(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) {
     state_.shards[at] = {starts[at], 0};
   }
@@ -12833,7 +12880,7 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   heap_.clear();
   if (sources_.empty()) {
     const bool one = limits_.shard < engine_.shard_count();
-    sources_.resize(one ? 1 : engine_.shard_count());
+    sources_ = std::vector<Source>(one ? 1 : engine_.shard_count());
     for (std::size_t at = 0; at < sources_.size(); ++at) {
       sources_[at].shard = one ? limits_.shard : static_cast<std::uint32_t>(at);
       sources_[at].block = engine_.shard(sources_[at].shard).index().make_block();
@@ -13297,7 +13344,8 @@ void Shard::publish(const WriteRequest& request, index::Place& place, base::Loca
   detail::HookValue before;
   if (found && common_.objects != nullptr) before.object = object_at(place.value);
   if (found && common_.hook && keeps_bytes()) {
-    old_bytes_.assign(place.value, place.value + context_.shape.value_size);
+    old_bytes_.clear();
+    base::append(old_bytes_, Bytes(place.value, context_.shape.value_size));
     before.bytes = Bytes(old_bytes_);
   }
   if (old != nullptr) before.bytes = *old;
@@ -13859,19 +13907,19 @@ Status Shard::fail(Status cause) {
 Status Shard::relocate_all(store::LogCompaction& job) {
   constexpr std::size_t kMovesPerLock = 256;
   std::vector<std::uint8_t> keys;
-  std::vector<store::Move> moves;
+  std::vector<store::Move> moves(kMovesPerLock);
   for (bool go_on = true; go_on;) {
     keys.clear();
-    moves.clear();
+    std::size_t count = 0;
     const Result<bool> more = job.next_moves(kMovesPerLock, [&](const store::Move& move) {
-      keys.insert(keys.end(), move.key.begin(), move.key.end());
-      moves.push_back(move);
+      base::append(keys, move.key);
+      moves[count++] = move;
     });
     if (!more.ok()) return more.status();
     go_on = *more;
     const std::size_t key_size = context_.shape.key_size;
     const base::MutexLock lock(mutex_);
-    for (std::size_t at = 0; at < moves.size(); ++at) {
+    for (std::size_t at = 0; at < count; ++at) {
       const std::uint8_t* key = keys.data() + at * key_size;
       index::Place place;
       index_->locate(key, base::hash64(key, key_size, seed_), place);
@@ -14700,7 +14748,7 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
     keys.clear();
     std::size_t count = 0;
     for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
-      keys.insert(keys.end(), cursor.key().begin(), cursor.key().end());
+      base::append(keys, cursor.key());
     }
     BytesPair pairs[kRound];
     const std::size_t key_size = keys.size() / count;

@@ -5,6 +5,7 @@
 
 #include "armdb.hpp"
 
+#include "base/append.hpp"
 #include "base/arena.hpp"
 #include "base/build.hpp"
 #include "base/little.hpp"
@@ -69,10 +70,12 @@
 #include "core/status.cpp"
 #include "core/version.cpp"
 
+#include "base/append.cpp"
 #include "base/arena.cpp"
 #include "base/crc32c.cpp"
 #include "base/epoch.cpp"
 #include "base/log.cpp"
+#include "base/merge_sort.cpp"
 #include "base/text.cpp"
 
 #include "os/clock.cpp"

@@ -147,8 +147,7 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     meta_.shape = *shape_;
-    meta_.shard_count =
-        config.shard_count != 0 ? config.shard_count : std::min(os::hardware_threads(), 8u);
+    meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
     std::uint8_t random[24];
     Status status = os::random_bytes(random);
@@ -213,13 +212,7 @@ class Opening {
 
   // Beside each other where there are processors; the first error wins.
   Status on_each_shard(FunctionRef<Status(std::size_t)> what) const {
-    std::vector<Status> outcomes(meta_.shard_count);
-    os::run_parallel(meta_.shard_count, std::min(os::hardware_threads(), 8u),
-                     [&](std::size_t at) { outcomes[at] = what(at); });
-    for (Status& outcome : outcomes) {
-      if (!outcome.ok()) return std::move(outcome);
-    }
-    return {};
+    return os::run_all(meta_.shard_count, os::busy_threads(), what);
   }
 
   Status open_shards() {
@@ -236,7 +229,7 @@ class Opening {
       if (!status.ok()) return status;
       judge_joint_batches(surveys, openings);
     }
-    engine_->shards_.resize(meta_.shard_count);
+    engine_->shards_ = std::vector<std::unique_ptr<Shard>>(meta_.shard_count);
     return on_each_shard([&](std::size_t at) {
       Result<std::unique_ptr<Shard>> opened =
           Shard::open(context_of(at), engine_->common_, openings[at]);

@@ -63,7 +63,7 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
 Status Engine::begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts) {
   state_.migrating = true;
   state_.migrating_to = to_version;
-  state_.shards.resize(shard_count());
+  state_.shards = std::vector<format::MigrationShard>(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) {
     state_.shards[at] = {starts[at], 0};
   }

@@ -26,7 +26,7 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   heap_.clear();
   if (sources_.empty()) {
     const bool one = limits_.shard < engine_.shard_count();
-    sources_.resize(one ? 1 : engine_.shard_count());
+    sources_ = std::vector<Source>(one ? 1 : engine_.shard_count());
     for (std::size_t at = 0; at < sources_.size(); ++at) {
       sources_[at].shard = one ? limits_.shard : static_cast<std::uint32_t>(at);
       sources_[at].block = engine_.shard(sources_[at].shard).index().make_block();

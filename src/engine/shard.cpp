@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "base/append.hpp"
 #include "base/hash64.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -223,7 +224,8 @@ void Shard::publish(const WriteRequest& request, index::Place& place, base::Loca
   detail::HookValue before;
   if (found && common_.objects != nullptr) before.object = object_at(place.value);
   if (found && common_.hook && keeps_bytes()) {
-    old_bytes_.assign(place.value, place.value + context_.shape.value_size);
+    old_bytes_.clear();
+    base::append(old_bytes_, Bytes(place.value, context_.shape.value_size));
     before.bytes = Bytes(old_bytes_);
   }
   if (old != nullptr) before.bytes = *old;

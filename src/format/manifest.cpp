@@ -7,8 +7,8 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
-#include "base/merge_sort.hpp"
 #include "base/location.hpp"
+#include "base/merge_sort.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -55,9 +55,7 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
     if (segment.file_id == 0 || segment.file_id >= next) return false;
     ids.push_back(segment.file_id);
   }
-  std::vector<std::uint32_t> spare(ids.size());
-  base::merge_sort(ids.data(), spare.data(), ids.size(),
-                   [](std::uint32_t a, std::uint32_t b) { return a < b; });
+  base::sort_ascending(ids);
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
 
@@ -138,7 +136,7 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   if (read.durable_sequence > kSequenceMax || read.last_sequence > kSequenceMax) {
     return {Errc::corrupt, "the MANIFEST has a sequence of 2^63 or more"};
   }
-  read.segments.resize(count);
+  read.segments = std::vector<ManifestSegment>(count);
   for (ManifestSegment& segment : read.segments) {
     if (!read_manifest_segment(reader, segment)) {
       return {Errc::corrupt, "the MANIFEST lists a segment that cannot be"};

@@ -72,7 +72,7 @@ Status decode_state(Bytes in, State& state) {
   if (reader.failed() || count > kStateShardsMax || in.size() != state_bytes(count)) {
     return {Errc::corrupt, "the size of db.state does not match its count of shards"};
   }
-  read.shards.resize(count);
+  read.shards = std::vector<MigrationShard>(count);
   for (MigrationShard& shard : read.shards) {
     shard.start_sequence = reader.little<std::uint64_t>();
     shard.done_sequence = reader.little<std::uint64_t>();

@@ -143,7 +143,7 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
 
 Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode) {
   const int flags = mode == LockMode::exclusive ? O_RDWR | O_CREAT : O_RDONLY;
-  Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+  Result<Descriptor> file = open_regular_file(path, flags);
   if (!file.ok()) return file.status();
   const int error = try_lock(file->get(), mode);
   if (error == EAGAIN) return conflict_of(file->get(), path);

@@ -400,7 +400,7 @@ Status MemoryFileSystem::rename(const std::string& from, const std::string& to) 
   const std::string target = plain_path(to);
   const base::MutexLock lock(mutex_);
   const int error = rename_error(source, target);
-  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}), from);
+  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   if (source == target) return {};
   if (const Name* replaced = find(target)) drop(replaced);
   // The item itself, and what lies below it when it is a directory.

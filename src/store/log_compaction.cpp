@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "base/append.hpp"
 #include "base/little.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
@@ -136,33 +137,35 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
 
 // Copies the next entries out of the scanner's window, which moves on.
 ScanStep LogCompaction::gather(const Segment& source, std::uint64_t& read) {
-  batch_.clear();
+  batch_count_ = 0;
   batch_bytes_.clear();
   constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
-  while (batch_.size() < kBatch && batch_bytes_.size() < kBatchBytes) {
+  while (batch_count_ < kBatch && batch_bytes_.size() < kBatchBytes) {
     const ScanStep step = scanner_->next();
     if (step != ScanStep::entry) return step;
     read += scanner_->size;
     const format::Entry& entry = scanner_->entry;
     if (entry.mark() || (entry.tombstone() && oldest_)) continue;
-    batch_bytes_.insert(batch_bytes_.end(), entry.key.begin(), entry.key.end());
-    batch_bytes_.insert(batch_bytes_.end(), entry.value.begin(), entry.value.end());
-    batch_.push_back({entry, base::Location(source.id(), scanner_->offset, scanner_->size), false});
+    base::append(batch_bytes_, entry.key);
+    base::append(batch_bytes_, entry.value);
+    batch_[batch_count_++] = {entry, base::Location(source.id(), scanner_->offset, scanner_->size),
+                              false};
   }
   return ScanStep::entry;
 }
 
 Status LogCompaction::copy_batch(FunctionRef<void(std::span<Candidate>)> judge) {
   std::size_t offset = 0;
-  for (Candidate& candidate : batch_) {
+  const std::span<Candidate> batch = std::span(batch_).first(batch_count_);
+  for (Candidate& candidate : batch) {
     format::Entry& entry = candidate.entry;
     entry.key = Bytes(batch_bytes_).sub(offset, entry.key.size());
     offset += entry.key.size();
     entry.value = Bytes(batch_bytes_).sub(offset, entry.value.size());
     offset += entry.value.size();
   }
-  judge(batch_);
-  for (const Candidate& candidate : batch_) {
+  judge(batch);
+  for (const Candidate& candidate : batch) {
     if (!candidate.entry.tombstone() && !candidate.live) continue;
     Status status = copy_entry(candidate.entry, candidate.at);
     if (!status.ok()) return status;
@@ -277,25 +280,19 @@ Status LogCompaction::withdraw() {
 // Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
 // and closes it. On an error nothing has changed.
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
-  std::vector<std::unique_ptr<SegmentPtr>> kept;
-  for (const SegmentPtr& segment : leaving) {
-    kept.emplace_back(new (std::nothrow) SegmentPtr(segment));
-    if (kept.back() == nullptr) return Status(Errc::out_of_memory, "no memory for a segment");
-  }
-  const std::vector<SegmentPtr> before = store_.segments_;
+  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
+  auto before = std::make_unique<Segments>(store_.segments_);
   std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
     return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
   });
   Status status = store_.publish_map();
   if (!status.ok()) {
-    store_.segments_ = before;
+    store_.segments_.swap(*before);
     return status;
   }
-  for (std::unique_ptr<SegmentPtr>& keep : kept) {
-    store_.context_.epochs.retire(keep.release(),
-                                  [](void* own) { delete static_cast<SegmentPtr*>(own); });
-  }
-  return {};
+  store_.context_.epochs.retire(before.release(),
+                                [](void* own) { delete static_cast<Segments*>(own); });
+  return status;
 }
 
 Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {

@@ -21,6 +21,7 @@
 // Threads: one job at a time per shard (the shard's maintenance lock).
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "store/log_store.hpp"
@@ -82,7 +83,8 @@ class LogCompaction {
   std::size_t source_at_ = 0;
   std::unique_ptr<SegmentScanner> scanner_;
 
-  std::vector<Candidate> batch_;
+  std::array<Candidate, kBatch> batch_;
+  std::size_t batch_count_ = 0;
   std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
   SegmentPtr output_;

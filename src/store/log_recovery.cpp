@@ -3,9 +3,11 @@
 
 #include <algorithm>
 
+#include "base/append.hpp"
 #include "base/insertion_sort.hpp"
 #include "base/little.hpp"
 #include "base/log.hpp"
+#include "base/merge_sort.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
@@ -63,15 +65,20 @@ Status LogRecovery::list_directory() {
     const format::FileName parsed = format::parse_file_name(name);
     id_max_ = std::max(id_max_, parsed.file_id);  // nor can a new file take a directory's name
     if (kind != FileKind::regular) return;
-    if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::segment) data_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::hint) hint_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::failed) failed_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
   if (status.is(Errc::not_found)) {
     status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
   }
+  base::sort_ascending(data_ids_);
   return std::move(status).at(context.directory);
+}
+
+bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
+  return std::find(failed_ids_.begin(), failed_ids_.end(), id) != failed_ids_.end();
 }
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
@@ -80,7 +87,7 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   Result<Owned<File>> file = context.files.open(path, OpenMode::read);
   if (!file.ok()) return std::move(file).status().at(path);
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  if (failed_ids_.contains(id)) static_cast<void>((*file)->drop_cache());
+  if (sync_failed(id)) static_cast<void>((*file)->drop_cache());
   const Result<std::uint64_t> size = (*file)->size();
   if (!size.ok()) return Status(size.status()).at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
@@ -164,7 +171,6 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
       status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
-    data_ids_.erase(record.file_id);
     if (!status.ok()) {
       missing_.push_back({record, status.message()});
       unreadable_ids_.push_back(record.file_id);
@@ -182,9 +188,13 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
 // Segments that were begun after the MANIFEST was written. Log segments count; a compacted one
 // was never published.
 Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
+  std::vector<std::uint32_t> listed;
+  for (const format::ManifestSegment& record : manifest.segments) listed.push_back(record.file_id);
+  base::sort_ascending(listed);
   for (const std::uint32_t id : data_ids_) {
+    if (std::binary_search(listed.begin(), listed.end(), id)) continue;
     if (id < manifest.next_file_id && id != manifest.active_file_id) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     changed_ = true;
@@ -199,7 +209,7 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     candidates_.push_back(std::move(candidate));
@@ -209,7 +219,6 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
 
 // Without a MANIFEST: every segment counts but those that a whole compacted one replaces.
 Status LogRecovery::rebuild_list() {
-  std::set<std::uint32_t> replaced;
   for (const std::uint32_t id : data_ids_) {
     Candidate candidate;
     Status status = open_segment(id, candidate);
@@ -220,22 +229,20 @@ Status LogRecovery::rebuild_list() {
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      std::vector<std::uint32_t> sources;
-      if (!read_footer(candidate, &sources)) {
+      if (!read_footer(candidate, &dead_ids_)) {
         unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
         continue;
       }
-      replaced.insert(sources.begin(), sources.end());
       candidate.listed = true;
       candidate.record.durable = true;
       durable_ = std::max(durable_, candidate.record.last_sequence);
     }
     candidates_.push_back(std::move(candidate));
   }
+  base::sort_ascending(dead_ids_);
   std::erase_if(candidates_, [&](const Candidate& candidate) {
-    return replaced.contains(candidate.segment->id());
+    return std::binary_search(dead_ids_.begin(), dead_ids_.end(), candidate.segment->id());
   });
-  dead_ids_.insert(replaced.begin(), replaced.end());
   if (!candidates_.empty()) {
     base::log(store_.context_.config.log, LogLevel::warning,
               base::text("the MANIFEST was missing or damaged and has been rebuilt from the "
@@ -321,7 +328,7 @@ Status LogRecovery::load_tail() {
     const bool joint = (entry.flags & format::kJoint) != 0;  // carried with the batch behind it
     if (entry.sequence != next || next >= limit_) return false;
     if (!joint && (entry.mark() || !fits_shape(entry))) return false;
-    carried_.insert(carried_.end(), raw.begin(), raw.end());
+    base::append(carried_, raw);
     const bool commit = (entry.flags & format::kBatchCommit) != 0;
     if (joint || commit) note_joint(entry);
     if (joint) return true;

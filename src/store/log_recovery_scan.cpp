@@ -99,7 +99,7 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool synced = candidate.listed ? candidate.record.durable
                                        : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
-      !store_.context_.needs_values && !failed_ids_.contains(segment.id())) {
+      !store_.context_.needs_values && !sync_failed(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -286,9 +286,10 @@ void LogRecovery::note_joint(const format::Entry& entry) {
   }
   joint_ = {};
   joint_.first_sequence = entry.sequence;
-  for (std::size_t at = 0; at < entry.value.size() / format::kJointPartBytes; ++at) {
+  joint_.parts = std::vector<JointPart>(entry.value.size() / format::kJointPartBytes);
+  for (std::size_t at = 0; at < joint_.parts.size(); ++at) {
     const format::JointPart part = format::decode_joint_part(entry.value, at);
-    joint_.parts.push_back({part.shard, part.last_sequence});
+    joint_.parts[at] = {part.shard, part.last_sequence};
     if (part.shard == store_.context_.shard) joint_.last_sequence = part.last_sequence;
   }
 }
@@ -380,8 +381,9 @@ Status LogRecovery::set_aside(std::size_t from) {
     Status status = rename_aside(segment.id());
     if (!status.ok()) return status;
   }
-  candidates_.resize(from);
-  store_.segments_.resize(from);
+  candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
+  store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
+                         store_.segments_.end());
   return store_.publish_map();
 }
 
