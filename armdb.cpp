@@ -315,6 +315,18 @@ void crc32c_use_arm_instructions() noexcept;
 
 }  // namespace armdb::base
 
+// ---- base/errors.hpp ----
+
+// errors: the two that most places have to tell, made in one short call each.
+
+namespace armdb::base {
+
+// Bytes are wrong and no crash explains them.
+Status corrupt(const char* what);
+Status out_of_memory(const char* what);
+
+}  // namespace armdb::base
+
 // ---- base/mutex.hpp ----
 
 // Mutex, MutexLock and ConditionVariable, annotated so that clang checks who holds what.
@@ -2925,6 +2937,10 @@ class LogStore {
 
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
+  // Both open() and, with `joints`, survey().
+  static Result<std::unique_ptr<LogStore>> recover(const StoreContext& context,
+                                                   RecoveryVisitor visit, std::uint64_t limit,
+                                                   Survey* joints);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
@@ -4644,6 +4660,18 @@ EpochDomain::~EpochDomain() {
 
 }  // namespace armdb::base
 
+// ---- base/errors.cpp ----
+
+// Errors by name.
+
+namespace armdb::base {
+
+Status corrupt(const char* what) { return Status(Errc::corrupt, what); }
+
+Status out_of_memory(const char* what) { return Status(Errc::out_of_memory, what); }
+
+}  // namespace armdb::base
+
 // ---- base/log.cpp ----
 
 // Delivery of log lines.
@@ -6272,18 +6300,17 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const auto reserved = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the file ends inside its header of 40 bytes"};
-  if (magic != kFileMagic) return {Errc::corrupt, "no file of armdb: it does not begin with ARMD"};
+  if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
+  if (magic != kFileMagic) return base::corrupt("no file of armdb: it does not begin with ARMD");
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kFileHeaderCrcAt));
-  if (crc_stored != crc_computed)
-    return {Errc::corrupt, "the checksum of the file header is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of the file header is wrong");
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
     return {Errc::format_mismatch,
             base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
                        {version, kFormatVersion})};
   }
-  if (version == 0) return {Errc::corrupt, "the file header has format 0, which never existed"};
+  if (version == 0) return base::corrupt("the file header has format 0, which never existed");
   if (type != static_cast<std::uint16_t>(expected)) {
     return {
         Errc::format_mismatch,
@@ -6291,7 +6318,7 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
                    "file back",
                    {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the file header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the file header are not zero");
 
   header.type = expected;
   header.version = version;
@@ -6334,24 +6361,24 @@ Status decode_segment_header(Bytes in, SegmentHeader& header) {
   const auto reserved = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the segment ends inside its header of 96 bytes"};
+  if (reader.failed()) return base::corrupt("the segment ends inside its header of 96 bytes");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + kFileHeaderCrcAt);
   const std::uint32_t crc_computed =
       base::crc32c(file_crc, in.sub(kFileHeaderBytes, kSegmentCrcAt - kFileHeaderBytes));
   if (crc_stored != crc_computed) {
-    return {Errc::corrupt, "the checksum of the segment header is wrong"};
+    return base::corrupt("the checksum of the segment header is wrong");
   }
   if (kind > static_cast<std::uint32_t>(SegmentKind::compacted)) {
-    return {Errc::corrupt, "the segment header names no known kind of segment"};
+    return base::corrupt("the segment header names no known kind of segment");
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the segment header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the segment header are not zero");
   if (read.file.file_id == 0 || read.file.file_id > base::Location::kFileIdMax ||
       read.predecessor_id > base::Location::kFileIdMax) {
-    return {Errc::corrupt, "the segment header has a file id out of range"};
+    return base::corrupt("the segment header has a file id out of range");
   }
   if (read.predecessor_sequence > kSequenceMax || read.first_sequence > kSequenceMax ||
       read.watermark > kSequenceMax) {
-    return {Errc::corrupt, "the segment header has a sequence of 2^63 or more"};
+    return base::corrupt("the segment header has a sequence of 2^63 or more");
   }
   read.kind = static_cast<SegmentKind>(kind);
   header = read;
@@ -6508,16 +6535,16 @@ Status decode_hint_header(Bytes in, HintHeader& header) {
   const auto crc_stored = reader.little<std::uint32_t>();
   const auto reserved = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the hint file ends inside its header of 56 bytes"};
+  if (reader.failed()) return base::corrupt("the hint file ends inside its header of 56 bytes");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + kHintFileCrcAt);
   const std::uint32_t crc_computed =
       base::crc32c(file_crc, in.sub(kFileHeaderBytes, kHintCrcAt - kFileHeaderBytes));
   if (crc_stored != crc_computed) {
-    return {Errc::corrupt, "the checksum of the hint header is wrong"};
+    return base::corrupt("the checksum of the hint header is wrong");
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the hint header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the hint header are not zero");
   if (read.file.file_id == 0 || read.file.file_id > base::Location::kFileIdMax) {
-    return {Errc::corrupt, "the hint header has a file id out of range"};
+    return base::corrupt("the hint header has a file id out of range");
   }
   header = read;
   return {};
@@ -6748,33 +6775,33 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   if (reader.failed() || count > kManifestSegmentsMax ||
       in.size() !=
           kManifestFixedBytes + std::uint64_t{count} * kManifestRecordBytes + kManifestEndBytes) {
-    return {Errc::corrupt, "the MANIFEST's size does not match its count of segments"};
+    return base::corrupt("the MANIFEST's size does not match its count of segments");
   }
   base::ByteReader end(in.sub(in.size() - kManifestEndBytes));
   const auto crc_stored = end.little<std::uint32_t>();
   const auto reserved = end.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kManifestEndBytes));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of the MANIFEST is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of the MANIFEST is wrong");
   if (reserved != 0 || gap != 0 || header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of the MANIFEST are not zero"};
+    return base::corrupt("reserved bytes of the MANIFEST are not zero");
   }
   if (read.next_file_id == 0 || read.next_file_id > base::Location::kFileIdMax + 1) {
-    return {Errc::corrupt, "the MANIFEST's next file id is out of range"};
+    return base::corrupt("the MANIFEST's next file id is out of range");
   }
   if (read.active_file_id >= read.next_file_id) {
-    return {Errc::corrupt, "the MANIFEST's active segment has an id it has not given"};
+    return base::corrupt("the MANIFEST's active segment has an id it has not given");
   }
   if (read.durable_sequence > kSequenceMax || read.last_sequence > kSequenceMax) {
-    return {Errc::corrupt, "the MANIFEST has a sequence of 2^63 or more"};
+    return base::corrupt("the MANIFEST has a sequence of 2^63 or more");
   }
   read.segments = std::vector<ManifestSegment>(count);
   for (ManifestSegment& segment : read.segments) {
     if (!read_manifest_segment(reader, segment)) {
-      return {Errc::corrupt, "the MANIFEST lists a segment that cannot be"};
+      return base::corrupt("the MANIFEST lists a segment that cannot be");
     }
   }
   if (!manifest_ids_possible(read.segments, read.next_file_id)) {
-    return {Errc::corrupt, "the MANIFEST lists a segment twice, or with an id it has not given"};
+    return base::corrupt("the MANIFEST lists a segment twice, or with an id it has not given");
   }
   manifest = std::move(read);
   return {};
@@ -6855,16 +6882,16 @@ Status decode_meta(Bytes in, Meta& meta) {
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed() || !reader.rest().empty()) {
-    return {Errc::corrupt, "db.meta has another size than 128 bytes"};
+    return base::corrupt("db.meta has another size than 128 bytes");
   }
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kMetaCrcAt));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.meta is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of db.meta is wrong");
   if (reserved != 0 || !meta_zeros(reserved_more) || header.shard != 0 || header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of db.meta are not zero"};
+    return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||
       payload > static_cast<std::uint8_t>(Payload::location)) {
-    return {Errc::corrupt, "db.meta names an unknown kind of store or payload"};
+    return base::corrupt("db.meta names an unknown kind of store or payload");
   }
   read.store = static_cast<StoreKind>(store);
   read.shape.ordered = ordered != 0;
@@ -6872,7 +6899,7 @@ Status decode_meta(Bytes in, Meta& meta) {
   if (read.encryption != 0) {
     return {Errc::unsupported, "the collection is encrypted, which this build does not read"};
   }
-  if (!meta_possible(read)) return {Errc::corrupt, "db.meta has sizes that no collection has"};
+  if (!meta_possible(read)) return base::corrupt("db.meta has sizes that no collection has");
   meta = read;
   return {};
 }
@@ -6944,7 +6971,7 @@ Status decode_state(Bytes in, State& state) {
 
   // The size is judged before anything is allocated for what it claims to hold.
   if (reader.failed() || count > kStateShardsMax || in.size() != state_bytes(count)) {
-    return {Errc::corrupt, "the size of db.state does not match its count of shards"};
+    return base::corrupt("the size of db.state does not match its count of shards");
   }
   read.shards = std::vector<MigrationShard>(count);
   for (MigrationShard& shard : read.shards) {
@@ -6954,14 +6981,14 @@ Status decode_state(Bytes in, State& state) {
   const auto crc_stored = reader.little<std::uint32_t>();
   const auto reserved = reader.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kStateEndBytes));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.state is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of db.state is wrong");
   if (reserved != 0 || (flags & ~(kStateJoint | kStateMigrating)) != 0 || header.shard != 0 ||
       header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of db.state are not zero"};
+    return base::corrupt("reserved bytes of db.state are not zero");
   }
   read.joint = (flags & kStateJoint) != 0;
   read.migrating = (flags & kStateMigrating) != 0;
-  if (!state_possible(read)) return {Errc::corrupt, "db.state has a migration that cannot be"};
+  if (!state_possible(read)) return base::corrupt("db.state has a migration that cannot be");
   state = std::move(read);
   return {};
 }
@@ -8793,7 +8820,7 @@ Status BlockCache::read(std::uint32_t file_id, File& file, std::uint64_t offset,
       const Result<std::size_t> got = file.read_at(whole ? offset - skip : offset, into);
       if (!got.ok()) return got.status();
       if (*got < into.size()) {
-        return Status(Errc::corrupt, "a segment ends before an entry that was in it; run verify");
+        return base::corrupt("a segment ends before an entry that was in it; run verify");
       }
       if (whole) {
         insert(tag, block);
@@ -8842,9 +8869,9 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     const Result<FileInfo> manifest =
         files.info(path_in(shard_path(path, 0), format::kManifestName));
     if (manifest.ok()) {
-      return Status(Errc::corrupt,
-                    "db.meta is missing, but there are shards: restore it from a "
-                    "backup, or see README, \"Repair\"")
+      return base::corrupt(
+                 "db.meta is missing, but there are shards: restore it from a "
+                 "backup, or see README, \"Repair\"")
           .at(path);
     }
     return status;
@@ -9150,7 +9177,7 @@ Status LogStore::prepare_batch(Batch& batch) {
   status = flush();
   if (!status.ok()) return status;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
-  if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
+  if (batch.image == nullptr) return base::out_of_memory("no memory to write a batch");
   std::uint8_t* to = batch.image.get();
   each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
     format::encode_entry(entry, active_->seed, to);
@@ -9314,7 +9341,7 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
     if (step == ScanStep::broken) {
       // Kept as it is, so that repair can still look at it.
       sources_[source_at_]->damaged = true;
-      return Status(Errc::corrupt, "a segment is damaged and is not compacted; run repair")
+      return base::corrupt("a segment is damaged and is not compacted; run repair")
           .at(source.path, scanner_->offset);
     }
     scanner_.reset();
@@ -9494,7 +9521,7 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
     if (step == ScanStep::failed) return moves_->status;
     if (step != ScanStep::entry || moves_->entry.mark()) {
       if (moved_ == origins_.size()) return false;
-      return Status(Errc::corrupt, "a compacted segment does not read back as it was written")
+      return base::corrupt("a compacted segment does not read back as it was written")
           .at(output_->path, moves_->offset);
     }
     if (!moves_->entry.tombstone()) {
@@ -9553,7 +9580,7 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
       return ReadOutcome::ok;
     }
     if (out_of_memory) {
-      status = Status(Errc::out_of_memory, "no memory for a value");
+      status = base::out_of_memory("no memory for a value");
       return ReadOutcome::failed;
     }
     if (at.offset() >= segment->readable.load(std::memory_order_acquire)) return ReadOutcome::moved;
@@ -9565,7 +9592,7 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
   std::size_t size = 0;
   if (format::decode_entry(bytes, segment->seed, entry, size) != format::EntryRead::whole ||
       entry.key != key || entry.tombstone()) {
-    status = Status(Errc::corrupt, "a stored value fails its checksum; run verify, then repair")
+    status = base::corrupt("a stored value fails its checksum; run verify, then repair")
                  .at(segment->path, at.offset());
     return ReadOutcome::failed;
   }
@@ -9586,7 +9613,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   }
   std::uint8_t* to = buffer.room(static_cast<std::size_t>(bytes));
   if (to == nullptr) {
-    status = Status(Errc::out_of_memory, "no memory for a value");
+    status = base::out_of_memory("no memory for a value");
     return ReadOutcome::failed;
   }
   const MutableBytes out(to, static_cast<std::size_t>(bytes));
@@ -9595,7 +9622,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   } else {
     const Result<std::size_t> got = segment.file->read_at(at.offset(), out);
     status = got.ok() ? Status() : got.status();
-    if (got.ok() && *got < out.size()) status = Status(Errc::corrupt, "a segment is too short");
+    if (got.ok() && *got < out.size()) status = base::corrupt("a segment is too short");
   }
   if (!status.ok()) {
     status = std::move(status).at(segment.path, at.offset());
@@ -9686,7 +9713,7 @@ Status LogRecovery::list_directory() {
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
   if (status.is(Errc::not_found)) {
-    status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
+    status = base::corrupt("the directory of a shard is missing; restore it from a backup");
   }
   base::sort_ascending(data_ids_);
   return std::move(status).at(context.directory);
@@ -9713,13 +9740,11 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   if (!status.ok()) return std::move(status).at(path, 0);
   if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
       header.predecessor_sequence > kSequenceLimit) {
-    return Status(Errc::corrupt, "the segment's header has a sequence that no store reaches")
-        .at(path, 0);
+    return base::corrupt("the segment's header has a sequence that no store reaches").at(path, 0);
   }
   if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
       header.file.file_id != id) {
-    return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
-        .at(path, 0);
+    return base::corrupt("the file belongs to another store or shard, or was renamed").at(path, 0);
   }
   out.segment = std::make_shared<Segment>(path, header, std::move(*file));
   out.segment->scan_bytes = context.piece_bytes();
@@ -9733,7 +9758,7 @@ Status LogRecovery::collect_segments() {
   Status status = read_manifest(store_.context_, manifest);
   if (status.ok() &&
       (manifest.last_sequence > kSequenceLimit || manifest.durable_sequence > kSequenceLimit)) {
-    status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
+    status = base::corrupt("the MANIFEST has a sequence that no store reaches");
   }
   if (status.ok()) {
     // Not closed, even if the segment that was being written is gone: set aside by a recovery that
@@ -9783,7 +9808,7 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     if (!status.ok() && !wrong_file(status)) return status;
     if (status.ok() && (candidate.segment->header.salt != record.salt ||
                         candidate.segment->first_sequence != record.first_sequence)) {
-      status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
+      status = base::corrupt("the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
     if (!status.ok()) {
@@ -10534,7 +10559,7 @@ Segment* SegmentMap::find(std::uint32_t file_id) const noexcept {
 
 Status LogStore::publish_map() {
   const SegmentMap* fresh = SegmentMap::make(segments_);
-  if (fresh == nullptr) return Status(Errc::out_of_memory, "no memory for the segment table");
+  if (fresh == nullptr) return base::out_of_memory("no memory for the segment table");
   // Release pairs with the acquire in read(): the segments it names are complete.
   const SegmentMap* old = map_.exchange(fresh, std::memory_order_acq_rel);
   if (old != nullptr) {
@@ -10555,9 +10580,15 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
                                                  std::uint64_t sequence_limit) {
+  return recover(context, visit, sequence_limit, nullptr);
+}
+
+Result<std::unique_ptr<LogStore>> LogStore::recover(const StoreContext& context,
+                                                    RecoveryVisitor visit, std::uint64_t limit,
+                                                    Survey* joints) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  LogRecovery recovery(*store, visit, sequence_limit, nullptr);
+  if (store == nullptr) return base::out_of_memory("no memory to open a shard");
+  LogRecovery recovery(*store, visit, limit, joints);
   Status status = recovery.run();
   if (!status.ok()) return status;
   return store;
@@ -10569,14 +10600,11 @@ Result<Survey> LogStore::survey(const StoreContext& context) {
   config.log = {};  // the recovery that follows tells it all
   StoreContext reading{context.files,    config,        context.epochs,      context.directory,
                        context.store_id, context.shard, context.shard_count, context.shape};
-  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(reading));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
   Survey survey;
-  LogRecovery recovery(
-      *store, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
+  const Result<std::unique_ptr<LogStore>> read = recover(
+      reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
       &survey);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
+  if (!read.ok()) return read.status();
   return survey;
 }
 
@@ -10924,7 +10952,7 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   if (!status.ok()) return status;
   const std::unique_ptr<std::uint8_t[]> whole(new (std::nothrow)
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
-  if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
+  if (whole == nullptr) return base::out_of_memory("no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
   status = write_large(whole.get(), bytes);
   if (status.ok()) accept_large(bytes);
@@ -11128,7 +11156,7 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
     if (step == ScanStep::broken) {
       ++report.damaged_regions;
       base::log(context.config.log, LogLevel::error,
-                Status(Errc::corrupt, "these bytes are no entry; repair copies what is whole")
+                base::corrupt("these bytes are no entry; repair copies what is whole")
                     .at(segment.path, scanner.offset)
                     .message());
       step = scanner.resync(0, format::kSequenceMax, context.shape.key_size);
@@ -11140,7 +11168,7 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
   if (scanner.position() < length && step == ScanStep::end) {
     ++report.damaged_regions;
     base::log(context.config.log, LogLevel::error,
-              Status(Errc::corrupt, "the segment is shorter than what was written to it")
+              base::corrupt("the segment is shorter than what was written to it")
                   .at(segment.path, scanner.position())
                   .message());
   }
@@ -11161,8 +11189,7 @@ Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredE
   }
   if (step == ScanStep::end) return {};
   if (step == ScanStep::failed) return scanner.status;
-  return Status(Errc::corrupt, "these bytes are no entry; run repair")
-      .at(segment.path, scanner.offset);
+  return base::corrupt("these bytes are no entry; run repair").at(segment.path, scanner.offset);
 }
 
 }  // namespace armdb::store
@@ -11180,7 +11207,7 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
   const Result<std::uint64_t> size = (*file)->size();
   if (!size.ok()) return Status(size.status()).at(path);
   if (*size > bytes_max) {
-    return Status(Errc::corrupt, "the file is larger than any that armdb writes").at(path);
+    return base::corrupt("the file is larger than any that armdb writes").at(path);
   }
   out.resize(static_cast<std::size_t>(*size));
   const Result<std::size_t> got = (*file)->read_at(0, out);
@@ -11231,7 +11258,7 @@ Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
   if (status.ok() && (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
-    status = Status(Errc::corrupt, "the MANIFEST belongs to another store or shard");
+    status = base::corrupt("the MANIFEST belongs to another store or shard");
   }
   return std::move(status).at(path);
 }
@@ -11267,9 +11294,9 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
     status = {};
   }
   if (status.ok() && read.store_id != store_id) {
-    status = Status(Errc::corrupt,
-                    "db.state belongs to another collection: was it copied? put the right one "
-                    "back");
+    status = base::corrupt(
+        "db.state belongs to another collection: was it copied? put the right one "
+        "back");
   }
   if (!status.ok()) return std::move(status).at(path);
   state = std::move(read);
@@ -11357,7 +11384,7 @@ bool SegmentScanner::fill(std::size_t need) {
     capacity_ = buffer_ == nullptr ? 0 : want;
     buffer_size_ = 0;
     if (buffer_ == nullptr) {
-      status = Status(Errc::out_of_memory, "no memory to scan a segment").at(segment_.path);
+      status = base::out_of_memory("no memory to scan a segment").at(segment_.path);
       return false;
     }
   }
@@ -11499,7 +11526,7 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
     return ByteView::adopt(buffer.pin, value);
   }
   SharedBlock* block = SharedBlock::make(value.size());
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value that was read");
+  if (block == nullptr) return base::out_of_memory("no memory for a value that was read");
   std::memcpy(block->bytes(), value.data(), value.size());
   return ByteView::adopt(block, {block->bytes(), value.size()});
 }
@@ -11528,7 +11555,7 @@ Result<TailContents> read_tail_file(const StoreContext& context) {
   if (!size.ok()) return Status(size.status()).at(path);
   const std::uint64_t bytes = std::min(*size, kTailBytesMax);
   contents.memory.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes) + 1]);
-  if (contents.memory == nullptr) return Status(Errc::out_of_memory, "no memory to read").at(path);
+  if (contents.memory == nullptr) return base::out_of_memory("no memory to read").at(path);
   const Result<std::size_t> got =
       (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
@@ -11584,16 +11611,16 @@ Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool 
   }
   if (shared_reads) scratch_.reset(new (std::nothrow) std::uint8_t[capacity]);
   if (data_ == nullptr || (shared_reads && scratch_ == nullptr)) {
-    return Status(Errc::out_of_memory,
-                  "no memory for a write buffer; set a smaller "
-                  "Config::write_buffer_size");
+    return base::out_of_memory(
+        "no memory for a write buffer; set a smaller "
+        "Config::write_buffer_size");
   }
   return {};
 }
 
 Status TailBuffer::open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base) {
   memory_.reset(new (std::nothrow) std::uint8_t[bytes.size() + 1]);
-  if (memory_ == nullptr) return Status(Errc::out_of_memory, "no memory for a tail buffer");
+  if (memory_ == nullptr) return base::out_of_memory("no memory for a tail buffer");
   if (!bytes.empty()) std::memcpy(memory_.get(), bytes.data(), bytes.size());
   data_ = memory_.get();
   reset(segment, base);
@@ -11807,7 +11834,7 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
     expiring += request.expiry_ms != 0 ? 1 : 0;
   }
   if (!index_->reserve(live) || (expiring != 0 && !expiries_.reserve(expiring))) {
-    return Status(Errc::out_of_memory, "no memory for the index");
+    return base::out_of_memory("no memory for the index");
   }
   batch.count = requests.size();
   batch.writes = requests.data();
@@ -12433,7 +12460,7 @@ class Opening {
       : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
-    if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
+    if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
     Status status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = lock_directory();
@@ -12544,7 +12571,7 @@ class Opening {
     Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
-      return Status(Errc::corrupt, "db.state is of a collection with another number of shards")
+      return base::corrupt("db.state is of a collection with another number of shards")
           .at(engine.path_);
     }
     engine.common_.clock.raise(engine.state_.clock_floor_ms);
@@ -12836,7 +12863,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     // The same entry may be told twice: by a segment, and by the tail that continued it.
     if (place.found && place.at != at_[at]) store.mark_dead(place.at);
     if (expiry_ms_[at] != 0 && !expiries_.reserve(1)) {
-      return Status(Errc::out_of_memory, "no memory for the table of expiries");
+      return base::out_of_memory("no memory for the table of expiries");
     }
     expiries_.set(key, hash, expiry_ms_[at]);
     if (tombstone_[at]) {
@@ -12844,7 +12871,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
       continue;
     }
     if (!place.found && !index_.reserve()) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
     if (objects_ != nullptr && object_at(key + key_size_) == nullptr) ++undecoded_;
     index_.publish(place, key, key + key_size_, at_[at]);
@@ -12885,7 +12912,7 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
       sources_[at].shard = one ? limits_.shard : static_cast<std::uint32_t>(at);
       sources_[at].block = engine_.shard(sources_[at].shard).index().make_block();
       if (!sources_[at].block.valid()) {
-        status_ = Status(Errc::out_of_memory, "no memory for a scan");
+        status_ = base::out_of_memory("no memory for a scan");
         return false;
       }
     }
@@ -13082,7 +13109,7 @@ Status UnorderedScan::run_some(std::uint64_t& cursor, std::size_t limit, Visitor
     return Status(Errc::invalid_argument, "the cursor is not one that scan() returned");
   }
   index::Block block = engine_.shard(at).index().make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   std::size_t seen = 0;
   bool go_on = true;
   while (go_on && seen < limit && at < engine_.shard_count()) {
@@ -13174,9 +13201,9 @@ Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, C
   const index::IndexConfig config =
       shard_index_config(context, common.objects != nullptr, opening.hash_seed);
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
-  if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  if (shard == nullptr) return base::out_of_memory("no memory to open a shard");
   shard->index_ = index::make_index(config);
-  if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
+  if (shard->index_ == nullptr) return base::out_of_memory("no memory for an index");
   Status status = shard->recover(opening);
   if (!status.ok()) return status;
   return shard;
@@ -13222,7 +13249,7 @@ Shard::~Shard() {
 // Every entry of the index, a block at a time.
 Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
   index::Block block = index_->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   if (context_.shape.ordered) {
     index_->read_from(nullptr, index::Bound::none, false, block);
     while (block.count() != 0) {
@@ -13325,7 +13352,7 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
       write.expiry_ms = expiries_.find(request.key.data(), request.hash);
     }
     if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
   }
   // Store first, index second. The other way round a reader could see a value whose write then
@@ -13524,7 +13551,7 @@ Result<bool> Shard::find_and_read(Bytes key, std::uint64_t hash, store::ReadBuff
     if (where != nullptr) *where = at;
     if (!moved) return true;
   }
-  return Status(Errc::corrupt, "the index names an entry that no segment has; run verify")
+  return base::corrupt("the index names an entry that no segment has; run verify")
       .at(context_.directory);
 }
 
@@ -13775,7 +13802,7 @@ Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) 
     return erased;
   }
   index::Block block = table->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   for (std::uint64_t looked = 0; looked < budget; looked += block.count()) {
     cursor = table->scan(cursor, block);
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -14208,7 +14235,7 @@ Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
     return result;
   }
   store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
+  if (block == nullptr) return base::out_of_memory("no memory for a value");
   ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
   const bool found = engine_->find(key.data(), &at, block->bytes());
   if (found) result = std::move(view);
@@ -14816,7 +14843,7 @@ Result<Compactor> Compactor::start(Collection& collection, CompactorOptions opti
   if (!collection.is_open()) return Status(Errc::closed, "the collection is not open");
   Compactor compactor(new (std::nothrow) State(*collection.engine_, options.step_bytes,
                                                options.pause_ms, options.idle_ms));
-  if (compactor.state_ == nullptr) return Status(Errc::out_of_memory, "no memory for a thread");
+  if (compactor.state_ == nullptr) return base::out_of_memory("no memory for a thread");
   Status status = compactor.state_->start();
   if (!status.ok()) return status;
   return compactor;

@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "base/errors.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "engine/decoded_value.hpp"
@@ -282,7 +283,7 @@ Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
     return result;
   }
   store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
+  if (block == nullptr) return base::out_of_memory("no memory for a value");
   ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
   const bool found = engine_->find(key.data(), &at, block->bytes());
   if (found) result = std::move(view);

@@ -1,5 +1,6 @@
 // Batches: writes that count whole or not at all, in one shard or over several.
 #include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "engine/engine.hpp"
 #include "engine/transaction.hpp"
@@ -154,7 +155,7 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
     expiring += request.expiry_ms != 0 ? 1 : 0;
   }
   if (!index_->reserve(live) || (expiring != 0 && !expiries_.reserve(expiring))) {
-    return Status(Errc::out_of_memory, "no memory for the index");
+    return base::out_of_memory("no memory for the index");
   }
   batch.count = requests.size();
   batch.writes = requests.data();

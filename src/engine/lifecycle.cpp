@@ -3,6 +3,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/location.hpp"
 #include "base/text.hpp"
 #include "engine/engine.hpp"
@@ -76,7 +77,7 @@ class Opening {
       : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
-    if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
+    if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
     Status status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = lock_directory();
@@ -187,7 +188,7 @@ class Opening {
     Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
-      return Status(Errc::corrupt, "db.state is of a collection with another number of shards")
+      return base::corrupt("db.state is of a collection with another number of shards")
           .at(engine.path_);
     }
     engine.common_.clock.raise(engine.state_.clock_floor_ms);

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -54,9 +55,9 @@ Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, C
   const index::IndexConfig config =
       shard_index_config(context, common.objects != nullptr, opening.hash_seed);
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
-  if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  if (shard == nullptr) return base::out_of_memory("no memory to open a shard");
   shard->index_ = index::make_index(config);
-  if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
+  if (shard->index_ == nullptr) return base::out_of_memory("no memory for an index");
   Status status = shard->recover(opening);
   if (!status.ok()) return status;
   return shard;
@@ -102,7 +103,7 @@ Shard::~Shard() {
 // Every entry of the index, a block at a time.
 Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
   index::Block block = index_->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   if (context_.shape.ordered) {
     index_->read_from(nullptr, index::Bound::none, false, block);
     while (block.count() != 0) {
@@ -205,7 +206,7 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
       write.expiry_ms = expiries_.find(request.key.data(), request.hash);
     }
     if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
   }
   // Store first, index second. The other way round a reader could see a value whose write then
@@ -404,7 +405,7 @@ Result<bool> Shard::find_and_read(Bytes key, std::uint64_t hash, store::ReadBuff
     if (where != nullptr) *where = at;
     if (!moved) return true;
   }
-  return Status(Errc::corrupt, "the index names an entry that no segment has; run verify")
+  return base::corrupt("the index names an entry that no segment has; run verify")
       .at(context_.directory);
 }
 

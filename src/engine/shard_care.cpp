@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "engine/engine.hpp"
 #include "engine/shard.hpp"
@@ -208,7 +209,7 @@ Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) 
     return erased;
   }
   index::Block block = table->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   for (std::uint64_t looked = 0; looked < budget; looked += block.count()) {
     cursor = table->scan(cursor, block);
     for (std::size_t at = 0; at < block.count(); ++at) {

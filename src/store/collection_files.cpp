@@ -1,6 +1,7 @@
 // Creating and reading what stands above the shards.
 #include "store/collection_files.hpp"
 
+#include "base/errors.hpp"
 #include "format/file_name.hpp"
 #include "format/meta.hpp"
 #include "store/manifest_file.hpp"
@@ -21,9 +22,9 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     const Result<FileInfo> manifest =
         files.info(path_in(shard_path(path, 0), format::kManifestName));
     if (manifest.ok()) {
-      return Status(Errc::corrupt,
-                    "db.meta is missing, but there are shards: restore it from a "
-                    "backup, or see README, \"Repair\"")
+      return base::corrupt(
+                 "db.meta is missing, but there are shards: restore it from a "
+                 "backup, or see README, \"Repair\"")
           .at(path);
     }
     return status;

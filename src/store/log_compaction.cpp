@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/little.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
@@ -126,7 +127,7 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
     if (step == ScanStep::broken) {
       // Kept as it is, so that repair can still look at it.
       sources_[source_at_]->damaged = true;
-      return Status(Errc::corrupt, "a segment is damaged and is not compacted; run repair")
+      return base::corrupt("a segment is damaged and is not compacted; run repair")
           .at(source.path, scanner_->offset);
     }
     scanner_.reset();
@@ -306,7 +307,7 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
     if (step == ScanStep::failed) return moves_->status;
     if (step != ScanStep::entry || moves_->entry.mark()) {
       if (moved_ == origins_.size()) return false;
-      return Status(Errc::corrupt, "a compacted segment does not read back as it was written")
+      return base::corrupt("a compacted segment does not read back as it was written")
           .at(output_->path, moves_->offset);
     }
     if (!moves_->entry.tombstone()) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/insertion_sort.hpp"
 #include "base/little.hpp"
 #include "base/log.hpp"
@@ -71,7 +72,7 @@ Status LogRecovery::list_directory() {
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
   if (status.is(Errc::not_found)) {
-    status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
+    status = base::corrupt("the directory of a shard is missing; restore it from a backup");
   }
   base::sort_ascending(data_ids_);
   return std::move(status).at(context.directory);
@@ -98,13 +99,11 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   if (!status.ok()) return std::move(status).at(path, 0);
   if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
       header.predecessor_sequence > kSequenceLimit) {
-    return Status(Errc::corrupt, "the segment's header has a sequence that no store reaches")
-        .at(path, 0);
+    return base::corrupt("the segment's header has a sequence that no store reaches").at(path, 0);
   }
   if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
       header.file.file_id != id) {
-    return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
-        .at(path, 0);
+    return base::corrupt("the file belongs to another store or shard, or was renamed").at(path, 0);
   }
   out.segment = std::make_shared<Segment>(path, header, std::move(*file));
   out.segment->scan_bytes = context.piece_bytes();
@@ -118,7 +117,7 @@ Status LogRecovery::collect_segments() {
   Status status = read_manifest(store_.context_, manifest);
   if (status.ok() &&
       (manifest.last_sequence > kSequenceLimit || manifest.durable_sequence > kSequenceLimit)) {
-    status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
+    status = base::corrupt("the MANIFEST has a sequence that no store reaches");
   }
   if (status.ok()) {
     // Not closed, even if the segment that was being written is gone: set aside by a recovery that
@@ -168,7 +167,7 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     if (!status.ok() && !wrong_file(status)) return status;
     if (status.ok() && (candidate.segment->header.salt != record.salt ||
                         candidate.segment->first_sequence != record.first_sequence)) {
-      status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
+      status = base::corrupt("the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
     if (!status.ok()) {

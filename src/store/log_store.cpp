@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
@@ -64,7 +65,7 @@ Segment* SegmentMap::find(std::uint32_t file_id) const noexcept {
 
 Status LogStore::publish_map() {
   const SegmentMap* fresh = SegmentMap::make(segments_);
-  if (fresh == nullptr) return Status(Errc::out_of_memory, "no memory for the segment table");
+  if (fresh == nullptr) return base::out_of_memory("no memory for the segment table");
   // Release pairs with the acquire in read(): the segments it names are complete.
   const SegmentMap* old = map_.exchange(fresh, std::memory_order_acq_rel);
   if (old != nullptr) {
@@ -85,9 +86,15 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
                                                  std::uint64_t sequence_limit) {
+  return recover(context, visit, sequence_limit, nullptr);
+}
+
+Result<std::unique_ptr<LogStore>> LogStore::recover(const StoreContext& context,
+                                                    RecoveryVisitor visit, std::uint64_t limit,
+                                                    Survey* joints) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  LogRecovery recovery(*store, visit, sequence_limit, nullptr);
+  if (store == nullptr) return base::out_of_memory("no memory to open a shard");
+  LogRecovery recovery(*store, visit, limit, joints);
   Status status = recovery.run();
   if (!status.ok()) return status;
   return store;
@@ -99,14 +106,11 @@ Result<Survey> LogStore::survey(const StoreContext& context) {
   config.log = {};  // the recovery that follows tells it all
   StoreContext reading{context.files,    config,        context.epochs,      context.directory,
                        context.store_id, context.shard, context.shard_count, context.shape};
-  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(reading));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
   Survey survey;
-  LogRecovery recovery(
-      *store, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
+  const Result<std::unique_ptr<LogStore>> read = recover(
+      reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
       &survey);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
+  if (!read.ok()) return read.status();
   return survey;
 }
 
@@ -454,7 +458,7 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   if (!status.ok()) return status;
   const std::unique_ptr<std::uint8_t[]> whole(new (std::nothrow)
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
-  if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
+  if (whole == nullptr) return base::out_of_memory("no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
   status = write_large(whole.get(), bytes);
   if (status.ok()) accept_large(bytes);

@@ -152,6 +152,10 @@ class LogStore {
 
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
+  // Both open() and, with `joints`, survey().
+  static Result<std::unique_ptr<LogStore>> recover(const StoreContext& context,
+                                                   RecoveryVisitor visit, std::uint64_t limit,
+                                                   Survey* joints);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);

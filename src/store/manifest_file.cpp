@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/errors.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 
@@ -15,7 +16,7 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
   const Result<std::uint64_t> size = (*file)->size();
   if (!size.ok()) return Status(size.status()).at(path);
   if (*size > bytes_max) {
-    return Status(Errc::corrupt, "the file is larger than any that armdb writes").at(path);
+    return base::corrupt("the file is larger than any that armdb writes").at(path);
   }
   out.resize(static_cast<std::size_t>(*size));
   const Result<std::size_t> got = (*file)->read_at(0, out);
@@ -66,7 +67,7 @@ Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
   if (status.ok() && (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
-    status = Status(Errc::corrupt, "the MANIFEST belongs to another store or shard");
+    status = base::corrupt("the MANIFEST belongs to another store or shard");
   }
   return std::move(status).at(path);
 }
@@ -102,9 +103,9 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
     status = {};
   }
   if (status.ok() && read.store_id != store_id) {
-    status = Status(Errc::corrupt,
-                    "db.state belongs to another collection: was it copied? put the right one "
-                    "back");
+    status = base::corrupt(
+        "db.state belongs to another collection: was it copied? put the right one "
+        "back");
   }
   if (!status.ok()) return std::move(status).at(path);
   state = std::move(read);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/little.hpp"
 
 namespace armdb::store {
@@ -78,7 +79,7 @@ bool SegmentScanner::fill(std::size_t need) {
     capacity_ = buffer_ == nullptr ? 0 : want;
     buffer_size_ = 0;
     if (buffer_ == nullptr) {
-      status = Status(Errc::out_of_memory, "no memory to scan a segment").at(segment_.path);
+      status = base::out_of_memory("no memory to scan a segment").at(segment_.path);
       return false;
     }
   }

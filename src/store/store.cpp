@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/text.hpp"
 
 namespace armdb::store {
@@ -60,7 +61,7 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
     return ByteView::adopt(buffer.pin, value);
   }
   SharedBlock* block = SharedBlock::make(value.size());
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value that was read");
+  if (block == nullptr) return base::out_of_memory("no memory for a value that was read");
   std::memcpy(block->bytes(), value.data(), value.size());
   return ByteView::adopt(block, {block->bytes(), value.size()});
 }

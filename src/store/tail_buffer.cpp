@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "base/errors.hpp"
 #include "format/file_header.hpp"
 #include "format/file_name.hpp"
 #include "format/tail.hpp"
@@ -27,7 +28,7 @@ Result<TailContents> read_tail_file(const StoreContext& context) {
   if (!size.ok()) return Status(size.status()).at(path);
   const std::uint64_t bytes = std::min(*size, kTailBytesMax);
   contents.memory.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes) + 1]);
-  if (contents.memory == nullptr) return Status(Errc::out_of_memory, "no memory to read").at(path);
+  if (contents.memory == nullptr) return base::out_of_memory("no memory to read").at(path);
   const Result<std::size_t> got =
       (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
@@ -83,16 +84,16 @@ Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool 
   }
   if (shared_reads) scratch_.reset(new (std::nothrow) std::uint8_t[capacity]);
   if (data_ == nullptr || (shared_reads && scratch_ == nullptr)) {
-    return Status(Errc::out_of_memory,
-                  "no memory for a write buffer; set a smaller "
-                  "Config::write_buffer_size");
+    return base::out_of_memory(
+        "no memory for a write buffer; set a smaller "
+        "Config::write_buffer_size");
   }
   return {};
 }
 
 Status TailBuffer::open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base) {
   memory_.reset(new (std::nothrow) std::uint8_t[bytes.size() + 1]);
-  if (memory_ == nullptr) return Status(Errc::out_of_memory, "no memory for a tail buffer");
+  if (memory_ == nullptr) return base::out_of_memory("no memory for a tail buffer");
   if (!bytes.empty()) std::memcpy(memory_.get(), bytes.data(), bytes.size());
   data_ = memory_.get();
   reset(segment, base);
