@@ -776,6 +776,33 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 
 }  // namespace armdb::base
 
+// ---- base/search.hpp ----
+
+// search: plain loops over ranges. Those of <algorithm> come unrolled by four in libstdc++.
+
+namespace armdb::base {
+
+template <class Range, class Test>
+[[nodiscard]] bool any_of(const Range& range, Test test) {
+  for (const auto& item : range) {
+    if (test(item)) return true;
+  }
+  return false;
+}
+
+template <class Range, class T>
+[[nodiscard]] bool contains(const Range& range, const T& wanted) {
+  return any_of(range, [&](const auto& item) { return item == wanted; });
+}
+
+// True for no bytes at all, too.
+[[nodiscard]] inline bool all_zeros(Bytes bytes) noexcept {
+  // Each byte equals the next one, and the first is zero.
+  return bytes.empty() || (bytes[0] == 0 && bytes.sub(0, bytes.size() - 1) == bytes.sub(1));
+}
+
+}  // namespace armdb::base
+
 // ---- base/shared_bytes.hpp ----
 
 // Bytes that one writer changes while readers look: relaxed word copies and a sequence lock.
@@ -6820,13 +6847,6 @@ constexpr std::size_t kMetaCrcAt = 124;
 constexpr std::size_t kMetaReservedAt = 76;
 constexpr std::uint32_t kShardCountMax = 256;
 
-bool meta_zeros(Bytes bytes) noexcept {
-  for (const std::uint8_t byte : bytes) {
-    if (byte != 0) return false;
-  }
-  return true;
-}
-
 bool meta_possible(const Meta& meta) noexcept {
   const Shape& shape = meta.shape;
   if (shape.key_size == 0 || shape.key_size > kKeyBytesMax) return false;
@@ -6886,7 +6906,8 @@ Status decode_meta(Bytes in, Meta& meta) {
   }
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kMetaCrcAt));
   if (crc_stored != crc_computed) return base::corrupt("the checksum of db.meta is wrong");
-  if (reserved != 0 || !meta_zeros(reserved_more) || header.shard != 0 || header.file_id != 0) {
+  if (reserved != 0 || !base::all_zeros(reserved_more) || header.shard != 0 ||
+      header.file_id != 0) {
     return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||
@@ -9455,14 +9476,19 @@ Status LogCompaction::seal() {
 }
 
 Result<std::vector<std::uint8_t>> LogCompaction::publish() {
-  std::vector<SegmentPtr>& all = store_.segments_;
-  const auto first = std::find(all.begin(), all.end(), sources_.front());
-  ARMDB_ASSERT(first != all.end());
   if (output_ != nullptr) {
-    const auto at = all.insert(first, output_);
+    // To the place before its first source.
+    std::vector<SegmentPtr>& all = store_.segments_;
+    all.push_back(output_);
+    std::size_t at = all.size() - 1;
+    for (bool passed = false; !passed; --at) {
+      ARMDB_ASSERT(at != 0);
+      passed = all[at - 1] == sources_.front();
+      all[at].swap(all[at - 1]);
+    }
     Status status = store_.publish_map();
     if (!status.ok()) {
-      all.erase(at);
+      all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
       return status;
     }
   }
@@ -9497,9 +9523,8 @@ Status LogCompaction::withdraw() {
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
   using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
   auto before = std::make_unique<Segments>(store_.segments_);
-  std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
-    return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
-  });
+  std::erase_if(store_.segments_,
+                [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
   Status status = store_.publish_map();
   if (!status.ok()) {
     store_.segments_.swap(*before);
@@ -9720,7 +9745,7 @@ Status LogRecovery::list_directory() {
 }
 
 bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
-  return std::find(failed_ids_.begin(), failed_ids_.end(), id) != failed_ids_.end();
+  return base::contains(failed_ids_, id);
 }
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
@@ -9889,11 +9914,13 @@ Status LogRecovery::rebuild_list() {
                          "segments of %",
                          {store_.context_.directory}));
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
-    const auto first = std::min_element(
-        candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-          return a.segment->first_sequence < b.segment->first_sequence;
-        });
-    last_ = first->segment->header.predecessor_sequence;
+    const Segment* first = candidates_.front().segment.get();
+    for (const Candidate& candidate : candidates_) {
+      if (candidate.segment->first_sequence < first->first_sequence) {
+        first = candidate.segment.get();
+      }
+    }
+    last_ = first->header.predecessor_sequence;
   }
   return {};
 }
@@ -10661,10 +10688,13 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
+  const auto listed = [](const Segment& segment) { return segment.sealed && !segment.retired; };
+  std::size_t count = 0;
+  for (const SegmentPtr& segment : segments_) count += listed(*segment) ? 1 : 0;
+  manifest.segments = std::vector<format::ManifestSegment>(count);
+  format::ManifestSegment* record = manifest.segments.data();
   for (const SegmentPtr& segment : segments_) {
-    if (segment->sealed && !segment->retired) {
-      manifest.segments.push_back(segment->manifest_record());
-    }
+    if (listed(*segment)) *record++ = segment->manifest_record();
   }
   return format::encode_manifest(manifest);
 }
@@ -11021,8 +11051,7 @@ SyncTicket LogStore::begin_sync(Status& status) {
 
 bool LogStore::has_unsynced() const noexcept {
   return directory_changes_ != directory_synced_ ||
-         std::any_of(segments_.begin(), segments_.end(),
-                     [](const SegmentPtr& segment) { return !segment->durable; });
+         base::any_of(segments_, [](const SegmentPtr& segment) { return !segment->durable; });
 }
 
 Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
@@ -11431,7 +11460,7 @@ bool SegmentScanner::only_zeros_left() {
     if (bytes.empty()) break;
     const auto take =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), limit_ - position_));
-    zeros = std::all_of(bytes.begin(), bytes.begin() + take, [](std::uint8_t b) { return b == 0; });
+    zeros = base::all_zeros(bytes.sub(0, take));
     position_ += take;
   }
   position_ = keep;
@@ -12630,12 +12659,12 @@ class Opening {
   // may drop others: again, until nothing changes.
   static void judge_joint_batches(std::span<const store::Survey> surveys,
                                   std::span<Shard::Opening> openings) {
-    const auto has = [&](const store::JointPart& part) {
-      if (part.shard >= surveys.size()) return false;
+    const auto lacks = [&](const store::JointPart& part) {
+      if (part.shard >= surveys.size()) return true;
       const store::Survey& survey = surveys[part.shard];
-      return part.last_sequence <= survey.durable_sequence ||
-             (part.last_sequence <= survey.last_sequence &&
-              part.last_sequence < openings[part.shard].sequence_limit);
+      return part.last_sequence > survey.durable_sequence &&
+             (part.last_sequence > survey.last_sequence ||
+              part.last_sequence >= openings[part.shard].sequence_limit);
     };
     for (bool changed = true; changed;) {
       changed = false;
@@ -12646,7 +12675,7 @@ class Opening {
           if (joint.last_sequence <= surveys[at].durable_sequence) continue;
           if (joint.first_sequence >= opening.sequence_limit) continue;
           opening.joint_last = joint.last_sequence;
-          if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;
+          if (!base::any_of(joint.parts, lacks)) continue;
           opening.sequence_limit = joint.first_sequence;
           changed = true;
         }

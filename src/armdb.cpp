@@ -21,6 +21,7 @@
 #include "base/merge_sort.hpp"
 #include "base/location.hpp"
 #include "base/log.hpp"
+#include "base/search.hpp"
 #include "base/shared_bytes.hpp"
 #include "base/text.hpp"
 

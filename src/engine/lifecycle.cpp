@@ -5,6 +5,7 @@
 
 #include "base/errors.hpp"
 #include "base/location.hpp"
+#include "base/search.hpp"
 #include "base/text.hpp"
 #include "engine/engine.hpp"
 #include "os/entropy.hpp"
@@ -247,12 +248,12 @@ class Opening {
   // may drop others: again, until nothing changes.
   static void judge_joint_batches(std::span<const store::Survey> surveys,
                                   std::span<Shard::Opening> openings) {
-    const auto has = [&](const store::JointPart& part) {
-      if (part.shard >= surveys.size()) return false;
+    const auto lacks = [&](const store::JointPart& part) {
+      if (part.shard >= surveys.size()) return true;
       const store::Survey& survey = surveys[part.shard];
-      return part.last_sequence <= survey.durable_sequence ||
-             (part.last_sequence <= survey.last_sequence &&
-              part.last_sequence < openings[part.shard].sequence_limit);
+      return part.last_sequence > survey.durable_sequence &&
+             (part.last_sequence > survey.last_sequence ||
+              part.last_sequence >= openings[part.shard].sequence_limit);
     };
     for (bool changed = true; changed;) {
       changed = false;
@@ -263,7 +264,7 @@ class Opening {
           if (joint.last_sequence <= surveys[at].durable_sequence) continue;
           if (joint.first_sequence >= opening.sequence_limit) continue;
           opening.joint_last = joint.last_sequence;
-          if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;
+          if (!base::any_of(joint.parts, lacks)) continue;
           opening.sequence_limit = joint.first_sequence;
           changed = true;
         }

@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
 #include "base/errors.hpp"
+#include "base/search.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -16,13 +17,6 @@ namespace {
 constexpr std::size_t kMetaCrcAt = 124;
 constexpr std::size_t kMetaReservedAt = 76;
 constexpr std::uint32_t kShardCountMax = 256;
-
-bool meta_zeros(Bytes bytes) noexcept {
-  for (const std::uint8_t byte : bytes) {
-    if (byte != 0) return false;
-  }
-  return true;
-}
 
 bool meta_possible(const Meta& meta) noexcept {
   const Shape& shape = meta.shape;
@@ -83,7 +77,8 @@ Status decode_meta(Bytes in, Meta& meta) {
   }
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kMetaCrcAt));
   if (crc_stored != crc_computed) return base::corrupt("the checksum of db.meta is wrong");
-  if (reserved != 0 || !meta_zeros(reserved_more) || header.shard != 0 || header.file_id != 0) {
+  if (reserved != 0 || !base::all_zeros(reserved_more) || header.shard != 0 ||
+      header.file_id != 0) {
     return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||

@@ -7,6 +7,7 @@
 #include "base/append.hpp"
 #include "base/errors.hpp"
 #include "base/little.hpp"
+#include "base/search.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
@@ -241,14 +242,19 @@ Status LogCompaction::seal() {
 }
 
 Result<std::vector<std::uint8_t>> LogCompaction::publish() {
-  std::vector<SegmentPtr>& all = store_.segments_;
-  const auto first = std::find(all.begin(), all.end(), sources_.front());
-  ARMDB_ASSERT(first != all.end());
   if (output_ != nullptr) {
-    const auto at = all.insert(first, output_);
+    // To the place before its first source.
+    std::vector<SegmentPtr>& all = store_.segments_;
+    all.push_back(output_);
+    std::size_t at = all.size() - 1;
+    for (bool passed = false; !passed; --at) {
+      ARMDB_ASSERT(at != 0);
+      passed = all[at - 1] == sources_.front();
+      all[at].swap(all[at - 1]);
+    }
     Status status = store_.publish_map();
     if (!status.ok()) {
-      all.erase(at);
+      all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
       return status;
     }
   }
@@ -283,9 +289,8 @@ Status LogCompaction::withdraw() {
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
   using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
   auto before = std::make_unique<Segments>(store_.segments_);
-  std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
-    return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
-  });
+  std::erase_if(store_.segments_,
+                [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
   Status status = store_.publish_map();
   if (!status.ok()) {
     store_.segments_.swap(*before);

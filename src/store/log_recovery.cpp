@@ -9,6 +9,7 @@
 #include "base/little.hpp"
 #include "base/log.hpp"
 #include "base/merge_sort.hpp"
+#include "base/search.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
@@ -79,7 +80,7 @@ Status LogRecovery::list_directory() {
 }
 
 bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
-  return std::find(failed_ids_.begin(), failed_ids_.end(), id) != failed_ids_.end();
+  return base::contains(failed_ids_, id);
 }
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
@@ -248,11 +249,13 @@ Status LogRecovery::rebuild_list() {
                          "segments of %",
                          {store_.context_.directory}));
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
-    const auto first = std::min_element(
-        candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-          return a.segment->first_sequence < b.segment->first_sequence;
-        });
-    last_ = first->segment->header.predecessor_sequence;
+    const Segment* first = candidates_.front().segment.get();
+    for (const Candidate& candidate : candidates_) {
+      if (candidate.segment->first_sequence < first->first_sequence) {
+        first = candidate.segment.get();
+      }
+    }
+    last_ = first->header.predecessor_sequence;
   }
   return {};
 }

@@ -7,6 +7,7 @@
 
 #include "base/errors.hpp"
 #include "base/log.hpp"
+#include "base/search.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "os/entropy.hpp"
@@ -167,10 +168,13 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
+  const auto listed = [](const Segment& segment) { return segment.sealed && !segment.retired; };
+  std::size_t count = 0;
+  for (const SegmentPtr& segment : segments_) count += listed(*segment) ? 1 : 0;
+  manifest.segments = std::vector<format::ManifestSegment>(count);
+  format::ManifestSegment* record = manifest.segments.data();
   for (const SegmentPtr& segment : segments_) {
-    if (segment->sealed && !segment->retired) {
-      manifest.segments.push_back(segment->manifest_record());
-    }
+    if (listed(*segment)) *record++ = segment->manifest_record();
   }
   return format::encode_manifest(manifest);
 }
@@ -527,8 +531,7 @@ SyncTicket LogStore::begin_sync(Status& status) {
 
 bool LogStore::has_unsynced() const noexcept {
   return directory_changes_ != directory_synced_ ||
-         std::any_of(segments_.begin(), segments_.end(),
-                     [](const SegmentPtr& segment) { return !segment->durable; });
+         base::any_of(segments_, [](const SegmentPtr& segment) { return !segment->durable; });
 }
 
 Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {

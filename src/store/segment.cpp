@@ -7,6 +7,7 @@
 
 #include "base/errors.hpp"
 #include "base/little.hpp"
+#include "base/search.hpp"
 
 namespace armdb::store {
 
@@ -126,7 +127,7 @@ bool SegmentScanner::only_zeros_left() {
     if (bytes.empty()) break;
     const auto take =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), limit_ - position_));
-    zeros = std::all_of(bytes.begin(), bytes.begin() + take, [](std::uint8_t b) { return b == 0; });
+    zeros = base::all_zeros(bytes.sub(0, take));
     position_ += take;
   }
   position_ = keep;
