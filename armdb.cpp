@@ -978,7 +978,7 @@ class Descriptor {
   Descriptor() noexcept = default;
   explicit Descriptor(int number) noexcept : number_(number) {}
   Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
+  Descriptor& operator=(Descriptor&&) = delete;
   ~Descriptor() { reset(); }
 
   [[nodiscard]] int get() const noexcept { return number_; }
@@ -2721,8 +2721,6 @@ class HintWriter {
 
   // Adds an entry at `offset` of the segment.
   void add(const format::Entry& entry, std::uint64_t offset);
-  // Adds all entries of `bytes`, which begin at `offset`: whole entries that were just written.
-  void add_all(Bytes bytes, std::uint64_t offset);
   // Ends the file; true when the hint stands.
   bool finish(std::uint64_t segment_length, std::uint64_t last_sequence);
 
@@ -2732,7 +2730,6 @@ class HintWriter {
   void write_block(bool trailer);
 
   const StoreContext& context_;
-  std::uint32_t segment_seed_;
   std::string path_;
   Owned<File> file_;
   std::uint32_t seed_ = 0;
@@ -2816,7 +2813,7 @@ struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
   Bytes bytes;
 };
-Result<TailContents> read_tail_file(const StoreContext& context);
+Status read_tail_file(const StoreContext& context, TailContents& contents);
 
 }  // namespace armdb::store
 
@@ -2883,10 +2880,10 @@ class LogStore {
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
   // Entries from `sequence_limit` on do not count: another shard lost its part of a joint batch.
-  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit,
-                                                std::uint64_t sequence_limit = ~std::uint64_t{0});
+  static Status open(const StoreContext& context, RecoveryVisitor visit,
+                     std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened);
   // Recovers without changing anything, to learn which joint batches are there.
-  static Result<Survey> survey(const StoreContext& context);
+  static Status survey(const StoreContext& context, Survey& survey);
   ~LogStore();
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
@@ -2965,9 +2962,8 @@ class LogStore {
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
   // Both open() and, with `joints`, survey().
-  static Result<std::unique_ptr<LogStore>> recover(const StoreContext& context,
-                                                   RecoveryVisitor visit, std::uint64_t limit,
-                                                   Survey* joints);
+  static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                        Survey* joints, std::unique_ptr<LogStore>& opened);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
@@ -3085,7 +3081,8 @@ class LogCompaction {
   // names. True when all is copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
-  Result<std::vector<std::uint8_t>> publish();
+  // Gives the MANIFEST that tells of it.
+  Status publish(std::vector<std::uint8_t>& manifest);
   // The MANIFEST could not be written, and the old one stands: nothing happened, the copy goes.
   Status withdraw();
   // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them
@@ -3271,7 +3268,10 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
                   format::State& state);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
-// Reads a whole small file; too_large above `bytes_max`.
+// Opens a file and asks for its size. Errors name the path.
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size);
+// Reads a whole small file; corrupt above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
 // Where there is no File::allocate.
@@ -3484,8 +3484,8 @@ class Shard {
     std::uint64_t sequence_limit = ~std::uint64_t{0};
     std::uint64_t joint_last = 0;  // the last joint batch that was found
   };
-  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context, Common& common,
-                                             const Opening& opening);
+  static Status open(const store::StoreContext& context, Common& common, const Opening& opening,
+                     std::unique_ptr<Shard>& opened);
   ~Shard();
 
   // ---- Writing ----
@@ -4873,14 +4873,6 @@ const char* advice(int os_error) noexcept {
 
 }  // namespace
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    reset();
-    number_ = std::exchange(other.number_, -1);
-  }
-  return *this;
-}
-
 void Descriptor::reset() noexcept {
   if (number_ < 0) return;
   const int error = errno;
@@ -5220,19 +5212,13 @@ class MemoryFile final : public File {
   }
 
   Status write_at(std::uint64_t offset, Bytes data) override {
-    if (!writable_) return failure(EBADF, "cannot write", path_, offset);
-    if (data.empty()) return {};
-    if (offset > ~std::uint64_t{0} - data.size()) {
-      return failure(EFBIG, "cannot write", path_, offset);
-    }
+    if (writable_ && data.empty()) return {};
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + data.size() > inode.size) {
-      const int error = inode.resize(offset + data.size());
-      if (error != 0) return failure(error, "cannot write", path_, offset);
-    }
+    Status status = reach(inode, offset, data.size(), "cannot write");
+    if (!status.ok()) return status;
     std::memcpy(inode.block->data + static_cast<std::size_t>(offset), data.data(), data.size());
-    return {};
+    return status;
   }
 
   Status sync() override { return {}; }
@@ -5252,15 +5238,9 @@ class MemoryFile final : public File {
   }
 
   Status allocate(std::uint64_t offset, std::uint64_t length) override {
-    if (!writable_) return failure(EBADF, "cannot allocate", path_, offset);
-    if (offset > ~std::uint64_t{0} - length) {
-      return failure(EFBIG, "cannot allocate", path_, offset);
-    }
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + length <= inode.size) return {};
-    const int error = inode.resize(offset + length);
-    return error == 0 ? Status() : failure(error, "cannot allocate", path_, offset);
+    return reach(inode, offset, length, "cannot allocate");
   }
 
   Status drop_cache() override { return {}; }
@@ -5268,6 +5248,20 @@ class MemoryFile final : public File {
   Result<Owned<Mapping>> map(std::size_t length, MapMode mode) override;
 
  private:
+  // Makes the file `offset` + `length` bytes long, unless it is longer.
+  Status reach(MemoryInode& inode, std::uint64_t offset, std::uint64_t length, const char* doing)
+      ARMDB_REQUIRES(inode.mutex) {
+    int error = 0;
+    if (!writable_) {
+      error = EBADF;
+    } else if (offset > ~std::uint64_t{0} - length) {
+      error = EFBIG;
+    } else if (offset + length > inode.size) {
+      error = inode.resize(offset + length);
+    }
+    return error == 0 ? Status() : failure(error, doing, path_, offset);
+  }
+
   const MemoryInodePtr inode_;
   const std::string path_;
   const bool writable_;
@@ -8973,10 +8967,7 @@ std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const
 
 HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std::string path,
                        Owned<File> file)
-    : context_(context),
-      segment_seed_(segment.seed),
-      path_(std::move(path)),
-      file_(std::move(file)) {
+    : context_(context), path_(std::move(path)), file_(std::move(file)) {
   format::HintHeader header;
   header.file = segment.header.file;
   header.file.type = format::FileType::hint;
@@ -9009,17 +9000,6 @@ void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
   ++block_count_;
   ++item_count_;
   if (block_.size() >= kHintFlushBytes) write_block(false);
-}
-
-void HintWriter::add_all(Bytes bytes, std::uint64_t offset) {
-  format::Entry entry;
-  std::size_t size = 0;
-  while (!broken_ && !bytes.empty() &&
-         format::decode_entry(bytes, segment_seed_, entry, size) == format::EntryRead::whole) {
-    add(entry, offset);
-    bytes = bytes.sub(size);
-    offset += size;
-  }
 }
 
 void HintWriter::write_block(bool trailer) {
@@ -9475,7 +9455,7 @@ Status LogCompaction::seal() {
   return {};
 }
 
-Result<std::vector<std::uint8_t>> LogCompaction::publish() {
+Status LogCompaction::publish(std::vector<std::uint8_t>& manifest) {
   if (output_ != nullptr) {
     // To the place before its first source.
     std::vector<SegmentPtr>& all = store_.segments_;
@@ -9495,7 +9475,8 @@ Result<std::vector<std::uint8_t>> LogCompaction::publish() {
   for (const SegmentPtr& source : sources_) source->retired = true;
   published_ = true;
   store_.manifest_stale_ = true;
-  return store_.manifest_now();
+  manifest = store_.manifest_now();
+  return {};
 }
 
 // Names of the log may have been lost with a failed one, and a retry would not bring them back.
@@ -9699,11 +9680,7 @@ bool wrong_file(const Status& status) {
 Status LogRecovery::run() {
   Status status = list_directory();
   if (status.ok()) status = collect_segments();
-  if (status.ok()) {
-    Result<TailContents> tail = read_tail_file(store_.context_);
-    status = tail.status();
-    if (tail.ok()) tail_ = std::move(*tail);
-  }
+  if (status.ok()) status = read_tail_file(store_.context_, tail_);
   if (status.ok()) status = load_all();
   if (status.ok()) status = load_tail();
   if (status.ok()) status = finish();
@@ -9751,17 +9728,16 @@ bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   const StoreContext& context = store_.context_;
   const std::string path = context.path_of(format::FileRole::segment, id);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
+  Owned<File> file;
+  Status status = open_file(context.files, path, OpenMode::read, file, out.file_bytes);
+  if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  if (sync_failed(id)) static_cast<void>((*file)->drop_cache());
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  if (sync_failed(id)) static_cast<void>(file->drop_cache());
   std::uint8_t bytes[format::kSegmentHeaderBytes];
-  const Result<std::size_t> got = (*file)->read_at(0, bytes);
+  const Result<std::size_t> got = file->read_at(0, bytes);
   if (!got.ok()) return Status(got.status()).at(path, 0);
   format::SegmentHeader header;
-  Status status = format::decode_segment_header(Bytes(bytes, *got), header);
+  status = format::decode_segment_header(Bytes(bytes, *got), header);
   if (!status.ok()) return std::move(status).at(path, 0);
   if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
       header.predecessor_sequence > kSequenceLimit) {
@@ -9771,9 +9747,8 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
       header.file.file_id != id) {
     return base::corrupt("the file belongs to another store or shard, or was renamed").at(path, 0);
   }
-  out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.segment = std::make_shared<Segment>(path, header, std::move(file));
   out.segment->scan_bytes = context.piece_bytes();
-  out.file_bytes = *size;
   durable_ = std::max(durable_, header.watermark);
   return {};
 }
@@ -10605,34 +10580,30 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 // ---- Opening and closing ----
 
-Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
-                                                 std::uint64_t sequence_limit) {
-  return recover(context, visit, sequence_limit, nullptr);
+Status LogStore::open(const StoreContext& context, RecoveryVisitor visit,
+                      std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened) {
+  return recover(context, visit, sequence_limit, nullptr, opened);
 }
 
-Result<std::unique_ptr<LogStore>> LogStore::recover(const StoreContext& context,
-                                                    RecoveryVisitor visit, std::uint64_t limit,
-                                                    Survey* joints) {
+Status LogStore::recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                         Survey* joints, std::unique_ptr<LogStore>& opened) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
   if (store == nullptr) return base::out_of_memory("no memory to open a shard");
-  LogRecovery recovery(*store, visit, limit, joints);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
-  return store;
+  Status status = LogRecovery(*store, visit, limit, joints).run();
+  if (status.ok()) opened = std::move(store);
+  return status;
 }
 
-Result<Survey> LogStore::survey(const StoreContext& context) {
+Status LogStore::survey(const StoreContext& context, Survey& survey) {
   Config config = context.config;
   config.read_only = true;
   config.log = {};  // the recovery that follows tells it all
   StoreContext reading{context.files,    config,        context.epochs,      context.directory,
                        context.store_id, context.shard, context.shard_count, context.shape};
-  Survey survey;
-  const Result<std::unique_ptr<LogStore>> read = recover(
+  std::unique_ptr<LogStore> opened;
+  return recover(
       reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
-      &survey);
-  if (!read.ok()) return read.status();
-  return survey;
+      &survey, opened);
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -11229,17 +11200,28 @@ Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredE
 
 namespace armdb::store {
 
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size) {
+  Result<Owned<File>> opened = files.open(path, mode);
+  if (!opened.ok()) return std::move(opened).status().at(path);
+  file = std::move(*opened);
+  const Result<std::uint64_t> asked = file->size();
+  if (!asked.ok()) return Status(asked.status()).at(path);
+  size = *asked;
+  return {};
+}
+
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out) {
-  Result<Owned<File>> file = files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  if (*size > bytes_max) {
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(files, path, OpenMode::read, file, size);
+  if (!status.ok()) return status;
+  if (size > bytes_max) {
     return base::corrupt("the file is larger than any that armdb writes").at(path);
   }
-  out.resize(static_cast<std::size_t>(*size));
-  const Result<std::size_t> got = (*file)->read_at(0, out);
+  out.resize(static_cast<std::size_t>(size));
+  const Result<std::size_t> got = file->read_at(0, out);
   if (!got.ok()) return Status(got.status()).at(path);
   out.resize(*got);
   return {};
@@ -11574,57 +11556,56 @@ constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
 
 }  // namespace
 
-Result<TailContents> read_tail_file(const StoreContext& context) {
-  TailContents contents;
+Status read_tail_file(const StoreContext& context, TailContents& contents) {
   const std::string path = context.path_of(format::kTailName);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (file.is(Errc::not_found)) return contents;
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  const std::uint64_t bytes = std::min(*size, kTailBytesMax);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(context.files, path, OpenMode::read, file, size);
+  if (status.is(Errc::not_found)) return {};
+  if (!status.ok()) return status;
+  const std::uint64_t bytes = std::min(size, kTailBytesMax);
   contents.memory.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes) + 1]);
   if (contents.memory == nullptr) return base::out_of_memory("no memory to read").at(path);
   const Result<std::size_t> got =
-      (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
+      file->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
   const Bytes all(contents.memory.get(), *got);
   // The header is for people and tools, and a power cut may take it: the entries prove by their
   // seed where they belong.
   contents.bytes = all.sub(format::kTailHeaderBytes);
-  return contents;
+  return status;
 }
 
 Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
                             std::size_t bytes) {
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read_write);
-  const bool fresh = file.is(Errc::not_found);
-  if (fresh) file = context.files.open(path, OpenMode::create_new);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(context.files, path, OpenMode::read_write, file, size);
+  if (status.is(Errc::not_found)) {
+    status = open_file(context.files, path, OpenMode::create_new, file, size);
+  }
+  if (!status.ok()) return status;
   // Real blocks before the first store: a page fault on a full disk would be a signal. A file that
   // has the right size may still have holes, when it was copied.
-  Status status = *size == bytes ? Status() : (*file)->truncate(0);
-  if (status.ok()) status = (*file)->allocate(0, bytes);
+  if (size != bytes) status = file->truncate(0);
+  if (status.ok()) status = file->allocate(0, bytes);
   if (status.is(Errc::unsupported)) {
-    status = *size == bytes ? Status() : fill_with_zeros(**file, bytes);
+    status = size == bytes ? Status() : fill_with_zeros(*file, bytes);
   }
-  if (!status.ok()) return std::move(status).at(path);
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
   format::encode_file_header(fields, header);
-  status = (*file)->write_at(0, Bytes(header));
+  if (status.ok()) status = file->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
-  Result<Owned<Mapping>> mapping = (*file)->map(bytes, MapMode::read_write);
+  Result<Owned<Mapping>> mapping = file->map(bytes, MapMode::read_write);
   if (mapping.is(Errc::unsupported)) return {};
   if (!mapping.ok()) return std::move(mapping).status().at(path);
   mapping_ = std::move(*mapping);
-  file_ = std::move(*file);
+  file_ = std::move(file);
   data_ = mapping_->data() + format::kTailHeaderBytes;
   return {};
 }
@@ -12492,10 +12473,7 @@ class Opening {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
     Status status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
-    if (status.ok()) status = lock_directory();
-    if (status.ok()) status = read_or_create_meta();
-    if (status.ok()) status = read_state();
-    if (status.ok()) status = open_shards();
+    if (status.ok()) status = open_collection().at(engine_->path_);
     if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
       for (const auto& shard : engine_->shards_) {
         if (status.ok()) status = shard->tell_hook();
@@ -12511,6 +12489,15 @@ class Opening {
  private:
   FileSystem& files() const { return engine_->files(); }
 
+  // What goes wrong here is told with the path, where no file is named.
+  Status open_collection() {
+    Status status = lock_directory();
+    if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = read_state();
+    if (status.ok()) status = open_shards();
+    return status;
+  }
+
   Status lock_directory() {
     const Config& config = engine_->config_;
     const std::string& path = engine_->path_;
@@ -12518,16 +12505,15 @@ class Opening {
     // A link to the directory is as good.
     if (info.ok() && info->kind == FileKind::other) info = files().info(store::path_in(path, "."));
     if (info.ok() && info->kind != FileKind::directory) {
-      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
-          .at(path);
+      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one");
     }
     if (!info.ok()) {
-      if (!info.is(Errc::not_found)) return Status(info.status()).at(path);
+      if (!info.is(Errc::not_found)) return info.status();
       if (config.read_only || !config.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path").at(path);
+        return Status(Errc::not_found, "there is no collection at this path");
       }
       Status status = files().create_directory(path);
-      if (!status.ok()) return std::move(status).at(path);
+      if (!status.ok()) return status;
     }
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
@@ -12543,8 +12529,7 @@ class Opening {
     Status status = store::read_description(files(), engine_->path_, meta_);
     if (status.is(Errc::not_found)) {
       if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path (no db.meta)")
-            .at(engine_->path_);
+        return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
       }
       status = create();
     } else if (status.ok() && !engine_->config_.read_only) {
@@ -12575,22 +12560,19 @@ class Opening {
     if (shape_ != nullptr && *shape_ != meta_.shape) {
       return Status(Errc::shape_mismatch,
                     base::text("the collection is %, but was opened as %",
-                               {shape_text(meta_.shape), shape_text(*shape_)}))
-          .at(engine_->path_);
+                               {shape_text(meta_.shape), shape_text(*shape_)}));
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
       return Status(Errc::format_mismatch,
                     base::text("the collection has % shards, Config::shard_count asks for %; use "
                                "0 to take what is stored",
-                               {meta_.shard_count, config.shard_count}))
-          .at(engine_->path_);
+                               {meta_.shard_count, config.shard_count}));
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
       return Status(Errc::format_mismatch,
                     base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
                                "asks for %; use 0 to take what is stored",
-                               {meta_.shard_prefix_bits, config.shard_prefix_bits}))
-          .at(engine_->path_);
+                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
     }
     return {};
   }
@@ -12600,8 +12582,7 @@ class Opening {
     Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
-      return base::corrupt("db.state is of a collection with another number of shards")
-          .at(engine.path_);
+      return base::corrupt("db.state is of a collection with another number of shards");
     }
     engine.common_.clock.raise(engine.state_.clock_floor_ms);
     engine.common_.hook = std::move(parts_.hook);
@@ -12634,20 +12615,14 @@ class Opening {
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
       std::vector<store::Survey> surveys(meta_.shard_count);
-      Status status = on_each_shard([&](std::size_t at) {
-        Result<store::Survey> survey = store::LogStore::survey(context_of(at));
-        if (survey.ok()) surveys[at] = std::move(*survey);
-        return std::move(survey).status();
-      });
+      Status status = on_each_shard(
+          [&](std::size_t at) { return store::LogStore::survey(context_of(at), surveys[at]); });
       if (!status.ok()) return status;
       judge_joint_batches(surveys, openings);
     }
     engine_->shards_ = std::vector<std::unique_ptr<Shard>>(meta_.shard_count);
     return on_each_shard([&](std::size_t at) {
-      Result<std::unique_ptr<Shard>> opened =
-          Shard::open(context_of(at), engine_->common_, openings[at]);
-      if (opened.ok()) engine_->shards_[at] = std::move(*opened);
-      return std::move(opened).status();
+      return Shard::open(context_of(at), engine_->common_, openings[at], engine_->shards_[at]);
     });
   }
 
@@ -13225,8 +13200,8 @@ Status key_status(const Status& status, Bytes key) {
 
 // ---- Opening ----
 
-Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, Common& common,
-                                           const Opening& opening) {
+Status Shard::open(const store::StoreContext& context, Common& common, const Opening& opening,
+                   std::unique_ptr<Shard>& opened) {
   const index::IndexConfig config =
       shard_index_config(context, common.objects != nullptr, opening.hash_seed);
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
@@ -13234,23 +13209,21 @@ Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, C
   shard->index_ = index::make_index(config);
   if (shard->index_ == nullptr) return base::out_of_memory("no memory for an index");
   Status status = shard->recover(opening);
-  if (!status.ok()) return status;
-  return shard;
+  if (status.ok()) opened = std::move(shard);
+  return status;
 }
 
 Status Shard::recover(const Opening& opening) {
   // Recovery accounts dead entries in the store that is being opened, which is known only to the
   // store until open() returns; so the store hands itself out with each entry.
   RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
-  Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
+  Status status = store::LogStore::open(
       context_,
       [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
         return batch.add(opened, entry);
       },
-      opening.sequence_limit);
-  if (!store.ok()) return std::move(store).status();
-  store_ = std::move(*store);
-  Status status = batch.apply(*store_);
+      opening.sequence_limit, store_);
+  if (status.ok()) status = batch.apply(*store_);
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -13930,9 +13903,8 @@ Result<bool> Shard::finish_compaction() {
   std::vector<std::uint8_t> manifest;
   {
     const base::MutexLock lock(mutex_);
-    Result<std::vector<std::uint8_t>> published = job.publish();
-    if (!published.ok()) return std::move(published).status();
-    manifest = std::move(*published);
+    status = job.publish(manifest);
+    if (!status.ok()) return status;
   }
   status = store::LogStore::write_manifest(context_, manifest);
   if (!status.ok() && !status.is(Errc::failed)) {
@@ -14246,30 +14218,25 @@ Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
   const Shape& shape = engine_->shape();
-  std::optional<ByteView> result;
+  ByteView view;
+  bool found = false;
   base::Location at;
   if (shape.payload == Payload::location) {
-    ByteView view;
-    const Result<bool> found = engine_->read_view(key, view, &at);
-    if (!found.ok()) return found.status();
-    if (*found) result = std::move(view);
-    if (stamp != nullptr) stamp->place = *found ? at.packed() : 0;
-    return result;
-  }
-  if (shape.value_size <= ByteView::kInlineBytes) {
+    const Result<bool> read = engine_->read_view(key, view, &at);
+    if (!read.ok()) return read.status();
+    found = *read;
+  } else if (shape.value_size <= ByteView::kInlineBytes) {
     std::uint8_t small[ByteView::kInlineBytes];
-    const bool found = engine_->find(key.data(), &at, small);
-    if (found) result = ByteView::inlined({small, shape.value_size});
-    if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-    return result;
+    found = engine_->find(key.data(), &at, small);
+    if (found) view = ByteView::inlined({small, shape.value_size});
+  } else {
+    store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
+    if (block == nullptr) return base::out_of_memory("no memory for a value");
+    view = ByteView::adopt(block, {block->bytes(), shape.value_size});
+    found = engine_->find(key.data(), &at, block->bytes());
   }
-  store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
-  if (block == nullptr) return base::out_of_memory("no memory for a value");
-  ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
-  const bool found = engine_->find(key.data(), &at, block->bytes());
-  if (found) result = std::move(view);
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-  return result;
+  return found ? std::optional<ByteView>(std::move(view)) : std::nullopt;
 }
 
 bool Collection::contains(Bytes key) const noexcept {
@@ -14315,8 +14282,6 @@ Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool w
 struct Cursor::State {
   State(const engine::Engine& engine_in, engine::ScanLimits limits, bool descending)
       : engine(engine_in), scan(engine_in, std::move(limits), descending) {}
-  explicit State(const engine::Engine& engine_in, Status failure)
-      : engine(engine_in), scan(engine_in, {}, false), status(std::move(failure)) {}
 
   const engine::Engine& engine;
   engine::OrderedScan scan;
@@ -14416,18 +14381,18 @@ Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, Bound
   if (refusal.ok() && (first.size() > key_size || last.size() > key_size)) {
     refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
-  if (!refusal.ok()) {
-    cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
-    return cursor;
-  }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(lower);
-  limits.upper_bound = api_bound(upper);
-  limits.lower = api_full_key(first, key_size, 0);
-  limits.upper = api_full_key(last, key_size, fill);
-  limits.shard = shard;
+  if (refusal.ok()) {
+    limits.lower_bound = api_bound(lower);
+    limits.upper_bound = api_bound(upper);
+    limits.lower = api_full_key(first, key_size, 0);
+    limits.upper = api_full_key(last, key_size, fill);
+    limits.shard = shard;
+  }
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.begin();
+  if (cursor.state_ == nullptr) return cursor;
+  cursor.state_->status = std::move(refusal);
+  if (cursor.state_->status.ok()) cursor.begin();
   return cursor;
 }
 

@@ -265,30 +265,25 @@ Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
   const Shape& shape = engine_->shape();
-  std::optional<ByteView> result;
+  ByteView view;
+  bool found = false;
   base::Location at;
   if (shape.payload == Payload::location) {
-    ByteView view;
-    const Result<bool> found = engine_->read_view(key, view, &at);
-    if (!found.ok()) return found.status();
-    if (*found) result = std::move(view);
-    if (stamp != nullptr) stamp->place = *found ? at.packed() : 0;
-    return result;
-  }
-  if (shape.value_size <= ByteView::kInlineBytes) {
+    const Result<bool> read = engine_->read_view(key, view, &at);
+    if (!read.ok()) return read.status();
+    found = *read;
+  } else if (shape.value_size <= ByteView::kInlineBytes) {
     std::uint8_t small[ByteView::kInlineBytes];
-    const bool found = engine_->find(key.data(), &at, small);
-    if (found) result = ByteView::inlined({small, shape.value_size});
-    if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-    return result;
+    found = engine_->find(key.data(), &at, small);
+    if (found) view = ByteView::inlined({small, shape.value_size});
+  } else {
+    store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
+    if (block == nullptr) return base::out_of_memory("no memory for a value");
+    view = ByteView::adopt(block, {block->bytes(), shape.value_size});
+    found = engine_->find(key.data(), &at, block->bytes());
   }
-  store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
-  if (block == nullptr) return base::out_of_memory("no memory for a value");
-  ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
-  const bool found = engine_->find(key.data(), &at, block->bytes());
-  if (found) result = std::move(view);
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-  return result;
+  return found ? std::optional<ByteView>(std::move(view)) : std::nullopt;
 }
 
 bool Collection::contains(Bytes key) const noexcept {
@@ -334,8 +329,6 @@ Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool w
 struct Cursor::State {
   State(const engine::Engine& engine_in, engine::ScanLimits limits, bool descending)
       : engine(engine_in), scan(engine_in, std::move(limits), descending) {}
-  explicit State(const engine::Engine& engine_in, Status failure)
-      : engine(engine_in), scan(engine_in, {}, false), status(std::move(failure)) {}
 
   const engine::Engine& engine;
   engine::OrderedScan scan;
@@ -435,18 +428,18 @@ Cursor Collection::cursor_within(Bytes first, Bytes last, BoundKind lower, Bound
   if (refusal.ok() && (first.size() > key_size || last.size() > key_size)) {
     refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
-  if (!refusal.ok()) {
-    cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
-    return cursor;
-  }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(lower);
-  limits.upper_bound = api_bound(upper);
-  limits.lower = api_full_key(first, key_size, 0);
-  limits.upper = api_full_key(last, key_size, fill);
-  limits.shard = shard;
+  if (refusal.ok()) {
+    limits.lower_bound = api_bound(lower);
+    limits.upper_bound = api_bound(upper);
+    limits.lower = api_full_key(first, key_size, 0);
+    limits.upper = api_full_key(last, key_size, fill);
+    limits.shard = shard;
+  }
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.begin();
+  if (cursor.state_ == nullptr) return cursor;
+  cursor.state_->status = std::move(refusal);
+  if (cursor.state_->status.ok()) cursor.begin();
   return cursor;
 }
 

@@ -81,10 +81,7 @@ class Opening {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
     Status status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
-    if (status.ok()) status = lock_directory();
-    if (status.ok()) status = read_or_create_meta();
-    if (status.ok()) status = read_state();
-    if (status.ok()) status = open_shards();
+    if (status.ok()) status = open_collection().at(engine_->path_);
     if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
       for (const auto& shard : engine_->shards_) {
         if (status.ok()) status = shard->tell_hook();
@@ -100,6 +97,15 @@ class Opening {
  private:
   FileSystem& files() const { return engine_->files(); }
 
+  // What goes wrong here is told with the path, where no file is named.
+  Status open_collection() {
+    Status status = lock_directory();
+    if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = read_state();
+    if (status.ok()) status = open_shards();
+    return status;
+  }
+
   Status lock_directory() {
     const Config& config = engine_->config_;
     const std::string& path = engine_->path_;
@@ -107,16 +113,15 @@ class Opening {
     // A link to the directory is as good.
     if (info.ok() && info->kind == FileKind::other) info = files().info(store::path_in(path, "."));
     if (info.ok() && info->kind != FileKind::directory) {
-      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
-          .at(path);
+      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one");
     }
     if (!info.ok()) {
-      if (!info.is(Errc::not_found)) return Status(info.status()).at(path);
+      if (!info.is(Errc::not_found)) return info.status();
       if (config.read_only || !config.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path").at(path);
+        return Status(Errc::not_found, "there is no collection at this path");
       }
       Status status = files().create_directory(path);
-      if (!status.ok()) return std::move(status).at(path);
+      if (!status.ok()) return status;
     }
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
@@ -132,8 +137,7 @@ class Opening {
     Status status = store::read_description(files(), engine_->path_, meta_);
     if (status.is(Errc::not_found)) {
       if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path (no db.meta)")
-            .at(engine_->path_);
+        return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
       }
       status = create();
     } else if (status.ok() && !engine_->config_.read_only) {
@@ -164,22 +168,19 @@ class Opening {
     if (shape_ != nullptr && *shape_ != meta_.shape) {
       return Status(Errc::shape_mismatch,
                     base::text("the collection is %, but was opened as %",
-                               {shape_text(meta_.shape), shape_text(*shape_)}))
-          .at(engine_->path_);
+                               {shape_text(meta_.shape), shape_text(*shape_)}));
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
       return Status(Errc::format_mismatch,
                     base::text("the collection has % shards, Config::shard_count asks for %; use "
                                "0 to take what is stored",
-                               {meta_.shard_count, config.shard_count}))
-          .at(engine_->path_);
+                               {meta_.shard_count, config.shard_count}));
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
       return Status(Errc::format_mismatch,
                     base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
                                "asks for %; use 0 to take what is stored",
-                               {meta_.shard_prefix_bits, config.shard_prefix_bits}))
-          .at(engine_->path_);
+                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
     }
     return {};
   }
@@ -189,8 +190,7 @@ class Opening {
     Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
-      return base::corrupt("db.state is of a collection with another number of shards")
-          .at(engine.path_);
+      return base::corrupt("db.state is of a collection with another number of shards");
     }
     engine.common_.clock.raise(engine.state_.clock_floor_ms);
     engine.common_.hook = std::move(parts_.hook);
@@ -223,20 +223,14 @@ class Opening {
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
       std::vector<store::Survey> surveys(meta_.shard_count);
-      Status status = on_each_shard([&](std::size_t at) {
-        Result<store::Survey> survey = store::LogStore::survey(context_of(at));
-        if (survey.ok()) surveys[at] = std::move(*survey);
-        return std::move(survey).status();
-      });
+      Status status = on_each_shard(
+          [&](std::size_t at) { return store::LogStore::survey(context_of(at), surveys[at]); });
       if (!status.ok()) return status;
       judge_joint_batches(surveys, openings);
     }
     engine_->shards_ = std::vector<std::unique_ptr<Shard>>(meta_.shard_count);
     return on_each_shard([&](std::size_t at) {
-      Result<std::unique_ptr<Shard>> opened =
-          Shard::open(context_of(at), engine_->common_, openings[at]);
-      if (opened.ok()) engine_->shards_[at] = std::move(*opened);
-      return std::move(opened).status();
+      return Shard::open(context_of(at), engine_->common_, openings[at], engine_->shards_[at]);
     });
   }
 

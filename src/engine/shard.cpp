@@ -50,8 +50,8 @@ Status key_status(const Status& status, Bytes key) {
 
 // ---- Opening ----
 
-Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, Common& common,
-                                           const Opening& opening) {
+Status Shard::open(const store::StoreContext& context, Common& common, const Opening& opening,
+                   std::unique_ptr<Shard>& opened) {
   const index::IndexConfig config =
       shard_index_config(context, common.objects != nullptr, opening.hash_seed);
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
@@ -59,23 +59,21 @@ Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, C
   shard->index_ = index::make_index(config);
   if (shard->index_ == nullptr) return base::out_of_memory("no memory for an index");
   Status status = shard->recover(opening);
-  if (!status.ok()) return status;
-  return shard;
+  if (status.ok()) opened = std::move(shard);
+  return status;
 }
 
 Status Shard::recover(const Opening& opening) {
   // Recovery accounts dead entries in the store that is being opened, which is known only to the
   // store until open() returns; so the store hands itself out with each entry.
   RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
-  Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
+  Status status = store::LogStore::open(
       context_,
       [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
         return batch.add(opened, entry);
       },
-      opening.sequence_limit);
-  if (!store.ok()) return std::move(store).status();
-  store_ = std::move(*store);
-  Status status = batch.apply(*store_);
+      opening.sequence_limit, store_);
+  if (status.ok()) status = batch.apply(*store_);
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {

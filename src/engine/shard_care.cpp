@@ -308,9 +308,8 @@ Result<bool> Shard::finish_compaction() {
   std::vector<std::uint8_t> manifest;
   {
     const base::MutexLock lock(mutex_);
-    Result<std::vector<std::uint8_t>> published = job.publish();
-    if (!published.ok()) return std::move(published).status();
-    manifest = std::move(*published);
+    status = job.publish(manifest);
+    if (!status.ok()) return status;
   }
   status = store::LogStore::write_manifest(context_, manifest);
   if (!status.ok() && !status.is(Errc::failed)) {

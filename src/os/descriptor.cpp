@@ -57,14 +57,6 @@ const char* advice(int os_error) noexcept {
 
 }  // namespace
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    reset();
-    number_ = std::exchange(other.number_, -1);
-  }
-  return *this;
-}
-
 void Descriptor::reset() noexcept {
   if (number_ < 0) return;
   const int error = errno;

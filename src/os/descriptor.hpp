@@ -14,7 +14,7 @@ class Descriptor {
   Descriptor() noexcept = default;
   explicit Descriptor(int number) noexcept : number_(number) {}
   Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
+  Descriptor& operator=(Descriptor&&) = delete;
   ~Descriptor() { reset(); }
 
   [[nodiscard]] int get() const noexcept { return number_; }

@@ -106,19 +106,13 @@ class MemoryFile final : public File {
   }
 
   Status write_at(std::uint64_t offset, Bytes data) override {
-    if (!writable_) return failure(EBADF, "cannot write", path_, offset);
-    if (data.empty()) return {};
-    if (offset > ~std::uint64_t{0} - data.size()) {
-      return failure(EFBIG, "cannot write", path_, offset);
-    }
+    if (writable_ && data.empty()) return {};
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + data.size() > inode.size) {
-      const int error = inode.resize(offset + data.size());
-      if (error != 0) return failure(error, "cannot write", path_, offset);
-    }
+    Status status = reach(inode, offset, data.size(), "cannot write");
+    if (!status.ok()) return status;
     std::memcpy(inode.block->data + static_cast<std::size_t>(offset), data.data(), data.size());
-    return {};
+    return status;
   }
 
   Status sync() override { return {}; }
@@ -138,15 +132,9 @@ class MemoryFile final : public File {
   }
 
   Status allocate(std::uint64_t offset, std::uint64_t length) override {
-    if (!writable_) return failure(EBADF, "cannot allocate", path_, offset);
-    if (offset > ~std::uint64_t{0} - length) {
-      return failure(EFBIG, "cannot allocate", path_, offset);
-    }
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + length <= inode.size) return {};
-    const int error = inode.resize(offset + length);
-    return error == 0 ? Status() : failure(error, "cannot allocate", path_, offset);
+    return reach(inode, offset, length, "cannot allocate");
   }
 
   Status drop_cache() override { return {}; }
@@ -154,6 +142,20 @@ class MemoryFile final : public File {
   Result<Owned<Mapping>> map(std::size_t length, MapMode mode) override;
 
  private:
+  // Makes the file `offset` + `length` bytes long, unless it is longer.
+  Status reach(MemoryInode& inode, std::uint64_t offset, std::uint64_t length, const char* doing)
+      ARMDB_REQUIRES(inode.mutex) {
+    int error = 0;
+    if (!writable_) {
+      error = EBADF;
+    } else if (offset > ~std::uint64_t{0} - length) {
+      error = EFBIG;
+    } else if (offset + length > inode.size) {
+      error = inode.resize(offset + length);
+    }
+    return error == 0 ? Status() : failure(error, doing, path_, offset);
+  }
+
   const MemoryInodePtr inode_;
   const std::string path_;
   const bool writable_;

@@ -26,10 +26,7 @@ std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const
 
 HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std::string path,
                        Owned<File> file)
-    : context_(context),
-      segment_seed_(segment.seed),
-      path_(std::move(path)),
-      file_(std::move(file)) {
+    : context_(context), path_(std::move(path)), file_(std::move(file)) {
   format::HintHeader header;
   header.file = segment.header.file;
   header.file.type = format::FileType::hint;
@@ -62,17 +59,6 @@ void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
   ++block_count_;
   ++item_count_;
   if (block_.size() >= kHintFlushBytes) write_block(false);
-}
-
-void HintWriter::add_all(Bytes bytes, std::uint64_t offset) {
-  format::Entry entry;
-  std::size_t size = 0;
-  while (!broken_ && !bytes.empty() &&
-         format::decode_entry(bytes, segment_seed_, entry, size) == format::EntryRead::whole) {
-    add(entry, offset);
-    bytes = bytes.sub(size);
-    offset += size;
-  }
 }
 
 void HintWriter::write_block(bool trailer) {

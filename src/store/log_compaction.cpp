@@ -241,7 +241,7 @@ Status LogCompaction::seal() {
   return {};
 }
 
-Result<std::vector<std::uint8_t>> LogCompaction::publish() {
+Status LogCompaction::publish(std::vector<std::uint8_t>& manifest) {
   if (output_ != nullptr) {
     // To the place before its first source.
     std::vector<SegmentPtr>& all = store_.segments_;
@@ -261,7 +261,8 @@ Result<std::vector<std::uint8_t>> LogCompaction::publish() {
   for (const SegmentPtr& source : sources_) source->retired = true;
   published_ = true;
   store_.manifest_stale_ = true;
-  return store_.manifest_now();
+  manifest = store_.manifest_now();
+  return {};
 }
 
 // Names of the log may have been lost with a failed one, and a retry would not bring them back.

@@ -58,7 +58,8 @@ class LogCompaction {
   // names. True when all is copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
-  Result<std::vector<std::uint8_t>> publish();
+  // Gives the MANIFEST that tells of it.
+  Status publish(std::vector<std::uint8_t>& manifest);
   // The MANIFEST could not be written, and the old one stands: nothing happened, the copy goes.
   Status withdraw();
   // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them

@@ -34,11 +34,7 @@ bool wrong_file(const Status& status) {
 Status LogRecovery::run() {
   Status status = list_directory();
   if (status.ok()) status = collect_segments();
-  if (status.ok()) {
-    Result<TailContents> tail = read_tail_file(store_.context_);
-    status = tail.status();
-    if (tail.ok()) tail_ = std::move(*tail);
-  }
+  if (status.ok()) status = read_tail_file(store_.context_, tail_);
   if (status.ok()) status = load_all();
   if (status.ok()) status = load_tail();
   if (status.ok()) status = finish();
@@ -86,17 +82,16 @@ bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   const StoreContext& context = store_.context_;
   const std::string path = context.path_of(format::FileRole::segment, id);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
+  Owned<File> file;
+  Status status = open_file(context.files, path, OpenMode::read, file, out.file_bytes);
+  if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  if (sync_failed(id)) static_cast<void>((*file)->drop_cache());
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  if (sync_failed(id)) static_cast<void>(file->drop_cache());
   std::uint8_t bytes[format::kSegmentHeaderBytes];
-  const Result<std::size_t> got = (*file)->read_at(0, bytes);
+  const Result<std::size_t> got = file->read_at(0, bytes);
   if (!got.ok()) return Status(got.status()).at(path, 0);
   format::SegmentHeader header;
-  Status status = format::decode_segment_header(Bytes(bytes, *got), header);
+  status = format::decode_segment_header(Bytes(bytes, *got), header);
   if (!status.ok()) return std::move(status).at(path, 0);
   if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
       header.predecessor_sequence > kSequenceLimit) {
@@ -106,9 +101,8 @@ Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
       header.file.file_id != id) {
     return base::corrupt("the file belongs to another store or shard, or was renamed").at(path, 0);
   }
-  out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.segment = std::make_shared<Segment>(path, header, std::move(file));
   out.segment->scan_bytes = context.piece_bytes();
-  out.file_bytes = *size;
   durable_ = std::max(durable_, header.watermark);
   return {};
 }

@@ -85,34 +85,30 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 // ---- Opening and closing ----
 
-Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
-                                                 std::uint64_t sequence_limit) {
-  return recover(context, visit, sequence_limit, nullptr);
+Status LogStore::open(const StoreContext& context, RecoveryVisitor visit,
+                      std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened) {
+  return recover(context, visit, sequence_limit, nullptr, opened);
 }
 
-Result<std::unique_ptr<LogStore>> LogStore::recover(const StoreContext& context,
-                                                    RecoveryVisitor visit, std::uint64_t limit,
-                                                    Survey* joints) {
+Status LogStore::recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                         Survey* joints, std::unique_ptr<LogStore>& opened) {
   std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
   if (store == nullptr) return base::out_of_memory("no memory to open a shard");
-  LogRecovery recovery(*store, visit, limit, joints);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
-  return store;
+  Status status = LogRecovery(*store, visit, limit, joints).run();
+  if (status.ok()) opened = std::move(store);
+  return status;
 }
 
-Result<Survey> LogStore::survey(const StoreContext& context) {
+Status LogStore::survey(const StoreContext& context, Survey& survey) {
   Config config = context.config;
   config.read_only = true;
   config.log = {};  // the recovery that follows tells it all
   StoreContext reading{context.files,    config,        context.epochs,      context.directory,
                        context.store_id, context.shard, context.shard_count, context.shape};
-  Survey survey;
-  const Result<std::unique_ptr<LogStore>> read = recover(
+  std::unique_ptr<LogStore> opened;
+  return recover(
       reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
-      &survey);
-  if (!read.ok()) return read.status();
-  return survey;
+      &survey, opened);
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }

@@ -9,17 +9,28 @@
 
 namespace armdb::store {
 
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size) {
+  Result<Owned<File>> opened = files.open(path, mode);
+  if (!opened.ok()) return std::move(opened).status().at(path);
+  file = std::move(*opened);
+  const Result<std::uint64_t> asked = file->size();
+  if (!asked.ok()) return Status(asked.status()).at(path);
+  size = *asked;
+  return {};
+}
+
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out) {
-  Result<Owned<File>> file = files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  if (*size > bytes_max) {
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(files, path, OpenMode::read, file, size);
+  if (!status.ok()) return status;
+  if (size > bytes_max) {
     return base::corrupt("the file is larger than any that armdb writes").at(path);
   }
-  out.resize(static_cast<std::size_t>(*size));
-  const Result<std::size_t> got = (*file)->read_at(0, out);
+  out.resize(static_cast<std::size_t>(size));
+  const Result<std::size_t> got = file->read_at(0, out);
   if (!got.ok()) return Status(got.status()).at(path);
   out.resize(*got);
   return {};
