@@ -9,6 +9,7 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <cinttypes>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -16,12 +17,11 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <initializer_list>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <new>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +35,13 @@
 #include <utility>
 #include <vector>
 
+// ---- base/append.hpp ----
+// append: bytes at the end of a buffer.
+
+namespace armdb::base {
+// `bytes` must not lie in `buffer`.
+void append(std::vector<std::uint8_t>& buffer, Bytes bytes);
+
 // ---- base/arena.hpp ----
 // Arena: fixed-size nodes that are named by index, in memory that never moves or goes away.
 //
@@ -44,7 +51,6 @@
 //
 // Threads: allocate, free and reserve by one writer at a time; at() by anyone.
 
-namespace armdb::base {
 // Where memory comes from. os/pages.hpp has one with huge pages; the default is calloc.
 struct PageSource {
   // Zeroed memory aligned to 64 bytes at least, or null. `nth` counts the caller's steps from 0:
@@ -108,6 +114,18 @@ class Arena {
   std::size_t free_count_ = 0;
   std::size_t in_use_ = 0;
 };
+
+// ---- base/build.hpp ----
+// build: whether the compiler was asked for small code rather than fast code (-Os).
+//
+// Where the two differ much the code asks kSmallBuild: shorter tables, one general kernel instead
+// of one per key width, no prefetching. What is stored and what calls answer is the same.
+
+#if defined(__OPTIMIZE_SIZE__)
+inline constexpr bool kSmallBuild = true;
+#else
+inline constexpr bool kSmallBuild = false;
+#endif
 
 // ---- base/little.hpp ----
 // Integers in byte order: little-endian for files, big-endian for keys, on any machine.
@@ -263,6 +281,13 @@ namespace armdb::base {
 // Tells that the processor has the ARMv8 crc instructions. Only the operating system knows, so
 // os/cpu.cpp calls this; nothing happens on other processors.
 void crc32c_use_arm_instructions() noexcept;
+
+// ---- base/errors.hpp ----
+// errors: the two that most places have to tell, made in one short call each.
+
+// Bytes are wrong and no crash explains them.
+Status corrupt(const char* what);
+Status out_of_memory(const char* what);
 }  // namespace armdb::base
 
 // ---- base/mutex.hpp ----
@@ -614,6 +639,9 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
   }
 }
 
+// Sorts numbers in ascending order.
+void sort_ascending(std::vector<std::uint32_t>& numbers);
+
 // ---- base/location.hpp ----
 // Location: where an entry lies, in one word.
 
@@ -676,6 +704,28 @@ void log(const Log& to, LogLevel level, std::string_view text);
 
 // "<text>: <status as a line>".
 void log(const Log& to, LogLevel level, std::string_view text, const Status& status);
+
+// ---- base/search.hpp ----
+// search: plain loops over ranges. Those of <algorithm> come unrolled by four in libstdc++.
+
+template <class Range, class Test>
+[[nodiscard]] bool any_of(const Range& range, Test test) {
+  for (const auto& item : range) {
+    if (test(item)) return true;
+  }
+  return false;
+}
+
+template <class Range, class T>
+[[nodiscard]] bool contains(const Range& range, const T& wanted) {
+  return any_of(range, [&](const auto& item) { return item == wanted; });
+}
+
+// True for no bytes at all, too.
+[[nodiscard]] inline bool all_zeros(Bytes bytes) noexcept {
+  // Each byte equals the next one, and the first is zero.
+  return bytes.empty() || (bytes[0] == 0 && bytes.sub(0, bytes.size() - 1) == bytes.sub(1));
+}
 
 // ---- base/shared_bytes.hpp ----
 // Bytes that one writer changes while readers look: relaxed word copies and a sequence lock.
@@ -771,6 +821,34 @@ class Version {
 
   std::atomic<std::uint32_t> value_{0};
 };
+
+// ---- base/text.hpp ----
+// text: one line from a pattern and what belongs in it.
+
+// A text or a number; the text is borrowed.
+class TextPart {
+ public:
+  TextPart(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const std::string& text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const char* text) noexcept  // NOLINT(google-explicit-constructor)
+      : TextPart(std::string_view(text)) {}
+  TextPart(std::uint64_t number) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(&kNumber), size_(number) {}
+
+  void append_to(std::string& line) const;
+
+ private:
+  static constexpr char kNumber = 0;  // data_ points here: size_ is the number
+
+  const char* data_;
+  std::uint64_t size_;
+};
+
+// The pattern, with each '%' replaced by the next part. One call, where a chain of + costs the
+// caller a temporary and its destructor for each part.
+[[nodiscard]] std::string text(const char* pattern, std::initializer_list<TextPart> parts);
 }  // namespace armdb::base
 
 // ---- os/clock.hpp ----
@@ -803,7 +881,7 @@ class Descriptor {
   Descriptor() noexcept = default;
   explicit Descriptor(int number) noexcept : number_(number) {}
   Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
+  Descriptor& operator=(Descriptor&&) = delete;
   ~Descriptor() { reset(); }
 
   [[nodiscard]] int get() const noexcept { return number_; }
@@ -821,10 +899,10 @@ int open_no_interrupt(const char* path, int flags) noexcept;
 
 // Opens a regular file, with O_CLOEXEC, and without following a symbolic link or waiting for the
 // other end of a FIFO. Anything else at `path` is invalid_argument.
-Result<Descriptor> open_regular_file(const char* path, int flags);
+Result<Descriptor> open_regular_file(const std::string& path, int flags);
 
 // "<doing>; <what to do about it>" with errno and path.
-Status failure(int os_error, std::string_view doing, std::string_view path,
+Status failure(int os_error, const char* doing, const std::string& path,
                std::uint64_t offset = Status::kNoOffset);
 
 // ---- os/entropy.hpp ----
@@ -904,6 +982,13 @@ class Thread {
 // being one of them; returns when all are done. Where threads cannot be had the caller does all.
 // What the jobs wrote is seen by the caller afterwards.
 void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size_t job)> job);
+
+// The same for jobs that can fail. One that does keeps none of the others back; the error of the
+// first of them is the answer.
+Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job);
+
+// As many threads as work for the processors is worth.
+[[nodiscard]] unsigned busy_threads() noexcept;
 }  // namespace armdb::os
 
 // ---- format/entry.hpp ----
@@ -1569,10 +1654,11 @@ inline bool btree_narrow(const std::uint8_t* words, std::uint64_t word, std::uin
   return end > at;  // false only in a node that is changing
 }
 
-// Finds a key among `count` others. rest_at(i) is where the rest of the i-th lies.
+// Finds a key among `count` others. rest_at(i) is where the rest of the i-th lies. kDense: word
+// arrays in a node, 0 when that is asked at run time. kRest: keys go on after the second.
 template <unsigned kDense, bool kRest, class RestAt>
-inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
-                              std::uint32_t count, const BtreeKey& key,
+inline BtreeSpot btree_search(const BtreeShape& shape, const std::uint8_t* words,
+                              std::uint32_t capacity, std::uint32_t count, const BtreeKey& key,
                               const RestAt& rest_at) noexcept {
   std::uint32_t at = 0;
   std::uint32_t end = count;
@@ -1581,6 +1667,7 @@ inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
     return {at, at < count && btree_word(words + at * 8) == key.words[0]};
   }
   if (!btree_narrow(words, key.words[0], at, end)) return {at, false};
+  if (kDense == 0 && shape.dense == 1) return {at, true};
   if (!btree_narrow(words + capacity * 8, key.words[1], at, end)) return {at, false};
   if constexpr (!kRest) return {at, true};
   while (at < end) {
@@ -1599,11 +1686,12 @@ inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
 template <unsigned kDense, bool kRest>
 inline BtreeSpot btree_search_leaf(const BtreeShape& shape, const std::uint8_t* leaf,
                                    const BtreeKey& key) noexcept {
-  return btree_search<kDense, kRest>(
-      leaf + kBtreeWordsAt, shape.leaf_capacity, btree_count(leaf), key, [&](std::uint32_t at) {
-        const std::uint8_t slot = btree_order(shape, leaf, at);
-        return leaf + btree_slot_at(shape, slot) + shape.payload_bytes;
-      });
+  return btree_search<kDense, kRest>(shape, leaf + kBtreeWordsAt, shape.leaf_capacity,
+                                     btree_count(leaf), key, [&](std::uint32_t at) {
+                                       const std::uint8_t slot = btree_order(shape, leaf, at);
+                                       return leaf + btree_slot_at(shape, slot) +
+                                              shape.payload_bytes;
+                                     });
 }
 
 // Which child leads to the key.
@@ -1614,7 +1702,7 @@ inline std::uint32_t btree_search_inner(const BtreeShape& shape, const std::uint
     return btree_rank<true>(inner + kBtreeWordsAt, btree_count(inner), key.words[0]);
   }
   const BtreeSpot spot = btree_search<kDense, kRest>(
-      inner + kBtreeWordsAt, shape.inner_capacity, btree_count(inner), key,
+      shape, inner + kBtreeWordsAt, shape.inner_capacity, btree_count(inner), key,
       [&](std::uint32_t at) { return inner + shape.inner_rests_at + at * shape.rest_bytes; });
   return spot.at + (spot.found ? 1 : 0);
 }
@@ -1740,8 +1828,9 @@ class Index {
   // `value` may be null. False when the key is not there; outputs are then unchanged or junk.
   virtual bool find(const std::uint8_t* key, std::uint64_t hash, base::Location* at,
                     std::uint8_t* value) const noexcept = 0;
-  // The same for many keys, with their cache misses overlapped.
-  virtual void find_many(std::span<Lookup> lookups) const noexcept = 0;
+  // The same for many keys, with their cache misses overlapped. Here: one after the other, as
+  // builds for size have it.
+  virtual void find_many(std::span<Lookup> lookups) const noexcept;
 
   [[nodiscard]] virtual std::size_t size() const noexcept = 0;
   [[nodiscard]] virtual std::size_t memory_bytes() const noexcept = 0;
@@ -2026,8 +2115,12 @@ inline void hash_put_filter(HashBucket* head, std::uint32_t bits) noexcept {
 
 constexpr std::size_t hash_padded(std::size_t bytes) noexcept { return (bytes + 7) / 8 * 8; }
 
-inline void hash_prefetch(const void* at) noexcept { __builtin_prefetch(at, 0, 3); }
-inline void hash_prefetch_to_write(const void* at) noexcept { __builtin_prefetch(at, 1, 3); }
+inline void hash_prefetch(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 0, 3);
+}
+inline void hash_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1, 3);
+}
 
 // In registers where the width is known (0: any). Keys in records are padded with zeros to 8
 // bytes, so that the last word can be compared whole.
@@ -2080,7 +2173,8 @@ __attribute__((always_inline)) inline void hash_copy_value(std::uint8_t* to,
                                                            std::size_t size) noexcept {
   using base::load_relaxed;
   constexpr std::size_t kWord = sizeof(base::Word);
-  for (; size >= 8 * kWord; size -= 8 * kWord, to += 8 * kWord, from += 8 * kWord) {
+  for (; !base::kSmallBuild && size >= 8 * kWord;
+       size -= 8 * kWord, to += 8 * kWord, from += 8 * kWord) {
     const auto* shared = reinterpret_cast<const base::Word*>(from);
     const auto copy = [&](std::size_t i) {
       const base::Word word = load_relaxed(shared + i);
@@ -2144,6 +2238,10 @@ class BlockCache {
 
 using StoreId = ByteArray<16>;
 
+[[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
+// What a file is called until it is whole.
+[[nodiscard]] std::string temporary_path(std::string_view path);
+
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {
   FileSystem& files;
@@ -2155,6 +2253,10 @@ struct StoreContext {
   std::uint32_t shard_count = 1;
   Shape shape;
   bool needs_values = false;  // recovery has to tell values, which hints do not have
+
+  // Where a file of the shard lies.
+  [[nodiscard]] std::string path_of(std::string_view name) const;
+  [[nodiscard]] std::string path_of(format::FileRole role, std::uint32_t file_id) const;
 
   // Bytes read or written at a time by scans and compaction: small where buffers are small.
   [[nodiscard]] std::size_t piece_bytes() const noexcept {
@@ -2415,8 +2517,6 @@ class HintWriter {
 
   // Adds an entry at `offset` of the segment.
   void add(const format::Entry& entry, std::uint64_t offset);
-  // Adds all entries of `bytes`, which begin at `offset`: whole entries that were just written.
-  void add_all(Bytes bytes, std::uint64_t offset);
   // Ends the file; true when the hint stands.
   bool finish(std::uint64_t segment_length, std::uint64_t last_sequence);
 
@@ -2426,7 +2526,6 @@ class HintWriter {
   void write_block(bool trailer);
 
   const StoreContext& context_;
-  std::uint32_t segment_seed_;
   std::string path_;
   Owned<File> file_;
   std::uint32_t seed_ = 0;
@@ -2505,7 +2604,7 @@ struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
   Bytes bytes;
 };
-Result<TailContents> read_tail_file(const StoreContext& context);
+Status read_tail_file(const StoreContext& context, TailContents& contents);
 
 // ---- store/log_store.hpp ----
 // LogStore: the Bitcask store of one shard: an append-only log of entries in segments.
@@ -2567,10 +2666,10 @@ class LogStore {
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
   // Entries from `sequence_limit` on do not count: another shard lost its part of a joint batch.
-  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit,
-                                                std::uint64_t sequence_limit = ~std::uint64_t{0});
+  static Status open(const StoreContext& context, RecoveryVisitor visit,
+                     std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened);
   // Recovers without changing anything, to learn which joint batches are there.
-  static Result<Survey> survey(const StoreContext& context);
+  static Status survey(const StoreContext& context, Survey& survey);
   ~LogStore();
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
@@ -2648,6 +2747,9 @@ class LogStore {
 
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
+  // Both open() and, with `joints`, survey().
+  static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                        Survey* joints, std::unique_ptr<LogStore>& opened);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
@@ -2760,7 +2862,8 @@ class LogCompaction {
   // names. True when all is copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
-  Result<std::vector<std::uint8_t>> publish();
+  // Gives the MANIFEST that tells of it.
+  Status publish(std::vector<std::uint8_t>& manifest);
   // The MANIFEST could not be written, and the old one stands: nothing happened, the copy goes.
   Status withdraw();
   // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them
@@ -2785,7 +2888,8 @@ class LogCompaction {
   std::size_t source_at_ = 0;
   std::unique_ptr<SegmentScanner> scanner_;
 
-  std::vector<Candidate> batch_;
+  std::array<Candidate, kBatch> batch_;
+  std::size_t batch_count_ = 0;
   std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
   SegmentPtr output_;
@@ -2856,6 +2960,8 @@ class LogRecovery {
   Status rebuild_list();
   void limit_to_accepted();
   Status open_segment(std::uint32_t id, Candidate& out);
+  // True when a mark says that a sync of this segment failed.
+  [[nodiscard]] bool sync_failed(std::uint32_t id) const noexcept;
   bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
 
   Status load_all();
@@ -2874,8 +2980,8 @@ class LogRecovery {
   Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
-  void damage(std::string_view what, const std::string& path, std::uint64_t offset);
-  void torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
+  void damage(std::string_view what, std::string_view path, std::uint64_t offset);
+  void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);
 
@@ -2894,7 +3000,8 @@ class LogRecovery {
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
-  std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
+  std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
+  std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
   std::vector<std::string> temporary_names_;
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
@@ -2932,7 +3039,10 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
                   format::State& state);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
-// Reads a whole small file; too_large above `bytes_max`.
+// Opens a file and asks for its size. Errors name the path.
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size);
+// Reads a whole small file; corrupt above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
 // Where there is no File::allocate.
@@ -3132,8 +3242,8 @@ class Shard {
     std::uint64_t sequence_limit = ~std::uint64_t{0};
     std::uint64_t joint_last = 0;  // the last joint batch that was found
   };
-  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context, Common& common,
-                                             const Opening& opening);
+  static Status open(const store::StoreContext& context, Common& common, const Opening& opening,
+                     std::unique_ptr<Shard>& opened);
   ~Shard();
 
   // ---- Writing ----
@@ -3831,16 +3941,19 @@ std::uint64_t Status::offset() const noexcept {
 
 std::string Status::message() const {
   std::string text(errc_name(code_));
-  if (detail_ != nullptr && !detail_->what.empty()) text += ": " + detail_->what;
+  if (detail_ != nullptr && !detail_->what.empty()) text.append(": ").append(detail_->what);
+  char number[48];
   if (detail_ != nullptr && !detail_->file.empty()) {
-    text += " [" + detail_->file;
-    if (detail_->offset != kNoOffset) text += " at offset " + std::to_string(detail_->offset);
-    text += "]";
+    text.append(" [").append(detail_->file);
+    if (detail_->offset != kNoOffset) {
+      std::snprintf(number, sizeof number, " at offset %" PRIu64, detail_->offset);
+      text.append(number);
+    }
+    text += ']';
   }
   if (os_error_ != 0) {
-    text += " (";
-    text += std::strerror(os_error_);
-    text += ", errno " + std::to_string(os_error_) + ")";
+    std::snprintf(number, sizeof number, ", errno %d)", os_error_);
+    text.append(" (").append(std::strerror(os_error_)).append(number);
   }
   return text;
 }
@@ -3898,10 +4011,21 @@ const char ARMDB_BUILD_TAG = 0;
 #undef ARMDB_TEXT
 #undef ARMDB_TEXT_INNER
 
+// ---- base/append.cpp ----
+// Growing buffers.
+
+namespace armdb::base {
+// Half the code of vector::insert(), which also has to move what stands behind.
+void append(std::vector<std::uint8_t>& buffer, Bytes bytes) {
+  if (bytes.empty()) return;
+  const std::size_t at = buffer.size();
+  buffer.resize(at + bytes.size());
+  std::memcpy(buffer.data() + at, bytes.data(), bytes.size());
+}
+
 // ---- base/arena.cpp ----
 // Arena: how steps are taken from the source and published to readers.
 
-namespace armdb::base {
 namespace {
 constexpr std::size_t kHeapAlignment = 64;
 constexpr std::size_t kArenaPageBytes = 4096;
@@ -4059,14 +4183,16 @@ constexpr std::uint32_t crc_times_x(std::uint32_t crc) noexcept {
 
 // kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 4", after Kounavis
 // and Berry, 2005; by 8 would take 4 KiB more, for machines without the instruction only).
-constexpr std::array<std::array<std::uint32_t, 256>, 4> make_crc_tables() noexcept {
-  std::array<std::array<std::uint32_t, 256>, 4> tables{};
+constexpr std::size_t kCrcTableCount = kSmallBuild ? 1 : 4;
+
+constexpr std::array<std::array<std::uint32_t, 256>, kCrcTableCount> make_crc_tables() noexcept {
+  std::array<std::array<std::uint32_t, 256>, kCrcTableCount> tables{};
   for (std::uint32_t byte = 0; byte < 256; ++byte) {
     std::uint32_t crc = byte;
     for (int bit = 0; bit < 8; ++bit) crc = crc_times_x(crc);
     tables[0][byte] = crc;
   }
-  for (std::size_t zeros = 1; zeros < 4; ++zeros) {
+  for (std::size_t zeros = 1; zeros < kCrcTableCount; ++zeros) {
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const std::uint32_t crc = tables[zeros - 1][byte];
       tables[zeros][byte] = tables[0][crc & 0xff] ^ (crc >> 8);
@@ -4083,7 +4209,7 @@ using CrcKernel = std::uint32_t (*)(std::uint32_t crc, const std::uint8_t* data,
 std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
                             std::size_t size) noexcept {
   const auto& t = kCrcTables;
-  for (; size >= 4; size -= 4, data += 4) {
+  for (; kCrcTableCount == 4 && size >= 4; size -= 4, data += 4) {
     const std::uint32_t word = load_little<std::uint32_t>(data) ^ crc;
     crc =
         t[3][word & 0xff] ^ t[2][(word >> 8) & 0xff] ^ t[1][(word >> 16) & 0xff] ^ t[0][word >> 24];
@@ -4099,11 +4225,7 @@ std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
 // bytes that follow it by one carry-less multiplication: kCrcShifts[n] is x^(64 n - 33), and the
 // crc of a product p is p * x^33 (32 by the crc itself, 1 because the product of two reflected
 // 32-bit polynomials has 63 bits).
-#if defined(__OPTIMIZE_SIZE__)
-constexpr std::size_t kLaneWordsMax = 8;
-#else
-constexpr std::size_t kLaneWordsMax = 256;
-#endif
+constexpr std::size_t kLaneWordsMax = kSmallBuild ? 8 : 256;
 
 constexpr std::array<std::uint32_t, 2 * kLaneWordsMax + 1> make_crc_shifts() noexcept {
   std::array<std::uint32_t, 2 * kLaneWordsMax + 1> shifts{};
@@ -4300,6 +4422,13 @@ EpochDomain::~EpochDomain() {
   }
 }
 
+// ---- base/errors.cpp ----
+// Errors by name.
+
+Status corrupt(const char* what) { return Status(Errc::corrupt, what); }
+
+Status out_of_memory(const char* what) { return Status(Errc::out_of_memory, what); }
+
 // ---- base/log.cpp ----
 // Delivery of log lines.
 
@@ -4309,10 +4438,49 @@ void log(const Log& to, LogLevel level, std::string_view text) {
 
 void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
   if (to.callback == nullptr) return;  // before the line is built
-  std::string line(text);
-  line += ": ";
-  line += status.message();
-  to.callback(to.context, level, line);
+  to.callback(to.context, level, base::text("%: %", {text, status.message()}));
+}
+
+// ---- base/merge_sort.cpp ----
+// The sort of plain numbers.
+
+void sort_ascending(std::vector<std::uint32_t>& numbers) {
+  std::vector<std::uint32_t> spare(numbers.size());
+  merge_sort(numbers.data(), spare.data(), numbers.size(),
+             [](std::uint32_t a, std::uint32_t b) { return a < b; });
+}
+
+// ---- base/text.cpp ----
+// Lines for people.
+
+void TextPart::append_to(std::string& line) const {
+  if (data_ != &kNumber) {
+    line.append(data_, static_cast<std::size_t>(size_));
+    return;
+  }
+  char digits[20];  // of 2^64 - 1
+  char* first = digits + sizeof digits;
+  std::uint64_t rest = size_;
+  do {
+    *--first = static_cast<char>('0' + rest % 10);
+    rest /= 10;
+  } while (rest != 0);
+  line.append(first, digits + sizeof digits);
+}
+
+std::string text(const char* pattern, std::initializer_list<TextPart> parts) {
+  std::string line;
+  const TextPart* part = parts.begin();
+  for (; *pattern != 0; ++pattern) {
+    if (*pattern != '%') {
+      line += *pattern;
+      continue;
+    }
+    ARMDB_ASSERT(part != parts.end());
+    (part++)->append_to(line);
+  }
+  ARMDB_ASSERT(part == parts.end());
+  return line;
 }
 }  // namespace armdb::base
 
@@ -4368,7 +4536,7 @@ void use_cpu_features() noexcept {
 namespace {
 constexpr mode_t kFileMode = 0600;
 
-std::string_view advice(int os_error) noexcept {
+const char* advice(int os_error) noexcept {
   switch (os_error) {
     case EACCES:
     case EPERM:
@@ -4404,18 +4572,10 @@ std::string_view advice(int os_error) noexcept {
     case ENOMEM:
       return "give the process more memory or address space";
     default:
-      return {};
+      return "";
   }
 }
 }  // namespace
-
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    reset();
-    number_ = std::exchange(other.number_, -1);
-  }
-  return *this;
-}
 
 void Descriptor::reset() noexcept {
   if (number_ < 0) return;
@@ -4434,8 +4594,9 @@ int open_no_interrupt(const char* path, int flags) noexcept {
   return ::fcntl(number, F_DUPFD_CLOEXEC, 3);
 }
 
-Result<Descriptor> open_regular_file(const char* path, int flags) {
-  Descriptor file(open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+Result<Descriptor> open_regular_file(const std::string& path, int flags) {
+  Descriptor file(
+      open_no_interrupt(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.valid()) {
     if (errno == ELOOP) {
       return Status(Errc::invalid_argument,
@@ -4458,14 +4619,11 @@ Result<Descriptor> open_regular_file(const char* path, int flags) {
   return file;
 }
 
-Status failure(int os_error, std::string_view doing, std::string_view path, std::uint64_t offset) {
-  std::string what(doing);
-  const std::string_view what_to_do = advice(os_error);
-  if (!what_to_do.empty()) {
-    what += "; ";
-    what += what_to_do;
-  }
-  return Status::from_os(os_error, what).at(path, offset);
+Status failure(int os_error, const char* doing, const std::string& path, std::uint64_t offset) {
+  const char* what_to_do = advice(os_error);
+  return Status::from_os(os_error, *what_to_do == 0 ? std::string(doing)
+                                                    : base::text("%; %", {doing, what_to_do}))
+      .at(path, offset);
 }
 
 // ---- os/entropy.cpp ----
@@ -4579,6 +4737,10 @@ std::uint64_t process_start_ticks() noexcept {
   return ticks;
 }
 
+std::string own_pid_text() {
+  return base::text("pid % ", {static_cast<std::uint64_t>(::getpid())});
+}
+
 // Best effort: the lock holds without the line, and a full disk must not keep a store closed.
 void write_holder(int file) {
   const std::string text = lock_holder_text();
@@ -4610,33 +4772,31 @@ class PosixLock final : public FileLock {
 }  // namespace
 
 std::string lock_holder_text() {
-  std::string text = "pid " + std::to_string(::getpid());
   const std::uint64_t started = process_start_ticks();
-  if (started != 0) text += " started " + std::to_string(started);
-  return text + " locked " + wall_text() + "\n";
+  const std::string since = started != 0 ? base::text("started % ", {started}) : std::string();
+  return base::text("%%locked %\n", {own_pid_text(), since, wall_text()});
 }
 
 Status lock_conflict(const std::string& path, std::string_view holder_line, bool held_by_readers) {
-  std::string what = "is open elsewhere";
   if (held_by_readers) {
-    what += ", for reading; close the readers first";
-  } else {
-    std::string holder;
-    for (const char c : holder_line.substr(0, kHolderBytesMax)) {
-      if (c == '\n') break;
-      holder += c >= ' ' && c <= '~' ? c : '?';
-    }
-    const std::string ours = "pid " + std::to_string(::getpid()) + " ";
-    if (holder.starts_with(ours)) holder = "this process (" + holder + ")";
-    what += ", held by " + (holder.empty() ? std::string("an unknown process") : holder);
-    what += "; close it there or end that process, the lock goes with it";
+    return Status(Errc::locked, "is open elsewhere, for reading; close the readers first").at(path);
   }
-  return Status(Errc::locked, what).at(path);
+  std::string holder;
+  for (const char c : holder_line.substr(0, kHolderBytesMax)) {
+    if (c == '\n') break;
+    holder += c >= ' ' && c <= '~' ? c : '?';
+  }
+  if (holder.empty()) holder = "an unknown process";
+  if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
+  return Status(Errc::locked, base::text("is open elsewhere, held by %; close it there or end that "
+                                         "process, the lock goes with it",
+                                         {holder}))
+      .at(path);
 }
 
 Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode) {
   const int flags = mode == LockMode::exclusive ? O_RDWR | O_CREAT : O_RDONLY;
-  Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+  Result<Descriptor> file = open_regular_file(path, flags);
   if (!file.ok()) return file.status();
   const int error = try_lock(file->get(), mode);
   if (error == EAGAIN) return conflict_of(file->get(), path);
@@ -4739,19 +4899,13 @@ class MemoryFile final : public File {
   }
 
   Status write_at(std::uint64_t offset, Bytes data) override {
-    if (!writable_) return failure(EBADF, "cannot write", path_, offset);
-    if (data.empty()) return {};
-    if (offset > ~std::uint64_t{0} - data.size()) {
-      return failure(EFBIG, "cannot write", path_, offset);
-    }
+    if (writable_ && data.empty()) return {};
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + data.size() > inode.size) {
-      const int error = inode.resize(offset + data.size());
-      if (error != 0) return failure(error, "cannot write", path_, offset);
-    }
+    Status status = reach(inode, offset, data.size(), "cannot write");
+    if (!status.ok()) return status;
     std::memcpy(inode.block->data + static_cast<std::size_t>(offset), data.data(), data.size());
-    return {};
+    return status;
   }
 
   Status sync() override { return {}; }
@@ -4771,15 +4925,9 @@ class MemoryFile final : public File {
   }
 
   Status allocate(std::uint64_t offset, std::uint64_t length) override {
-    if (!writable_) return failure(EBADF, "cannot allocate", path_, offset);
-    if (offset > ~std::uint64_t{0} - length) {
-      return failure(EFBIG, "cannot allocate", path_, offset);
-    }
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + length <= inode.size) return {};
-    const int error = inode.resize(offset + length);
-    return error == 0 ? Status() : failure(error, "cannot allocate", path_, offset);
+    return reach(inode, offset, length, "cannot allocate");
   }
 
   Status drop_cache() override { return {}; }
@@ -4787,6 +4935,20 @@ class MemoryFile final : public File {
   Result<Owned<Mapping>> map(std::size_t length, MapMode mode) override;
 
  private:
+  // Makes the file `offset` + `length` bytes long, unless it is longer.
+  Status reach(MemoryInode& inode, std::uint64_t offset, std::uint64_t length, const char* doing)
+      ARMDB_REQUIRES(inode.mutex) {
+    int error = 0;
+    if (!writable_) {
+      error = EBADF;
+    } else if (offset > ~std::uint64_t{0} - length) {
+      error = EFBIG;
+    } else if (offset + length > inode.size) {
+      error = inode.resize(offset + length);
+    }
+    return error == 0 ? Status() : failure(error, doing, path_, offset);
+  }
+
   const MemoryInodePtr inode_;
   const std::string path_;
   const bool writable_;
@@ -4851,9 +5013,18 @@ std::string plain_path(std::string_view path) {
   return plain;
 }
 
+// True for what lies in `directory`, or in one that does.
+bool is_below(std::string_view path, std::string_view directory) noexcept {
+  return path.starts_with(directory) && path.substr(directory.size()).starts_with('/');
+}
+
 // Threads: any. The names have one lock, each file's bytes another, taken after it if at all.
 class MemoryFileSystem final : public FileSystem {
  public:
+  ~MemoryFileSystem() override {
+    while (names_ != nullptr) names_ = std::move(names_->next);  // not one inside the other
+  }
+
   Result<Owned<File>> open(const std::string& path, OpenMode mode) override;
   Result<FileInfo> info(const std::string& path) override;
   Status list(const std::string& path,
@@ -4865,22 +5036,43 @@ class MemoryFileSystem final : public FileSystem {
   Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override;
 
  private:
-  // A null inode is a directory.
-  using Names = std::map<std::string, MemoryInodePtr, std::less<>>;
+  // A file, or a directory: then without an inode. There are few of them: a list will do.
+  struct Name {
+    std::string path;  // plain
+    MemoryInodePtr inode;
+    std::unique_ptr<Name> next;
+  };
 
-  [[nodiscard]] bool is_directory(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const auto found = names_.find(plain);
-    return plain.empty() || (found != names_.end() && found->second == nullptr);
+  [[nodiscard]] Name* find(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    Name* name = names_.get();
+    while (name != nullptr && name->path != plain) name = name->next.get();
+    return name;
   }
-  [[nodiscard]] bool has_children(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const auto next = names_.lower_bound(plain + '/');
-    return next != names_.end() && next->first.starts_with(plain + '/');
+  void add(std::string plain, MemoryInodePtr inode) ARMDB_REQUIRES(mutex_) {
+    names_.reset(new Name{std::move(plain), std::move(inode), std::move(names_)});
+  }
+  void drop(const Name* name) ARMDB_REQUIRES(mutex_) {
+    std::unique_ptr<Name>* link = &names_;
+    while (link->get() != name) link = &(*link)->next;
+    *link = std::move((*link)->next);
+  }
+  [[nodiscard]] bool is_directory(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const Name* found = find(plain);
+    return plain.empty() || (found != nullptr && found->inode == nullptr);
+  }
+  [[nodiscard]] bool has_children(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const Name* name = names_.get();
+    while (name != nullptr && !is_below(name->path, plain)) name = name->next.get();
+    return name != nullptr;
+  }
+  // ENOTDIR or ENOENT, for what is no directory.
+  [[nodiscard]] int directory_error(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    return find(plain) != nullptr ? ENOTDIR : ENOENT;
   }
   // 0, or why no name can be made there.
-  [[nodiscard]] int parent_error(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const std::string parent = plain.substr(0, plain.rfind('/'));
-    if (is_directory(parent)) return 0;
-    return names_.find(parent) != names_.end() ? ENOTDIR : ENOENT;
+  [[nodiscard]] int parent_error(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const std::string_view parent = plain.substr(0, plain.rfind('/'));
+    return is_directory(parent) ? 0 : directory_error(parent);
   }
   int rename_error(const std::string& from, const std::string& to) ARMDB_REQUIRES(mutex_);
   // Finds or, with `create`, makes the file; null and an errno when it cannot be.
@@ -4888,7 +5080,7 @@ class MemoryFileSystem final : public FileSystem {
       ARMDB_REQUIRES(mutex_);
 
   base::Mutex mutex_;
-  Names names_ ARMDB_GUARDED_BY(mutex_);
+  std::unique_ptr<Name> names_ ARMDB_GUARDED_BY(mutex_);
 };
 
 MemoryInodePtr MemoryFileSystem::find_file(const std::string& plain, bool create, int& error) {
@@ -4897,12 +5089,11 @@ MemoryInodePtr MemoryFileSystem::find_file(const std::string& plain, bool create
     error = EISDIR;
     return nullptr;
   }
-  const auto found = names_.find(plain);
-  if (found != names_.end()) return found->second;
+  if (const Name* found = find(plain)) return found->inode;
   error = create ? parent_error(plain) : ENOENT;
   if (error != 0) return nullptr;
   auto inode = std::make_shared<MemoryInode>();
-  names_.emplace(plain, inode);
+  add(plain, inode);
   return inode;
 }
 
@@ -4911,7 +5102,7 @@ Result<Owned<File>> MemoryFileSystem::open(const std::string& path, OpenMode mod
   const base::MutexLock lock(mutex_);
   int error = 0;
   const bool create = mode == OpenMode::create_new;
-  if (create && (plain.empty() || names_.find(plain) != names_.end())) {
+  if (create && (plain.empty() || find(plain) != nullptr)) {
     return failure(EEXIST, "cannot open", path);
   }
   MemoryInodePtr inode = find_file(plain, create, error);
@@ -4930,9 +5121,9 @@ Result<FileInfo> MemoryFileSystem::info(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return FileInfo{FileKind::directory, 0};
-  const auto found = names_.find(plain);
-  if (found == names_.end()) return failure(ENOENT, "cannot look at", path);
-  MemoryInode& inode = *found->second;
+  const Name* found = find(plain);
+  if (found == nullptr) return failure(ENOENT, "cannot look at", path);
+  MemoryInode& inode = *found->inode;
   const base::MutexLock inode_lock(inode.mutex);
   return FileInfo{FileKind::regular, inode.size};
 }
@@ -4940,24 +5131,23 @@ Result<FileInfo> MemoryFileSystem::info(const std::string& path) {
 Status MemoryFileSystem::list(const std::string& path,
                               FunctionRef<void(std::string_view name, FileKind kind)> visit) {
   const std::string plain = plain_path(path);
-  std::vector<std::pair<std::string, FileKind>> children;
+  std::string children;  // "d/one" for a directory, "f/two" for a file, each with a '/' behind it
   {
     const base::MutexLock lock(mutex_);
-    if (!is_directory(plain)) {
-      const bool exists = names_.find(plain) != names_.end();
-      return failure(exists ? ENOTDIR : ENOENT, "cannot list", path);
-    }
-    const std::string first = plain + '/';
-    for (auto at = names_.lower_bound(first); at != names_.end() && at->first.starts_with(first);
-         ++at) {
-      std::string name = at->first.substr(first.size());
-      if (name.find('/') != std::string::npos) continue;
-      children.emplace_back(std::move(name),
-                            at->second == nullptr ? FileKind::directory : FileKind::regular);
+    if (!is_directory(plain)) return failure(directory_error(plain), "cannot list", path);
+    for (const Name* name = names_.get(); name != nullptr; name = name->next.get()) {
+      const std::size_t slash = plain.size();
+      if (!is_below(name->path, plain) || name->path.rfind('/') != slash) continue;
+      children += name->inode == nullptr ? 'd' : 'f';
+      children.append(name->path, slash).append("/");
     }
   }
   // Without the lock: the visitor may call back.
-  for (const auto& [name, kind] : children) visit(name, kind);
+  for (std::string_view rest = children; !rest.empty();) {
+    const std::string_view name = rest.substr(2, rest.find('/', 2) - 2);
+    visit(name, rest.front() == 'd' ? FileKind::directory : FileKind::regular);
+    rest.remove_prefix(name.size() + 3);
+  }
   return {};
 }
 
@@ -4965,41 +5155,39 @@ Status MemoryFileSystem::create_directory(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return {};
-  if (names_.find(plain) != names_.end()) {
+  if (find(plain) != nullptr) {
     return Status(Errc::invalid_argument, "is not a directory: move it away, or give another path")
         .at(path);
   }
   const int error = parent_error(plain);
   if (error != 0) return failure(error, "cannot create the directory", path);
-  names_.emplace(plain, nullptr);
+  add(plain, nullptr);
   return {};
 }
 
 Status MemoryFileSystem::remove(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
-  const auto found = names_.find(plain);
-  if (found == names_.end()) {
-    return failure(plain.empty() ? EBUSY : ENOENT, "cannot remove", path);
-  }
-  if (found->second == nullptr && has_children(plain)) {
+  const Name* found = find(plain);
+  if (found == nullptr) return failure(plain.empty() ? EBUSY : ENOENT, "cannot remove", path);
+  if (found->inode == nullptr && has_children(plain)) {
     return failure(ENOTEMPTY, "cannot remove the directory", path);
   }
-  names_.erase(found);  // handles keep the inode
+  drop(found);  // handles keep the inode
   return {};
 }
 
 int MemoryFileSystem::rename_error(const std::string& from, const std::string& to) {
-  const auto source = names_.find(from);
-  if (source == names_.end()) return from.empty() ? EBUSY : ENOENT;
+  const Name* source = find(from);
+  if (source == nullptr) return from.empty() ? EBUSY : ENOENT;
   if (const int error = parent_error(to); error != 0) return error;
-  const bool directory = source->second == nullptr;
-  if (directory && to.starts_with(from + '/')) return EINVAL;
+  const bool directory = source->inode == nullptr;
+  if (directory && is_below(to, from)) return EINVAL;
   if (is_directory(to)) {
     if (!directory) return EISDIR;
     return has_children(to) && to != from ? ENOTEMPTY : 0;
   }
-  return directory && names_.find(to) != names_.end() ? ENOTDIR : 0;
+  return directory && find(to) != nullptr ? ENOTDIR : 0;
 }
 
 Status MemoryFileSystem::rename(const std::string& from, const std::string& to) {
@@ -5007,17 +5195,14 @@ Status MemoryFileSystem::rename(const std::string& from, const std::string& to) 
   const std::string target = plain_path(to);
   const base::MutexLock lock(mutex_);
   const int error = rename_error(source, target);
-  if (error != 0) return failure(error, "cannot rename it to " + to, from);
+  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   if (source == target) return {};
-  // The item itself, then what lies below it when it is a directory.
-  const auto item = names_.find(source);
-  names_.insert_or_assign(target, item->second);
-  names_.erase(item);
-  const std::string below = source + '/';
-  for (auto at = names_.lower_bound(below); at != names_.end() && at->first.starts_with(below);) {
-    auto node = names_.extract(at++);
-    node.key() = target + '/' + node.key().substr(below.size());
-    names_.insert(std::move(node));
+  if (const Name* replaced = find(target)) drop(replaced);
+  // The item itself, and what lies below it when it is a directory.
+  for (Name* name = names_.get(); name != nullptr; name = name->next.get()) {
+    if (name->path == source || is_below(name->path, source)) {
+      name->path.replace(0, source.size(), target);
+    }
   }
   return {};
 }
@@ -5026,8 +5211,7 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return {};
-  const bool exists = names_.find(plain) != names_.end();
-  return failure(exists ? ENOTDIR : ENOENT, "cannot sync the directory", path);
+  return failure(directory_error(plain), "cannot sync the directory", path);
 }
 
 Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode mode) {
@@ -5320,7 +5504,7 @@ Result<Owned<Mapping>> PosixFile::map(std::size_t length, MapMode mode) {
 }
 
 // Opens a directory itself, never what a link points to.
-Result<Descriptor> open_directory(const std::string& path, std::string_view doing) {
+Result<Descriptor> open_directory(const std::string& path, const char* doing) {
   Descriptor directory(
       open_no_interrupt(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (!directory.valid()) return failure(errno, doing, path);
@@ -5334,7 +5518,7 @@ class PosixFileSystem final : public FileSystem {
     int flags = O_RDONLY;
     if (mode == OpenMode::read_write) flags = O_RDWR;
     if (mode == OpenMode::create_new) flags = O_RDWR | O_CREAT | O_EXCL;
-    Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+    Result<Descriptor> file = open_regular_file(path, flags);
     if (!file.ok()) return file.status();
     Owned<File> opened(new (std::nothrow) PosixFile(*std::move(file), path));
     if (!opened) return Errc::out_of_memory;
@@ -5376,7 +5560,8 @@ class PosixFileSystem final : public FileSystem {
 
   Status rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) == 0) return {};
-    return failure(errno, "cannot rename it to " + to, from);
+    const int error = errno;
+    return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   }
 
   Status sync_directory(const std::string& path) override {
@@ -5545,6 +5730,17 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
   run.work();
   helper.reset();  // joins
 }
+
+Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job) {
+  std::vector<Status> outcomes(jobs);
+  run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
+  for (Status& outcome : outcomes) {
+    if (!outcome.ok()) return std::move(outcome);
+  }
+  return {};
+}
+
+unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
 }  // namespace armdb::os
 
 // ---- format/entry.cpp ----
@@ -5785,25 +5981,25 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const auto reserved = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the file ends inside its header of 40 bytes"};
-  if (magic != kFileMagic) return {Errc::corrupt, "no file of armdb: it does not begin with ARMD"};
+  if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
+  if (magic != kFileMagic) return base::corrupt("no file of armdb: it does not begin with ARMD");
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kFileHeaderCrcAt));
-  if (crc_stored != crc_computed)
-    return {Errc::corrupt, "the checksum of the file header is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of the file header is wrong");
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch, "written by a newer armdb (format " + std::to_string(version) +
-                                       "); this one reads up to " + std::to_string(kFormatVersion) +
-                                       ": update armdb"};
-  }
-  if (version == 0) return {Errc::corrupt, "the file header has format 0, which never existed"};
-  if (type != static_cast<std::uint16_t>(expected)) {
     return {Errc::format_mismatch,
-            "this is a " + std::string(file_type_name(type)) + " where a " +
-                std::string(file_type_name(static_cast<std::uint16_t>(expected))) +
-                " belongs: was it renamed or copied? put the right file back"};
+            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
+                       {version, kFormatVersion})};
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the file header are not zero"};
+  if (version == 0) return base::corrupt("the file header has format 0, which never existed");
+  if (type != static_cast<std::uint16_t>(expected)) {
+    return {
+        Errc::format_mismatch,
+        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
+                   "file back",
+                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
+  }
+  if (reserved != 0) return base::corrupt("reserved bytes of the file header are not zero");
 
   header.type = expected;
   header.version = version;
@@ -5846,24 +6042,24 @@ Status decode_segment_header(Bytes in, SegmentHeader& header) {
   const auto reserved = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the segment ends inside its header of 96 bytes"};
+  if (reader.failed()) return base::corrupt("the segment ends inside its header of 96 bytes");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + kFileHeaderCrcAt);
   const std::uint32_t crc_computed =
       base::crc32c(file_crc, in.sub(kFileHeaderBytes, kSegmentCrcAt - kFileHeaderBytes));
   if (crc_stored != crc_computed) {
-    return {Errc::corrupt, "the checksum of the segment header is wrong"};
+    return base::corrupt("the checksum of the segment header is wrong");
   }
   if (kind > static_cast<std::uint32_t>(SegmentKind::compacted)) {
-    return {Errc::corrupt, "the segment header names no known kind of segment"};
+    return base::corrupt("the segment header names no known kind of segment");
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the segment header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the segment header are not zero");
   if (read.file.file_id == 0 || read.file.file_id > base::Location::kFileIdMax ||
       read.predecessor_id > base::Location::kFileIdMax) {
-    return {Errc::corrupt, "the segment header has a file id out of range"};
+    return base::corrupt("the segment header has a file id out of range");
   }
   if (read.predecessor_sequence > kSequenceMax || read.first_sequence > kSequenceMax ||
       read.watermark > kSequenceMax) {
-    return {Errc::corrupt, "the segment header has a sequence of 2^63 or more"};
+    return base::corrupt("the segment header has a sequence of 2^63 or more");
   }
   read.kind = static_cast<SegmentKind>(kind);
   header = read;
@@ -5944,7 +6140,7 @@ std::string file_name(FileRole role, std::uint32_t file_id) {
 
 std::string shard_directory_name(std::uint32_t shard) {
   ARMDB_ASSERT(shard < 256);
-  return "shard_" + zero_padded(shard, 3);
+  return zero_padded(shard, 3).insert(0, "shard_");
 }
 
 // ---- format/hint.cpp ----
@@ -6008,16 +6204,16 @@ Status decode_hint_header(Bytes in, HintHeader& header) {
   const auto crc_stored = reader.little<std::uint32_t>();
   const auto reserved = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the hint file ends inside its header of 56 bytes"};
+  if (reader.failed()) return base::corrupt("the hint file ends inside its header of 56 bytes");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + kHintFileCrcAt);
   const std::uint32_t crc_computed =
       base::crc32c(file_crc, in.sub(kFileHeaderBytes, kHintCrcAt - kFileHeaderBytes));
   if (crc_stored != crc_computed) {
-    return {Errc::corrupt, "the checksum of the hint header is wrong"};
+    return base::corrupt("the checksum of the hint header is wrong");
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the hint header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the hint header are not zero");
   if (read.file.file_id == 0 || read.file.file_id > base::Location::kFileIdMax) {
-    return {Errc::corrupt, "the hint header has a file id out of range"};
+    return base::corrupt("the hint header has a file id out of range");
   }
   header = read;
   return {};
@@ -6181,9 +6377,7 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
     if (segment.file_id == 0 || segment.file_id >= next) return false;
     ids.push_back(segment.file_id);
   }
-  std::vector<std::uint32_t> spare(ids.size());
-  base::merge_sort(ids.data(), spare.data(), ids.size(),
-                   [](std::uint32_t a, std::uint32_t b) { return a < b; });
+  base::sort_ascending(ids);
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
 }  // namespace
@@ -6244,33 +6438,33 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   if (reader.failed() || count > kManifestSegmentsMax ||
       in.size() !=
           kManifestFixedBytes + std::uint64_t{count} * kManifestRecordBytes + kManifestEndBytes) {
-    return {Errc::corrupt, "the MANIFEST's size does not match its count of segments"};
+    return base::corrupt("the MANIFEST's size does not match its count of segments");
   }
   base::ByteReader end(in.sub(in.size() - kManifestEndBytes));
   const auto crc_stored = end.little<std::uint32_t>();
   const auto reserved = end.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kManifestEndBytes));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of the MANIFEST is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of the MANIFEST is wrong");
   if (reserved != 0 || gap != 0 || header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of the MANIFEST are not zero"};
+    return base::corrupt("reserved bytes of the MANIFEST are not zero");
   }
   if (read.next_file_id == 0 || read.next_file_id > base::Location::kFileIdMax + 1) {
-    return {Errc::corrupt, "the MANIFEST's next file id is out of range"};
+    return base::corrupt("the MANIFEST's next file id is out of range");
   }
   if (read.active_file_id >= read.next_file_id) {
-    return {Errc::corrupt, "the MANIFEST's active segment has an id it has not given"};
+    return base::corrupt("the MANIFEST's active segment has an id it has not given");
   }
   if (read.durable_sequence > kSequenceMax || read.last_sequence > kSequenceMax) {
-    return {Errc::corrupt, "the MANIFEST has a sequence of 2^63 or more"};
+    return base::corrupt("the MANIFEST has a sequence of 2^63 or more");
   }
-  read.segments.resize(count);
+  read.segments = std::vector<ManifestSegment>(count);
   for (ManifestSegment& segment : read.segments) {
     if (!read_manifest_segment(reader, segment)) {
-      return {Errc::corrupt, "the MANIFEST lists a segment that cannot be"};
+      return base::corrupt("the MANIFEST lists a segment that cannot be");
     }
   }
   if (!manifest_ids_possible(read.segments, read.next_file_id)) {
-    return {Errc::corrupt, "the MANIFEST lists a segment twice, or with an id it has not given"};
+    return base::corrupt("the MANIFEST lists a segment twice, or with an id it has not given");
   }
   manifest = std::move(read);
   return {};
@@ -6283,13 +6477,6 @@ namespace {
 constexpr std::size_t kMetaCrcAt = 124;
 constexpr std::size_t kMetaReservedAt = 76;
 constexpr std::uint32_t kShardCountMax = 256;
-
-bool meta_zeros(Bytes bytes) noexcept {
-  for (const std::uint8_t byte : bytes) {
-    if (byte != 0) return false;
-  }
-  return true;
-}
 
 bool meta_possible(const Meta& meta) noexcept {
   const Shape& shape = meta.shape;
@@ -6345,16 +6532,17 @@ Status decode_meta(Bytes in, Meta& meta) {
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed() || !reader.rest().empty()) {
-    return {Errc::corrupt, "db.meta has another size than 128 bytes"};
+    return base::corrupt("db.meta has another size than 128 bytes");
   }
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kMetaCrcAt));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.meta is wrong"};
-  if (reserved != 0 || !meta_zeros(reserved_more) || header.shard != 0 || header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of db.meta are not zero"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of db.meta is wrong");
+  if (reserved != 0 || !base::all_zeros(reserved_more) || header.shard != 0 ||
+      header.file_id != 0) {
+    return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||
       payload > static_cast<std::uint8_t>(Payload::location)) {
-    return {Errc::corrupt, "db.meta names an unknown kind of store or payload"};
+    return base::corrupt("db.meta names an unknown kind of store or payload");
   }
   read.store = static_cast<StoreKind>(store);
   read.shape.ordered = ordered != 0;
@@ -6362,7 +6550,7 @@ Status decode_meta(Bytes in, Meta& meta) {
   if (read.encryption != 0) {
     return {Errc::unsupported, "the collection is encrypted, which this build does not read"};
   }
-  if (!meta_possible(read)) return {Errc::corrupt, "db.meta has sizes that no collection has"};
+  if (!meta_possible(read)) return base::corrupt("db.meta has sizes that no collection has");
   meta = read;
   return {};
 }
@@ -6428,9 +6616,9 @@ Status decode_state(Bytes in, State& state) {
 
   // The size is judged before anything is allocated for what it claims to hold.
   if (reader.failed() || count > kStateShardsMax || in.size() != state_bytes(count)) {
-    return {Errc::corrupt, "the size of db.state does not match its count of shards"};
+    return base::corrupt("the size of db.state does not match its count of shards");
   }
-  read.shards.resize(count);
+  read.shards = std::vector<MigrationShard>(count);
   for (MigrationShard& shard : read.shards) {
     shard.start_sequence = reader.little<std::uint64_t>();
     shard.done_sequence = reader.little<std::uint64_t>();
@@ -6438,14 +6626,14 @@ Status decode_state(Bytes in, State& state) {
   const auto crc_stored = reader.little<std::uint32_t>();
   const auto reserved = reader.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kStateEndBytes));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.state is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of db.state is wrong");
   if (reserved != 0 || (flags & ~(kStateJoint | kStateMigrating)) != 0 || header.shard != 0 ||
       header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of db.state are not zero"};
+    return base::corrupt("reserved bytes of db.state are not zero");
   }
   read.joint = (flags & kStateJoint) != 0;
   read.migrating = (flags & kStateMigrating) != 0;
-  if (!state_possible(read)) return {Errc::corrupt, "db.state has a migration that cannot be"};
+  if (!state_possible(read)) return base::corrupt("db.state has a migration that cannot be");
   state = std::move(read);
   return {};
 }
@@ -6492,7 +6680,8 @@ constexpr std::size_t kBtreeGroup = 16;  // lookups of find_many in flight at on
 
 constexpr std::size_t kBtreeFetchBytesMax = 256;  // of one slot; larger ones the machine sees
 
-inline void btree_prefetch(const std::uint8_t* from, std::size_t bytes) noexcept {
+inline void btree_prefetch(const std::uint8_t* from, std::size_t bytes = 1) noexcept {
+  if constexpr (base::kSmallBuild) return;
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
 }
 
@@ -6505,7 +6694,7 @@ inline void btree_copy_words(std::uint8_t* to, const std::uint8_t* from,
     std::memcpy(to + at, &word, sizeof word);
   };
   std::size_t at = 0;
-  for (; at + 32 <= bytes; at += 32) {
+  for (; !base::kSmallBuild && at + 32 <= bytes; at += 32) {
     copy_word(at);
     copy_word(at + 8);
     copy_word(at + 16);
@@ -6528,12 +6717,12 @@ BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
       const std::uint8_t* child = level == 1 ? leaf_at(id) : inner_at(id);
       if (level == 1) {
         btree_prefetch(child, kBtreeWordsAt + shape_.leaf_capacity * 8);
-        __builtin_prefetch(child + shape_.leaf_order_at);
+        btree_prefetch(child + shape_.leaf_order_at);
       } else {
         // The first steps of the search.
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 2);
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 4);
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 6);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 2);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 4);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 6);
       }
       const std::uint32_t child_version = btree_begin_read(child);
       if (!btree_still(node, version)) break;
@@ -6628,7 +6817,7 @@ void BtreeIndex::read_next(bool descending, Block& block) const noexcept {
 
 // ---- Search, per key width ----
 namespace {
-// kDense: word arrays in a node. kRest: keys go on after the second.
+// kDense and kRest: see btree_search.
 template <unsigned kDense, bool kRest>
 class BtreeT final : public BtreeIndex {
  public:
@@ -6699,12 +6888,12 @@ void BtreeT<kDense, kRest>::go_down(Step& step) const noexcept {
   step.node = step.level == 0 ? leaf_at(id) : inner_at(id);
   if (step.level == 0) {
     btree_prefetch(step.node, kBtreeWordsAt + shape_.leaf_capacity * 8);
-    __builtin_prefetch(step.node + shape_.leaf_order_at);
+    btree_prefetch(step.node + shape_.leaf_order_at);
   } else {
-    __builtin_prefetch(step.node);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 2);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 4);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 6);
+    btree_prefetch(step.node);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 2);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 4);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 6);
   }
 }
 
@@ -6754,6 +6943,7 @@ void BtreeT<kDense, kRest>::find_group(std::span<Lookup> lookups) const noexcept
 
 template <unsigned kDense, bool kRest>
 void BtreeT<kDense, kRest>::find_many(std::span<Lookup> lookups) const noexcept {
+  if constexpr (base::kSmallBuild) return Index::find_many(lookups);
   for (std::size_t first = 0; first < lookups.size(); first += kBtreeGroup) {
     find_group(lookups.subspan(first, std::min(kBtreeGroup, lookups.size() - first)));
   }
@@ -6827,6 +7017,7 @@ std::unique_ptr<Index> btree_made(const IndexConfig& config) {
 
 std::unique_ptr<Index> make_btree(const IndexConfig& config) {
   ARMDB_ASSERT(config.key_size != 0 && config.key_size <= kBtreeKeyBytesMax);
+  if constexpr (base::kSmallBuild) return btree_made<BtreeT<0, true>>(config);
   if (config.key_size <= 8) return btree_made<BtreeT<1, false>>(config);
   if (config.key_size <= 16) return btree_made<BtreeT<2, false>>(config);
   return btree_made<BtreeT<2, true>>(config);
@@ -7628,7 +7819,7 @@ Block HashTable::make_block() const noexcept {
 std::uint64_t HashTable::hash_of(const std::uint8_t* record_of_key) const noexcept {
   alignas(8) std::uint8_t key[kHashKeyMax];
   const std::uint8_t* from = record_of_key + kHashLocationBytes;
-  if (key_size_ == 8) {  // the common width, inlined
+  if (!base::kSmallBuild && key_size_ == 8) {  // the common width, inlined
     base::copy_from_shared(key, from, 8);
     return base::hash64(key, 8, hash_seed_);
   }
@@ -8070,6 +8261,7 @@ void HashTableT<kWidth>::finish(Lookup& lookup, const Probe& probe) const noexce
 
 template <unsigned kWidth>
 void HashTableT<kWidth>::find_many(std::span<Lookup> lookups) const noexcept {
+  if constexpr (base::kSmallBuild) return Index::find_many(lookups);
   Probe probes[kHashGroup];
   while (!lookups.empty()) {
     const std::span<Lookup> group = lookups.first(std::min(kHashGroup, lookups.size()));
@@ -8119,11 +8311,11 @@ std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
 }  // namespace
 
 std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
-  if (config.key_size == 8) return hash_make<8>(config);
-#if !defined(__OPTIMIZE_SIZE__)  // there the general kernel has to do
-  if (config.key_size == 16) return hash_make<16>(config);
-  if (config.key_size == 32) return hash_make<32>(config);
-#endif
+  if constexpr (!base::kSmallBuild) {  // there the general kernel has to do
+    if (config.key_size == 8) return hash_make<8>(config);
+    if (config.key_size == 16) return hash_make<16>(config);
+    if (config.key_size == 32) return hash_make<32>(config);
+  }
   return hash_make<0>(config);
 }
 
@@ -8150,6 +8342,12 @@ base::Location Block::location(std::size_t at) const noexcept {
 void Block::set_location(std::size_t at, base::Location location) noexcept {
   const std::uint64_t packed = location.packed();
   std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
+}
+
+void Index::find_many(std::span<Lookup> lookups) const noexcept {
+  for (Lookup& lookup : lookups) {
+    lookup.found = find(lookup.key, lookup.hash, &lookup.at, lookup.value);
+  }
 }
 
 std::unique_ptr<Index> make_index(const IndexConfig& config) {
@@ -8225,7 +8423,7 @@ Status BlockCache::read(std::uint32_t file_id, File& file, std::uint64_t offset,
       const Result<std::size_t> got = file.read_at(whole ? offset - skip : offset, into);
       if (!got.ok()) return got.status();
       if (*got < into.size()) {
-        return Status(Errc::corrupt, "a segment ends before an entry that was in it; run verify");
+        return base::corrupt("a segment ends before an entry that was in it; run verify");
       }
       if (whole) {
         insert(tag, block);
@@ -8255,12 +8453,10 @@ std::uint64_t BlockCache::misses() const noexcept {
 // ---- store/collection_files.cpp ----
 // Creating and reading what stands above the shards.
 
-std::string lock_path(const std::string& path) {
-  return path + "/" + std::string(format::kLockName);
-}
+std::string lock_path(const std::string& path) { return path_in(path, format::kLockName); }
 
 std::string shard_path(const std::string& path, std::uint32_t shard) {
-  return path + "/" + format::shard_directory_name(shard);
+  return path_in(path, format::shard_directory_name(shard));
 }
 
 Status read_description(FileSystem& files, const std::string& path, Description& description) {
@@ -8269,11 +8465,11 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
     const Result<FileInfo> manifest =
-        files.info(shard_path(path, 0) + "/" + std::string(format::kManifestName));
+        files.info(path_in(shard_path(path, 0), format::kManifestName));
     if (manifest.ok()) {
-      return Status(Errc::corrupt,
-                    "db.meta is missing, but there are shards: restore it from a "
-                    "backup, or see README, \"Repair\"")
+      return base::corrupt(
+                 "db.meta is missing, but there are shards: restore it from a "
+                 "backup, or see README, \"Repair\"")
           .at(path);
     }
     return status;
@@ -8323,7 +8519,7 @@ Status create_description(FileSystem& files, const std::string& path,
 
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
-  const std::string manifest = shard_path(path, 0) + "/" + std::string(format::kManifestName);
+  const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
   return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
 }
 
@@ -8332,16 +8528,13 @@ Status settle_description(FileSystem& files, const std::string& path) {
 
 namespace {
 constexpr std::size_t kHintFlushBytes = std::size_t{64} << 10;
-
-std::string hint_path(const StoreContext& context, std::uint32_t file_id) {
-  return context.directory + "/" + format::file_name(format::FileRole::hint, file_id);
-}
 }  // namespace
 
 std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
-  const std::string path = hint_path(context, segment.id());
-  static_cast<void>(context.files.remove(path + ".tmp"));
-  Result<Owned<File>> file = context.files.open(path + ".tmp", OpenMode::create_new);
+  const std::string path = context.path_of(format::FileRole::hint, segment.id());
+  const std::string temporary = temporary_path(path);
+  static_cast<void>(context.files.remove(temporary));
+  Result<Owned<File>> file = context.files.open(temporary, OpenMode::create_new);
   if (!file.ok()) return nullptr;
   std::unique_ptr<HintWriter> writer(new (std::nothrow)
                                          HintWriter(context, segment, path, std::move(*file)));
@@ -8350,10 +8543,7 @@ std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const
 
 HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std::string path,
                        Owned<File> file)
-    : context_(context),
-      segment_seed_(segment.seed),
-      path_(std::move(path)),
-      file_(std::move(file)) {
+    : context_(context), path_(std::move(path)), file_(std::move(file)) {
   format::HintHeader header;
   header.file = segment.header.file;
   header.file.type = format::FileType::hint;
@@ -8368,7 +8558,7 @@ HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std:
 
 HintWriter::~HintWriter() {
   // Not finished: the next open deletes what is left.
-  if (file_) static_cast<void>(context_.files.remove(path_ + ".tmp"));
+  if (file_) static_cast<void>(context_.files.remove(temporary_path(path_)));
 }
 
 void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
@@ -8386,17 +8576,6 @@ void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
   ++block_count_;
   ++item_count_;
   if (block_.size() >= kHintFlushBytes) write_block(false);
-}
-
-void HintWriter::add_all(Bytes bytes, std::uint64_t offset) {
-  format::Entry entry;
-  std::size_t size = 0;
-  while (!broken_ && !bytes.empty() &&
-         format::decode_entry(bytes, segment_seed_, entry, size) == format::EntryRead::whole) {
-    add(entry, offset);
-    bytes = bytes.sub(size);
-    offset += size;
-  }
 }
 
 void HintWriter::write_block(bool trailer) {
@@ -8418,7 +8597,7 @@ bool HintWriter::finish(std::uint64_t segment_length, std::uint64_t last_sequenc
   write_block(true);
   if (broken_) return false;
   file_.reset();
-  return context_.files.rename(path_ + ".tmp", path_).ok();
+  return context_.files.rename(temporary_path(path_), path_).ok();
 }
 
 namespace {
@@ -8487,7 +8666,8 @@ bool walk_items(HintReader& reader, std::size_t key_size,
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status) {
-  Result<Owned<File>> file = context.files.open(hint_path(context, segment.id()), OpenMode::read);
+  Result<Owned<File>> file =
+      context.files.open(context.path_of(format::FileRole::hint, segment.id()), OpenMode::read);
   if (!file.ok()) return false;
   const Result<std::uint64_t> size = (*file)->size();
   std::uint8_t head[format::kHintHeaderBytes];
@@ -8567,7 +8747,7 @@ Status LogStore::prepare_batch(Batch& batch) {
   status = flush();
   if (!status.ok()) return status;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
-  if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
+  if (batch.image == nullptr) return base::out_of_memory("no memory to write a batch");
   std::uint8_t* to = batch.image.get();
   each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
     format::encode_entry(entry, active_->seed, to);
@@ -8724,7 +8904,7 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
     if (step == ScanStep::broken) {
       // Kept as it is, so that repair can still look at it.
       sources_[source_at_]->damaged = true;
-      return Status(Errc::corrupt, "a segment is damaged and is not compacted; run repair")
+      return base::corrupt("a segment is damaged and is not compacted; run repair")
           .at(source.path, scanner_->offset);
     }
     scanner_.reset();
@@ -8735,33 +8915,35 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
 
 // Copies the next entries out of the scanner's window, which moves on.
 ScanStep LogCompaction::gather(const Segment& source, std::uint64_t& read) {
-  batch_.clear();
+  batch_count_ = 0;
   batch_bytes_.clear();
   constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
-  while (batch_.size() < kBatch && batch_bytes_.size() < kBatchBytes) {
+  while (batch_count_ < kBatch && batch_bytes_.size() < kBatchBytes) {
     const ScanStep step = scanner_->next();
     if (step != ScanStep::entry) return step;
     read += scanner_->size;
     const format::Entry& entry = scanner_->entry;
     if (entry.mark() || (entry.tombstone() && oldest_)) continue;
-    batch_bytes_.insert(batch_bytes_.end(), entry.key.begin(), entry.key.end());
-    batch_bytes_.insert(batch_bytes_.end(), entry.value.begin(), entry.value.end());
-    batch_.push_back({entry, base::Location(source.id(), scanner_->offset, scanner_->size), false});
+    base::append(batch_bytes_, entry.key);
+    base::append(batch_bytes_, entry.value);
+    batch_[batch_count_++] = {entry, base::Location(source.id(), scanner_->offset, scanner_->size),
+                              false};
   }
   return ScanStep::entry;
 }
 
 Status LogCompaction::copy_batch(FunctionRef<void(std::span<Candidate>)> judge) {
   std::size_t offset = 0;
-  for (Candidate& candidate : batch_) {
+  const std::span<Candidate> batch = std::span(batch_).first(batch_count_);
+  for (Candidate& candidate : batch) {
     format::Entry& entry = candidate.entry;
     entry.key = Bytes(batch_bytes_).sub(offset, entry.key.size());
     offset += entry.key.size();
     entry.value = Bytes(batch_bytes_).sub(offset, entry.value.size());
     offset += entry.value.size();
   }
-  judge(batch_);
-  for (const Candidate& candidate : batch_) {
+  judge(batch);
+  for (const Candidate& candidate : batch) {
     if (!candidate.entry.tombstone() && !candidate.live) continue;
     Status status = copy_entry(candidate.entry, candidate.at);
     if (!status.ok()) return status;
@@ -8835,22 +9017,28 @@ Status LogCompaction::seal() {
   return {};
 }
 
-Result<std::vector<std::uint8_t>> LogCompaction::publish() {
-  std::vector<SegmentPtr>& all = store_.segments_;
-  const auto first = std::find(all.begin(), all.end(), sources_.front());
-  ARMDB_ASSERT(first != all.end());
+Status LogCompaction::publish(std::vector<std::uint8_t>& manifest) {
   if (output_ != nullptr) {
-    const auto at = all.insert(first, output_);
+    // To the place before its first source.
+    std::vector<SegmentPtr>& all = store_.segments_;
+    all.push_back(output_);
+    std::size_t at = all.size() - 1;
+    for (bool passed = false; !passed; --at) {
+      ARMDB_ASSERT(at != 0);
+      passed = all[at - 1] == sources_.front();
+      all[at].swap(all[at - 1]);
+    }
     Status status = store_.publish_map();
     if (!status.ok()) {
-      all.erase(at);
+      all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
       return status;
     }
   }
   for (const SegmentPtr& source : sources_) source->retired = true;
   published_ = true;
   store_.manifest_stale_ = true;
-  return store_.manifest_now();
+  manifest = store_.manifest_now();
+  return {};
 }
 
 // Names of the log may have been lost with a failed one, and a retry would not bring them back.
@@ -8858,7 +9046,8 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed, "new names could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("new names could not be made durable: %", {status.message()}))
       .at(context.directory);
 }
 
@@ -8875,25 +9064,18 @@ Status LogCompaction::withdraw() {
 // Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
 // and closes it. On an error nothing has changed.
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
-  std::vector<std::unique_ptr<SegmentPtr>> kept;
-  for (const SegmentPtr& segment : leaving) {
-    kept.emplace_back(new (std::nothrow) SegmentPtr(segment));
-    if (kept.back() == nullptr) return Status(Errc::out_of_memory, "no memory for a segment");
-  }
-  const std::vector<SegmentPtr> before = store_.segments_;
-  std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
-    return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
-  });
+  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
+  auto before = std::make_unique<Segments>(store_.segments_);
+  std::erase_if(store_.segments_,
+                [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
   Status status = store_.publish_map();
   if (!status.ok()) {
-    store_.segments_ = before;
+    store_.segments_.swap(*before);
     return status;
   }
-  for (std::unique_ptr<SegmentPtr>& keep : kept) {
-    store_.context_.epochs.retire(keep.release(),
-                                  [](void* own) { delete static_cast<SegmentPtr*>(own); });
-  }
-  return {};
+  store_.context_.epochs.retire(before.release(),
+                                [](void* own) { delete static_cast<Segments*>(own); });
+  return status;
 }
 
 Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
@@ -8907,7 +9089,7 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
     if (step == ScanStep::failed) return moves_->status;
     if (step != ScanStep::entry || moves_->entry.mark()) {
       if (moved_ == origins_.size()) return false;
-      return Status(Errc::corrupt, "a compacted segment does not read back as it was written")
+      return base::corrupt("a compacted segment does not read back as it was written")
           .at(output_->path, moves_->offset);
     }
     if (!moves_->entry.tombstone()) {
@@ -8927,8 +9109,7 @@ Status LogCompaction::retire() {
 Status LogCompaction::remove() {
   const StoreContext& context = store_.context_;
   for (const SegmentPtr& source : sources_) {
-    static_cast<void>(context.files.remove(
-        context.directory + "/" + format::file_name(format::FileRole::hint, source->id())));
+    static_cast<void>(context.files.remove(context.path_of(format::FileRole::hint, source->id())));
     Status status = context.files.remove(source->path);
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the
@@ -8962,7 +9143,7 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
       return ReadOutcome::ok;
     }
     if (out_of_memory) {
-      status = Status(Errc::out_of_memory, "no memory for a value");
+      status = base::out_of_memory("no memory for a value");
       return ReadOutcome::failed;
     }
     if (at.offset() >= segment->readable.load(std::memory_order_acquire)) return ReadOutcome::moved;
@@ -8974,7 +9155,7 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
   std::size_t size = 0;
   if (format::decode_entry(bytes, segment->seed, entry, size) != format::EntryRead::whole ||
       entry.key != key || entry.tombstone()) {
-    status = Status(Errc::corrupt, "a stored value fails its checksum; run verify, then repair")
+    status = base::corrupt("a stored value fails its checksum; run verify, then repair")
                  .at(segment->path, at.offset());
     return ReadOutcome::failed;
   }
@@ -8995,7 +9176,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   }
   std::uint8_t* to = buffer.room(static_cast<std::size_t>(bytes));
   if (to == nullptr) {
-    status = Status(Errc::out_of_memory, "no memory for a value");
+    status = base::out_of_memory("no memory for a value");
     return ReadOutcome::failed;
   }
   const MutableBytes out(to, static_cast<std::size_t>(bytes));
@@ -9004,7 +9185,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   } else {
     const Result<std::size_t> got = segment.file->read_at(at.offset(), out);
     status = got.ok() ? Status() : got.status();
-    if (got.ok() && *got < out.size()) status = Status(Errc::corrupt, "a segment is too short");
+    if (got.ok() && *got < out.size()) status = base::corrupt("a segment is too short");
   }
   if (!status.ok()) {
     status = std::move(status).at(segment.path, at.offset());
@@ -9015,9 +9196,8 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
 }
 
 Status LogStore::describe(Status status, base::Location at) const {
-  return std::move(status).at(
-      context_.directory + "/" + format::file_name(format::FileRole::segment, at.file_id()),
-      at.offset());
+  return std::move(status).at(context_.path_of(format::FileRole::segment, at.file_id()),
+                              at.offset());
 }
 
 void LogStore::touch(base::Location at) const {
@@ -9050,29 +9230,25 @@ bool wrong_file(const Status& status) {
 Status LogRecovery::run() {
   Status status = list_directory();
   if (status.ok()) status = collect_segments();
-  if (status.ok()) {
-    Result<TailContents> tail = read_tail_file(store_.context_);
-    status = tail.status();
-    if (tail.ok()) tail_ = std::move(*tail);
-  }
+  if (status.ok()) status = read_tail_file(store_.context_, tail_);
   if (status.ok()) status = load_all();
   if (status.ok()) status = load_tail();
   if (status.ok()) status = finish();
   return status;
 }
 
-void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
+void LogRecovery::damage(std::string_view what, std::string_view path, std::uint64_t offset) {
   ++store_.recovery_.damaged_regions;
   base::log(store_.context_.config.log, LogLevel::error,
             Status(Errc::corrupt, what).at(path, offset).message());
 }
 
-void LogRecovery::torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+void LogRecovery::torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes) {
   store_.recovery_.torn_bytes += bytes;
   cut_ = true;
-  base::log(store_.context_.config.log, LogLevel::info,
-            "recovery cut a torn tail of " + std::to_string(bytes) + " bytes at offset " +
-                std::to_string(offset) + " of " + path);
+  base::log(
+      store_.context_.config.log, LogLevel::info,
+      base::text("recovery cut a torn tail of % bytes at offset % of %", {bytes, offset, path}));
 }
 
 // ---- Which files there are ----
@@ -9082,46 +9258,46 @@ Status LogRecovery::list_directory() {
     const format::FileName parsed = format::parse_file_name(name);
     id_max_ = std::max(id_max_, parsed.file_id);  // nor can a new file take a directory's name
     if (kind != FileKind::regular) return;
-    if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::segment) data_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::hint) hint_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::failed) failed_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
   if (status.is(Errc::not_found)) {
-    status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
+    status = base::corrupt("the directory of a shard is missing; restore it from a backup");
   }
+  base::sort_ascending(data_ids_);
   return std::move(status).at(context.directory);
+}
+
+bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
+  return base::contains(failed_ids_, id);
 }
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   const StoreContext& context = store_.context_;
-  const std::string path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, id);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
+  const std::string path = context.path_of(format::FileRole::segment, id);
+  Owned<File> file;
+  Status status = open_file(context.files, path, OpenMode::read, file, out.file_bytes);
+  if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  if (failed_ids_.contains(id)) static_cast<void>((*file)->drop_cache());
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  if (sync_failed(id)) static_cast<void>(file->drop_cache());
   std::uint8_t bytes[format::kSegmentHeaderBytes];
-  const Result<std::size_t> got = (*file)->read_at(0, bytes);
+  const Result<std::size_t> got = file->read_at(0, bytes);
   if (!got.ok()) return Status(got.status()).at(path, 0);
   format::SegmentHeader header;
-  Status status = format::decode_segment_header(Bytes(bytes, *got), header);
+  status = format::decode_segment_header(Bytes(bytes, *got), header);
   if (!status.ok()) return std::move(status).at(path, 0);
   if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
       header.predecessor_sequence > kSequenceLimit) {
-    return Status(Errc::corrupt, "the segment's header has a sequence that no store reaches")
-        .at(path, 0);
+    return base::corrupt("the segment's header has a sequence that no store reaches").at(path, 0);
   }
   if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
       header.file.file_id != id) {
-    return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
-        .at(path, 0);
+    return base::corrupt("the file belongs to another store or shard, or was renamed").at(path, 0);
   }
-  out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.segment = std::make_shared<Segment>(path, header, std::move(file));
   out.segment->scan_bytes = context.piece_bytes();
-  out.file_bytes = *size;
   durable_ = std::max(durable_, header.watermark);
   return {};
 }
@@ -9131,7 +9307,7 @@ Status LogRecovery::collect_segments() {
   Status status = read_manifest(store_.context_, manifest);
   if (status.ok() &&
       (manifest.last_sequence > kSequenceLimit || manifest.durable_sequence > kSequenceLimit)) {
-    status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
+    status = base::corrupt("the MANIFEST has a sequence that no store reaches");
   }
   if (status.ok()) {
     // Not closed, even if the segment that was being written is gone: set aside by a recovery that
@@ -9143,7 +9319,7 @@ Status LogRecovery::collect_segments() {
     if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
-    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", status.file(), 0);
     rebuilt_ = true;
     status = rebuild_list();
   }
@@ -9181,10 +9357,9 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     if (!status.ok() && !wrong_file(status)) return status;
     if (status.ok() && (candidate.segment->header.salt != record.salt ||
                         candidate.segment->first_sequence != record.first_sequence)) {
-      status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
+      status = base::corrupt("the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
-    data_ids_.erase(record.file_id);
     if (!status.ok()) {
       missing_.push_back({record, status.message()});
       unreadable_ids_.push_back(record.file_id);
@@ -9202,9 +9377,13 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
 // Segments that were begun after the MANIFEST was written. Log segments count; a compacted one
 // was never published.
 Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
+  std::vector<std::uint32_t> listed;
+  for (const format::ManifestSegment& record : manifest.segments) listed.push_back(record.file_id);
+  base::sort_ascending(listed);
   for (const std::uint32_t id : data_ids_) {
+    if (std::binary_search(listed.begin(), listed.end(), id)) continue;
     if (id < manifest.next_file_id && id != manifest.active_file_id) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     changed_ = true;
@@ -9219,7 +9398,7 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     candidates_.push_back(std::move(candidate));
@@ -9229,43 +9408,43 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
 
 // Without a MANIFEST: every segment counts but those that a whole compacted one replaces.
 Status LogRecovery::rebuild_list() {
-  std::set<std::uint32_t> replaced;
   for (const std::uint32_t id : data_ids_) {
     Candidate candidate;
     Status status = open_segment(id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      damage("a segment cannot be read: " + status.message(), std::string(status.file()), 0);
+      damage(base::text("a segment cannot be read: %", {status.message()}), status.file(), 0);
       unreadable_ids_.push_back(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      std::vector<std::uint32_t> sources;
-      if (!read_footer(candidate, &sources)) {
+      if (!read_footer(candidate, &dead_ids_)) {
         unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
         continue;
       }
-      replaced.insert(sources.begin(), sources.end());
       candidate.listed = true;
       candidate.record.durable = true;
       durable_ = std::max(durable_, candidate.record.last_sequence);
     }
     candidates_.push_back(std::move(candidate));
   }
+  base::sort_ascending(dead_ids_);
   std::erase_if(candidates_, [&](const Candidate& candidate) {
-    return replaced.contains(candidate.segment->id());
+    return std::binary_search(dead_ids_.begin(), dead_ids_.end(), candidate.segment->id());
   });
-  dead_ids_.insert(replaced.begin(), replaced.end());
   if (!candidates_.empty()) {
     base::log(store_.context_.config.log, LogLevel::warning,
-              "the MANIFEST was missing or damaged and has been rebuilt from the segments of " +
-                  store_.context_.directory);
+              base::text("the MANIFEST was missing or damaged and has been rebuilt from the "
+                         "segments of %",
+                         {store_.context_.directory}));
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
-    const auto first = std::min_element(
-        candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-          return a.segment->first_sequence < b.segment->first_sequence;
-        });
-    last_ = first->segment->header.predecessor_sequence;
+    const Segment* first = candidates_.front().segment.get();
+    for (const Candidate& candidate : candidates_) {
+      if (candidate.segment->first_sequence < first->first_sequence) {
+        first = candidate.segment.get();
+      }
+    }
+    last_ = first->header.predecessor_sequence;
   }
   return {};
 }
@@ -9339,7 +9518,7 @@ Status LogRecovery::load_tail() {
     const bool joint = (entry.flags & format::kJoint) != 0;  // carried with the batch behind it
     if (entry.sequence != next || next >= limit_) return false;
     if (!joint && (entry.mark() || !fits_shape(entry))) return false;
-    carried_.insert(carried_.end(), raw.begin(), raw.end());
+    base::append(carried_, raw);
     const bool commit = (entry.flags & format::kBatchCommit) != 0;
     if (joint || commit) note_joint(entry);
     if (joint) return true;
@@ -9458,7 +9637,7 @@ Status LogRecovery::finish() {
   if (!status.ok()) return status;
   LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
+    static_cast<void>(context.files.remove(context.path_of(role, id)));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -9467,10 +9646,10 @@ Status LogRecovery::finish() {
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
   for (const std::string& name : temporary_names_) {
     if (store_.hint_ != nullptr &&
-        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
+        name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
     }
-    static_cast<void>(context.files.remove(context.directory + "/" + name));
+    static_cast<void>(context.files.remove(context.path_of(name)));
   }
   return {};
 }
@@ -9516,13 +9695,13 @@ void LogRecovery::judge_missing(std::size_t at) {
       continue;
     }
     missing.judged = true;
-    const std::string path = store_.context_.directory + "/" +
-                             format::file_name(format::FileRole::segment, record.file_id);
+    const std::string path = store_.context_.path_of(format::FileRole::segment, record.file_id);
     if (!record.durable && record.count != 0 && record.first_sequence > durable_) {
       raise_durable(at);
     }
     if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
-      damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
+      damage(base::text("a segment that the MANIFEST names cannot be read: %", {missing.what}),
+             path, 0);
     } else if (record.count != 0) {
       // What stands before it is there; a gap in the sequences is not a loss.
       if (!cut_) last_ = std::max(last_, record.first_sequence - 1);
@@ -9569,7 +9748,7 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool synced = candidate.listed ? candidate.record.durable
                                        : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
-      !store_.context_.needs_values && !failed_ids_.contains(segment.id())) {
+      !store_.context_.needs_values && !sync_failed(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -9756,9 +9935,10 @@ void LogRecovery::note_joint(const format::Entry& entry) {
   }
   joint_ = {};
   joint_.first_sequence = entry.sequence;
-  for (std::size_t at = 0; at < entry.value.size() / format::kJointPartBytes; ++at) {
+  joint_.parts = std::vector<JointPart>(entry.value.size() / format::kJointPartBytes);
+  for (std::size_t at = 0; at < joint_.parts.size(); ++at) {
     const format::JointPart part = format::decode_joint_part(entry.value, at);
-    joint_.parts.push_back({part.shard, part.last_sequence});
+    joint_.parts[at] = {part.shard, part.last_sequence};
     if (part.shard == store_.context_.shard) joint_.last_sequence = part.last_sequence;
   }
 }
@@ -9843,22 +10023,23 @@ Status LogRecovery::set_aside(std::size_t from) {
     const Segment& segment = *candidates_[at].segment;
     ++store_.recovery_.segments_set_aside;
     base::log(context.config.log, LogLevel::error,
-              "entries before " + segment.path +
-                  " were lost in a crash before they were synced; the segment is set aside");
+              base::text("entries before % were lost in a crash before they were synced; the "
+                         "segment is set aside",
+                         {segment.path}));
     if (context.config.read_only) continue;
     Status status = rename_aside(segment.id());
     if (!status.ok()) return status;
   }
-  candidates_.resize(from);
-  store_.segments_.resize(from);
+  candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
+  store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
+                         store_.segments_.end());
   return store_.publish_map();
 }
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
-  const std::string name = context.directory + "/";
-  const std::string path = name + format::file_name(format::FileRole::segment, id);
-  Status status = context.files.rename(path, name + format::file_name(format::FileRole::aside, id));
+  const std::string path = context.path_of(format::FileRole::segment, id);
+  Status status = context.files.rename(path, context.path_of(format::FileRole::aside, id));
   if (status.is(Errc::not_found)) return {};
   ++store_.directory_changes_;
   return std::move(status).at(path);
@@ -9914,7 +10095,7 @@ Segment* SegmentMap::find(std::uint32_t file_id) const noexcept {
 
 Status LogStore::publish_map() {
   const SegmentMap* fresh = SegmentMap::make(segments_);
-  if (fresh == nullptr) return Status(Errc::out_of_memory, "no memory for the segment table");
+  if (fresh == nullptr) return base::out_of_memory("no memory for the segment table");
   // Release pairs with the acquire in read(): the segments it names are complete.
   const SegmentMap* old = map_.exchange(fresh, std::memory_order_acq_rel);
   if (old != nullptr) {
@@ -9932,31 +10113,30 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 }
 
 // ---- Opening and closing ----
-Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
-                                                 std::uint64_t sequence_limit) {
-  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  LogRecovery recovery(*store, visit, sequence_limit, nullptr);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
-  return store;
+Status LogStore::open(const StoreContext& context, RecoveryVisitor visit,
+                      std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened) {
+  return recover(context, visit, sequence_limit, nullptr, opened);
 }
 
-Result<Survey> LogStore::survey(const StoreContext& context) {
+Status LogStore::recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                         Survey* joints, std::unique_ptr<LogStore>& opened) {
+  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
+  if (store == nullptr) return base::out_of_memory("no memory to open a shard");
+  Status status = LogRecovery(*store, visit, limit, joints).run();
+  if (status.ok()) opened = std::move(store);
+  return status;
+}
+
+Status LogStore::survey(const StoreContext& context, Survey& survey) {
   Config config = context.config;
   config.read_only = true;
   config.log = {};  // the recovery that follows tells it all
   StoreContext reading{context.files,    config,        context.epochs,      context.directory,
                        context.store_id, context.shard, context.shard_count, context.shape};
-  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(reading));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  Survey survey;
-  LogRecovery recovery(
-      *store, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
-      &survey);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
-  return survey;
+  std::unique_ptr<LogStore> opened;
+  return recover(
+      reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
+      &survey, opened);
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -10012,10 +10192,13 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
+  const auto listed = [](const Segment& segment) { return segment.sealed && !segment.retired; };
+  std::size_t count = 0;
+  for (const SegmentPtr& segment : segments_) count += listed(*segment) ? 1 : 0;
+  manifest.segments = std::vector<format::ManifestSegment>(count);
+  format::ManifestSegment* record = manifest.segments.data();
   for (const SegmentPtr& segment : segments_) {
-    if (segment->sealed && !segment->retired) {
-      manifest.segments.push_back(segment->manifest_record());
-    }
+    if (listed(*segment)) *record++ = segment->manifest_record();
   }
   return format::encode_manifest(manifest);
 }
@@ -10047,8 +10230,7 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   if (!status.ok()) return status;
   std::memcpy(&header.salt, salt, sizeof salt);
 
-  path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
+  path = context.path_of(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
   // A name that is there already is somebody's: the next number is tried then.
   spent = !made.ok() && made.status().os_error() == EEXIST;
@@ -10302,7 +10484,7 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   if (!status.ok()) return status;
   const std::unique_ptr<std::uint8_t[]> whole(new (std::nothrow)
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
-  if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
+  if (whole == nullptr) return base::out_of_memory("no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
   status = write_large(whole.get(), bytes);
   if (status.ok()) accept_large(bytes);
@@ -10370,8 +10552,7 @@ SyncTicket LogStore::begin_sync(Status& status) {
 
 bool LogStore::has_unsynced() const noexcept {
   return directory_changes_ != directory_synced_ ||
-         std::any_of(segments_.begin(), segments_.end(),
-                     [](const SegmentPtr& segment) { return !segment->durable; });
+         base::any_of(segments_, [](const SegmentPtr& segment) { return !segment->durable; });
 }
 
 Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
@@ -10407,15 +10588,15 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   failed_ = Status(Errc::failed,
-                   "a write or sync failed, so this shard is read-only until it is reopened: " +
-                       cause.message());
+                   base::text("a write or sync failed, so this shard is read-only until it is "
+                              "reopened: %",
+                              {cause.message()}));
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
   for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
   for (const SegmentPtr& segment : segments) {
     const Result<Owned<File>> mark = context_.files.open(
-        context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
-        OpenMode::create_new);
+        context_.path_of(format::FileRole::failed, segment->id()), OpenMode::create_new);
     static_cast<void>(mark);
   }
   static_cast<void>(context_.files.sync_directory(context_.directory));
@@ -10425,7 +10606,7 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 
 // ---- Checkpoint and figures ----
 void LogStore::keep_reserve(const StoreContext& context) {
-  const std::string path = context.directory + "/" + std::string(format::kReserveName);
+  const std::string path = context.path_of(format::kReserveName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
@@ -10435,7 +10616,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {
-  return context.files.remove(context.directory + "/" + std::string(format::kReserveName)).ok();
+  return context.files.remove(context.path_of(format::kReserveName)).ok();
 }
 
 bool LogStore::wants_hint(const Segment& segment) const noexcept {
@@ -10499,7 +10680,7 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
     if (step == ScanStep::broken) {
       ++report.damaged_regions;
       base::log(context.config.log, LogLevel::error,
-                Status(Errc::corrupt, "these bytes are no entry; repair copies what is whole")
+                base::corrupt("these bytes are no entry; repair copies what is whole")
                     .at(segment.path, scanner.offset)
                     .message());
       step = scanner.resync(0, format::kSequenceMax, context.shape.key_size);
@@ -10511,7 +10692,7 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
   if (scanner.position() < length && step == ScanStep::end) {
     ++report.damaged_regions;
     base::log(context.config.log, LogLevel::error,
-              Status(Errc::corrupt, "the segment is shorter than what was written to it")
+              base::corrupt("the segment is shorter than what was written to it")
                   .at(segment.path, scanner.position())
                   .message());
   }
@@ -10532,24 +10713,34 @@ Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredE
   }
   if (step == ScanStep::end) return {};
   if (step == ScanStep::failed) return scanner.status;
-  return Status(Errc::corrupt, "these bytes are no entry; run repair")
-      .at(segment.path, scanner.offset);
+  return base::corrupt("these bytes are no entry; run repair").at(segment.path, scanner.offset);
 }
 
 // ---- store/manifest_file.cpp ----
 // Reading and atomically replacing the MANIFEST, db.meta and db.state.
 
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size) {
+  Result<Owned<File>> opened = files.open(path, mode);
+  if (!opened.ok()) return std::move(opened).status().at(path);
+  file = std::move(*opened);
+  const Result<std::uint64_t> asked = file->size();
+  if (!asked.ok()) return Status(asked.status()).at(path);
+  size = *asked;
+  return {};
+}
+
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out) {
-  Result<Owned<File>> file = files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  if (*size > bytes_max) {
-    return Status(Errc::corrupt, "the file is larger than any that armdb writes").at(path);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(files, path, OpenMode::read, file, size);
+  if (!status.ok()) return status;
+  if (size > bytes_max) {
+    return base::corrupt("the file is larger than any that armdb writes").at(path);
   }
-  out.resize(static_cast<std::size_t>(*size));
-  const Result<std::size_t> got = (*file)->read_at(0, out);
+  out.resize(static_cast<std::size_t>(size));
+  const Result<std::size_t> got = file->read_at(0, out);
   if (!got.ok()) return Status(got.status()).at(path);
   out.resize(*got);
   return {};
@@ -10568,8 +10759,8 @@ Status fill_with_zeros(File& file, std::uint64_t bytes) {
 
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes) {
-  const std::string path = directory + "/" + std::string(name);
-  const std::string temporary = path + ".tmp";
+  const std::string path = path_in(directory, name);
+  const std::string temporary = temporary_path(path);
   Status status = files.remove(temporary);
   if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(temporary);
   {
@@ -10586,17 +10777,18 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("a renamed file could not be made durable: %", {status.message()}))
       .at(path);
 }
 
 Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
-  const std::string path = context.directory + "/" + std::string(format::kManifestName);
+  const std::string path = context.path_of(format::kManifestName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
   if (status.ok() && (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
-    status = Status(Errc::corrupt, "the MANIFEST belongs to another store or shard");
+    status = base::corrupt("the MANIFEST belongs to another store or shard");
   }
   return std::move(status).at(path);
 }
@@ -10606,7 +10798,7 @@ Status replace_manifest(const StoreContext& context, Bytes image) {
 }
 
 Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta) {
-  const std::string path = directory + "/" + std::string(format::kMetaName);
+  const std::string path = path_in(directory, format::kMetaName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(files, path, 4096, bytes);
   if (status.ok()) status = format::decode_meta(bytes, meta);
@@ -10621,7 +10813,7 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
                   format::State& state) {
-  const std::string path = directory + "/" + std::string(format::kStateName);
+  const std::string path = path_in(directory, format::kStateName);
   std::vector<std::uint8_t> bytes;
   format::State read;
   read.store_id = store_id;
@@ -10632,9 +10824,9 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
     status = {};
   }
   if (status.ok() && read.store_id != store_id) {
-    status = Status(Errc::corrupt,
-                    "db.state belongs to another collection: was it copied? put the right one "
-                    "back");
+    status = base::corrupt(
+        "db.state belongs to another collection: was it copied? put the right one "
+        "back");
   }
   if (!status.ok()) return std::move(status).at(path);
   state = std::move(read);
@@ -10715,7 +10907,7 @@ bool SegmentScanner::fill(std::size_t need) {
     capacity_ = buffer_ == nullptr ? 0 : want;
     buffer_size_ = 0;
     if (buffer_ == nullptr) {
-      status = Status(Errc::out_of_memory, "no memory to scan a segment").at(segment_.path);
+      status = base::out_of_memory("no memory to scan a segment").at(segment_.path);
       return false;
     }
   }
@@ -10762,7 +10954,7 @@ bool SegmentScanner::only_zeros_left() {
     if (bytes.empty()) break;
     const auto take =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), limit_ - position_));
-    zeros = std::all_of(bytes.begin(), bytes.begin() + take, [](std::uint8_t b) { return b == 0; });
+    zeros = base::all_zeros(bytes.sub(0, take));
     position_ += take;
   }
   position_ = keep;
@@ -10805,6 +10997,18 @@ namespace {
 constexpr std::size_t kPinBytesMin = 4096;
 }  // namespace
 
+std::string path_in(std::string_view directory, std::string_view name) {
+  return base::text("%/%", {directory, name});
+}
+
+std::string temporary_path(std::string_view path) { return base::text("%.tmp", {path}); }
+
+std::string StoreContext::path_of(std::string_view name) const { return path_in(directory, name); }
+
+std::string StoreContext::path_of(format::FileRole role, std::uint32_t file_id) const {
+  return path_of(format::file_name(role, file_id));
+}
+
 SharedBlock* SharedBlock::make(std::size_t size) noexcept {
   void* memory = ::operator new(sizeof(SharedBlock) + size, std::nothrow);
   if (memory == nullptr) return nullptr;
@@ -10838,7 +11042,7 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
     return ByteView::adopt(buffer.pin, value);
   }
   SharedBlock* block = SharedBlock::make(value.size());
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value that was read");
+  if (block == nullptr) return base::out_of_memory("no memory for a value that was read");
   std::memcpy(block->bytes(), value.data(), value.size());
   return ByteView::adopt(block, {block->bytes(), value.size()});
 }
@@ -10848,70 +11052,66 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
 
 namespace {
 constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
-
-std::string tail_path(const StoreContext& context) {
-  return context.directory + "/" + std::string(format::kTailName);
-}
 }  // namespace
 
-Result<TailContents> read_tail_file(const StoreContext& context) {
-  TailContents contents;
-  const std::string path = tail_path(context);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (file.is(Errc::not_found)) return contents;
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  const std::uint64_t bytes = std::min(*size, kTailBytesMax);
+Status read_tail_file(const StoreContext& context, TailContents& contents) {
+  const std::string path = context.path_of(format::kTailName);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(context.files, path, OpenMode::read, file, size);
+  if (status.is(Errc::not_found)) return {};
+  if (!status.ok()) return status;
+  const std::uint64_t bytes = std::min(size, kTailBytesMax);
   contents.memory.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes) + 1]);
-  if (contents.memory == nullptr) return Status(Errc::out_of_memory, "no memory to read").at(path);
+  if (contents.memory == nullptr) return base::out_of_memory("no memory to read").at(path);
   const Result<std::size_t> got =
-      (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
+      file->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
   const Bytes all(contents.memory.get(), *got);
   // The header is for people and tools, and a power cut may take it: the entries prove by their
   // seed where they belong.
   contents.bytes = all.sub(format::kTailHeaderBytes);
-  return contents;
+  return status;
 }
 
 Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
                             std::size_t bytes) {
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read_write);
-  const bool fresh = file.is(Errc::not_found);
-  if (fresh) file = context.files.open(path, OpenMode::create_new);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(context.files, path, OpenMode::read_write, file, size);
+  if (status.is(Errc::not_found)) {
+    status = open_file(context.files, path, OpenMode::create_new, file, size);
+  }
+  if (!status.ok()) return status;
   // Real blocks before the first store: a page fault on a full disk would be a signal. A file that
   // has the right size may still have holes, when it was copied.
-  Status status = *size == bytes ? Status() : (*file)->truncate(0);
-  if (status.ok()) status = (*file)->allocate(0, bytes);
+  if (size != bytes) status = file->truncate(0);
+  if (status.ok()) status = file->allocate(0, bytes);
   if (status.is(Errc::unsupported)) {
-    status = *size == bytes ? Status() : fill_with_zeros(**file, bytes);
+    status = size == bytes ? Status() : fill_with_zeros(*file, bytes);
   }
-  if (!status.ok()) return std::move(status).at(path);
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
   format::encode_file_header(fields, header);
-  status = (*file)->write_at(0, Bytes(header));
+  if (status.ok()) status = file->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
-  Result<Owned<Mapping>> mapping = (*file)->map(bytes, MapMode::read_write);
+  Result<Owned<Mapping>> mapping = file->map(bytes, MapMode::read_write);
   if (mapping.is(Errc::unsupported)) return {};
   if (!mapping.ok()) return std::move(mapping).status().at(path);
   mapping_ = std::move(*mapping);
-  file_ = std::move(*file);
+  file_ = std::move(file);
   data_ = mapping_->data() + format::kTailHeaderBytes;
   return {};
 }
 
 Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
   capacity_ = capacity;
-  Status status = map_file(context, tail_path(context), capacity + format::kTailHeaderBytes);
+  Status status =
+      map_file(context, context.path_of(format::kTailName), capacity + format::kTailHeaderBytes);
   if (!status.ok()) return status;
   if (data_ == nullptr) {
     memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
@@ -10919,16 +11119,16 @@ Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool 
   }
   if (shared_reads) scratch_.reset(new (std::nothrow) std::uint8_t[capacity]);
   if (data_ == nullptr || (shared_reads && scratch_ == nullptr)) {
-    return Status(Errc::out_of_memory,
-                  "no memory for a write buffer; set a smaller "
-                  "Config::write_buffer_size");
+    return base::out_of_memory(
+        "no memory for a write buffer; set a smaller "
+        "Config::write_buffer_size");
   }
   return {};
 }
 
 Status TailBuffer::open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base) {
   memory_.reset(new (std::nothrow) std::uint8_t[bytes.size() + 1]);
-  if (memory_ == nullptr) return Status(Errc::out_of_memory, "no memory for a tail buffer");
+  if (memory_ == nullptr) return base::out_of_memory("no memory for a tail buffer");
   if (!bytes.empty()) std::memcpy(memory_.get(), bytes.data(), bytes.size());
   data_ = memory_.get();
   reset(segment, base);
@@ -11045,15 +11245,15 @@ Status Transaction::write(const WriteRequest& request) {
   pending.expiry_ms = request.erase ? 0 : expiry_ms;
   pending.object = request.object;
   pending.erase = request.erase;
-  bytes_.insert(bytes_.end(), request.key.begin(), request.key.end());
-  bytes_.insert(bytes_.end(), request.value.begin(), request.value.end());
+  base::append(bytes_, request.key);
+  base::append(bytes_, request.value);
   if (request.object != nullptr) detail::share(request.object);
   pending_.push_back(pending);
   if (pending_.size() <= heads_.size()) {
     chain(static_cast<std::uint32_t>(pending_.size()));
     return {};
   }
-  heads_.assign(heads_.empty() ? 16 : 2 * heads_.size(), 0);
+  heads_ = std::vector<std::uint32_t>(heads_.empty() ? 16 : 2 * heads_.size());
   for (std::uint32_t number = 1; number <= pending_.size(); ++number) chain(number);
   return {};
 }
@@ -11137,7 +11337,7 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
     expiring += request.expiry_ms != 0 ? 1 : 0;
   }
   if (!index_->reserve(live) || (expiring != 0 && !expiries_.reserve(expiring))) {
-    return Status(Errc::out_of_memory, "no memory for the index");
+    return base::out_of_memory("no memory for the index");
   }
   batch.count = requests.size();
   batch.writes = requests.data();
@@ -11271,13 +11471,8 @@ Status Engine::refuse_if_closed() const {
 // Runs on all shards, beside each other where there are processors; the first error wins, and
 // the other shards are still done.
 Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
-  std::vector<Status> outcomes(shards_.size());
-  os::run_parallel(shards_.size(), std::min<unsigned>(os::hardware_threads(), 8),
-                   [&](std::size_t at) { outcomes[at] = what(*shards_[at]); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  return os::run_all(shards_.size(), os::busy_threads(),
+                     [&](std::size_t at) { return what(*shards_[at]); });
 }
 
 // ---- One key ----
@@ -11469,19 +11664,13 @@ Status Engine::flush() {
 Status Engine::sync() {
   Status status = refuse_if_closed();
   if (!status.ok() || config_.read_only) return status;
-  std::vector<Shard*> dirty;
+  std::vector<Shard*> dirty(shards_.size());
+  std::size_t count = 0;
   for (const auto& shard : shards_) {
-    if (shard->unsynced()) dirty.push_back(shard.get());
+    if (shard->unsynced()) dirty[count++] = shard.get();
   }
-  if (dirty.size() == 1) return dirty.front()->sync();
-  std::vector<Status> outcomes(dirty.size());
   // A sync waits for the disk, not for a processor: more threads than processors pay.
-  os::run_parallel(dirty.size(), static_cast<unsigned>(std::min<std::size_t>(dirty.size(), 8)),
-                   [&](std::size_t at) { outcomes[at] = dirty[at]->sync(); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  return os::run_all(count, 8, [&](std::size_t at) { return dirty[at]->sync(); });
 }
 
 Status Engine::sync_joint(const Shard* asking) {
@@ -11684,18 +11873,14 @@ void ExpiryTable::set(const std::uint8_t* key, std::uint64_t hash,
 
 namespace {
 std::string shape_text(const Shape& shape) {
-  std::string text = "a ";
-  text += shape.ordered ? "tree" : "map";
-  text += " with keys of " + std::to_string(shape.key_size) + " bytes and ";
-  text += shape.payload == Payload::location
-              ? std::string("values of any length")
-              : "values of " + std::to_string(shape.value_size) + " bytes";
-  return text;
+  const std::string values =
+      shape.payload == Payload::location ? "any length" : base::text("% bytes", {shape.value_size});
+  return base::text("a % with keys of % bytes and values of %",
+                    {shape.ordered ? "tree" : "map", shape.key_size, values});
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument,
-                "Config::" + std::string(name) + " must be " + std::string(range));
+  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
 }
 
 Status check_config(const Config& config) {
@@ -11735,7 +11920,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       "0 to the " + std::to_string(8 * shape.key_size) + " bits of a key");
+                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
   }
   return {};
 }
@@ -11748,13 +11933,10 @@ class Opening {
       : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
-    if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
+    if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
     Status status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
-    if (status.ok()) status = lock_directory();
-    if (status.ok()) status = read_or_create_meta();
-    if (status.ok()) status = read_state();
-    if (status.ok()) status = open_shards();
+    if (status.ok()) status = open_collection().at(engine_->path_);
     if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
       for (const auto& shard : engine_->shards_) {
         if (status.ok()) status = shard->tell_hook();
@@ -11770,23 +11952,31 @@ class Opening {
  private:
   FileSystem& files() const { return engine_->files(); }
 
+  // What goes wrong here is told with the path, where no file is named.
+  Status open_collection() {
+    Status status = lock_directory();
+    if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = read_state();
+    if (status.ok()) status = open_shards();
+    return status;
+  }
+
   Status lock_directory() {
     const Config& config = engine_->config_;
     const std::string& path = engine_->path_;
     Result<FileInfo> info = files().info(path);
     // A link to the directory is as good.
-    if (info.ok() && info->kind == FileKind::other) info = files().info(path + "/.");
+    if (info.ok() && info->kind == FileKind::other) info = files().info(store::path_in(path, "."));
     if (info.ok() && info->kind != FileKind::directory) {
-      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
-          .at(path);
+      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one");
     }
     if (!info.ok()) {
-      if (!info.is(Errc::not_found)) return Status(info.status()).at(path);
+      if (!info.is(Errc::not_found)) return info.status();
       if (config.read_only || !config.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path").at(path);
+        return Status(Errc::not_found, "there is no collection at this path");
       }
       Status status = files().create_directory(path);
-      if (!status.ok()) return std::move(status).at(path);
+      if (!status.ok()) return status;
     }
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
@@ -11802,8 +11992,7 @@ class Opening {
     Status status = store::read_description(files(), engine_->path_, meta_);
     if (status.is(Errc::not_found)) {
       if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path (no db.meta)")
-            .at(engine_->path_);
+        return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
       }
       status = create();
     } else if (status.ok() && !engine_->config_.read_only) {
@@ -11819,8 +12008,7 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     meta_.shape = *shape_;
-    meta_.shard_count =
-        config.shard_count != 0 ? config.shard_count : std::min(os::hardware_threads(), 8u);
+    meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
     std::uint8_t random[24];
     Status status = os::random_bytes(random);
@@ -11833,24 +12021,21 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch, "the collection is " + shape_text(meta_.shape) +
-                                              ", but was opened as " + shape_text(*shape_))
-          .at(engine_->path_);
+      return Status(Errc::shape_mismatch,
+                    base::text("the collection is %, but was opened as %",
+                               {shape_text(meta_.shape), shape_text(*shape_)}));
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
       return Status(Errc::format_mismatch,
-                    "the collection has " + std::to_string(meta_.shard_count) +
-                        " shards, Config::shard_count asks for " +
-                        std::to_string(config.shard_count) + "; use 0 to take what is stored")
-          .at(engine_->path_);
+                    base::text("the collection has % shards, Config::shard_count asks for %; use "
+                               "0 to take what is stored",
+                               {meta_.shard_count, config.shard_count}));
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch, "the collection has shard_prefix_bits " +
-                                               std::to_string(meta_.shard_prefix_bits) +
-                                               ", Config::shard_prefix_bits asks for " +
-                                               std::to_string(config.shard_prefix_bits) +
-                                               "; use 0 to take what is stored")
-          .at(engine_->path_);
+      return Status(Errc::format_mismatch,
+                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                               "asks for %; use 0 to take what is stored",
+                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
     }
     return {};
   }
@@ -11860,8 +12045,7 @@ class Opening {
     Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
-      return Status(Errc::corrupt, "db.state is of a collection with another number of shards")
-          .at(engine.path_);
+      return base::corrupt("db.state is of a collection with another number of shards");
     }
     engine.common_.clock.raise(engine.state_.clock_floor_ms);
     engine.common_.hook = std::move(parts_.hook);
@@ -11885,13 +12069,7 @@ class Opening {
 
   // Beside each other where there are processors; the first error wins.
   Status on_each_shard(FunctionRef<Status(std::size_t)> what) const {
-    std::vector<Status> outcomes(meta_.shard_count);
-    os::run_parallel(meta_.shard_count, std::min(os::hardware_threads(), 8u),
-                     [&](std::size_t at) { outcomes[at] = what(at); });
-    for (Status& outcome : outcomes) {
-      if (!outcome.ok()) return std::move(outcome);
-    }
-    return {};
+    return os::run_all(meta_.shard_count, os::busy_threads(), what);
   }
 
   Status open_shards() {
@@ -11900,20 +12078,14 @@ class Opening {
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
       std::vector<store::Survey> surveys(meta_.shard_count);
-      Status status = on_each_shard([&](std::size_t at) {
-        Result<store::Survey> survey = store::LogStore::survey(context_of(at));
-        if (survey.ok()) surveys[at] = std::move(*survey);
-        return std::move(survey).status();
-      });
+      Status status = on_each_shard(
+          [&](std::size_t at) { return store::LogStore::survey(context_of(at), surveys[at]); });
       if (!status.ok()) return status;
       judge_joint_batches(surveys, openings);
     }
-    engine_->shards_.resize(meta_.shard_count);
+    engine_->shards_ = std::vector<std::unique_ptr<Shard>>(meta_.shard_count);
     return on_each_shard([&](std::size_t at) {
-      Result<std::unique_ptr<Shard>> opened =
-          Shard::open(context_of(at), engine_->common_, openings[at]);
-      if (opened.ok()) engine_->shards_[at] = std::move(*opened);
-      return std::move(opened).status();
+      return Shard::open(context_of(at), engine_->common_, openings[at], engine_->shards_[at]);
     });
   }
 
@@ -11925,12 +12097,12 @@ class Opening {
   // may drop others: again, until nothing changes.
   static void judge_joint_batches(std::span<const store::Survey> surveys,
                                   std::span<Shard::Opening> openings) {
-    const auto has = [&](const store::JointPart& part) {
-      if (part.shard >= surveys.size()) return false;
+    const auto lacks = [&](const store::JointPart& part) {
+      if (part.shard >= surveys.size()) return true;
       const store::Survey& survey = surveys[part.shard];
-      return part.last_sequence <= survey.durable_sequence ||
-             (part.last_sequence <= survey.last_sequence &&
-              part.last_sequence < openings[part.shard].sequence_limit);
+      return part.last_sequence > survey.durable_sequence &&
+             (part.last_sequence > survey.last_sequence ||
+              part.last_sequence >= openings[part.shard].sequence_limit);
     };
     for (bool changed = true; changed;) {
       changed = false;
@@ -11941,7 +12113,7 @@ class Opening {
           if (joint.last_sequence <= surveys[at].durable_sequence) continue;
           if (joint.first_sequence >= opening.sequence_limit) continue;
           opening.joint_last = joint.last_sequence;
-          if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;
+          if (!base::any_of(joint.parts, lacks)) continue;
           opening.sequence_limit = joint.first_sequence;
           changed = true;
         }
@@ -11995,9 +12167,10 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
-      return Status(Errc::invalid_argument, "a migration to version " +
-                                                std::to_string(state_.migrating_to) +
-                                                " was begun and not finished; finish it first")
+      return Status(Errc::invalid_argument,
+                    base::text("a migration to version % was begun and not finished; finish it "
+                               "first",
+                               {state_.migrating_to}))
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
@@ -12023,7 +12196,7 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
 Status Engine::begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts) {
   state_.migrating = true;
   state_.migrating_to = to_version;
-  state_.shards.resize(shard_count());
+  state_.shards = std::vector<format::MigrationShard>(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) {
     state_.shards[at] = {starts[at], 0};
   }
@@ -12143,7 +12316,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     // The same entry may be told twice: by a segment, and by the tail that continued it.
     if (place.found && place.at != at_[at]) store.mark_dead(place.at);
     if (expiry_ms_[at] != 0 && !expiries_.reserve(1)) {
-      return Status(Errc::out_of_memory, "no memory for the table of expiries");
+      return base::out_of_memory("no memory for the table of expiries");
     }
     expiries_.set(key, hash, expiry_ms_[at]);
     if (tombstone_[at]) {
@@ -12151,7 +12324,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
       continue;
     }
     if (!place.found && !index_.reserve()) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
     if (objects_ != nullptr && object_at(key + key_size_) == nullptr) ++undecoded_;
     index_.publish(place, key, key + key_size_, at_[at]);
@@ -12182,12 +12355,12 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   heap_.clear();
   if (sources_.empty()) {
     const bool one = limits_.shard < engine_.shard_count();
-    sources_.resize(one ? 1 : engine_.shard_count());
+    sources_ = std::vector<Source>(one ? 1 : engine_.shard_count());
     for (std::size_t at = 0; at < sources_.size(); ++at) {
       sources_[at].shard = one ? limits_.shard : static_cast<std::uint32_t>(at);
       sources_[at].block = engine_.shard(sources_[at].shard).index().make_block();
       if (!sources_[at].block.valid()) {
-        status_ = Status(Errc::out_of_memory, "no memory for a scan");
+        status_ = base::out_of_memory("no memory for a scan");
         return false;
       }
     }
@@ -12382,7 +12555,7 @@ Status UnorderedScan::run_some(std::uint64_t& cursor, std::size_t limit, Visitor
     return Status(Errc::invalid_argument, "the cursor is not one that scan() returned");
   }
   index::Block block = engine_.shard(at).index().make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   std::size_t seen = 0;
   bool go_on = true;
   while (go_on && seen < limit && at < engine_.shard_count()) {
@@ -12451,41 +12624,40 @@ index::IndexConfig shard_index_config(const store::StoreContext& context, bool o
 }  // namespace
 
 Status key_status(const Status& status, Bytes key) {
-  std::string text = "the value of key 0x";
+  std::string digits;
   for (const std::uint8_t byte : key) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
+    digits += "0123456789abcdef"[byte >> 4];
+    digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), text + " cannot be decoded: " + status.message());
+  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
+                                          {digits, status.message()}));
 }
 
 // ---- Opening ----
-Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, Common& common,
-                                           const Opening& opening) {
+Status Shard::open(const store::StoreContext& context, Common& common, const Opening& opening,
+                   std::unique_ptr<Shard>& opened) {
   const index::IndexConfig config =
       shard_index_config(context, common.objects != nullptr, opening.hash_seed);
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
-  if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  if (shard == nullptr) return base::out_of_memory("no memory to open a shard");
   shard->index_ = index::make_index(config);
-  if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
+  if (shard->index_ == nullptr) return base::out_of_memory("no memory for an index");
   Status status = shard->recover(opening);
-  if (!status.ok()) return status;
-  return shard;
+  if (status.ok()) opened = std::move(shard);
+  return status;
 }
 
 Status Shard::recover(const Opening& opening) {
   // Recovery accounts dead entries in the store that is being opened, which is known only to the
   // store until open() returns; so the store hands itself out with each entry.
   RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
-  Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
+  Status status = store::LogStore::open(
       context_,
       [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
         return batch.add(opened, entry);
       },
-      opening.sequence_limit);
-  if (!store.ok()) return std::move(store).status();
-  store_ = std::move(*store);
-  Status status = batch.apply(*store_);
+      opening.sequence_limit, store_);
+  if (status.ok()) status = batch.apply(*store_);
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -12513,7 +12685,7 @@ Shard::~Shard() {
 // Every entry of the index, a block at a time.
 Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
   index::Block block = index_->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   if (context_.shape.ordered) {
     index_->read_from(nullptr, index::Bound::none, false, block);
     while (block.count() != 0) {
@@ -12615,7 +12787,7 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
       write.expiry_ms = expiries_.find(request.key.data(), request.hash);
     }
     if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
   }
   // Store first, index second. The other way round a reader could see a value whose write then
@@ -12634,7 +12806,8 @@ void Shard::publish(const WriteRequest& request, index::Place& place, base::Loca
   detail::HookValue before;
   if (found && common_.objects != nullptr) before.object = object_at(place.value);
   if (found && common_.hook && keeps_bytes()) {
-    old_bytes_.assign(place.value, place.value + context_.shape.value_size);
+    old_bytes_.clear();
+    base::append(old_bytes_, Bytes(place.value, context_.shape.value_size));
     before.bytes = Bytes(old_bytes_);
   }
   if (old != nullptr) before.bytes = *old;
@@ -12812,7 +12985,7 @@ Result<bool> Shard::find_and_read(Bytes key, std::uint64_t hash, store::ReadBuff
     if (where != nullptr) *where = at;
     if (!moved) return true;
   }
-  return Status(Errc::corrupt, "the index names an entry that no segment has; run verify")
+  return base::corrupt("the index names an entry that no segment has; run verify")
       .at(context_.directory);
 }
 
@@ -13055,7 +13228,7 @@ Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) 
     return erased;
   }
   index::Block block = table->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   for (std::uint64_t looked = 0; looked < budget; looked += block.count()) {
     cursor = table->scan(cursor, block);
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -13153,9 +13326,8 @@ Result<bool> Shard::finish_compaction() {
   std::vector<std::uint8_t> manifest;
   {
     const base::MutexLock lock(mutex_);
-    Result<std::vector<std::uint8_t>> published = job.publish();
-    if (!published.ok()) return std::move(published).status();
-    manifest = std::move(*published);
+    status = job.publish(manifest);
+    if (!status.ok()) return status;
   }
   status = store::LogStore::write_manifest(context_, manifest);
   if (!status.ok() && !status.is(Errc::failed)) {
@@ -13186,19 +13358,19 @@ Status Shard::fail(Status cause) {
 Status Shard::relocate_all(store::LogCompaction& job) {
   constexpr std::size_t kMovesPerLock = 256;
   std::vector<std::uint8_t> keys;
-  std::vector<store::Move> moves;
+  std::vector<store::Move> moves(kMovesPerLock);
   for (bool go_on = true; go_on;) {
     keys.clear();
-    moves.clear();
+    std::size_t count = 0;
     const Result<bool> more = job.next_moves(kMovesPerLock, [&](const store::Move& move) {
-      keys.insert(keys.end(), move.key.begin(), move.key.end());
-      moves.push_back(move);
+      base::append(keys, move.key);
+      moves[count++] = move;
     });
     if (!more.ok()) return more.status();
     go_on = *more;
     const std::size_t key_size = context_.shape.key_size;
     const base::MutexLock lock(mutex_);
-    for (std::size_t at = 0; at < moves.size(); ++at) {
+    for (std::size_t at = 0; at < count; ++at) {
       const std::uint8_t* key = keys.data() + at * key_size;
       index::Place place;
       index_->locate(key, base::hash64(key, key_size, seed_), place);
@@ -13395,9 +13567,9 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return closed_status();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(Errc::invalid_argument, "the key has " + std::to_string(key.size()) +
-                                            " bytes, keys of this collection have " +
-                                            std::to_string(wanted));
+  return Status(
+      Errc::invalid_argument,
+      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -13410,9 +13582,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument, "the value has " + std::to_string(value.size()) +
-                                            " bytes, values of this collection have " +
-                                            std::to_string(shape.value_size));
+  return Status(Errc::invalid_argument,
+                base::text("the value has % bytes, values of this collection have %",
+                           {value.size(), shape.value_size}));
 }
 
 // ---- Writes ----
@@ -13553,30 +13725,25 @@ Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
   const Shape& shape = engine_->shape();
-  std::optional<ByteView> result;
+  ByteView view;
+  bool found = false;
   base::Location at;
   if (shape.payload == Payload::location) {
-    ByteView view;
-    const Result<bool> found = engine_->read_view(key, view, &at);
-    if (!found.ok()) return found.status();
-    if (*found) result = std::move(view);
-    if (stamp != nullptr) stamp->place = *found ? at.packed() : 0;
-    return result;
-  }
-  if (shape.value_size <= ByteView::kInlineBytes) {
+    const Result<bool> read = engine_->read_view(key, view, &at);
+    if (!read.ok()) return read.status();
+    found = *read;
+  } else if (shape.value_size <= ByteView::kInlineBytes) {
     std::uint8_t small[ByteView::kInlineBytes];
-    const bool found = engine_->find(key.data(), &at, small);
-    if (found) result = ByteView::inlined({small, shape.value_size});
-    if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-    return result;
+    found = engine_->find(key.data(), &at, small);
+    if (found) view = ByteView::inlined({small, shape.value_size});
+  } else {
+    store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
+    if (block == nullptr) return base::out_of_memory("no memory for a value");
+    view = ByteView::adopt(block, {block->bytes(), shape.value_size});
+    found = engine_->find(key.data(), &at, block->bytes());
   }
-  store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
-  ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
-  const bool found = engine_->find(key.data(), &at, block->bytes());
-  if (found) result = std::move(view);
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-  return result;
+  return found ? std::optional<ByteView>(std::move(view)) : std::nullopt;
 }
 
 bool Collection::contains(Bytes key) const noexcept {
@@ -13642,8 +13809,6 @@ Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool w
 struct Cursor::State {
   State(const engine::Engine& engine_in, engine::ScanLimits limits, bool descending)
       : engine(engine_in), scan(engine_in, std::move(limits), descending) {}
-  explicit State(const engine::Engine& engine_in, Status failure)
-      : engine(engine_in), scan(engine_in, {}, false), status(std::move(failure)) {}
 
   const engine::Engine& engine;
   engine::OrderedScan scan;
@@ -13741,18 +13906,18 @@ Cursor Collection::cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& 
   if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
     refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
-  if (!refusal.ok()) {
-    cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
-    return cursor;
-  }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(first.kind);
-  limits.upper_bound = api_bound(last.kind);
-  limits.lower = api_full_key(first.key, key_size, 0);
-  limits.upper = api_full_key(last.key, key_size, fill);
-  limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
+  if (refusal.ok()) {
+    limits.lower_bound = api_bound(first.kind);
+    limits.upper_bound = api_bound(last.kind);
+    limits.lower = api_full_key(first.key, key_size, 0);
+    limits.upper = api_full_key(last.key, key_size, fill);
+    limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
+  }
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.begin();
+  if (cursor.state_ == nullptr) return cursor;
+  cursor.state_->status = std::move(refusal);
+  if (cursor.state_->status.ok()) cursor.begin();
   return cursor;
 }
 
@@ -14087,7 +14252,7 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
     keys.clear();
     std::size_t count = 0;
     for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
-      keys.insert(keys.end(), cursor.key().begin(), cursor.key().end());
+      base::append(keys, cursor.key());
     }
     BytesPair pairs[kRound];
     const std::size_t key_size = keys.size() / count;
@@ -14150,7 +14315,7 @@ Result<Compactor> Compactor::start(Collection& collection, CompactorOptions opti
   if (!collection.is_open()) return Status(Errc::closed, "the collection is not open");
   Compactor compactor(new (std::nothrow) State(*collection.engine_, options.step_bytes,
                                                options.pause_ms, options.idle_ms));
-  if (compactor.state_ == nullptr) return Status(Errc::out_of_memory, "no memory for a thread");
+  if (compactor.state_ == nullptr) return base::out_of_memory("no memory for a thread");
   Status status = compactor.state_->start();
   if (!status.ok()) return status;
   return compactor;

@@ -5,12 +5,15 @@
 
 #include "armdb.hpp"
 
+#include "base/append.hpp"
 #include "base/arena.hpp"
+#include "base/build.hpp"
 #include "base/little.hpp"
 #include "base/byte_reader.hpp"
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/errors.hpp"
 #include "base/mutex.hpp"
 #include "base/epoch.hpp"
 #include "base/hash64.hpp"
@@ -18,7 +21,9 @@
 #include "base/merge_sort.hpp"
 #include "base/location.hpp"
 #include "base/log.hpp"
+#include "base/search.hpp"
 #include "base/shared_bytes.hpp"
+#include "base/text.hpp"
 
 #include "os/clock.hpp"
 #include "os/cpu.hpp"
@@ -69,10 +74,14 @@
 #include "core/status.cpp"
 #include "core/version.cpp"
 
+#include "base/append.cpp"
 #include "base/arena.cpp"
 #include "base/crc32c.cpp"
 #include "base/epoch.cpp"
+#include "base/errors.cpp"
 #include "base/log.cpp"
+#include "base/merge_sort.cpp"
+#include "base/text.cpp"
 
 #include "os/clock.cpp"
 #include "os/cpu.cpp"

@@ -7,7 +7,9 @@
 #include <new>
 #include <vector>
 
+#include "base/errors.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
 #include "engine/scan.hpp"
@@ -105,9 +107,9 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return closed_status();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(Errc::invalid_argument, "the key has " + std::to_string(key.size()) +
-                                            " bytes, keys of this collection have " +
-                                            std::to_string(wanted));
+  return Status(
+      Errc::invalid_argument,
+      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -120,9 +122,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument, "the value has " + std::to_string(value.size()) +
-                                            " bytes, values of this collection have " +
-                                            std::to_string(shape.value_size));
+  return Status(Errc::invalid_argument,
+                base::text("the value has % bytes, values of this collection have %",
+                           {value.size(), shape.value_size}));
 }
 
 // ---- Writes ----
@@ -267,30 +269,25 @@ Result<std::optional<ByteView>> Collection::get(Bytes key, Stamp* stamp) const {
   Status status = check(key);
   if (!status.ok()) return status;
   const Shape& shape = engine_->shape();
-  std::optional<ByteView> result;
+  ByteView view;
+  bool found = false;
   base::Location at;
   if (shape.payload == Payload::location) {
-    ByteView view;
-    const Result<bool> found = engine_->read_view(key, view, &at);
-    if (!found.ok()) return found.status();
-    if (*found) result = std::move(view);
-    if (stamp != nullptr) stamp->place = *found ? at.packed() : 0;
-    return result;
-  }
-  if (shape.value_size <= ByteView::kInlineBytes) {
+    const Result<bool> read = engine_->read_view(key, view, &at);
+    if (!read.ok()) return read.status();
+    found = *read;
+  } else if (shape.value_size <= ByteView::kInlineBytes) {
     std::uint8_t small[ByteView::kInlineBytes];
-    const bool found = engine_->find(key.data(), &at, small);
-    if (found) result = ByteView::inlined({small, shape.value_size});
-    if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-    return result;
+    found = engine_->find(key.data(), &at, small);
+    if (found) view = ByteView::inlined({small, shape.value_size});
+  } else {
+    store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
+    if (block == nullptr) return base::out_of_memory("no memory for a value");
+    view = ByteView::adopt(block, {block->bytes(), shape.value_size});
+    found = engine_->find(key.data(), &at, block->bytes());
   }
-  store::SharedBlock* block = store::SharedBlock::make(shape.value_size);
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value");
-  ByteView view = ByteView::adopt(block, {block->bytes(), shape.value_size});
-  const bool found = engine_->find(key.data(), &at, block->bytes());
-  if (found) result = std::move(view);
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
-  return result;
+  return found ? std::optional<ByteView>(std::move(view)) : std::nullopt;
 }
 
 bool Collection::contains(Bytes key) const noexcept {
@@ -357,8 +354,6 @@ Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool w
 struct Cursor::State {
   State(const engine::Engine& engine_in, engine::ScanLimits limits, bool descending)
       : engine(engine_in), scan(engine_in, std::move(limits), descending) {}
-  explicit State(const engine::Engine& engine_in, Status failure)
-      : engine(engine_in), scan(engine_in, {}, false), status(std::move(failure)) {}
 
   const engine::Engine& engine;
   engine::OrderedScan scan;
@@ -458,18 +453,18 @@ Cursor Collection::cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& 
   if (refusal.ok() && (first.key.size() > key_size || last.key.size() > key_size)) {
     refusal = Status(Errc::invalid_argument, "a bound or prefix is longer than a key");
   }
-  if (!refusal.ok()) {
-    cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(refusal));
-    return cursor;
-  }
   engine::ScanLimits limits;
-  limits.lower_bound = api_bound(first.kind);
-  limits.upper_bound = api_bound(last.kind);
-  limits.lower = api_full_key(first.key, key_size, 0);
-  limits.upper = api_full_key(last.key, key_size, fill);
-  limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
+  if (refusal.ok()) {
+    limits.lower_bound = api_bound(first.kind);
+    limits.upper_bound = api_bound(last.kind);
+    limits.lower = api_full_key(first.key, key_size, 0);
+    limits.upper = api_full_key(last.key, key_size, fill);
+    limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
+  }
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ != nullptr) cursor.begin();
+  if (cursor.state_ == nullptr) return cursor;
+  cursor.state_->status = std::move(refusal);
+  if (cursor.state_->status.ok()) cursor.begin();
   return cursor;
 }
 

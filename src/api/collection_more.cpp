@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/collection.hpp"
+#include "base/append.hpp"
 #include "base/merge_sort.hpp"
 #include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
@@ -298,7 +299,7 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
     keys.clear();
     std::size_t count = 0;
     for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
-      keys.insert(keys.end(), cursor.key().begin(), cursor.key().end());
+      base::append(keys, cursor.key());
     }
     BytesPair pairs[kRound];
     const std::size_t key_size = keys.size() / count;

@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "base/errors.hpp"
 #include "engine/compaction_thread.hpp"
 
 namespace armdb {
@@ -24,7 +25,7 @@ Result<Compactor> Compactor::start(Collection& collection, CompactorOptions opti
   if (!collection.is_open()) return Status(Errc::closed, "the collection is not open");
   Compactor compactor(new (std::nothrow) State(*collection.engine_, options.step_bytes,
                                                options.pause_ms, options.idle_ms));
-  if (compactor.state_ == nullptr) return Status(Errc::out_of_memory, "no memory for a thread");
+  if (compactor.state_ == nullptr) return base::out_of_memory("no memory for a thread");
   Status status = compactor.state_->start();
   if (!status.ok()) return status;
   return compactor;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 
+#include "base/build.hpp"
 #include "base/little.hpp"
 
 #if defined(__x86_64__)
@@ -27,14 +28,16 @@ constexpr std::uint32_t crc_times_x(std::uint32_t crc) noexcept {
 
 // kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 4", after Kounavis
 // and Berry, 2005; by 8 would take 4 KiB more, for machines without the instruction only).
-constexpr std::array<std::array<std::uint32_t, 256>, 4> make_crc_tables() noexcept {
-  std::array<std::array<std::uint32_t, 256>, 4> tables{};
+constexpr std::size_t kCrcTableCount = kSmallBuild ? 1 : 4;
+
+constexpr std::array<std::array<std::uint32_t, 256>, kCrcTableCount> make_crc_tables() noexcept {
+  std::array<std::array<std::uint32_t, 256>, kCrcTableCount> tables{};
   for (std::uint32_t byte = 0; byte < 256; ++byte) {
     std::uint32_t crc = byte;
     for (int bit = 0; bit < 8; ++bit) crc = crc_times_x(crc);
     tables[0][byte] = crc;
   }
-  for (std::size_t zeros = 1; zeros < 4; ++zeros) {
+  for (std::size_t zeros = 1; zeros < kCrcTableCount; ++zeros) {
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const std::uint32_t crc = tables[zeros - 1][byte];
       tables[zeros][byte] = tables[0][crc & 0xff] ^ (crc >> 8);
@@ -51,7 +54,7 @@ using CrcKernel = std::uint32_t (*)(std::uint32_t crc, const std::uint8_t* data,
 std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
                             std::size_t size) noexcept {
   const auto& t = kCrcTables;
-  for (; size >= 4; size -= 4, data += 4) {
+  for (; kCrcTableCount == 4 && size >= 4; size -= 4, data += 4) {
     const std::uint32_t word = load_little<std::uint32_t>(data) ^ crc;
     crc =
         t[3][word & 0xff] ^ t[2][(word >> 8) & 0xff] ^ t[1][(word >> 16) & 0xff] ^ t[0][word >> 24];
@@ -67,11 +70,7 @@ std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
 // bytes that follow it by one carry-less multiplication: kCrcShifts[n] is x^(64 n - 33), and the
 // crc of a product p is p * x^33 (32 by the crc itself, 1 because the product of two reflected
 // 32-bit polynomials has 63 bits).
-#if defined(__OPTIMIZE_SIZE__)
-constexpr std::size_t kLaneWordsMax = 8;
-#else
-constexpr std::size_t kLaneWordsMax = 256;
-#endif
+constexpr std::size_t kLaneWordsMax = kSmallBuild ? 8 : 256;
 
 constexpr std::array<std::uint32_t, 2 * kLaneWordsMax + 1> make_crc_shifts() noexcept {
   std::array<std::uint32_t, 2 * kLaneWordsMax + 1> shifts{};

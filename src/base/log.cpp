@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "base/text.hpp"
+
 namespace armdb::base {
 
 void log(const Log& to, LogLevel level, std::string_view text) {
@@ -11,10 +13,7 @@ void log(const Log& to, LogLevel level, std::string_view text) {
 
 void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
   if (to.callback == nullptr) return;  // before the line is built
-  std::string line(text);
-  line += ": ";
-  line += status.message();
-  to.callback(to.context, level, line);
+  to.callback(to.context, level, base::text("%: %", {text, status.message()}));
 }
 
 }  // namespace armdb::base

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace armdb::base {
 
@@ -26,5 +28,8 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
     }
   }
 }
+
+// Sorts numbers in ascending order.
+void sort_ascending(std::vector<std::uint32_t>& numbers);
 
 }  // namespace armdb::base

@@ -2,6 +2,7 @@
 #include "core/status.hpp"
 
 #include <cerrno>
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -123,16 +124,19 @@ std::uint64_t Status::offset() const noexcept {
 
 std::string Status::message() const {
   std::string text(errc_name(code_));
-  if (detail_ != nullptr && !detail_->what.empty()) text += ": " + detail_->what;
+  if (detail_ != nullptr && !detail_->what.empty()) text.append(": ").append(detail_->what);
+  char number[48];
   if (detail_ != nullptr && !detail_->file.empty()) {
-    text += " [" + detail_->file;
-    if (detail_->offset != kNoOffset) text += " at offset " + std::to_string(detail_->offset);
-    text += "]";
+    text.append(" [").append(detail_->file);
+    if (detail_->offset != kNoOffset) {
+      std::snprintf(number, sizeof number, " at offset %" PRIu64, detail_->offset);
+      text.append(number);
+    }
+    text += ']';
   }
   if (os_error_ != 0) {
-    text += " (";
-    text += std::strerror(os_error_);
-    text += ", errno " + std::to_string(os_error_) + ")";
+    std::snprintf(number, sizeof number, ", errno %d)", os_error_);
+    text.append(" (").append(std::strerror(os_error_)).append(number);
   }
   return text;
 }

@@ -1,4 +1,6 @@
 // Batches: writes that count whole or not at all, in one shard or over several.
+#include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "engine/engine.hpp"
 #include "engine/transaction.hpp"
@@ -60,15 +62,15 @@ Status Transaction::write(const WriteRequest& request) {
   pending.expiry_ms = request.erase ? 0 : expiry_ms;
   pending.object = request.object;
   pending.erase = request.erase;
-  bytes_.insert(bytes_.end(), request.key.begin(), request.key.end());
-  bytes_.insert(bytes_.end(), request.value.begin(), request.value.end());
+  base::append(bytes_, request.key);
+  base::append(bytes_, request.value);
   if (request.object != nullptr) detail::share(request.object);
   pending_.push_back(pending);
   if (pending_.size() <= heads_.size()) {
     chain(static_cast<std::uint32_t>(pending_.size()));
     return {};
   }
-  heads_.assign(heads_.empty() ? 16 : 2 * heads_.size(), 0);
+  heads_ = std::vector<std::uint32_t>(heads_.empty() ? 16 : 2 * heads_.size());
   for (std::uint32_t number = 1; number <= pending_.size(); ++number) chain(number);
   return {};
 }
@@ -153,7 +155,7 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
     expiring += request.expiry_ms != 0 ? 1 : 0;
   }
   if (!index_->reserve(live) || (expiring != 0 && !expiries_.reserve(expiring))) {
-    return Status(Errc::out_of_memory, "no memory for the index");
+    return base::out_of_memory("no memory for the index");
   }
   batch.count = requests.size();
   batch.writes = requests.data();

@@ -29,13 +29,8 @@ Status Engine::refuse_if_closed() const {
 // Runs on all shards, beside each other where there are processors; the first error wins, and
 // the other shards are still done.
 Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
-  std::vector<Status> outcomes(shards_.size());
-  os::run_parallel(shards_.size(), std::min<unsigned>(os::hardware_threads(), 8),
-                   [&](std::size_t at) { outcomes[at] = what(*shards_[at]); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  return os::run_all(shards_.size(), os::busy_threads(),
+                     [&](std::size_t at) { return what(*shards_[at]); });
 }
 
 // ---- One key ----
@@ -230,19 +225,13 @@ Status Engine::flush() {
 Status Engine::sync() {
   Status status = refuse_if_closed();
   if (!status.ok() || config_.read_only) return status;
-  std::vector<Shard*> dirty;
+  std::vector<Shard*> dirty(shards_.size());
+  std::size_t count = 0;
   for (const auto& shard : shards_) {
-    if (shard->unsynced()) dirty.push_back(shard.get());
+    if (shard->unsynced()) dirty[count++] = shard.get();
   }
-  if (dirty.size() == 1) return dirty.front()->sync();
-  std::vector<Status> outcomes(dirty.size());
   // A sync waits for the disk, not for a processor: more threads than processors pay.
-  os::run_parallel(dirty.size(), static_cast<unsigned>(std::min<std::size_t>(dirty.size(), 8)),
-                   [&](std::size_t at) { outcomes[at] = dirty[at]->sync(); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  return os::run_all(count, 8, [&](std::size_t at) { return dirty[at]->sync(); });
 }
 
 Status Engine::sync_joint(const Shard* asking) {

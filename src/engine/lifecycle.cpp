@@ -3,7 +3,10 @@
 #include <cstring>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/location.hpp"
+#include "base/search.hpp"
+#include "base/text.hpp"
 #include "engine/engine.hpp"
 #include "os/entropy.hpp"
 #include "os/thread.hpp"
@@ -14,18 +17,14 @@ namespace armdb::engine {
 namespace {
 
 std::string shape_text(const Shape& shape) {
-  std::string text = "a ";
-  text += shape.ordered ? "tree" : "map";
-  text += " with keys of " + std::to_string(shape.key_size) + " bytes and ";
-  text += shape.payload == Payload::location
-              ? std::string("values of any length")
-              : "values of " + std::to_string(shape.value_size) + " bytes";
-  return text;
+  const std::string values =
+      shape.payload == Payload::location ? "any length" : base::text("% bytes", {shape.value_size});
+  return base::text("a % with keys of % bytes and values of %",
+                    {shape.ordered ? "tree" : "map", shape.key_size, values});
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument,
-                "Config::" + std::string(name) + " must be " + std::string(range));
+  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
 }
 
 Status check_config(const Config& config) {
@@ -65,7 +64,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       "0 to the " + std::to_string(8 * shape.key_size) + " bits of a key");
+                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
   }
   return {};
 }
@@ -79,13 +78,10 @@ class Opening {
       : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
-    if (engine_ == nullptr) return Status(Errc::out_of_memory, "no memory to open a collection");
+    if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
     Status status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
-    if (status.ok()) status = lock_directory();
-    if (status.ok()) status = read_or_create_meta();
-    if (status.ok()) status = read_state();
-    if (status.ok()) status = open_shards();
+    if (status.ok()) status = open_collection().at(engine_->path_);
     if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
       for (const auto& shard : engine_->shards_) {
         if (status.ok()) status = shard->tell_hook();
@@ -101,23 +97,31 @@ class Opening {
  private:
   FileSystem& files() const { return engine_->files(); }
 
+  // What goes wrong here is told with the path, where no file is named.
+  Status open_collection() {
+    Status status = lock_directory();
+    if (status.ok()) status = read_or_create_meta();
+    if (status.ok()) status = read_state();
+    if (status.ok()) status = open_shards();
+    return status;
+  }
+
   Status lock_directory() {
     const Config& config = engine_->config_;
     const std::string& path = engine_->path_;
     Result<FileInfo> info = files().info(path);
     // A link to the directory is as good.
-    if (info.ok() && info->kind == FileKind::other) info = files().info(path + "/.");
+    if (info.ok() && info->kind == FileKind::other) info = files().info(store::path_in(path, "."));
     if (info.ok() && info->kind != FileKind::directory) {
-      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one")
-          .at(path);
+      return Status(Errc::invalid_argument, "the path is not a directory; a collection is one");
     }
     if (!info.ok()) {
-      if (!info.is(Errc::not_found)) return Status(info.status()).at(path);
+      if (!info.is(Errc::not_found)) return info.status();
       if (config.read_only || !config.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path").at(path);
+        return Status(Errc::not_found, "there is no collection at this path");
       }
       Status status = files().create_directory(path);
-      if (!status.ok()) return std::move(status).at(path);
+      if (!status.ok()) return status;
     }
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
@@ -133,8 +137,7 @@ class Opening {
     Status status = store::read_description(files(), engine_->path_, meta_);
     if (status.is(Errc::not_found)) {
       if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path (no db.meta)")
-            .at(engine_->path_);
+        return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
       }
       status = create();
     } else if (status.ok() && !engine_->config_.read_only) {
@@ -150,8 +153,7 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     meta_.shape = *shape_;
-    meta_.shard_count =
-        config.shard_count != 0 ? config.shard_count : std::min(os::hardware_threads(), 8u);
+    meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
     std::uint8_t random[24];
     Status status = os::random_bytes(random);
@@ -164,24 +166,21 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch, "the collection is " + shape_text(meta_.shape) +
-                                              ", but was opened as " + shape_text(*shape_))
-          .at(engine_->path_);
+      return Status(Errc::shape_mismatch,
+                    base::text("the collection is %, but was opened as %",
+                               {shape_text(meta_.shape), shape_text(*shape_)}));
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
       return Status(Errc::format_mismatch,
-                    "the collection has " + std::to_string(meta_.shard_count) +
-                        " shards, Config::shard_count asks for " +
-                        std::to_string(config.shard_count) + "; use 0 to take what is stored")
-          .at(engine_->path_);
+                    base::text("the collection has % shards, Config::shard_count asks for %; use "
+                               "0 to take what is stored",
+                               {meta_.shard_count, config.shard_count}));
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch, "the collection has shard_prefix_bits " +
-                                               std::to_string(meta_.shard_prefix_bits) +
-                                               ", Config::shard_prefix_bits asks for " +
-                                               std::to_string(config.shard_prefix_bits) +
-                                               "; use 0 to take what is stored")
-          .at(engine_->path_);
+      return Status(Errc::format_mismatch,
+                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                               "asks for %; use 0 to take what is stored",
+                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
     }
     return {};
   }
@@ -191,8 +190,7 @@ class Opening {
     Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
-      return Status(Errc::corrupt, "db.state is of a collection with another number of shards")
-          .at(engine.path_);
+      return base::corrupt("db.state is of a collection with another number of shards");
     }
     engine.common_.clock.raise(engine.state_.clock_floor_ms);
     engine.common_.hook = std::move(parts_.hook);
@@ -216,13 +214,7 @@ class Opening {
 
   // Beside each other where there are processors; the first error wins.
   Status on_each_shard(FunctionRef<Status(std::size_t)> what) const {
-    std::vector<Status> outcomes(meta_.shard_count);
-    os::run_parallel(meta_.shard_count, std::min(os::hardware_threads(), 8u),
-                     [&](std::size_t at) { outcomes[at] = what(at); });
-    for (Status& outcome : outcomes) {
-      if (!outcome.ok()) return std::move(outcome);
-    }
-    return {};
+    return os::run_all(meta_.shard_count, os::busy_threads(), what);
   }
 
   Status open_shards() {
@@ -231,20 +223,14 @@ class Opening {
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
       std::vector<store::Survey> surveys(meta_.shard_count);
-      Status status = on_each_shard([&](std::size_t at) {
-        Result<store::Survey> survey = store::LogStore::survey(context_of(at));
-        if (survey.ok()) surveys[at] = std::move(*survey);
-        return std::move(survey).status();
-      });
+      Status status = on_each_shard(
+          [&](std::size_t at) { return store::LogStore::survey(context_of(at), surveys[at]); });
       if (!status.ok()) return status;
       judge_joint_batches(surveys, openings);
     }
-    engine_->shards_.resize(meta_.shard_count);
+    engine_->shards_ = std::vector<std::unique_ptr<Shard>>(meta_.shard_count);
     return on_each_shard([&](std::size_t at) {
-      Result<std::unique_ptr<Shard>> opened =
-          Shard::open(context_of(at), engine_->common_, openings[at]);
-      if (opened.ok()) engine_->shards_[at] = std::move(*opened);
-      return std::move(opened).status();
+      return Shard::open(context_of(at), engine_->common_, openings[at], engine_->shards_[at]);
     });
   }
 
@@ -256,12 +242,12 @@ class Opening {
   // may drop others: again, until nothing changes.
   static void judge_joint_batches(std::span<const store::Survey> surveys,
                                   std::span<Shard::Opening> openings) {
-    const auto has = [&](const store::JointPart& part) {
-      if (part.shard >= surveys.size()) return false;
+    const auto lacks = [&](const store::JointPart& part) {
+      if (part.shard >= surveys.size()) return true;
       const store::Survey& survey = surveys[part.shard];
-      return part.last_sequence <= survey.durable_sequence ||
-             (part.last_sequence <= survey.last_sequence &&
-              part.last_sequence < openings[part.shard].sequence_limit);
+      return part.last_sequence > survey.durable_sequence &&
+             (part.last_sequence > survey.last_sequence ||
+              part.last_sequence >= openings[part.shard].sequence_limit);
     };
     for (bool changed = true; changed;) {
       changed = false;
@@ -272,7 +258,7 @@ class Opening {
           if (joint.last_sequence <= surveys[at].durable_sequence) continue;
           if (joint.first_sequence >= opening.sequence_limit) continue;
           opening.joint_last = joint.last_sequence;
-          if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;
+          if (!base::any_of(joint.parts, lacks)) continue;
           opening.sequence_limit = joint.first_sequence;
           changed = true;
         }

@@ -4,6 +4,7 @@
 // higher one than any that was there: a migrated entry, or one that the program put in the new
 // form, is never asked about, and what a crash took is asked about again. db.state keeps, per
 // shard, where the migration began and up to where its results are durable.
+#include "base/text.hpp"
 #include "engine/engine.hpp"
 
 namespace armdb::engine {
@@ -33,9 +34,10 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
-      return Status(Errc::invalid_argument, "a migration to version " +
-                                                std::to_string(state_.migrating_to) +
-                                                " was begun and not finished; finish it first")
+      return Status(Errc::invalid_argument,
+                    base::text("a migration to version % was begun and not finished; finish it "
+                               "first",
+                               {state_.migrating_to}))
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
@@ -61,7 +63,7 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
 Status Engine::begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts) {
   state_.migrating = true;
   state_.migrating_to = to_version;
-  state_.shards.resize(shard_count());
+  state_.shards = std::vector<format::MigrationShard>(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) {
     state_.shards[at] = {starts[at], 0};
   }

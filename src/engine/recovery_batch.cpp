@@ -1,6 +1,7 @@
 // Recovered entries, in the order of sequences: the last one of a key wins.
 #include "engine/recovery_batch.hpp"
 
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 
 namespace armdb::engine {
@@ -71,7 +72,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     // The same entry may be told twice: by a segment, and by the tail that continued it.
     if (place.found && place.at != at_[at]) store.mark_dead(place.at);
     if (expiry_ms_[at] != 0 && !expiries_.reserve(1)) {
-      return Status(Errc::out_of_memory, "no memory for the table of expiries");
+      return base::out_of_memory("no memory for the table of expiries");
     }
     expiries_.set(key, hash, expiry_ms_[at]);
     if (tombstone_[at]) {
@@ -79,7 +80,7 @@ Status RecoveryBatch::apply(store::LogStore& store) {
       continue;
     }
     if (!place.found && !index_.reserve()) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
     if (objects_ != nullptr && object_at(key + key_size_) == nullptr) ++undecoded_;
     index_.publish(place, key, key + key_size_, at_[at]);

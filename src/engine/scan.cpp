@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "base/errors.hpp"
 #include "base/little.hpp"
 
 namespace armdb::engine {
@@ -26,12 +27,12 @@ bool OrderedScan::start(const std::uint8_t* key, index::Bound bound, bool descen
   heap_.clear();
   if (sources_.empty()) {
     const bool one = limits_.shard < engine_.shard_count();
-    sources_.resize(one ? 1 : engine_.shard_count());
+    sources_ = std::vector<Source>(one ? 1 : engine_.shard_count());
     for (std::size_t at = 0; at < sources_.size(); ++at) {
       sources_[at].shard = one ? limits_.shard : static_cast<std::uint32_t>(at);
       sources_[at].block = engine_.shard(sources_[at].shard).index().make_block();
       if (!sources_[at].block.valid()) {
-        status_ = Status(Errc::out_of_memory, "no memory for a scan");
+        status_ = base::out_of_memory("no memory for a scan");
         return false;
       }
     }
@@ -228,7 +229,7 @@ Status UnorderedScan::run_some(std::uint64_t& cursor, std::size_t limit, Visitor
     return Status(Errc::invalid_argument, "the cursor is not one that scan() returned");
   }
   index::Block block = engine_.shard(at).index().make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   std::size_t seen = 0;
   bool go_on = true;
   while (go_on && seen < limit && at < engine_.shard_count()) {

@@ -4,8 +4,11 @@
 
 #include <new>
 
+#include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "engine/recovery_batch.hpp"
 #include "os/pages.hpp"
 
@@ -36,42 +39,41 @@ index::IndexConfig shard_index_config(const store::StoreContext& context, bool o
 }  // namespace
 
 Status key_status(const Status& status, Bytes key) {
-  std::string text = "the value of key 0x";
+  std::string digits;
   for (const std::uint8_t byte : key) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
+    digits += "0123456789abcdef"[byte >> 4];
+    digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), text + " cannot be decoded: " + status.message());
+  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
+                                          {digits, status.message()}));
 }
 
 // ---- Opening ----
 
-Result<std::unique_ptr<Shard>> Shard::open(const store::StoreContext& context, Common& common,
-                                           const Opening& opening) {
+Status Shard::open(const store::StoreContext& context, Common& common, const Opening& opening,
+                   std::unique_ptr<Shard>& opened) {
   const index::IndexConfig config =
       shard_index_config(context, common.objects != nullptr, opening.hash_seed);
   std::unique_ptr<Shard> shard(new (std::nothrow) Shard(context, common, opening, config));
-  if (shard == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
+  if (shard == nullptr) return base::out_of_memory("no memory to open a shard");
   shard->index_ = index::make_index(config);
-  if (shard->index_ == nullptr) return Status(Errc::out_of_memory, "no memory for an index");
+  if (shard->index_ == nullptr) return base::out_of_memory("no memory for an index");
   Status status = shard->recover(opening);
-  if (!status.ok()) return status;
-  return shard;
+  if (status.ok()) opened = std::move(shard);
+  return status;
 }
 
 Status Shard::recover(const Opening& opening) {
   // Recovery accounts dead entries in the store that is being opened, which is known only to the
   // store until open() returns; so the store hands itself out with each entry.
   RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
-  Result<std::unique_ptr<store::LogStore>> store = store::LogStore::open(
+  Status status = store::LogStore::open(
       context_,
       [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
         return batch.add(opened, entry);
       },
-      opening.sequence_limit);
-  if (!store.ok()) return std::move(store).status();
-  store_ = std::move(*store);
-  Status status = batch.apply(*store_);
+      opening.sequence_limit, store_);
+  if (status.ok()) status = batch.apply(*store_);
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -99,7 +101,7 @@ Shard::~Shard() {
 // Every entry of the index, a block at a time.
 Status Shard::each_block(FunctionRef<Status(index::Block&)> visit) const {
   index::Block block = index_->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   if (context_.shape.ordered) {
     index_->read_from(nullptr, index::Bound::none, false, block);
     while (block.count() != 0) {
@@ -202,7 +204,7 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
       write.expiry_ms = expiries_.find(request.key.data(), request.hash);
     }
     if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
-      return Status(Errc::out_of_memory, "no memory for the index");
+      return base::out_of_memory("no memory for the index");
     }
   }
   // Store first, index second. The other way round a reader could see a value whose write then
@@ -221,7 +223,8 @@ void Shard::publish(const WriteRequest& request, index::Place& place, base::Loca
   detail::HookValue before;
   if (found && common_.objects != nullptr) before.object = object_at(place.value);
   if (found && common_.hook && keeps_bytes()) {
-    old_bytes_.assign(place.value, place.value + context_.shape.value_size);
+    old_bytes_.clear();
+    base::append(old_bytes_, Bytes(place.value, context_.shape.value_size));
     before.bytes = Bytes(old_bytes_);
   }
   if (old != nullptr) before.bytes = *old;
@@ -400,7 +403,7 @@ Result<bool> Shard::find_and_read(Bytes key, std::uint64_t hash, store::ReadBuff
     if (where != nullptr) *where = at;
     if (!moved) return true;
   }
-  return Status(Errc::corrupt, "the index names an entry that no segment has; run verify")
+  return base::corrupt("the index names an entry that no segment has; run verify")
       .at(context_.directory);
 }
 

@@ -83,8 +83,8 @@ class Shard {
     std::uint64_t sequence_limit = ~std::uint64_t{0};
     std::uint64_t joint_last = 0;  // the last joint batch that was found
   };
-  static Result<std::unique_ptr<Shard>> open(const store::StoreContext& context, Common& common,
-                                             const Opening& opening);
+  static Status open(const store::StoreContext& context, Common& common, const Opening& opening,
+                     std::unique_ptr<Shard>& opened);
   ~Shard();
 
   // ---- Writing ----

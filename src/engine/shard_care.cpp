@@ -1,6 +1,8 @@
 // The shard's life beside reads and writes: syncs, checkpoint, sweeps, compaction, close.
 #include <algorithm>
 
+#include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "engine/engine.hpp"
 #include "engine/shard.hpp"
@@ -207,7 +209,7 @@ Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) 
     return erased;
   }
   index::Block block = table->make_block();
-  if (!block.valid()) return Status(Errc::out_of_memory, "no memory for a scan");
+  if (!block.valid()) return base::out_of_memory("no memory for a scan");
   for (std::uint64_t looked = 0; looked < budget; looked += block.count()) {
     cursor = table->scan(cursor, block);
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -306,9 +308,8 @@ Result<bool> Shard::finish_compaction() {
   std::vector<std::uint8_t> manifest;
   {
     const base::MutexLock lock(mutex_);
-    Result<std::vector<std::uint8_t>> published = job.publish();
-    if (!published.ok()) return std::move(published).status();
-    manifest = std::move(*published);
+    status = job.publish(manifest);
+    if (!status.ok()) return status;
   }
   status = store::LogStore::write_manifest(context_, manifest);
   if (!status.ok() && !status.is(Errc::failed)) {
@@ -339,19 +340,19 @@ Status Shard::fail(Status cause) {
 Status Shard::relocate_all(store::LogCompaction& job) {
   constexpr std::size_t kMovesPerLock = 256;
   std::vector<std::uint8_t> keys;
-  std::vector<store::Move> moves;
+  std::vector<store::Move> moves(kMovesPerLock);
   for (bool go_on = true; go_on;) {
     keys.clear();
-    moves.clear();
+    std::size_t count = 0;
     const Result<bool> more = job.next_moves(kMovesPerLock, [&](const store::Move& move) {
-      keys.insert(keys.end(), move.key.begin(), move.key.end());
-      moves.push_back(move);
+      base::append(keys, move.key);
+      moves[count++] = move;
     });
     if (!more.ok()) return more.status();
     go_on = *more;
     const std::size_t key_size = context_.shape.key_size;
     const base::MutexLock lock(mutex_);
-    for (std::size_t at = 0; at < moves.size(); ++at) {
+    for (std::size_t at = 0; at < count; ++at) {
       const std::uint8_t* key = keys.data() + at * key_size;
       index::Place place;
       index_->locate(key, base::hash64(key, key_size, seed_), place);

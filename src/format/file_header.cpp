@@ -8,8 +8,10 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/errors.hpp"
 #include "base/little.hpp"
 #include "base/location.hpp"
+#include "base/text.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -66,25 +68,25 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const auto reserved = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the file ends inside its header of 40 bytes"};
-  if (magic != kFileMagic) return {Errc::corrupt, "no file of armdb: it does not begin with ARMD"};
+  if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
+  if (magic != kFileMagic) return base::corrupt("no file of armdb: it does not begin with ARMD");
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kFileHeaderCrcAt));
-  if (crc_stored != crc_computed)
-    return {Errc::corrupt, "the checksum of the file header is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of the file header is wrong");
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch, "written by a newer armdb (format " + std::to_string(version) +
-                                       "); this one reads up to " + std::to_string(kFormatVersion) +
-                                       ": update armdb"};
-  }
-  if (version == 0) return {Errc::corrupt, "the file header has format 0, which never existed"};
-  if (type != static_cast<std::uint16_t>(expected)) {
     return {Errc::format_mismatch,
-            "this is a " + std::string(file_type_name(type)) + " where a " +
-                std::string(file_type_name(static_cast<std::uint16_t>(expected))) +
-                " belongs: was it renamed or copied? put the right file back"};
+            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
+                       {version, kFormatVersion})};
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the file header are not zero"};
+  if (version == 0) return base::corrupt("the file header has format 0, which never existed");
+  if (type != static_cast<std::uint16_t>(expected)) {
+    return {
+        Errc::format_mismatch,
+        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
+                   "file back",
+                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
+  }
+  if (reserved != 0) return base::corrupt("reserved bytes of the file header are not zero");
 
   header.type = expected;
   header.version = version;
@@ -127,24 +129,24 @@ Status decode_segment_header(Bytes in, SegmentHeader& header) {
   const auto reserved = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the segment ends inside its header of 96 bytes"};
+  if (reader.failed()) return base::corrupt("the segment ends inside its header of 96 bytes");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + kFileHeaderCrcAt);
   const std::uint32_t crc_computed =
       base::crc32c(file_crc, in.sub(kFileHeaderBytes, kSegmentCrcAt - kFileHeaderBytes));
   if (crc_stored != crc_computed) {
-    return {Errc::corrupt, "the checksum of the segment header is wrong"};
+    return base::corrupt("the checksum of the segment header is wrong");
   }
   if (kind > static_cast<std::uint32_t>(SegmentKind::compacted)) {
-    return {Errc::corrupt, "the segment header names no known kind of segment"};
+    return base::corrupt("the segment header names no known kind of segment");
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the segment header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the segment header are not zero");
   if (read.file.file_id == 0 || read.file.file_id > base::Location::kFileIdMax ||
       read.predecessor_id > base::Location::kFileIdMax) {
-    return {Errc::corrupt, "the segment header has a file id out of range"};
+    return base::corrupt("the segment header has a file id out of range");
   }
   if (read.predecessor_sequence > kSequenceMax || read.first_sequence > kSequenceMax ||
       read.watermark > kSequenceMax) {
-    return {Errc::corrupt, "the segment header has a sequence of 2^63 or more"};
+    return base::corrupt("the segment header has a sequence of 2^63 or more");
   }
   read.kind = static_cast<SegmentKind>(kind);
   header = read;

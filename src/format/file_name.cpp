@@ -68,7 +68,7 @@ std::string file_name(FileRole role, std::uint32_t file_id) {
 
 std::string shard_directory_name(std::uint32_t shard) {
   ARMDB_ASSERT(shard < 256);
-  return "shard_" + zero_padded(shard, 3);
+  return zero_padded(shard, 3).insert(0, "shard_");
 }
 
 }  // namespace armdb::format

@@ -7,6 +7,7 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/errors.hpp"
 #include "base/little.hpp"
 #include "base/location.hpp"
 #include "format/entry.hpp"
@@ -72,16 +73,16 @@ Status decode_hint_header(Bytes in, HintHeader& header) {
   const auto crc_stored = reader.little<std::uint32_t>();
   const auto reserved = reader.little<std::uint32_t>();
 
-  if (reader.failed()) return {Errc::corrupt, "the hint file ends inside its header of 56 bytes"};
+  if (reader.failed()) return base::corrupt("the hint file ends inside its header of 56 bytes");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + kHintFileCrcAt);
   const std::uint32_t crc_computed =
       base::crc32c(file_crc, in.sub(kFileHeaderBytes, kHintCrcAt - kFileHeaderBytes));
   if (crc_stored != crc_computed) {
-    return {Errc::corrupt, "the checksum of the hint header is wrong"};
+    return base::corrupt("the checksum of the hint header is wrong");
   }
-  if (reserved != 0) return {Errc::corrupt, "reserved bytes of the hint header are not zero"};
+  if (reserved != 0) return base::corrupt("reserved bytes of the hint header are not zero");
   if (read.file.file_id == 0 || read.file.file_id > base::Location::kFileIdMax) {
-    return {Errc::corrupt, "the hint header has a file id out of range"};
+    return base::corrupt("the hint header has a file id out of range");
   }
   header = read;
   return {};

@@ -7,8 +7,9 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
-#include "base/merge_sort.hpp"
+#include "base/errors.hpp"
 #include "base/location.hpp"
+#include "base/merge_sort.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -55,9 +56,7 @@ bool manifest_ids_possible(const std::vector<ManifestSegment>& segments, std::ui
     if (segment.file_id == 0 || segment.file_id >= next) return false;
     ids.push_back(segment.file_id);
   }
-  std::vector<std::uint32_t> spare(ids.size());
-  base::merge_sort(ids.data(), spare.data(), ids.size(),
-                   [](std::uint32_t a, std::uint32_t b) { return a < b; });
+  base::sort_ascending(ids);
   return std::adjacent_find(ids.begin(), ids.end()) == ids.end();
 }
 
@@ -119,33 +118,33 @@ Status decode_manifest(Bytes in, Manifest& manifest) {
   if (reader.failed() || count > kManifestSegmentsMax ||
       in.size() !=
           kManifestFixedBytes + std::uint64_t{count} * kManifestRecordBytes + kManifestEndBytes) {
-    return {Errc::corrupt, "the MANIFEST's size does not match its count of segments"};
+    return base::corrupt("the MANIFEST's size does not match its count of segments");
   }
   base::ByteReader end(in.sub(in.size() - kManifestEndBytes));
   const auto crc_stored = end.little<std::uint32_t>();
   const auto reserved = end.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kManifestEndBytes));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of the MANIFEST is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of the MANIFEST is wrong");
   if (reserved != 0 || gap != 0 || header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of the MANIFEST are not zero"};
+    return base::corrupt("reserved bytes of the MANIFEST are not zero");
   }
   if (read.next_file_id == 0 || read.next_file_id > base::Location::kFileIdMax + 1) {
-    return {Errc::corrupt, "the MANIFEST's next file id is out of range"};
+    return base::corrupt("the MANIFEST's next file id is out of range");
   }
   if (read.active_file_id >= read.next_file_id) {
-    return {Errc::corrupt, "the MANIFEST's active segment has an id it has not given"};
+    return base::corrupt("the MANIFEST's active segment has an id it has not given");
   }
   if (read.durable_sequence > kSequenceMax || read.last_sequence > kSequenceMax) {
-    return {Errc::corrupt, "the MANIFEST has a sequence of 2^63 or more"};
+    return base::corrupt("the MANIFEST has a sequence of 2^63 or more");
   }
-  read.segments.resize(count);
+  read.segments = std::vector<ManifestSegment>(count);
   for (ManifestSegment& segment : read.segments) {
     if (!read_manifest_segment(reader, segment)) {
-      return {Errc::corrupt, "the MANIFEST lists a segment that cannot be"};
+      return base::corrupt("the MANIFEST lists a segment that cannot be");
     }
   }
   if (!manifest_ids_possible(read.segments, read.next_file_id)) {
-    return {Errc::corrupt, "the MANIFEST lists a segment twice, or with an id it has not given"};
+    return base::corrupt("the MANIFEST lists a segment twice, or with an id it has not given");
   }
   manifest = std::move(read);
   return {};

@@ -7,6 +7,8 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/errors.hpp"
+#include "base/search.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -15,13 +17,6 @@ namespace {
 constexpr std::size_t kMetaCrcAt = 124;
 constexpr std::size_t kMetaReservedAt = 76;
 constexpr std::uint32_t kShardCountMax = 256;
-
-bool meta_zeros(Bytes bytes) noexcept {
-  for (const std::uint8_t byte : bytes) {
-    if (byte != 0) return false;
-  }
-  return true;
-}
 
 bool meta_possible(const Meta& meta) noexcept {
   const Shape& shape = meta.shape;
@@ -78,16 +73,17 @@ Status decode_meta(Bytes in, Meta& meta) {
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed() || !reader.rest().empty()) {
-    return {Errc::corrupt, "db.meta has another size than 128 bytes"};
+    return base::corrupt("db.meta has another size than 128 bytes");
   }
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, kMetaCrcAt));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.meta is wrong"};
-  if (reserved != 0 || !meta_zeros(reserved_more) || header.shard != 0 || header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of db.meta are not zero"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of db.meta is wrong");
+  if (reserved != 0 || !base::all_zeros(reserved_more) || header.shard != 0 ||
+      header.file_id != 0) {
+    return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||
       payload > static_cast<std::uint8_t>(Payload::location)) {
-    return {Errc::corrupt, "db.meta names an unknown kind of store or payload"};
+    return base::corrupt("db.meta names an unknown kind of store or payload");
   }
   read.store = static_cast<StoreKind>(store);
   read.shape.ordered = ordered != 0;
@@ -95,7 +91,7 @@ Status decode_meta(Bytes in, Meta& meta) {
   if (read.encryption != 0) {
     return {Errc::unsupported, "the collection is encrypted, which this build does not read"};
   }
-  if (!meta_possible(read)) return {Errc::corrupt, "db.meta has sizes that no collection has"};
+  if (!meta_possible(read)) return base::corrupt("db.meta has sizes that no collection has");
   meta = read;
   return {};
 }

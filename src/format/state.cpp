@@ -7,6 +7,7 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/errors.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -70,9 +71,9 @@ Status decode_state(Bytes in, State& state) {
 
   // The size is judged before anything is allocated for what it claims to hold.
   if (reader.failed() || count > kStateShardsMax || in.size() != state_bytes(count)) {
-    return {Errc::corrupt, "the size of db.state does not match its count of shards"};
+    return base::corrupt("the size of db.state does not match its count of shards");
   }
-  read.shards.resize(count);
+  read.shards = std::vector<MigrationShard>(count);
   for (MigrationShard& shard : read.shards) {
     shard.start_sequence = reader.little<std::uint64_t>();
     shard.done_sequence = reader.little<std::uint64_t>();
@@ -80,14 +81,14 @@ Status decode_state(Bytes in, State& state) {
   const auto crc_stored = reader.little<std::uint32_t>();
   const auto reserved = reader.little<std::uint32_t>();
   const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - kStateEndBytes));
-  if (crc_stored != crc_computed) return {Errc::corrupt, "the checksum of db.state is wrong"};
+  if (crc_stored != crc_computed) return base::corrupt("the checksum of db.state is wrong");
   if (reserved != 0 || (flags & ~(kStateJoint | kStateMigrating)) != 0 || header.shard != 0 ||
       header.file_id != 0) {
-    return {Errc::corrupt, "reserved bytes of db.state are not zero"};
+    return base::corrupt("reserved bytes of db.state are not zero");
   }
   read.joint = (flags & kStateJoint) != 0;
   read.migrating = (flags & kStateMigrating) != 0;
-  if (!state_possible(read)) return {Errc::corrupt, "db.state has a migration that cannot be"};
+  if (!state_possible(read)) return base::corrupt("db.state has a migration that cannot be");
   state = std::move(read);
   return {};
 }

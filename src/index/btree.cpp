@@ -39,6 +39,7 @@
 #include <bit>
 #include <new>
 
+#include "base/build.hpp"
 #include "index/btree_node.hpp"
 
 namespace armdb::index {
@@ -48,7 +49,8 @@ constexpr std::size_t kBtreeGroup = 16;  // lookups of find_many in flight at on
 
 constexpr std::size_t kBtreeFetchBytesMax = 256;  // of one slot; larger ones the machine sees
 
-inline void btree_prefetch(const std::uint8_t* from, std::size_t bytes) noexcept {
+inline void btree_prefetch(const std::uint8_t* from, std::size_t bytes = 1) noexcept {
+  if constexpr (base::kSmallBuild) return;
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
 }
 
@@ -61,7 +63,7 @@ inline void btree_copy_words(std::uint8_t* to, const std::uint8_t* from,
     std::memcpy(to + at, &word, sizeof word);
   };
   std::size_t at = 0;
-  for (; at + 32 <= bytes; at += 32) {
+  for (; !base::kSmallBuild && at + 32 <= bytes; at += 32) {
     copy_word(at);
     copy_word(at + 8);
     copy_word(at + 16);
@@ -86,12 +88,12 @@ BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
       const std::uint8_t* child = level == 1 ? leaf_at(id) : inner_at(id);
       if (level == 1) {
         btree_prefetch(child, kBtreeWordsAt + shape_.leaf_capacity * 8);
-        __builtin_prefetch(child + shape_.leaf_order_at);
+        btree_prefetch(child + shape_.leaf_order_at);
       } else {
         // The first steps of the search.
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 2);
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 4);
-        __builtin_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 6);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 2);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 4);
+        btree_prefetch(child + kBtreeWordsAt + shape_.inner_capacity * 6);
       }
       const std::uint32_t child_version = btree_begin_read(child);
       if (!btree_still(node, version)) break;
@@ -188,7 +190,7 @@ void BtreeIndex::read_next(bool descending, Block& block) const noexcept {
 
 namespace {
 
-// kDense: word arrays in a node. kRest: keys go on after the second.
+// kDense and kRest: see btree_search.
 template <unsigned kDense, bool kRest>
 class BtreeT final : public BtreeIndex {
  public:
@@ -259,12 +261,12 @@ void BtreeT<kDense, kRest>::go_down(Step& step) const noexcept {
   step.node = step.level == 0 ? leaf_at(id) : inner_at(id);
   if (step.level == 0) {
     btree_prefetch(step.node, kBtreeWordsAt + shape_.leaf_capacity * 8);
-    __builtin_prefetch(step.node + shape_.leaf_order_at);
+    btree_prefetch(step.node + shape_.leaf_order_at);
   } else {
-    __builtin_prefetch(step.node);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 2);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 4);
-    __builtin_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 6);
+    btree_prefetch(step.node);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 2);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 4);
+    btree_prefetch(step.node + kBtreeWordsAt + shape_.inner_capacity * 6);
   }
 }
 
@@ -314,6 +316,7 @@ void BtreeT<kDense, kRest>::find_group(std::span<Lookup> lookups) const noexcept
 
 template <unsigned kDense, bool kRest>
 void BtreeT<kDense, kRest>::find_many(std::span<Lookup> lookups) const noexcept {
+  if constexpr (base::kSmallBuild) return Index::find_many(lookups);
   for (std::size_t first = 0; first < lookups.size(); first += kBtreeGroup) {
     find_group(lookups.subspan(first, std::min(kBtreeGroup, lookups.size() - first)));
   }
@@ -388,6 +391,7 @@ std::unique_ptr<Index> btree_made(const IndexConfig& config) {
 
 std::unique_ptr<Index> make_btree(const IndexConfig& config) {
   ARMDB_ASSERT(config.key_size != 0 && config.key_size <= kBtreeKeyBytesMax);
+  if constexpr (base::kSmallBuild) return btree_made<BtreeT<0, true>>(config);
   if (config.key_size <= 8) return btree_made<BtreeT<1, false>>(config);
   if (config.key_size <= 16) return btree_made<BtreeT<2, false>>(config);
   return btree_made<BtreeT<2, true>>(config);

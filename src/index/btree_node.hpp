@@ -226,10 +226,11 @@ inline bool btree_narrow(const std::uint8_t* words, std::uint64_t word, std::uin
   return end > at;  // false only in a node that is changing
 }
 
-// Finds a key among `count` others. rest_at(i) is where the rest of the i-th lies.
+// Finds a key among `count` others. rest_at(i) is where the rest of the i-th lies. kDense: word
+// arrays in a node, 0 when that is asked at run time. kRest: keys go on after the second.
 template <unsigned kDense, bool kRest, class RestAt>
-inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
-                              std::uint32_t count, const BtreeKey& key,
+inline BtreeSpot btree_search(const BtreeShape& shape, const std::uint8_t* words,
+                              std::uint32_t capacity, std::uint32_t count, const BtreeKey& key,
                               const RestAt& rest_at) noexcept {
   std::uint32_t at = 0;
   std::uint32_t end = count;
@@ -238,6 +239,7 @@ inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
     return {at, at < count && btree_word(words + at * 8) == key.words[0]};
   }
   if (!btree_narrow(words, key.words[0], at, end)) return {at, false};
+  if (kDense == 0 && shape.dense == 1) return {at, true};
   if (!btree_narrow(words + capacity * 8, key.words[1], at, end)) return {at, false};
   if constexpr (!kRest) return {at, true};
   while (at < end) {
@@ -256,11 +258,12 @@ inline BtreeSpot btree_search(const std::uint8_t* words, std::uint32_t capacity,
 template <unsigned kDense, bool kRest>
 inline BtreeSpot btree_search_leaf(const BtreeShape& shape, const std::uint8_t* leaf,
                                    const BtreeKey& key) noexcept {
-  return btree_search<kDense, kRest>(
-      leaf + kBtreeWordsAt, shape.leaf_capacity, btree_count(leaf), key, [&](std::uint32_t at) {
-        const std::uint8_t slot = btree_order(shape, leaf, at);
-        return leaf + btree_slot_at(shape, slot) + shape.payload_bytes;
-      });
+  return btree_search<kDense, kRest>(shape, leaf + kBtreeWordsAt, shape.leaf_capacity,
+                                     btree_count(leaf), key, [&](std::uint32_t at) {
+                                       const std::uint8_t slot = btree_order(shape, leaf, at);
+                                       return leaf + btree_slot_at(shape, slot) +
+                                              shape.payload_bytes;
+                                     });
 }
 
 // Which child leads to the key.
@@ -271,7 +274,7 @@ inline std::uint32_t btree_search_inner(const BtreeShape& shape, const std::uint
     return btree_rank<true>(inner + kBtreeWordsAt, btree_count(inner), key.words[0]);
   }
   const BtreeSpot spot = btree_search<kDense, kRest>(
-      inner + kBtreeWordsAt, shape.inner_capacity, btree_count(inner), key,
+      shape, inner + kBtreeWordsAt, shape.inner_capacity, btree_count(inner), key,
       [&](std::uint32_t at) { return inner + shape.inner_rests_at + at * shape.rest_bytes; });
   return spot.at + (spot.found ? 1 : 0);
 }

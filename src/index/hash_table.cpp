@@ -58,6 +58,7 @@
 #include <span>
 
 #include "base/arena.hpp"
+#include "base/build.hpp"
 #include "base/check.hpp"
 #include "base/hash64.hpp"
 #include "base/location.hpp"
@@ -190,7 +191,7 @@ Block HashTable::make_block() const noexcept {
 std::uint64_t HashTable::hash_of(const std::uint8_t* record_of_key) const noexcept {
   alignas(8) std::uint8_t key[kHashKeyMax];
   const std::uint8_t* from = record_of_key + kHashLocationBytes;
-  if (key_size_ == 8) {  // the common width, inlined
+  if (!base::kSmallBuild && key_size_ == 8) {  // the common width, inlined
     base::copy_from_shared(key, from, 8);
     return base::hash64(key, 8, hash_seed_);
   }
@@ -635,6 +636,7 @@ void HashTableT<kWidth>::finish(Lookup& lookup, const Probe& probe) const noexce
 
 template <unsigned kWidth>
 void HashTableT<kWidth>::find_many(std::span<Lookup> lookups) const noexcept {
+  if constexpr (base::kSmallBuild) return Index::find_many(lookups);
   Probe probes[kHashGroup];
   while (!lookups.empty()) {
     const std::span<Lookup> group = lookups.first(std::min(kHashGroup, lookups.size()));
@@ -685,11 +687,11 @@ std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
 }  // namespace
 
 std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
-  if (config.key_size == 8) return hash_make<8>(config);
-#if !defined(__OPTIMIZE_SIZE__)  // there the general kernel has to do
-  if (config.key_size == 16) return hash_make<16>(config);
-  if (config.key_size == 32) return hash_make<32>(config);
-#endif
+  if constexpr (!base::kSmallBuild) {  // there the general kernel has to do
+    if (config.key_size == 8) return hash_make<8>(config);
+    if (config.key_size == 16) return hash_make<16>(config);
+    if (config.key_size == 32) return hash_make<32>(config);
+  }
   return hash_make<0>(config);
 }
 

@@ -5,14 +5,19 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/build.hpp"
 #include "base/shared_bytes.hpp"
 
 namespace armdb::index {
 
 constexpr std::size_t hash_padded(std::size_t bytes) noexcept { return (bytes + 7) / 8 * 8; }
 
-inline void hash_prefetch(const void* at) noexcept { __builtin_prefetch(at, 0, 3); }
-inline void hash_prefetch_to_write(const void* at) noexcept { __builtin_prefetch(at, 1, 3); }
+inline void hash_prefetch(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 0, 3);
+}
+inline void hash_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1, 3);
+}
 
 // In registers where the width is known (0: any). Keys in records are padded with zeros to 8
 // bytes, so that the last word can be compared whole.
@@ -65,7 +70,8 @@ __attribute__((always_inline)) inline void hash_copy_value(std::uint8_t* to,
                                                            std::size_t size) noexcept {
   using base::load_relaxed;
   constexpr std::size_t kWord = sizeof(base::Word);
-  for (; size >= 8 * kWord; size -= 8 * kWord, to += 8 * kWord, from += 8 * kWord) {
+  for (; !base::kSmallBuild && size >= 8 * kWord;
+       size -= 8 * kWord, to += 8 * kWord, from += 8 * kWord) {
     const auto* shared = reinterpret_cast<const base::Word*>(from);
     const auto copy = [&](std::size_t i) {
       const base::Word word = load_relaxed(shared + i);

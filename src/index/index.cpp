@@ -28,6 +28,12 @@ void Block::set_location(std::size_t at, base::Location location) noexcept {
   std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
 }
 
+void Index::find_many(std::span<Lookup> lookups) const noexcept {
+  for (Lookup& lookup : lookups) {
+    lookup.found = find(lookup.key, lookup.hash, &lookup.at, lookup.value);
+  }
+}
+
 std::unique_ptr<Index> make_index(const IndexConfig& config) {
   return config.ordered ? make_btree(config) : make_hash_table(config);
 }

@@ -101,8 +101,9 @@ class Index {
   // `value` may be null. False when the key is not there; outputs are then unchanged or junk.
   virtual bool find(const std::uint8_t* key, std::uint64_t hash, base::Location* at,
                     std::uint8_t* value) const noexcept = 0;
-  // The same for many keys, with their cache misses overlapped.
-  virtual void find_many(std::span<Lookup> lookups) const noexcept = 0;
+  // The same for many keys, with their cache misses overlapped. Here: one after the other, as
+  // builds for size have it.
+  virtual void find_many(std::span<Lookup> lookups) const noexcept;
 
   [[nodiscard]] virtual std::size_t size() const noexcept = 0;
   [[nodiscard]] virtual std::size_t memory_bytes() const noexcept = 0;

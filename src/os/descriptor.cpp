@@ -8,12 +8,14 @@
 #include <cerrno>
 #include <string>
 
+#include "base/text.hpp"
+
 namespace armdb::os {
 namespace {
 
 constexpr mode_t kFileMode = 0600;
 
-std::string_view advice(int os_error) noexcept {
+const char* advice(int os_error) noexcept {
   switch (os_error) {
     case EACCES:
     case EPERM:
@@ -49,19 +51,11 @@ std::string_view advice(int os_error) noexcept {
     case ENOMEM:
       return "give the process more memory or address space";
     default:
-      return {};
+      return "";
   }
 }
 
 }  // namespace
-
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    reset();
-    number_ = std::exchange(other.number_, -1);
-  }
-  return *this;
-}
 
 void Descriptor::reset() noexcept {
   if (number_ < 0) return;
@@ -80,8 +74,9 @@ int open_no_interrupt(const char* path, int flags) noexcept {
   return ::fcntl(number, F_DUPFD_CLOEXEC, 3);
 }
 
-Result<Descriptor> open_regular_file(const char* path, int flags) {
-  Descriptor file(open_no_interrupt(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+Result<Descriptor> open_regular_file(const std::string& path, int flags) {
+  Descriptor file(
+      open_no_interrupt(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.valid()) {
     if (errno == ELOOP) {
       return Status(Errc::invalid_argument,
@@ -104,14 +99,11 @@ Result<Descriptor> open_regular_file(const char* path, int flags) {
   return file;
 }
 
-Status failure(int os_error, std::string_view doing, std::string_view path, std::uint64_t offset) {
-  std::string what(doing);
-  const std::string_view what_to_do = advice(os_error);
-  if (!what_to_do.empty()) {
-    what += "; ";
-    what += what_to_do;
-  }
-  return Status::from_os(os_error, what).at(path, offset);
+Status failure(int os_error, const char* doing, const std::string& path, std::uint64_t offset) {
+  const char* what_to_do = advice(os_error);
+  return Status::from_os(os_error, *what_to_do == 0 ? std::string(doing)
+                                                    : base::text("%; %", {doing, what_to_do}))
+      .at(path, offset);
 }
 
 }  // namespace armdb::os

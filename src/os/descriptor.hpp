@@ -1,7 +1,7 @@
 // Descriptor: owns a file descriptor; and how the operating system's failures become Status.
 #pragma once
 
-#include <string_view>
+#include <string>
 #include <utility>
 
 #include "core/status.hpp"
@@ -14,7 +14,7 @@ class Descriptor {
   Descriptor() noexcept = default;
   explicit Descriptor(int number) noexcept : number_(number) {}
   Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
+  Descriptor& operator=(Descriptor&&) = delete;
   ~Descriptor() { reset(); }
 
   [[nodiscard]] int get() const noexcept { return number_; }
@@ -32,10 +32,10 @@ int open_no_interrupt(const char* path, int flags) noexcept;
 
 // Opens a regular file, with O_CLOEXEC, and without following a symbolic link or waiting for the
 // other end of a FIFO. Anything else at `path` is invalid_argument.
-Result<Descriptor> open_regular_file(const char* path, int flags);
+Result<Descriptor> open_regular_file(const std::string& path, int flags);
 
 // "<doing>; <what to do about it>" with errno and path.
-Status failure(int os_error, std::string_view doing, std::string_view path,
+Status failure(int os_error, const char* doing, const std::string& path,
                std::uint64_t offset = Status::kNoOffset);
 
 }  // namespace armdb::os

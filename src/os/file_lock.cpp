@@ -14,6 +14,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/text.hpp"
 #include "os/clock.hpp"
 #include "os/descriptor.hpp"
 
@@ -82,6 +83,10 @@ std::uint64_t process_start_ticks() noexcept {
   return ticks;
 }
 
+std::string own_pid_text() {
+  return base::text("pid % ", {static_cast<std::uint64_t>(::getpid())});
+}
+
 // Best effort: the lock holds without the line, and a full disk must not keep a store closed.
 void write_holder(int file) {
   const std::string text = lock_holder_text();
@@ -114,33 +119,31 @@ class PosixLock final : public FileLock {
 }  // namespace
 
 std::string lock_holder_text() {
-  std::string text = "pid " + std::to_string(::getpid());
   const std::uint64_t started = process_start_ticks();
-  if (started != 0) text += " started " + std::to_string(started);
-  return text + " locked " + wall_text() + "\n";
+  const std::string since = started != 0 ? base::text("started % ", {started}) : std::string();
+  return base::text("%%locked %\n", {own_pid_text(), since, wall_text()});
 }
 
 Status lock_conflict(const std::string& path, std::string_view holder_line, bool held_by_readers) {
-  std::string what = "is open elsewhere";
   if (held_by_readers) {
-    what += ", for reading; close the readers first";
-  } else {
-    std::string holder;
-    for (const char c : holder_line.substr(0, kHolderBytesMax)) {
-      if (c == '\n') break;
-      holder += c >= ' ' && c <= '~' ? c : '?';
-    }
-    const std::string ours = "pid " + std::to_string(::getpid()) + " ";
-    if (holder.starts_with(ours)) holder = "this process (" + holder + ")";
-    what += ", held by " + (holder.empty() ? std::string("an unknown process") : holder);
-    what += "; close it there or end that process, the lock goes with it";
+    return Status(Errc::locked, "is open elsewhere, for reading; close the readers first").at(path);
   }
-  return Status(Errc::locked, what).at(path);
+  std::string holder;
+  for (const char c : holder_line.substr(0, kHolderBytesMax)) {
+    if (c == '\n') break;
+    holder += c >= ' ' && c <= '~' ? c : '?';
+  }
+  if (holder.empty()) holder = "an unknown process";
+  if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
+  return Status(Errc::locked, base::text("is open elsewhere, held by %; close it there or end that "
+                                         "process, the lock goes with it",
+                                         {holder}))
+      .at(path);
 }
 
 Result<Owned<FileLock>> lock_file(const std::string& path, LockMode mode) {
   const int flags = mode == LockMode::exclusive ? O_RDWR | O_CREAT : O_RDONLY;
-  Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+  Result<Descriptor> file = open_regular_file(path, flags);
   if (!file.ok()) return file.status();
   const int error = try_lock(file->get(), mode);
   if (error == EAGAIN) return conflict_of(file->get(), path);

@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <new>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "base/mutex.hpp"
+#include "base/text.hpp"
 #include "core/file_system.hpp"
 #include "os/cpu.hpp"
 #include "os/descriptor.hpp"
@@ -106,19 +106,13 @@ class MemoryFile final : public File {
   }
 
   Status write_at(std::uint64_t offset, Bytes data) override {
-    if (!writable_) return failure(EBADF, "cannot write", path_, offset);
-    if (data.empty()) return {};
-    if (offset > ~std::uint64_t{0} - data.size()) {
-      return failure(EFBIG, "cannot write", path_, offset);
-    }
+    if (writable_ && data.empty()) return {};
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + data.size() > inode.size) {
-      const int error = inode.resize(offset + data.size());
-      if (error != 0) return failure(error, "cannot write", path_, offset);
-    }
+    Status status = reach(inode, offset, data.size(), "cannot write");
+    if (!status.ok()) return status;
     std::memcpy(inode.block->data + static_cast<std::size_t>(offset), data.data(), data.size());
-    return {};
+    return status;
   }
 
   Status sync() override { return {}; }
@@ -138,15 +132,9 @@ class MemoryFile final : public File {
   }
 
   Status allocate(std::uint64_t offset, std::uint64_t length) override {
-    if (!writable_) return failure(EBADF, "cannot allocate", path_, offset);
-    if (offset > ~std::uint64_t{0} - length) {
-      return failure(EFBIG, "cannot allocate", path_, offset);
-    }
     MemoryInode& inode = *inode_;
     const base::MutexLock lock(inode.mutex);
-    if (offset + length <= inode.size) return {};
-    const int error = inode.resize(offset + length);
-    return error == 0 ? Status() : failure(error, "cannot allocate", path_, offset);
+    return reach(inode, offset, length, "cannot allocate");
   }
 
   Status drop_cache() override { return {}; }
@@ -154,6 +142,20 @@ class MemoryFile final : public File {
   Result<Owned<Mapping>> map(std::size_t length, MapMode mode) override;
 
  private:
+  // Makes the file `offset` + `length` bytes long, unless it is longer.
+  Status reach(MemoryInode& inode, std::uint64_t offset, std::uint64_t length, const char* doing)
+      ARMDB_REQUIRES(inode.mutex) {
+    int error = 0;
+    if (!writable_) {
+      error = EBADF;
+    } else if (offset > ~std::uint64_t{0} - length) {
+      error = EFBIG;
+    } else if (offset + length > inode.size) {
+      error = inode.resize(offset + length);
+    }
+    return error == 0 ? Status() : failure(error, doing, path_, offset);
+  }
+
   const MemoryInodePtr inode_;
   const std::string path_;
   const bool writable_;
@@ -218,9 +220,18 @@ std::string plain_path(std::string_view path) {
   return plain;
 }
 
+// True for what lies in `directory`, or in one that does.
+bool is_below(std::string_view path, std::string_view directory) noexcept {
+  return path.starts_with(directory) && path.substr(directory.size()).starts_with('/');
+}
+
 // Threads: any. The names have one lock, each file's bytes another, taken after it if at all.
 class MemoryFileSystem final : public FileSystem {
  public:
+  ~MemoryFileSystem() override {
+    while (names_ != nullptr) names_ = std::move(names_->next);  // not one inside the other
+  }
+
   Result<Owned<File>> open(const std::string& path, OpenMode mode) override;
   Result<FileInfo> info(const std::string& path) override;
   Status list(const std::string& path,
@@ -232,22 +243,43 @@ class MemoryFileSystem final : public FileSystem {
   Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override;
 
  private:
-  // A null inode is a directory.
-  using Names = std::map<std::string, MemoryInodePtr, std::less<>>;
+  // A file, or a directory: then without an inode. There are few of them: a list will do.
+  struct Name {
+    std::string path;  // plain
+    MemoryInodePtr inode;
+    std::unique_ptr<Name> next;
+  };
 
-  [[nodiscard]] bool is_directory(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const auto found = names_.find(plain);
-    return plain.empty() || (found != names_.end() && found->second == nullptr);
+  [[nodiscard]] Name* find(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    Name* name = names_.get();
+    while (name != nullptr && name->path != plain) name = name->next.get();
+    return name;
   }
-  [[nodiscard]] bool has_children(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const auto next = names_.lower_bound(plain + '/');
-    return next != names_.end() && next->first.starts_with(plain + '/');
+  void add(std::string plain, MemoryInodePtr inode) ARMDB_REQUIRES(mutex_) {
+    names_.reset(new Name{std::move(plain), std::move(inode), std::move(names_)});
+  }
+  void drop(const Name* name) ARMDB_REQUIRES(mutex_) {
+    std::unique_ptr<Name>* link = &names_;
+    while (link->get() != name) link = &(*link)->next;
+    *link = std::move((*link)->next);
+  }
+  [[nodiscard]] bool is_directory(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const Name* found = find(plain);
+    return plain.empty() || (found != nullptr && found->inode == nullptr);
+  }
+  [[nodiscard]] bool has_children(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const Name* name = names_.get();
+    while (name != nullptr && !is_below(name->path, plain)) name = name->next.get();
+    return name != nullptr;
+  }
+  // ENOTDIR or ENOENT, for what is no directory.
+  [[nodiscard]] int directory_error(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    return find(plain) != nullptr ? ENOTDIR : ENOENT;
   }
   // 0, or why no name can be made there.
-  [[nodiscard]] int parent_error(const std::string& plain) const ARMDB_REQUIRES(mutex_) {
-    const std::string parent = plain.substr(0, plain.rfind('/'));
-    if (is_directory(parent)) return 0;
-    return names_.find(parent) != names_.end() ? ENOTDIR : ENOENT;
+  [[nodiscard]] int parent_error(std::string_view plain) const ARMDB_REQUIRES(mutex_) {
+    const std::string_view parent = plain.substr(0, plain.rfind('/'));
+    return is_directory(parent) ? 0 : directory_error(parent);
   }
   int rename_error(const std::string& from, const std::string& to) ARMDB_REQUIRES(mutex_);
   // Finds or, with `create`, makes the file; null and an errno when it cannot be.
@@ -255,7 +287,7 @@ class MemoryFileSystem final : public FileSystem {
       ARMDB_REQUIRES(mutex_);
 
   base::Mutex mutex_;
-  Names names_ ARMDB_GUARDED_BY(mutex_);
+  std::unique_ptr<Name> names_ ARMDB_GUARDED_BY(mutex_);
 };
 
 MemoryInodePtr MemoryFileSystem::find_file(const std::string& plain, bool create, int& error) {
@@ -264,12 +296,11 @@ MemoryInodePtr MemoryFileSystem::find_file(const std::string& plain, bool create
     error = EISDIR;
     return nullptr;
   }
-  const auto found = names_.find(plain);
-  if (found != names_.end()) return found->second;
+  if (const Name* found = find(plain)) return found->inode;
   error = create ? parent_error(plain) : ENOENT;
   if (error != 0) return nullptr;
   auto inode = std::make_shared<MemoryInode>();
-  names_.emplace(plain, inode);
+  add(plain, inode);
   return inode;
 }
 
@@ -278,7 +309,7 @@ Result<Owned<File>> MemoryFileSystem::open(const std::string& path, OpenMode mod
   const base::MutexLock lock(mutex_);
   int error = 0;
   const bool create = mode == OpenMode::create_new;
-  if (create && (plain.empty() || names_.find(plain) != names_.end())) {
+  if (create && (plain.empty() || find(plain) != nullptr)) {
     return failure(EEXIST, "cannot open", path);
   }
   MemoryInodePtr inode = find_file(plain, create, error);
@@ -297,9 +328,9 @@ Result<FileInfo> MemoryFileSystem::info(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return FileInfo{FileKind::directory, 0};
-  const auto found = names_.find(plain);
-  if (found == names_.end()) return failure(ENOENT, "cannot look at", path);
-  MemoryInode& inode = *found->second;
+  const Name* found = find(plain);
+  if (found == nullptr) return failure(ENOENT, "cannot look at", path);
+  MemoryInode& inode = *found->inode;
   const base::MutexLock inode_lock(inode.mutex);
   return FileInfo{FileKind::regular, inode.size};
 }
@@ -307,24 +338,23 @@ Result<FileInfo> MemoryFileSystem::info(const std::string& path) {
 Status MemoryFileSystem::list(const std::string& path,
                               FunctionRef<void(std::string_view name, FileKind kind)> visit) {
   const std::string plain = plain_path(path);
-  std::vector<std::pair<std::string, FileKind>> children;
+  std::string children;  // "d/one" for a directory, "f/two" for a file, each with a '/' behind it
   {
     const base::MutexLock lock(mutex_);
-    if (!is_directory(plain)) {
-      const bool exists = names_.find(plain) != names_.end();
-      return failure(exists ? ENOTDIR : ENOENT, "cannot list", path);
-    }
-    const std::string first = plain + '/';
-    for (auto at = names_.lower_bound(first); at != names_.end() && at->first.starts_with(first);
-         ++at) {
-      std::string name = at->first.substr(first.size());
-      if (name.find('/') != std::string::npos) continue;
-      children.emplace_back(std::move(name),
-                            at->second == nullptr ? FileKind::directory : FileKind::regular);
+    if (!is_directory(plain)) return failure(directory_error(plain), "cannot list", path);
+    for (const Name* name = names_.get(); name != nullptr; name = name->next.get()) {
+      const std::size_t slash = plain.size();
+      if (!is_below(name->path, plain) || name->path.rfind('/') != slash) continue;
+      children += name->inode == nullptr ? 'd' : 'f';
+      children.append(name->path, slash).append("/");
     }
   }
   // Without the lock: the visitor may call back.
-  for (const auto& [name, kind] : children) visit(name, kind);
+  for (std::string_view rest = children; !rest.empty();) {
+    const std::string_view name = rest.substr(2, rest.find('/', 2) - 2);
+    visit(name, rest.front() == 'd' ? FileKind::directory : FileKind::regular);
+    rest.remove_prefix(name.size() + 3);
+  }
   return {};
 }
 
@@ -332,41 +362,39 @@ Status MemoryFileSystem::create_directory(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return {};
-  if (names_.find(plain) != names_.end()) {
+  if (find(plain) != nullptr) {
     return Status(Errc::invalid_argument, "is not a directory: move it away, or give another path")
         .at(path);
   }
   const int error = parent_error(plain);
   if (error != 0) return failure(error, "cannot create the directory", path);
-  names_.emplace(plain, nullptr);
+  add(plain, nullptr);
   return {};
 }
 
 Status MemoryFileSystem::remove(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
-  const auto found = names_.find(plain);
-  if (found == names_.end()) {
-    return failure(plain.empty() ? EBUSY : ENOENT, "cannot remove", path);
-  }
-  if (found->second == nullptr && has_children(plain)) {
+  const Name* found = find(plain);
+  if (found == nullptr) return failure(plain.empty() ? EBUSY : ENOENT, "cannot remove", path);
+  if (found->inode == nullptr && has_children(plain)) {
     return failure(ENOTEMPTY, "cannot remove the directory", path);
   }
-  names_.erase(found);  // handles keep the inode
+  drop(found);  // handles keep the inode
   return {};
 }
 
 int MemoryFileSystem::rename_error(const std::string& from, const std::string& to) {
-  const auto source = names_.find(from);
-  if (source == names_.end()) return from.empty() ? EBUSY : ENOENT;
+  const Name* source = find(from);
+  if (source == nullptr) return from.empty() ? EBUSY : ENOENT;
   if (const int error = parent_error(to); error != 0) return error;
-  const bool directory = source->second == nullptr;
-  if (directory && to.starts_with(from + '/')) return EINVAL;
+  const bool directory = source->inode == nullptr;
+  if (directory && is_below(to, from)) return EINVAL;
   if (is_directory(to)) {
     if (!directory) return EISDIR;
     return has_children(to) && to != from ? ENOTEMPTY : 0;
   }
-  return directory && names_.find(to) != names_.end() ? ENOTDIR : 0;
+  return directory && find(to) != nullptr ? ENOTDIR : 0;
 }
 
 Status MemoryFileSystem::rename(const std::string& from, const std::string& to) {
@@ -374,17 +402,14 @@ Status MemoryFileSystem::rename(const std::string& from, const std::string& to) 
   const std::string target = plain_path(to);
   const base::MutexLock lock(mutex_);
   const int error = rename_error(source, target);
-  if (error != 0) return failure(error, "cannot rename it to " + to, from);
+  if (error != 0) return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   if (source == target) return {};
-  // The item itself, then what lies below it when it is a directory.
-  const auto item = names_.find(source);
-  names_.insert_or_assign(target, item->second);
-  names_.erase(item);
-  const std::string below = source + '/';
-  for (auto at = names_.lower_bound(below); at != names_.end() && at->first.starts_with(below);) {
-    auto node = names_.extract(at++);
-    node.key() = target + '/' + node.key().substr(below.size());
-    names_.insert(std::move(node));
+  if (const Name* replaced = find(target)) drop(replaced);
+  // The item itself, and what lies below it when it is a directory.
+  for (Name* name = names_.get(); name != nullptr; name = name->next.get()) {
+    if (name->path == source || is_below(name->path, source)) {
+      name->path.replace(0, source.size(), target);
+    }
   }
   return {};
 }
@@ -393,8 +418,7 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
   const std::string plain = plain_path(path);
   const base::MutexLock lock(mutex_);
   if (is_directory(plain)) return {};
-  const bool exists = names_.find(plain) != names_.end();
-  return failure(exists ? ENOTDIR : ENOENT, "cannot sync the directory", path);
+  return failure(directory_error(plain), "cannot sync the directory", path);
 }
 
 Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode mode) {

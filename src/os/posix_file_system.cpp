@@ -17,6 +17,7 @@
 #include <new>
 #include <string>
 
+#include "base/text.hpp"
 #include "core/file_system.hpp"
 #include "os/cpu.hpp"
 #include "os/descriptor.hpp"
@@ -198,7 +199,7 @@ Result<Owned<Mapping>> PosixFile::map(std::size_t length, MapMode mode) {
 }
 
 // Opens a directory itself, never what a link points to.
-Result<Descriptor> open_directory(const std::string& path, std::string_view doing) {
+Result<Descriptor> open_directory(const std::string& path, const char* doing) {
   Descriptor directory(
       open_no_interrupt(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (!directory.valid()) return failure(errno, doing, path);
@@ -212,7 +213,7 @@ class PosixFileSystem final : public FileSystem {
     int flags = O_RDONLY;
     if (mode == OpenMode::read_write) flags = O_RDWR;
     if (mode == OpenMode::create_new) flags = O_RDWR | O_CREAT | O_EXCL;
-    Result<Descriptor> file = open_regular_file(path.c_str(), flags);
+    Result<Descriptor> file = open_regular_file(path, flags);
     if (!file.ok()) return file.status();
     Owned<File> opened(new (std::nothrow) PosixFile(*std::move(file), path));
     if (!opened) return Errc::out_of_memory;
@@ -254,7 +255,8 @@ class PosixFileSystem final : public FileSystem {
 
   Status rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) == 0) return {};
-    return failure(errno, "cannot rename it to " + to, from);
+    const int error = errno;
+    return failure(error, base::text("cannot rename it to %", {to}).c_str(), from);
   }
 
   Status sync_directory(const std::string& path) override {

@@ -1,9 +1,11 @@
 // POSIX threads.
 #include "os/thread.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <new>
+#include <vector>
 
 #if defined(__linux__)
 #include <sched.h>
@@ -109,5 +111,16 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
   run.work();
   helper.reset();  // joins
 }
+
+Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job) {
+  std::vector<Status> outcomes(jobs);
+  run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
+  for (Status& outcome : outcomes) {
+    if (!outcome.ok()) return std::move(outcome);
+  }
+  return {};
+}
+
+unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
 
 }  // namespace armdb::os

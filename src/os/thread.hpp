@@ -49,4 +49,11 @@ class Thread {
 // What the jobs wrote is seen by the caller afterwards.
 void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size_t job)> job);
 
+// The same for jobs that can fail. One that does keeps none of the others back; the error of the
+// first of them is the answer.
+Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job);
+
+// As many threads as work for the processors is worth.
+[[nodiscard]] unsigned busy_threads() noexcept;
+
 }  // namespace armdb::os

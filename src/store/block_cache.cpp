@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "base/errors.hpp"
+
 namespace armdb::store {
 
 BlockCache::BlockCache(std::uint64_t bytes) {
@@ -71,7 +73,7 @@ Status BlockCache::read(std::uint32_t file_id, File& file, std::uint64_t offset,
       const Result<std::size_t> got = file.read_at(whole ? offset - skip : offset, into);
       if (!got.ok()) return got.status();
       if (*got < into.size()) {
-        return Status(Errc::corrupt, "a segment ends before an entry that was in it; run verify");
+        return base::corrupt("a segment ends before an entry that was in it; run verify");
       }
       if (whole) {
         insert(tag, block);

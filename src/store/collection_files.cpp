@@ -1,18 +1,17 @@
 // Creating and reading what stands above the shards.
 #include "store/collection_files.hpp"
 
+#include "base/errors.hpp"
 #include "format/file_name.hpp"
 #include "format/meta.hpp"
 #include "store/manifest_file.hpp"
 
 namespace armdb::store {
 
-std::string lock_path(const std::string& path) {
-  return path + "/" + std::string(format::kLockName);
-}
+std::string lock_path(const std::string& path) { return path_in(path, format::kLockName); }
 
 std::string shard_path(const std::string& path, std::uint32_t shard) {
-  return path + "/" + format::shard_directory_name(shard);
+  return path_in(path, format::shard_directory_name(shard));
 }
 
 Status read_description(FileSystem& files, const std::string& path, Description& description) {
@@ -21,11 +20,11 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
     const Result<FileInfo> manifest =
-        files.info(shard_path(path, 0) + "/" + std::string(format::kManifestName));
+        files.info(path_in(shard_path(path, 0), format::kManifestName));
     if (manifest.ok()) {
-      return Status(Errc::corrupt,
-                    "db.meta is missing, but there are shards: restore it from a "
-                    "backup, or see README, \"Repair\"")
+      return base::corrupt(
+                 "db.meta is missing, but there are shards: restore it from a "
+                 "backup, or see README, \"Repair\"")
           .at(path);
     }
     return status;
@@ -75,7 +74,7 @@ Status create_description(FileSystem& files, const std::string& path,
 
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
-  const std::string manifest = shard_path(path, 0) + "/" + std::string(format::kManifestName);
+  const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
   return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
 }
 

@@ -11,16 +11,13 @@ namespace {
 
 constexpr std::size_t kHintFlushBytes = std::size_t{64} << 10;
 
-std::string hint_path(const StoreContext& context, std::uint32_t file_id) {
-  return context.directory + "/" + format::file_name(format::FileRole::hint, file_id);
-}
-
 }  // namespace
 
 std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
-  const std::string path = hint_path(context, segment.id());
-  static_cast<void>(context.files.remove(path + ".tmp"));
-  Result<Owned<File>> file = context.files.open(path + ".tmp", OpenMode::create_new);
+  const std::string path = context.path_of(format::FileRole::hint, segment.id());
+  const std::string temporary = temporary_path(path);
+  static_cast<void>(context.files.remove(temporary));
+  Result<Owned<File>> file = context.files.open(temporary, OpenMode::create_new);
   if (!file.ok()) return nullptr;
   std::unique_ptr<HintWriter> writer(new (std::nothrow)
                                          HintWriter(context, segment, path, std::move(*file)));
@@ -29,10 +26,7 @@ std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const
 
 HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std::string path,
                        Owned<File> file)
-    : context_(context),
-      segment_seed_(segment.seed),
-      path_(std::move(path)),
-      file_(std::move(file)) {
+    : context_(context), path_(std::move(path)), file_(std::move(file)) {
   format::HintHeader header;
   header.file = segment.header.file;
   header.file.type = format::FileType::hint;
@@ -47,7 +41,7 @@ HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std:
 
 HintWriter::~HintWriter() {
   // Not finished: the next open deletes what is left.
-  if (file_) static_cast<void>(context_.files.remove(path_ + ".tmp"));
+  if (file_) static_cast<void>(context_.files.remove(temporary_path(path_)));
 }
 
 void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
@@ -65,17 +59,6 @@ void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
   ++block_count_;
   ++item_count_;
   if (block_.size() >= kHintFlushBytes) write_block(false);
-}
-
-void HintWriter::add_all(Bytes bytes, std::uint64_t offset) {
-  format::Entry entry;
-  std::size_t size = 0;
-  while (!broken_ && !bytes.empty() &&
-         format::decode_entry(bytes, segment_seed_, entry, size) == format::EntryRead::whole) {
-    add(entry, offset);
-    bytes = bytes.sub(size);
-    offset += size;
-  }
 }
 
 void HintWriter::write_block(bool trailer) {
@@ -97,7 +80,7 @@ bool HintWriter::finish(std::uint64_t segment_length, std::uint64_t last_sequenc
   write_block(true);
   if (broken_) return false;
   file_.reset();
-  return context_.files.rename(path_ + ".tmp", path_).ok();
+  return context_.files.rename(temporary_path(path_), path_).ok();
 }
 
 namespace {
@@ -168,7 +151,8 @@ bool walk_items(HintReader& reader, std::size_t key_size,
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status) {
-  Result<Owned<File>> file = context.files.open(hint_path(context, segment.id()), OpenMode::read);
+  Result<Owned<File>> file =
+      context.files.open(context.path_of(format::FileRole::hint, segment.id()), OpenMode::read);
   if (!file.ok()) return false;
   const Result<std::uint64_t> size = (*file)->size();
   std::uint8_t head[format::kHintHeaderBytes];

@@ -23,8 +23,6 @@ class HintWriter {
 
   // Adds an entry at `offset` of the segment.
   void add(const format::Entry& entry, std::uint64_t offset);
-  // Adds all entries of `bytes`, which begin at `offset`: whole entries that were just written.
-  void add_all(Bytes bytes, std::uint64_t offset);
   // Ends the file; true when the hint stands.
   bool finish(std::uint64_t segment_length, std::uint64_t last_sequence);
 
@@ -34,7 +32,6 @@ class HintWriter {
   void write_block(bool trailer);
 
   const StoreContext& context_;
-  std::uint32_t segment_seed_;
   std::string path_;
   Owned<File> file_;
   std::uint32_t seed_ = 0;

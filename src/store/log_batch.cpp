@@ -4,6 +4,7 @@
 // one is written to the file with one call, before anything of it is accepted.
 #include <new>
 
+#include "base/errors.hpp"
 #include "store/log_store.hpp"
 
 namespace armdb::store {
@@ -58,7 +59,7 @@ Status LogStore::prepare_batch(Batch& batch) {
   status = flush();
   if (!status.ok()) return status;
   batch.image.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(batch.bytes)]);
-  if (batch.image == nullptr) return Status(Errc::out_of_memory, "no memory to write a batch");
+  if (batch.image == nullptr) return base::out_of_memory("no memory to write a batch");
   std::uint8_t* to = batch.image.get();
   each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
     format::encode_entry(entry, active_->seed, to);

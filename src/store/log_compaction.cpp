@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <new>
 
+#include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/little.hpp"
+#include "base/search.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
 
@@ -124,7 +128,7 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
     if (step == ScanStep::broken) {
       // Kept as it is, so that repair can still look at it.
       sources_[source_at_]->damaged = true;
-      return Status(Errc::corrupt, "a segment is damaged and is not compacted; run repair")
+      return base::corrupt("a segment is damaged and is not compacted; run repair")
           .at(source.path, scanner_->offset);
     }
     scanner_.reset();
@@ -135,33 +139,35 @@ Result<bool> LogCompaction::copy(std::uint64_t budget,
 
 // Copies the next entries out of the scanner's window, which moves on.
 ScanStep LogCompaction::gather(const Segment& source, std::uint64_t& read) {
-  batch_.clear();
+  batch_count_ = 0;
   batch_bytes_.clear();
   constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
-  while (batch_.size() < kBatch && batch_bytes_.size() < kBatchBytes) {
+  while (batch_count_ < kBatch && batch_bytes_.size() < kBatchBytes) {
     const ScanStep step = scanner_->next();
     if (step != ScanStep::entry) return step;
     read += scanner_->size;
     const format::Entry& entry = scanner_->entry;
     if (entry.mark() || (entry.tombstone() && oldest_)) continue;
-    batch_bytes_.insert(batch_bytes_.end(), entry.key.begin(), entry.key.end());
-    batch_bytes_.insert(batch_bytes_.end(), entry.value.begin(), entry.value.end());
-    batch_.push_back({entry, base::Location(source.id(), scanner_->offset, scanner_->size), false});
+    base::append(batch_bytes_, entry.key);
+    base::append(batch_bytes_, entry.value);
+    batch_[batch_count_++] = {entry, base::Location(source.id(), scanner_->offset, scanner_->size),
+                              false};
   }
   return ScanStep::entry;
 }
 
 Status LogCompaction::copy_batch(FunctionRef<void(std::span<Candidate>)> judge) {
   std::size_t offset = 0;
-  for (Candidate& candidate : batch_) {
+  const std::span<Candidate> batch = std::span(batch_).first(batch_count_);
+  for (Candidate& candidate : batch) {
     format::Entry& entry = candidate.entry;
     entry.key = Bytes(batch_bytes_).sub(offset, entry.key.size());
     offset += entry.key.size();
     entry.value = Bytes(batch_bytes_).sub(offset, entry.value.size());
     offset += entry.value.size();
   }
-  judge(batch_);
-  for (const Candidate& candidate : batch_) {
+  judge(batch);
+  for (const Candidate& candidate : batch) {
     if (!candidate.entry.tombstone() && !candidate.live) continue;
     Status status = copy_entry(candidate.entry, candidate.at);
     if (!status.ok()) return status;
@@ -235,22 +241,28 @@ Status LogCompaction::seal() {
   return {};
 }
 
-Result<std::vector<std::uint8_t>> LogCompaction::publish() {
-  std::vector<SegmentPtr>& all = store_.segments_;
-  const auto first = std::find(all.begin(), all.end(), sources_.front());
-  ARMDB_ASSERT(first != all.end());
+Status LogCompaction::publish(std::vector<std::uint8_t>& manifest) {
   if (output_ != nullptr) {
-    const auto at = all.insert(first, output_);
+    // To the place before its first source.
+    std::vector<SegmentPtr>& all = store_.segments_;
+    all.push_back(output_);
+    std::size_t at = all.size() - 1;
+    for (bool passed = false; !passed; --at) {
+      ARMDB_ASSERT(at != 0);
+      passed = all[at - 1] == sources_.front();
+      all[at].swap(all[at - 1]);
+    }
     Status status = store_.publish_map();
     if (!status.ok()) {
-      all.erase(at);
+      all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
       return status;
     }
   }
   for (const SegmentPtr& source : sources_) source->retired = true;
   published_ = true;
   store_.manifest_stale_ = true;
-  return store_.manifest_now();
+  manifest = store_.manifest_now();
+  return {};
 }
 
 // Names of the log may have been lost with a failed one, and a retry would not bring them back.
@@ -258,7 +270,8 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed, "new names could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("new names could not be made durable: %", {status.message()}))
       .at(context.directory);
 }
 
@@ -275,25 +288,18 @@ Status LogCompaction::withdraw() {
 // Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
 // and closes it. On an error nothing has changed.
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
-  std::vector<std::unique_ptr<SegmentPtr>> kept;
-  for (const SegmentPtr& segment : leaving) {
-    kept.emplace_back(new (std::nothrow) SegmentPtr(segment));
-    if (kept.back() == nullptr) return Status(Errc::out_of_memory, "no memory for a segment");
-  }
-  const std::vector<SegmentPtr> before = store_.segments_;
-  std::erase_if(store_.segments_, [&](const SegmentPtr& segment) {
-    return std::find(leaving.begin(), leaving.end(), segment) != leaving.end();
-  });
+  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
+  auto before = std::make_unique<Segments>(store_.segments_);
+  std::erase_if(store_.segments_,
+                [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
   Status status = store_.publish_map();
   if (!status.ok()) {
-    store_.segments_ = before;
+    store_.segments_.swap(*before);
     return status;
   }
-  for (std::unique_ptr<SegmentPtr>& keep : kept) {
-    store_.context_.epochs.retire(keep.release(),
-                                  [](void* own) { delete static_cast<SegmentPtr*>(own); });
-  }
-  return {};
+  store_.context_.epochs.retire(before.release(),
+                                [](void* own) { delete static_cast<Segments*>(own); });
+  return status;
 }
 
 Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate) {
@@ -307,7 +313,7 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
     if (step == ScanStep::failed) return moves_->status;
     if (step != ScanStep::entry || moves_->entry.mark()) {
       if (moved_ == origins_.size()) return false;
-      return Status(Errc::corrupt, "a compacted segment does not read back as it was written")
+      return base::corrupt("a compacted segment does not read back as it was written")
           .at(output_->path, moves_->offset);
     }
     if (!moves_->entry.tombstone()) {
@@ -327,8 +333,7 @@ Status LogCompaction::retire() {
 Status LogCompaction::remove() {
   const StoreContext& context = store_.context_;
   for (const SegmentPtr& source : sources_) {
-    static_cast<void>(context.files.remove(
-        context.directory + "/" + format::file_name(format::FileRole::hint, source->id())));
+    static_cast<void>(context.files.remove(context.path_of(format::FileRole::hint, source->id())));
     Status status = context.files.remove(source->path);
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the

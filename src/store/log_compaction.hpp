@@ -21,6 +21,7 @@
 // Threads: one job at a time per shard (the shard's maintenance lock).
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "store/log_store.hpp"
@@ -57,7 +58,8 @@ class LogCompaction {
   // names. True when all is copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
   Status seal();
-  Result<std::vector<std::uint8_t>> publish();
+  // Gives the MANIFEST that tells of it.
+  Status publish(std::vector<std::uint8_t>& manifest);
   // The MANIFEST could not be written, and the old one stands: nothing happened, the copy goes.
   Status withdraw();
   // Gives up to `most` copied entries to `relocate`; false when there are no more. Reading them
@@ -82,7 +84,8 @@ class LogCompaction {
   std::size_t source_at_ = 0;
   std::unique_ptr<SegmentScanner> scanner_;
 
-  std::vector<Candidate> batch_;
+  std::array<Candidate, kBatch> batch_;
+  std::size_t batch_count_ = 0;
   std::vector<std::uint8_t> batch_bytes_;  // what the candidates' views point into
 
   SegmentPtr output_;

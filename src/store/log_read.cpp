@@ -1,6 +1,7 @@
 // The read side of the log: values by location, from the buffer, a mapping or the file.
 #include <algorithm>
 
+#include "base/errors.hpp"
 #include "base/little.hpp"
 #include "format/file_name.hpp"
 #include "store/log_store.hpp"
@@ -26,7 +27,7 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
       return ReadOutcome::ok;
     }
     if (out_of_memory) {
-      status = Status(Errc::out_of_memory, "no memory for a value");
+      status = base::out_of_memory("no memory for a value");
       return ReadOutcome::failed;
     }
     if (at.offset() >= segment->readable.load(std::memory_order_acquire)) return ReadOutcome::moved;
@@ -38,7 +39,7 @@ ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Byt
   std::size_t size = 0;
   if (format::decode_entry(bytes, segment->seed, entry, size) != format::EntryRead::whole ||
       entry.key != key || entry.tombstone()) {
-    status = Status(Errc::corrupt, "a stored value fails its checksum; run verify, then repair")
+    status = base::corrupt("a stored value fails its checksum; run verify, then repair")
                  .at(segment->path, at.offset());
     return ReadOutcome::failed;
   }
@@ -59,7 +60,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   }
   std::uint8_t* to = buffer.room(static_cast<std::size_t>(bytes));
   if (to == nullptr) {
-    status = Status(Errc::out_of_memory, "no memory for a value");
+    status = base::out_of_memory("no memory for a value");
     return ReadOutcome::failed;
   }
   const MutableBytes out(to, static_cast<std::size_t>(bytes));
@@ -68,7 +69,7 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
   } else {
     const Result<std::size_t> got = segment.file->read_at(at.offset(), out);
     status = got.ok() ? Status() : got.status();
-    if (got.ok() && *got < out.size()) status = Status(Errc::corrupt, "a segment is too short");
+    if (got.ok() && *got < out.size()) status = base::corrupt("a segment is too short");
   }
   if (!status.ok()) {
     status = std::move(status).at(segment.path, at.offset());
@@ -79,9 +80,8 @@ ReadOutcome LogStore::read_from_file(const Segment& segment, base::Location at, 
 }
 
 Status LogStore::describe(Status status, base::Location at) const {
-  return std::move(status).at(
-      context_.directory + "/" + format::file_name(format::FileRole::segment, at.file_id()),
-      at.offset());
+  return std::move(status).at(context_.path_of(format::FileRole::segment, at.file_id()),
+                              at.offset());
 }
 
 void LogStore::touch(base::Location at) const {

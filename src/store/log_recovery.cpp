@@ -3,9 +3,14 @@
 
 #include <algorithm>
 
+#include "base/append.hpp"
+#include "base/errors.hpp"
 #include "base/insertion_sort.hpp"
 #include "base/little.hpp"
 #include "base/log.hpp"
+#include "base/merge_sort.hpp"
+#include "base/search.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
 
@@ -29,29 +34,25 @@ bool wrong_file(const Status& status) {
 Status LogRecovery::run() {
   Status status = list_directory();
   if (status.ok()) status = collect_segments();
-  if (status.ok()) {
-    Result<TailContents> tail = read_tail_file(store_.context_);
-    status = tail.status();
-    if (tail.ok()) tail_ = std::move(*tail);
-  }
+  if (status.ok()) status = read_tail_file(store_.context_, tail_);
   if (status.ok()) status = load_all();
   if (status.ok()) status = load_tail();
   if (status.ok()) status = finish();
   return status;
 }
 
-void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
+void LogRecovery::damage(std::string_view what, std::string_view path, std::uint64_t offset) {
   ++store_.recovery_.damaged_regions;
   base::log(store_.context_.config.log, LogLevel::error,
             Status(Errc::corrupt, what).at(path, offset).message());
 }
 
-void LogRecovery::torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+void LogRecovery::torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes) {
   store_.recovery_.torn_bytes += bytes;
   cut_ = true;
-  base::log(store_.context_.config.log, LogLevel::info,
-            "recovery cut a torn tail of " + std::to_string(bytes) + " bytes at offset " +
-                std::to_string(offset) + " of " + path);
+  base::log(
+      store_.context_.config.log, LogLevel::info,
+      base::text("recovery cut a torn tail of % bytes at offset % of %", {bytes, offset, path}));
 }
 
 // ---- Which files there are ----
@@ -62,46 +63,46 @@ Status LogRecovery::list_directory() {
     const format::FileName parsed = format::parse_file_name(name);
     id_max_ = std::max(id_max_, parsed.file_id);  // nor can a new file take a directory's name
     if (kind != FileKind::regular) return;
-    if (parsed.role == format::FileRole::segment) data_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::hint) hint_ids_.insert(parsed.file_id);
-    if (parsed.role == format::FileRole::failed) failed_ids_.insert(parsed.file_id);
+    if (parsed.role == format::FileRole::segment) data_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::hint) hint_ids_.push_back(parsed.file_id);
+    if (parsed.role == format::FileRole::failed) failed_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
   });
   if (status.is(Errc::not_found)) {
-    status = Status(Errc::corrupt, "the directory of a shard is missing; restore it from a backup");
+    status = base::corrupt("the directory of a shard is missing; restore it from a backup");
   }
+  base::sort_ascending(data_ids_);
   return std::move(status).at(context.directory);
+}
+
+bool LogRecovery::sync_failed(std::uint32_t id) const noexcept {
+  return base::contains(failed_ids_, id);
 }
 
 Status LogRecovery::open_segment(std::uint32_t id, Candidate& out) {
   const StoreContext& context = store_.context_;
-  const std::string path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, id);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
+  const std::string path = context.path_of(format::FileRole::segment, id);
+  Owned<File> file;
+  Status status = open_file(context.files, path, OpenMode::read, file, out.file_bytes);
+  if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  if (failed_ids_.contains(id)) static_cast<void>((*file)->drop_cache());
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  if (sync_failed(id)) static_cast<void>(file->drop_cache());
   std::uint8_t bytes[format::kSegmentHeaderBytes];
-  const Result<std::size_t> got = (*file)->read_at(0, bytes);
+  const Result<std::size_t> got = file->read_at(0, bytes);
   if (!got.ok()) return Status(got.status()).at(path, 0);
   format::SegmentHeader header;
-  Status status = format::decode_segment_header(Bytes(bytes, *got), header);
+  status = format::decode_segment_header(Bytes(bytes, *got), header);
   if (!status.ok()) return std::move(status).at(path, 0);
   if (header.first_sequence > kSequenceLimit || header.watermark > kSequenceLimit ||
       header.predecessor_sequence > kSequenceLimit) {
-    return Status(Errc::corrupt, "the segment's header has a sequence that no store reaches")
-        .at(path, 0);
+    return base::corrupt("the segment's header has a sequence that no store reaches").at(path, 0);
   }
   if (header.file.store_id != context.store_id || header.file.shard != context.shard ||
       header.file.file_id != id) {
-    return Status(Errc::corrupt, "the file belongs to another store or shard, or was renamed")
-        .at(path, 0);
+    return base::corrupt("the file belongs to another store or shard, or was renamed").at(path, 0);
   }
-  out.segment = std::make_shared<Segment>(path, header, std::move(*file));
+  out.segment = std::make_shared<Segment>(path, header, std::move(file));
   out.segment->scan_bytes = context.piece_bytes();
-  out.file_bytes = *size;
   durable_ = std::max(durable_, header.watermark);
   return {};
 }
@@ -111,7 +112,7 @@ Status LogRecovery::collect_segments() {
   Status status = read_manifest(store_.context_, manifest);
   if (status.ok() &&
       (manifest.last_sequence > kSequenceLimit || manifest.durable_sequence > kSequenceLimit)) {
-    status = Status(Errc::corrupt, "the MANIFEST has a sequence that no store reaches");
+    status = base::corrupt("the MANIFEST has a sequence that no store reaches");
   }
   if (status.ok()) {
     // Not closed, even if the segment that was being written is gone: set aside by a recovery that
@@ -123,7 +124,7 @@ Status LogRecovery::collect_segments() {
     if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
-    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", std::string(status.file()), 0);
+    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", status.file(), 0);
     rebuilt_ = true;
     status = rebuild_list();
   }
@@ -161,10 +162,9 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     if (!status.ok() && !wrong_file(status)) return status;
     if (status.ok() && (candidate.segment->header.salt != record.salt ||
                         candidate.segment->first_sequence != record.first_sequence)) {
-      status = Status(Errc::corrupt, "the file is not the one that the MANIFEST names")
+      status = base::corrupt("the file is not the one that the MANIFEST names")
                    .at(candidate.segment->path, 0);
     }
-    data_ids_.erase(record.file_id);
     if (!status.ok()) {
       missing_.push_back({record, status.message()});
       unreadable_ids_.push_back(record.file_id);
@@ -182,9 +182,13 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
 // Segments that were begun after the MANIFEST was written. Log segments count; a compacted one
 // was never published.
 Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
+  std::vector<std::uint32_t> listed;
+  for (const format::ManifestSegment& record : manifest.segments) listed.push_back(record.file_id);
+  base::sort_ascending(listed);
   for (const std::uint32_t id : data_ids_) {
+    if (std::binary_search(listed.begin(), listed.end(), id)) continue;
     if (id < manifest.next_file_id && id != manifest.active_file_id) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     changed_ = true;
@@ -199,7 +203,7 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      dead_ids_.insert(id);
+      dead_ids_.push_back(id);
       continue;
     }
     candidates_.push_back(std::move(candidate));
@@ -209,43 +213,43 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
 
 // Without a MANIFEST: every segment counts but those that a whole compacted one replaces.
 Status LogRecovery::rebuild_list() {
-  std::set<std::uint32_t> replaced;
   for (const std::uint32_t id : data_ids_) {
     Candidate candidate;
     Status status = open_segment(id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      damage("a segment cannot be read: " + status.message(), std::string(status.file()), 0);
+      damage(base::text("a segment cannot be read: %", {status.message()}), status.file(), 0);
       unreadable_ids_.push_back(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
-      std::vector<std::uint32_t> sources;
-      if (!read_footer(candidate, &sources)) {
+      if (!read_footer(candidate, &dead_ids_)) {
         unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
         continue;
       }
-      replaced.insert(sources.begin(), sources.end());
       candidate.listed = true;
       candidate.record.durable = true;
       durable_ = std::max(durable_, candidate.record.last_sequence);
     }
     candidates_.push_back(std::move(candidate));
   }
+  base::sort_ascending(dead_ids_);
   std::erase_if(candidates_, [&](const Candidate& candidate) {
-    return replaced.contains(candidate.segment->id());
+    return std::binary_search(dead_ids_.begin(), dead_ids_.end(), candidate.segment->id());
   });
-  dead_ids_.insert(replaced.begin(), replaced.end());
   if (!candidates_.empty()) {
     base::log(store_.context_.config.log, LogLevel::warning,
-              "the MANIFEST was missing or damaged and has been rebuilt from the segments of " +
-                  store_.context_.directory);
+              base::text("the MANIFEST was missing or damaged and has been rebuilt from the "
+                         "segments of %",
+                         {store_.context_.directory}));
     // What stood before the first segment was compacted away, or is lost; nobody can tell.
-    const auto first = std::min_element(
-        candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-          return a.segment->first_sequence < b.segment->first_sequence;
-        });
-    last_ = first->segment->header.predecessor_sequence;
+    const Segment* first = candidates_.front().segment.get();
+    for (const Candidate& candidate : candidates_) {
+      if (candidate.segment->first_sequence < first->first_sequence) {
+        first = candidate.segment.get();
+      }
+    }
+    last_ = first->header.predecessor_sequence;
   }
   return {};
 }
@@ -320,7 +324,7 @@ Status LogRecovery::load_tail() {
     const bool joint = (entry.flags & format::kJoint) != 0;  // carried with the batch behind it
     if (entry.sequence != next || next >= limit_) return false;
     if (!joint && (entry.mark() || !fits_shape(entry))) return false;
-    carried_.insert(carried_.end(), raw.begin(), raw.end());
+    base::append(carried_, raw);
     const bool commit = (entry.flags & format::kBatchCommit) != 0;
     if (joint || commit) note_joint(entry);
     if (joint) return true;
@@ -440,7 +444,7 @@ Status LogRecovery::finish() {
   if (!status.ok()) return status;
   LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.directory + "/" + format::file_name(role, id)));
+    static_cast<void>(context.files.remove(context.path_of(role, id)));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -449,10 +453,10 @@ Status LogRecovery::finish() {
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
   for (const std::string& name : temporary_names_) {
     if (store_.hint_ != nullptr &&
-        name == format::file_name(format::FileRole::hint, store_.active_->id()) + ".tmp") {
+        name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
     }
-    static_cast<void>(context.files.remove(context.directory + "/" + name));
+    static_cast<void>(context.files.remove(context.path_of(name)));
   }
   return {};
 }

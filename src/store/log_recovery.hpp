@@ -18,8 +18,6 @@
 // Threads: one.
 #pragma once
 
-#include <set>
-
 #include "store/log_store.hpp"
 
 namespace armdb::store {
@@ -62,6 +60,8 @@ class LogRecovery {
   Status rebuild_list();
   void limit_to_accepted();
   Status open_segment(std::uint32_t id, Candidate& out);
+  // True when a mark says that a sync of this segment failed.
+  [[nodiscard]] bool sync_failed(std::uint32_t id) const noexcept;
   bool read_footer(Candidate& candidate, std::vector<std::uint32_t>* sources);
 
   Status load_all();
@@ -80,8 +80,8 @@ class LogRecovery {
   Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
-  void damage(std::string_view what, const std::string& path, std::uint64_t offset);
-  void torn(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
+  void damage(std::string_view what, std::string_view path, std::uint64_t offset);
+  void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);
 
@@ -100,7 +100,8 @@ class LogRecovery {
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
-  std::set<std::uint32_t> data_ids_, hint_ids_, failed_ids_, dead_ids_;
+  std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
+  std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
   std::vector<std::string> temporary_names_;
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/log_recovery.hpp"
 
@@ -45,13 +46,13 @@ void LogRecovery::judge_missing(std::size_t at) {
       continue;
     }
     missing.judged = true;
-    const std::string path = store_.context_.directory + "/" +
-                             format::file_name(format::FileRole::segment, record.file_id);
+    const std::string path = store_.context_.path_of(format::FileRole::segment, record.file_id);
     if (!record.durable && record.count != 0 && record.first_sequence > durable_) {
       raise_durable(at);
     }
     if (record.durable || (record.count != 0 && record.first_sequence <= durable_)) {
-      damage("a segment that the MANIFEST names cannot be read: " + missing.what, path, 0);
+      damage(base::text("a segment that the MANIFEST names cannot be read: %", {missing.what}),
+             path, 0);
     } else if (record.count != 0) {
       // What stands before it is there; a gap in the sequences is not a loss.
       if (!cut_) last_ = std::max(last_, record.first_sequence - 1);
@@ -98,7 +99,7 @@ Status LogRecovery::load(Candidate& candidate) {
   const bool synced = candidate.listed ? candidate.record.durable
                                        : known && candidate.record.last_sequence <= durable_;
   if (synced && candidate.record.length <= candidate.file_bytes && store_.values_on_disk() &&
-      !store_.context_.needs_values && !failed_ids_.contains(segment.id())) {
+      !store_.context_.needs_values && !sync_failed(segment.id())) {
     Status status;
     if (load_by_hint(candidate, status)) {
       segment.length = candidate.record.length;
@@ -285,9 +286,10 @@ void LogRecovery::note_joint(const format::Entry& entry) {
   }
   joint_ = {};
   joint_.first_sequence = entry.sequence;
-  for (std::size_t at = 0; at < entry.value.size() / format::kJointPartBytes; ++at) {
+  joint_.parts = std::vector<JointPart>(entry.value.size() / format::kJointPartBytes);
+  for (std::size_t at = 0; at < joint_.parts.size(); ++at) {
     const format::JointPart part = format::decode_joint_part(entry.value, at);
-    joint_.parts.push_back({part.shard, part.last_sequence});
+    joint_.parts[at] = {part.shard, part.last_sequence};
     if (part.shard == store_.context_.shard) joint_.last_sequence = part.last_sequence;
   }
 }
@@ -372,22 +374,23 @@ Status LogRecovery::set_aside(std::size_t from) {
     const Segment& segment = *candidates_[at].segment;
     ++store_.recovery_.segments_set_aside;
     base::log(context.config.log, LogLevel::error,
-              "entries before " + segment.path +
-                  " were lost in a crash before they were synced; the segment is set aside");
+              base::text("entries before % were lost in a crash before they were synced; the "
+                         "segment is set aside",
+                         {segment.path}));
     if (context.config.read_only) continue;
     Status status = rename_aside(segment.id());
     if (!status.ok()) return status;
   }
-  candidates_.resize(from);
-  store_.segments_.resize(from);
+  candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
+  store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
+                         store_.segments_.end());
   return store_.publish_map();
 }
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
-  const std::string name = context.directory + "/";
-  const std::string path = name + format::file_name(format::FileRole::segment, id);
-  Status status = context.files.rename(path, name + format::file_name(format::FileRole::aside, id));
+  const std::string path = context.path_of(format::FileRole::segment, id);
+  Status status = context.files.rename(path, context.path_of(format::FileRole::aside, id));
   if (status.is(Errc::not_found)) return {};
   ++store_.directory_changes_;
   return std::move(status).at(path);

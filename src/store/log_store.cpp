@@ -5,7 +5,10 @@
 #include <cerrno>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/log.hpp"
+#include "base/search.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "os/entropy.hpp"
 #include "store/log_recovery.hpp"
@@ -63,7 +66,7 @@ Segment* SegmentMap::find(std::uint32_t file_id) const noexcept {
 
 Status LogStore::publish_map() {
   const SegmentMap* fresh = SegmentMap::make(segments_);
-  if (fresh == nullptr) return Status(Errc::out_of_memory, "no memory for the segment table");
+  if (fresh == nullptr) return base::out_of_memory("no memory for the segment table");
   // Release pairs with the acquire in read(): the segments it names are complete.
   const SegmentMap* old = map_.exchange(fresh, std::memory_order_acq_rel);
   if (old != nullptr) {
@@ -82,31 +85,30 @@ SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
 
 // ---- Opening and closing ----
 
-Result<std::unique_ptr<LogStore>> LogStore::open(const StoreContext& context, RecoveryVisitor visit,
-                                                 std::uint64_t sequence_limit) {
-  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  LogRecovery recovery(*store, visit, sequence_limit, nullptr);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
-  return store;
+Status LogStore::open(const StoreContext& context, RecoveryVisitor visit,
+                      std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened) {
+  return recover(context, visit, sequence_limit, nullptr, opened);
 }
 
-Result<Survey> LogStore::survey(const StoreContext& context) {
+Status LogStore::recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                         Survey* joints, std::unique_ptr<LogStore>& opened) {
+  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(context));
+  if (store == nullptr) return base::out_of_memory("no memory to open a shard");
+  Status status = LogRecovery(*store, visit, limit, joints).run();
+  if (status.ok()) opened = std::move(store);
+  return status;
+}
+
+Status LogStore::survey(const StoreContext& context, Survey& survey) {
   Config config = context.config;
   config.read_only = true;
   config.log = {};  // the recovery that follows tells it all
   StoreContext reading{context.files,    config,        context.epochs,      context.directory,
                        context.store_id, context.shard, context.shard_count, context.shape};
-  std::unique_ptr<LogStore> store(new (std::nothrow) LogStore(reading));
-  if (store == nullptr) return Status(Errc::out_of_memory, "no memory to open a shard");
-  Survey survey;
-  LogRecovery recovery(
-      *store, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
-      &survey);
-  Status status = recovery.run();
-  if (!status.ok()) return status;
-  return survey;
+  std::unique_ptr<LogStore> opened;
+  return recover(
+      reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
+      &survey, opened);
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -162,10 +164,13 @@ std::vector<std::uint8_t> LogStore::manifest_now() {
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
   manifest.durable_sequence = durable_sequence();
   manifest.last_sequence = sealed_last_;
+  const auto listed = [](const Segment& segment) { return segment.sealed && !segment.retired; };
+  std::size_t count = 0;
+  for (const SegmentPtr& segment : segments_) count += listed(*segment) ? 1 : 0;
+  manifest.segments = std::vector<format::ManifestSegment>(count);
+  format::ManifestSegment* record = manifest.segments.data();
   for (const SegmentPtr& segment : segments_) {
-    if (segment->sealed && !segment->retired) {
-      manifest.segments.push_back(segment->manifest_record());
-    }
+    if (listed(*segment)) *record++ = segment->manifest_record();
   }
   return format::encode_manifest(manifest);
 }
@@ -198,8 +203,7 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
   if (!status.ok()) return status;
   std::memcpy(&header.salt, salt, sizeof salt);
 
-  path =
-      context.directory + "/" + format::file_name(format::FileRole::segment, header.file.file_id);
+  path = context.path_of(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
   // A name that is there already is somebody's: the next number is tried then.
   spent = !made.ok() && made.status().os_error() == EEXIST;
@@ -454,7 +458,7 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
   if (!status.ok()) return status;
   const std::unique_ptr<std::uint8_t[]> whole(new (std::nothrow)
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
-  if (whole == nullptr) return Status(Errc::out_of_memory, "no memory to write a large value");
+  if (whole == nullptr) return base::out_of_memory("no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
   status = write_large(whole.get(), bytes);
   if (status.ok()) accept_large(bytes);
@@ -523,8 +527,7 @@ SyncTicket LogStore::begin_sync(Status& status) {
 
 bool LogStore::has_unsynced() const noexcept {
   return directory_changes_ != directory_synced_ ||
-         std::any_of(segments_.begin(), segments_.end(),
-                     [](const SegmentPtr& segment) { return !segment->durable; });
+         base::any_of(segments_, [](const SegmentPtr& segment) { return !segment->durable; });
 }
 
 Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
@@ -560,15 +563,15 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   failed_ = Status(Errc::failed,
-                   "a write or sync failed, so this shard is read-only until it is reopened: " +
-                       cause.message());
+                   base::text("a write or sync failed, so this shard is read-only until it is "
+                              "reopened: %",
+                              {cause.message()}));
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
   for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
   for (const SegmentPtr& segment : segments) {
     const Result<Owned<File>> mark = context_.files.open(
-        context_.directory + "/" + format::file_name(format::FileRole::failed, segment->id()),
-        OpenMode::create_new);
+        context_.path_of(format::FileRole::failed, segment->id()), OpenMode::create_new);
     static_cast<void>(mark);
   }
   static_cast<void>(context_.files.sync_directory(context_.directory));
@@ -579,7 +582,7 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
 // ---- Checkpoint and figures ----
 
 void LogStore::keep_reserve(const StoreContext& context) {
-  const std::string path = context.directory + "/" + std::string(format::kReserveName);
+  const std::string path = context.path_of(format::kReserveName);
   Result<Owned<File>> file = context.files.open(path, OpenMode::create_new);
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
@@ -589,7 +592,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {
-  return context.files.remove(context.directory + "/" + std::string(format::kReserveName)).ok();
+  return context.files.remove(context.path_of(format::kReserveName)).ok();
 }
 
 bool LogStore::wants_hint(const Segment& segment) const noexcept {

@@ -71,10 +71,10 @@ class LogStore {
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
   // Entries from `sequence_limit` on do not count: another shard lost its part of a joint batch.
-  static Result<std::unique_ptr<LogStore>> open(const StoreContext& context, RecoveryVisitor visit,
-                                                std::uint64_t sequence_limit = ~std::uint64_t{0});
+  static Status open(const StoreContext& context, RecoveryVisitor visit,
+                     std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened);
   // Recovers without changing anything, to learn which joint batches are there.
-  static Result<Survey> survey(const StoreContext& context);
+  static Status survey(const StoreContext& context, Survey& survey);
   ~LogStore();
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
@@ -152,6 +152,9 @@ class LogStore {
 
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
+  // Both open() and, with `joints`, survey().
+  static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
+                        Survey* joints, std::unique_ptr<LogStore>& opened);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);

@@ -1,4 +1,5 @@
 // Verifying a segment: every entry's checksum, and that nothing else stands between them.
+#include "base/errors.hpp"
 #include "base/log.hpp"
 #include "store/log_store.hpp"
 
@@ -14,7 +15,7 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
     if (step == ScanStep::broken) {
       ++report.damaged_regions;
       base::log(context.config.log, LogLevel::error,
-                Status(Errc::corrupt, "these bytes are no entry; repair copies what is whole")
+                base::corrupt("these bytes are no entry; repair copies what is whole")
                     .at(segment.path, scanner.offset)
                     .message());
       step = scanner.resync(0, format::kSequenceMax, context.shape.key_size);
@@ -26,7 +27,7 @@ Status verify_segment(const StoreContext& context, const Segment& segment, Verif
   if (scanner.position() < length && step == ScanStep::end) {
     ++report.damaged_regions;
     base::log(context.config.log, LogLevel::error,
-              Status(Errc::corrupt, "the segment is shorter than what was written to it")
+              base::corrupt("the segment is shorter than what was written to it")
                   .at(segment.path, scanner.position())
                   .message());
   }
@@ -47,8 +48,7 @@ Status visit_segment(const Segment& segment, FunctionRef<Status(const RecoveredE
   }
   if (step == ScanStep::end) return {};
   if (step == ScanStep::failed) return scanner.status;
-  return Status(Errc::corrupt, "these bytes are no entry; run repair")
-      .at(segment.path, scanner.offset);
+  return base::corrupt("these bytes are no entry; run repair").at(segment.path, scanner.offset);
 }
 
 }  // namespace armdb::store

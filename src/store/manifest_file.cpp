@@ -3,21 +3,34 @@
 
 #include <algorithm>
 
+#include "base/errors.hpp"
+#include "base/text.hpp"
 #include "format/file_name.hpp"
 
 namespace armdb::store {
 
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size) {
+  Result<Owned<File>> opened = files.open(path, mode);
+  if (!opened.ok()) return std::move(opened).status().at(path);
+  file = std::move(*opened);
+  const Result<std::uint64_t> asked = file->size();
+  if (!asked.ok()) return Status(asked.status()).at(path);
+  size = *asked;
+  return {};
+}
+
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out) {
-  Result<Owned<File>> file = files.open(path, OpenMode::read);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  if (*size > bytes_max) {
-    return Status(Errc::corrupt, "the file is larger than any that armdb writes").at(path);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(files, path, OpenMode::read, file, size);
+  if (!status.ok()) return status;
+  if (size > bytes_max) {
+    return base::corrupt("the file is larger than any that armdb writes").at(path);
   }
-  out.resize(static_cast<std::size_t>(*size));
-  const Result<std::size_t> got = (*file)->read_at(0, out);
+  out.resize(static_cast<std::size_t>(size));
+  const Result<std::size_t> got = file->read_at(0, out);
   if (!got.ok()) return Status(got.status()).at(path);
   out.resize(*got);
   return {};
@@ -36,8 +49,8 @@ Status fill_with_zeros(File& file, std::uint64_t bytes) {
 
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes) {
-  const std::string path = directory + "/" + std::string(name);
-  const std::string temporary = path + ".tmp";
+  const std::string path = path_in(directory, name);
+  const std::string temporary = temporary_path(path);
   Status status = files.remove(temporary);
   if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(temporary);
   {
@@ -54,17 +67,18 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed, "a renamed file could not be made durable: " + status.message())
+  return Status(Errc::failed,
+                base::text("a renamed file could not be made durable: %", {status.message()}))
       .at(path);
 }
 
 Status read_manifest(const StoreContext& context, format::Manifest& manifest) {
-  const std::string path = context.directory + "/" + std::string(format::kManifestName);
+  const std::string path = context.path_of(format::kManifestName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(context.files, path, std::uint64_t{64} << 20, bytes);
   if (status.ok()) status = format::decode_manifest(bytes, manifest);
   if (status.ok() && (manifest.store_id != context.store_id || manifest.shard != context.shard)) {
-    status = Status(Errc::corrupt, "the MANIFEST belongs to another store or shard");
+    status = base::corrupt("the MANIFEST belongs to another store or shard");
   }
   return std::move(status).at(path);
 }
@@ -74,7 +88,7 @@ Status replace_manifest(const StoreContext& context, Bytes image) {
 }
 
 Status read_meta(FileSystem& files, const std::string& directory, format::Meta& meta) {
-  const std::string path = directory + "/" + std::string(format::kMetaName);
+  const std::string path = path_in(directory, format::kMetaName);
   std::vector<std::uint8_t> bytes;
   Status status = read_file(files, path, 4096, bytes);
   if (status.ok()) status = format::decode_meta(bytes, meta);
@@ -89,7 +103,7 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
                   format::State& state) {
-  const std::string path = directory + "/" + std::string(format::kStateName);
+  const std::string path = path_in(directory, format::kStateName);
   std::vector<std::uint8_t> bytes;
   format::State read;
   read.store_id = store_id;
@@ -100,9 +114,9 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
     status = {};
   }
   if (status.ok() && read.store_id != store_id) {
-    status = Status(Errc::corrupt,
-                    "db.state belongs to another collection: was it copied? put the right one "
-                    "back");
+    status = base::corrupt(
+        "db.state belongs to another collection: was it copied? put the right one "
+        "back");
   }
   if (!status.ok()) return std::move(status).at(path);
   state = std::move(read);

@@ -26,7 +26,10 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
                   format::State& state);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
-// Reads a whole small file; too_large above `bytes_max`.
+// Opens a file and asks for its size. Errors name the path.
+Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
+                 std::uint64_t& size);
+// Reads a whole small file; corrupt above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
 // Where there is no File::allocate.

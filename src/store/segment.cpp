@@ -5,7 +5,9 @@
 #include <cstring>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/little.hpp"
+#include "base/search.hpp"
 
 namespace armdb::store {
 
@@ -78,7 +80,7 @@ bool SegmentScanner::fill(std::size_t need) {
     capacity_ = buffer_ == nullptr ? 0 : want;
     buffer_size_ = 0;
     if (buffer_ == nullptr) {
-      status = Status(Errc::out_of_memory, "no memory to scan a segment").at(segment_.path);
+      status = base::out_of_memory("no memory to scan a segment").at(segment_.path);
       return false;
     }
   }
@@ -125,7 +127,7 @@ bool SegmentScanner::only_zeros_left() {
     if (bytes.empty()) break;
     const auto take =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), limit_ - position_));
-    zeros = std::all_of(bytes.begin(), bytes.begin() + take, [](std::uint8_t b) { return b == 0; });
+    zeros = base::all_zeros(bytes.sub(0, take));
     position_ += take;
   }
   position_ = keep;

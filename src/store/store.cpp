@@ -3,6 +3,9 @@
 
 #include <new>
 
+#include "base/errors.hpp"
+#include "base/text.hpp"
+
 namespace armdb::store {
 
 namespace {
@@ -12,6 +15,18 @@ namespace {
 constexpr std::size_t kPinBytesMin = 4096;
 
 }  // namespace
+
+std::string path_in(std::string_view directory, std::string_view name) {
+  return base::text("%/%", {directory, name});
+}
+
+std::string temporary_path(std::string_view path) { return base::text("%.tmp", {path}); }
+
+std::string StoreContext::path_of(std::string_view name) const { return path_in(directory, name); }
+
+std::string StoreContext::path_of(format::FileRole role, std::uint32_t file_id) const {
+  return path_of(format::file_name(role, file_id));
+}
 
 SharedBlock* SharedBlock::make(std::size_t size) noexcept {
   void* memory = ::operator new(sizeof(SharedBlock) + size, std::nothrow);
@@ -46,7 +61,7 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
     return ByteView::adopt(buffer.pin, value);
   }
   SharedBlock* block = SharedBlock::make(value.size());
-  if (block == nullptr) return Status(Errc::out_of_memory, "no memory for a value that was read");
+  if (block == nullptr) return base::out_of_memory("no memory for a value that was read");
   std::memcpy(block->bytes(), value.data(), value.size());
   return ByteView::adopt(block, {block->bytes(), value.size()});
 }

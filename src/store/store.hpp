@@ -13,10 +13,15 @@
 #include "core/config.hpp"
 #include "core/file_system.hpp"
 #include "core/status.hpp"
+#include "format/file_name.hpp"
 
 namespace armdb::store {
 
 using StoreId = ByteArray<16>;
+
+[[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
+// What a file is called until it is whole.
+[[nodiscard]] std::string temporary_path(std::string_view path);
 
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {
@@ -29,6 +34,10 @@ struct StoreContext {
   std::uint32_t shard_count = 1;
   Shape shape;
   bool needs_values = false;  // recovery has to tell values, which hints do not have
+
+  // Where a file of the shard lies.
+  [[nodiscard]] std::string path_of(std::string_view name) const;
+  [[nodiscard]] std::string path_of(format::FileRole role, std::uint32_t file_id) const;
 
   // Bytes read or written at a time by scans and compaction: small where buffers are small.
   [[nodiscard]] std::size_t piece_bytes() const noexcept {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "base/errors.hpp"
 #include "format/file_header.hpp"
 #include "format/file_name.hpp"
 #include "format/tail.hpp"
@@ -15,70 +16,66 @@ namespace {
 
 constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
 
-std::string tail_path(const StoreContext& context) {
-  return context.directory + "/" + std::string(format::kTailName);
-}
-
 }  // namespace
 
-Result<TailContents> read_tail_file(const StoreContext& context) {
-  TailContents contents;
-  const std::string path = tail_path(context);
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read);
-  if (file.is(Errc::not_found)) return contents;
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
-  const std::uint64_t bytes = std::min(*size, kTailBytesMax);
+Status read_tail_file(const StoreContext& context, TailContents& contents) {
+  const std::string path = context.path_of(format::kTailName);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(context.files, path, OpenMode::read, file, size);
+  if (status.is(Errc::not_found)) return {};
+  if (!status.ok()) return status;
+  const std::uint64_t bytes = std::min(size, kTailBytesMax);
   contents.memory.reset(new (std::nothrow) std::uint8_t[static_cast<std::size_t>(bytes) + 1]);
-  if (contents.memory == nullptr) return Status(Errc::out_of_memory, "no memory to read").at(path);
+  if (contents.memory == nullptr) return base::out_of_memory("no memory to read").at(path);
   const Result<std::size_t> got =
-      (*file)->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
+      file->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
   const Bytes all(contents.memory.get(), *got);
   // The header is for people and tools, and a power cut may take it: the entries prove by their
   // seed where they belong.
   contents.bytes = all.sub(format::kTailHeaderBytes);
-  return contents;
+  return status;
 }
 
 Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
                             std::size_t bytes) {
-  Result<Owned<File>> file = context.files.open(path, OpenMode::read_write);
-  const bool fresh = file.is(Errc::not_found);
-  if (fresh) file = context.files.open(path, OpenMode::create_new);
-  if (!file.ok()) return std::move(file).status().at(path);
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size.ok()) return Status(size.status()).at(path);
+  Owned<File> file;
+  std::uint64_t size = 0;
+  Status status = open_file(context.files, path, OpenMode::read_write, file, size);
+  if (status.is(Errc::not_found)) {
+    status = open_file(context.files, path, OpenMode::create_new, file, size);
+  }
+  if (!status.ok()) return status;
   // Real blocks before the first store: a page fault on a full disk would be a signal. A file that
   // has the right size may still have holes, when it was copied.
-  Status status = *size == bytes ? Status() : (*file)->truncate(0);
-  if (status.ok()) status = (*file)->allocate(0, bytes);
+  if (size != bytes) status = file->truncate(0);
+  if (status.ok()) status = file->allocate(0, bytes);
   if (status.is(Errc::unsupported)) {
-    status = *size == bytes ? Status() : fill_with_zeros(**file, bytes);
+    status = size == bytes ? Status() : fill_with_zeros(*file, bytes);
   }
-  if (!status.ok()) return std::move(status).at(path);
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
   format::encode_file_header(fields, header);
-  status = (*file)->write_at(0, Bytes(header));
+  if (status.ok()) status = file->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
-  Result<Owned<Mapping>> mapping = (*file)->map(bytes, MapMode::read_write);
+  Result<Owned<Mapping>> mapping = file->map(bytes, MapMode::read_write);
   if (mapping.is(Errc::unsupported)) return {};
   if (!mapping.ok()) return std::move(mapping).status().at(path);
   mapping_ = std::move(*mapping);
-  file_ = std::move(*file);
+  file_ = std::move(file);
   data_ = mapping_->data() + format::kTailHeaderBytes;
   return {};
 }
 
 Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
   capacity_ = capacity;
-  Status status = map_file(context, tail_path(context), capacity + format::kTailHeaderBytes);
+  Status status =
+      map_file(context, context.path_of(format::kTailName), capacity + format::kTailHeaderBytes);
   if (!status.ok()) return status;
   if (data_ == nullptr) {
     memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
@@ -86,16 +83,16 @@ Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool 
   }
   if (shared_reads) scratch_.reset(new (std::nothrow) std::uint8_t[capacity]);
   if (data_ == nullptr || (shared_reads && scratch_ == nullptr)) {
-    return Status(Errc::out_of_memory,
-                  "no memory for a write buffer; set a smaller "
-                  "Config::write_buffer_size");
+    return base::out_of_memory(
+        "no memory for a write buffer; set a smaller "
+        "Config::write_buffer_size");
   }
   return {};
 }
 
 Status TailBuffer::open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base) {
   memory_.reset(new (std::nothrow) std::uint8_t[bytes.size() + 1]);
-  if (memory_ == nullptr) return Status(Errc::out_of_memory, "no memory for a tail buffer");
+  if (memory_ == nullptr) return base::out_of_memory("no memory for a tail buffer");
   if (!bytes.empty()) std::memcpy(memory_.get(), bytes.data(), bytes.size());
   data_ = memory_.get();
   reset(segment, base);

@@ -69,6 +69,6 @@ struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
   Bytes bytes;
 };
-Result<TailContents> read_tail_file(const StoreContext& context);
+Status read_tail_file(const StoreContext& context, TailContents& contents);
 
 }  // namespace armdb::store

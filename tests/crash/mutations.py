@@ -17,7 +17,7 @@ import sys
 
 # (what is gone, file, text, replacement)
 MUTATIONS = [
-    ("sync() syncs nothing", "engine/shard.cpp",
+    ("sync() syncs nothing", "engine/shard_care.cpp",
      "Status outcome = store::LogStore::run_sync(context_, ticket);", "Status outcome;"),
     ("no directory sync after a segment was created", "store/log_store.cpp",
      "  if (!ticket.sync_directory) return {};\n", "  if (true) return {};\n"),
@@ -25,14 +25,14 @@ MUTATIONS = [
      "if (!segment->durable) ticket.segments", "if (segment == active_) ticket.segments"),
     ("the compacted copy is not synced", "store/log_compaction.cpp",
      "if (status.ok()) status = output_->file->sync().at(output_->path);", ""),
-    ("no sync of the log before superseded entries are dropped", "engine/shard.cpp",
+    ("no sync of the log before superseded entries are dropped", "engine/shard_care.cpp",
      "  if (status.ok()) status = sync();\n  if (!status.ok()) return status;\n"
      "  std::vector<std::uint8_t> manifest;\n  {\n    const base::MutexLock lock(mutex_);\n"
-     "    Result<std::vector<std::uint8_t>> published",
+     "    status = job.publish",
      "  if (!status.ok()) return status;\n"
      "  std::vector<std::uint8_t> manifest;\n  {\n    const base::MutexLock lock(mutex_);\n"
-     "    Result<std::vector<std::uint8_t>> published"),
-    ("compaction deletes its sources without a new MANIFEST", "engine/shard.cpp",
+     "    status = job.publish"),
+    ("compaction deletes its sources without a new MANIFEST", "engine/shard_care.cpp",
      "status = store::LogStore::write_manifest(context_, manifest);"
      " if (!status.ok() && !status.is(Errc::failed)) {",
      "if (!status.ok() && !status.is(Errc::failed)) {"),
