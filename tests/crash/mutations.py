@@ -17,7 +17,7 @@ import sys
 
 # (what is gone, file, text, replacement)
 MUTATIONS = [
-    ("sync() syncs nothing", "engine/shard.cpp",
+    ("sync() syncs nothing", "engine/shard_care.cpp",
      "Status outcome = store::LogStore::run_sync(context_, ticket);", "Status outcome;"),
     ("no directory sync after a segment was created", "store/log_store.cpp",
      "  if (!ticket.sync_directory) return {};\n", "  if (true) return {};\n"),
@@ -25,14 +25,14 @@ MUTATIONS = [
      "if (!segment->durable) ticket.segments", "if (segment == active_) ticket.segments"),
     ("the compacted copy is not synced", "store/log_compaction.cpp",
      "if (status.ok()) status = output_->file->sync().at(output_->path);", ""),
-    ("no sync of the log before superseded entries are dropped", "engine/shard.cpp",
+    ("no sync of the log before superseded entries are dropped", "engine/shard_care.cpp",
      "  if (status.ok()) status = sync();\n  if (!status.ok()) return status;\n"
      "  std::vector<std::uint8_t> manifest;\n  {\n    const base::MutexLock lock(mutex_);\n"
      "    Result<std::vector<std::uint8_t>> published",
      "  if (!status.ok()) return status;\n"
      "  std::vector<std::uint8_t> manifest;\n  {\n    const base::MutexLock lock(mutex_);\n"
      "    Result<std::vector<std::uint8_t>> published"),
-    ("compaction deletes its sources without a new MANIFEST", "engine/shard.cpp",
+    ("compaction deletes its sources without a new MANIFEST", "engine/shard_care.cpp",
      "status = store::LogStore::write_manifest(context_, manifest);"
      " if (!status.ok() && !status.is(Errc::failed)) {",
      "if (!status.ok() && !status.is(Errc::failed)) {"),
@@ -67,6 +67,24 @@ MUTATIONS = [
      "  } else if (status.ok()) {\n", "  } else if (status.ok() && false) {\n"),
     ("db.meta of a killed creation is not made durable", "engine/lifecycle.cpp",
      "status = store::settle_description(files(), engine_->path_);", "status = Status();"),
+    ("a batch counts without its end", "store/log_recovery_scan.cpp",
+     "if ((entry.flags & format::kBatchBegin) != 0 && state.batch_offset == 0) {",
+     "if (false && state.batch_offset == 0) {"),
+    ("in the tail buffer a batch counts without its end", "store/log_recovery.cpp",
+     "if (!in_batch) committed = carried_.size();", "committed = carried_.size();"),
+    ("a part of a joint batch counts without the others", "engine/lifecycle.cpp",
+     "if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;", "continue;"),
+    ("db.state does not tell of joint batches", "engine/engine.cpp",
+     "    status = mark_joint();\n", ""),
+    ("a sync covers one shard of a joint batch", "engine/shard_care.cpp",
+     "alone = !bound();", "alone = true;"),
+    ("after a recovery a sync covers one shard of a joint batch", "engine/lifecycle.cpp",
+     "opening.joint_last = joint.last_sequence;", ""),
+    ("what follows a dropped joint batch in the tail buffer counts", "store/log_recovery.cpp",
+     "if (entry.sequence != next || next >= limit_) return false;",
+     "if (entry.sequence != next) return false;"),
+    ("expiries are not recovered", "store/log_recovery_scan.cpp",
+     "recovered.expiry_ms = entry.expiry_ms;", ""),
 ]
 
 # Second lines of defence: taken out alone, nothing is lost in 300 k states. Only with --all.
