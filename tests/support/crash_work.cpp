@@ -111,6 +111,8 @@ bool CrashSimulator::open_main(bool promised) {
     for (const std::string& call : disk_.trace()) text += "\n    " + call;
     return fail(text);
   }
+  // The places so far are judged by what the model is about to forget.
+  if (!examine_places()) return false;
   for (std::size_t shard = 0; shard < j->size(); ++shard) model_.cut(shard, (*j)[shard]);
   sync_failed_ = false;
   update_marks();
