@@ -10559,7 +10559,11 @@ Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket)
   // Oldest first: what a power cut leaves is a prefix.
   for (const SegmentPtr& segment : ticket.segments) {
     Status status = segment->file->sync();
-    if (!status.ok()) return std::move(status).at(segment->path);
+    if (status.ok()) continue;
+    // At once: while other shards still sync, a kill would leave pages that the next process takes
+    // for what the disk has.
+    for (const SegmentPtr& all : ticket.segments) static_cast<void>(all->file->drop_cache());
+    return std::move(status).at(segment->path);
   }
   if (!ticket.sync_directory) return {};
   return context.files.sync_directory(context.directory).at(context.directory);

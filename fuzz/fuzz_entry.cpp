@@ -2,7 +2,8 @@
 //
 // Oracle: any bytes read as whole, torn or corrupt without a step outside; a whole entry lies
 // inside the input, obeys the limits, encodes back to the same bytes, and is not whole with
-// another seed. A peek at the header agrees. An entry cut short by one byte is torn.
+// another seed. A peek at the header agrees. An entry cut short by one byte is torn. The parts of
+// a joint mark encode back to its value.
 //
 // The first 4 bytes are the seed. No mutator: libFuzzer learns the crc from the one integer
 // compare in decode_entry. Measured, 60 s: from nothing 2.8 M whole entries in 11.5 M runs; from
@@ -28,6 +29,17 @@ bool inside(Bytes part, Bytes all) {
   return part.empty() || (part.begin() >= all.begin() && part.end() <= all.end());
 }
 
+void check_joint(const format::Entry& entry) {
+  const std::size_t parts = entry.value.size() / format::kJointPartBytes;
+  require(parts >= 2 && parts <= 256 && entry.sequence != 0);
+  std::vector<std::uint8_t> again(entry.value.size(), 0xcc);
+  for (std::size_t at = 0; at < parts; ++at) {
+    format::encode_joint_part(format::decode_joint_part(entry.value, at),
+                              again.data() + at * format::kJointPartBytes);
+  }
+  require(Bytes(again) == entry.value);
+}
+
 void check_whole(Bytes in, std::uint32_t seed, const format::Entry& entry, std::size_t size) {
   require(size % 8 == 0 && size >= 24 && size <= in.size());
   require(inside(entry.key, in.sub(0, size)) && inside(entry.value, in.sub(0, size)));
@@ -36,6 +48,7 @@ void check_whole(Bytes in, std::uint32_t seed, const format::Entry& entry, std::
   require(entry.mark() == entry.key.empty());
   require(entry.mark() || entry.sequence != 0);
   require(!entry.tombstone() || entry.value.empty());
+  require((entry.flags & format::kExpiry) != 0 || entry.expiry_ms == 0);
 
   std::uint64_t peeked = 0;
   require(format::peek_entry_bytes(in.sub(0, format::kEntryHeaderBytes), peeked));
@@ -55,6 +68,7 @@ void check_whole(Bytes in, std::uint32_t seed, const format::Entry& entry, std::
     require(format::decode_footer_value(entry.value, footer));
     require(entry.value.size() == format::footer_value_bytes(footer.source_count));
   }
+  if (entry.flags == format::kJoint) check_joint(entry);
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
-// Any bytes as the files of a shard.
+// Any bytes as the files of a shard, or of two that joint batches bind together.
 //
 // Oracle: the shard opens or is refused, without a crash, a leak or a step outside; a read-only
 // open changes nothing and sees what a writer sees; a second recovery, after a kill as after a
 // close, agrees with the first on keys and values; a new write is there after it.
 //
-// Input: one byte of options, then files: kind, id, length (2 bytes), bytes. The mutator seals
-// checksums 7 times in 8: several stand in a row, each the seed of the next.
+// Input: one byte of options, then files: kind, id, length (2 bytes), bytes. With two shards kinds
+// from kKinds on are those of the second one, and db.state says that there are joint batches. The
+// mutator seals checksums 7 times in 8: several stand in a row, each the seed of the next.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +27,7 @@
 #include "format/hint.hpp"
 #include "format/tail.hpp"
 #include "store/collection_files.hpp"
+#include "store/manifest_file.hpp"
 #include "support/fault_file_system.hpp"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max);
@@ -47,9 +49,12 @@ void require(bool holds, const char* what, const Status& status = {}) {
   std::abort();
 }
 
+constexpr std::uint8_t kTwoShards = 16;  // an option
+
 // One file of an input; the bytes lie in it.
 struct Piece {
   Kind kind = kSegment;
+  std::uint32_t shard = 0;
   std::uint8_t id = 0;
   std::uint8_t* bytes = nullptr;
   std::size_t size = 0;
@@ -57,10 +62,11 @@ struct Piece {
 
 std::vector<Piece> pieces_of(std::uint8_t* data, std::size_t size) {
   std::vector<Piece> pieces;
+  const std::uint32_t shards = size != 0 && (data[0] & kTwoShards) != 0 ? 2 : 1;
   for (std::size_t at = 1; at + kFileHead <= size && pieces.size() < kFilesMax;) {
     const std::size_t length = data[at + 2] + 256u * data[at + 3];
-    Piece piece{static_cast<Kind>(data[at] % kKinds), data[at + 1], data + at + kFileHead,
-                std::min(length, size - at - kFileHead)};
+    Piece piece{static_cast<Kind>(data[at] % kKinds), data[at] / kKinds % shards, data[at + 1],
+                data + at + kFileHead, std::min(length, size - at - kFileHead)};
     at += kFileHead + piece.size;
     pieces.push_back(piece);
   }
@@ -75,6 +81,7 @@ store::Description description_of(std::uint8_t options) {
   description.shape.payload = (options & 2) != 0 ? Payload::location : Payload::value;
   description.shape.value_size = (options & 2) != 0 ? 0 : 8;
   description.hash_seed = 7;
+  description.shard_count = (options & kTwoShards) != 0 ? 2 : 1;
   return description;
 }
 
@@ -85,6 +92,7 @@ void seal_file_header(Piece& piece, format::FileType type, std::uint32_t id) {
   format::FileHeader header;
   header.type = type;
   header.store_id.fill(0x41);
+  header.shard = piece.shard;
   header.file_id = id;
   format::encode_file_header(header, MutableBytes(piece.bytes, format::kFileHeaderBytes));
 }
@@ -158,18 +166,19 @@ void seal_hint(Piece& piece, const std::map<std::uint32_t, std::uint64_t>& salts
   }
 }
 
-void seal_all(std::vector<Piece>& pieces) {
+void seal_shard(std::vector<Piece>& pieces, std::uint32_t shard) {
   std::map<std::uint32_t, std::uint64_t> salts;
   std::uint32_t seed = 0;
   std::uint32_t seed_id = 0;
   for (Piece& piece : pieces) {
-    if (piece.kind != kSegment) continue;
+    if (piece.kind != kSegment || piece.shard != shard) continue;
     const std::uint32_t own = seal_segment(piece);
     if (own == 0) continue;
     salts[piece.id] = base::load_little<std::uint64_t>(piece.bytes + 80);
     if (piece.id >= seed_id) std::tie(seed, seed_id) = std::pair(own, std::uint32_t{piece.id});
   }
   for (Piece& piece : pieces) {
+    if (piece.shard != shard) continue;
     if (piece.kind == kManifest) seal_manifest(piece, salts);
     if (piece.kind == kHint) seal_hint(piece, salts);
     if (piece.kind != kTail || piece.size < format::kTailHeaderBytes) continue;
@@ -177,6 +186,11 @@ void seal_all(std::vector<Piece>& pieces) {
     seal_entries(piece.bytes + format::kTailHeaderBytes, piece.size - format::kTailHeaderBytes,
                  seed);
   }
+}
+
+void seal_all(std::vector<Piece>& pieces) {
+  seal_shard(pieces, 0);
+  seal_shard(pieces, 1);
 }
 
 // ---- The harness ----
@@ -203,8 +217,14 @@ void make_files(FaultFileSystem& files, const store::Description& description,
                 const std::vector<Piece>& pieces) {
   require(files.create_directory(kPath).ok(), "directory");
   require(store::create_description(files, kPath, description).ok(), "db.meta");
+  if (description.shard_count > 1) {
+    store::CollectionState state;
+    state.store_id = description.store_id;
+    state.joint = true;
+    require(store::replace_state(files, kPath, state).ok(), "db.state");
+  }
   for (const Piece& piece : pieces) {
-    const std::string path = store::shard_path(kPath, 0) + "/" + name_of(piece);
+    const std::string path = store::shard_path(kPath, piece.shard) + "/" + name_of(piece);
     Result<Owned<File>> file = files.open(path, OpenMode::create_new);
     if (!file.ok()) continue;  // twice the same name
     require((*file)->write_at(0, Bytes(piece.bytes, piece.size)).ok(), "write");
@@ -216,23 +236,27 @@ using Contents = std::map<std::string, std::string>;
 
 // A value that cannot be read is left out. Only a crafted hint leads to one: a segment that is
 // scanned has its checksums compared, and where the hint is wrong as a whole the next opening,
-// which scans, may have one key less.
-Contents contents_of(const Collection& collection) {
+// which scans, may have one key less. With two shards a key may lie where no writer puts it, and
+// then is listed, but not found.
+Contents contents_of(const Collection& collection, bool swept = false) {
   Contents contents;
   std::size_t keys = 0;
   const Status status = collection.for_each(
       [&](Bytes key, Bytes) {
         const auto value = collection.get(key);
-        require(!value.ok() || value->has_value(), "a listed key is there");
+        const bool there = !value.ok() || value->has_value();
+        require(there || collection.stats().shards > 1, "a listed key is there");
         require(value.ok() || value.is(Errc::corrupt), "values are whole or corrupt",
                 value.status());
-        if (value.ok()) contents[std::string(key.text())] = (*value)->text();
+        if (value.ok() && there) contents[std::string(key.text())] = (*value)->text();
         ++keys;
         return true;
       },
       false);
   require(status.ok(), "keys can be listed", status);
-  require(keys == collection.size(), "size() is the number of keys");
+  // Entries that are over count until they are swept.
+  require(swept ? keys == collection.size() : keys <= collection.size(),
+          "size() is the number of keys");
   return contents;
 }
 
@@ -282,19 +306,28 @@ void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options, boo
   Contents first = open_and_read(shape, config, !seen.contains("refused"), collection);
   require_same(first, seen, "a writer sees what a reader saw");
   if (first.contains("refused")) return;
+  // After damage the next recovery need not know which sequences were durable, and then judges
+  // joint batches by what is there; nor does it judge any after a close.
+  const bool forgets = (options & kTwoShards) != 0 && collection.stats().damaged_regions != 0;
   const FaultFileSystem::Snapshot snapshot = files.snapshot();
   collection = Collection();
   files.restore(snapshot);  // the first recovery's process was killed
   const Contents second = open_and_read(shape, config, true, collection);
   // A crafted hint may have told of entries before it turned out wrong: once, and no more.
-  if (!has_hint) require_same(second, first, "a second recovery agrees");
+  if (!has_hint && !forgets) require_same(second, first, "a second recovery agrees");
   first = second;
   const Status put = collection.put("kkkk", "vvvvvvvv");
   // All file numbers are used up where a MANIFEST says so.
   require(put.ok() || put.is(Errc::too_large), "a recovered shard can be written", put);
   static_cast<void>(collection.close());
   if (put.ok()) first["kkkk"] = "vvvvvvvv";
-  require_same(open_and_read(shape, config, true, collection), first, "a third one agrees");
+  const Contents third = open_and_read(shape, config, true, collection);
+  const Result<std::uint64_t> gone = collection.sweep_expired(~std::uint64_t{0});
+  require(gone.ok() || gone.is(Errc::too_large), "sweeps", gone.status());
+  if (gone.ok()) require_same(contents_of(collection, true), third, "a sweep changes nothing else");
+  if (!forgets) return require_same(third, first, "a third one agrees");
+  require(!put.ok() || (third.contains("kkkk") && third.at("kkkk") == "vvvvvvvv"),
+          "a new write is there");
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 // Operations, reopenings, kills, power cuts and failed calls against a model.
 //
 // Oracle: after a reopening all is there; after a kill all that returned is there; after a power
-// cut the collection is in its state after some write at or past the last sync; no damage is
-// reported, and no operation fails but by an injected fault. See tests/support/crash_model.hpp.
+// cut the collection is in its state after some write at or past the last sync, in each shard, and
+// no batch is half there; no damage is reported, and no operation fails but by an injected fault.
+// See tests/support/crash_model.hpp.
 //
 // The first byte chooses type and options; the rest are operations with their operands.
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +18,8 @@
 #include <vector>
 
 #include "api/collection.hpp"
+#include "engine/router.hpp"
+#include "store/collection_files.hpp"
 #include "support/crash_model.hpp"
 #include "support/fault_file_system.hpp"
 
@@ -24,6 +29,7 @@ using namespace armdb;
 using test::CrashContents;
 using test::CrashMark;
 using test::CrashModel;
+using test::CrashWrite;
 using test::FaultFileSystem;
 using test::kCrashKeys;
 
@@ -45,7 +51,7 @@ class Program {
     shape_.payload = (options & 4) != 0 ? Payload::location : Payload::value;
     shape_.value_size = shape_.payload == Payload::value ? 40 : 0;
     config_.file_system = &files_;
-    config_.shard_count = 1;
+    config_.shard_count = (options & 128) != 0 ? 2 : 1;
     config_.max_file_size = 64 << 10;
     config_.write_buffer_size = 16 << 10;
     config_.index_step_bytes = 4 << 10;
@@ -53,7 +59,7 @@ class Program {
     config_.hints = (options & 16) == 0;
     config_.enable_fsync = (options & 32) != 0;
     config_.compaction_threshold = (options & 64) != 0 ? 0.01 : 0.5;
-    model_.begin({}, 1);
+    create();
   }
 
   void run() {
@@ -79,6 +85,25 @@ class Program {
     return text;
   }
 
+  // With a hash seed that is always the same: keys then lie in the same shards.
+  void create() {
+    store::Description description;
+    description.store_id.fill(0x41);
+    description.shape = shape_;
+    description.hash_seed = 7;
+    description.shard_count = config_.shard_count;
+    require(files_.create_directory("/db").ok(), "directory");
+    require(store::create_description(files_, "/db", description).ok(), "db.meta");
+    files_.power_cut_keep_all();
+    const engine::Router router(description.shard_count, 0, description.hash_seed);
+    std::array<std::size_t, kCrashKeys> shard_of{};
+    for (std::size_t number = 0; number < kCrashKeys; ++number) {
+      const auto key = test::crash_key(number);
+      shard_of[number] = router.shard(key.data(), key.size(), router.hash(key.data(), key.size()));
+    }
+    model_.begin(shard_of, description.shard_count);
+  }
+
   // `all`: every completed write must be there, else every durable one.
   void reopen(bool all) {
     Result<Collection> opened = Collection::open("/db", shape_, config_);
@@ -95,14 +120,21 @@ class Program {
     const Status status = collection_.for_each([&](Bytes key, Bytes bytes) {
       const std::size_t number = test::crash_key_number(key);
       require(number < kCrashKeys, "keys are those that were written");
-      contents[number] = test::crash_value_hash(bytes);
+      const Result<std::uint64_t> expiry = collection_.expires_at(key);
+      require(expiry.ok(), "a listed key has not expired", expiry.status());
+      contents[number] =
+          test::crash_value_hash(bytes, *expiry == WriteOptions::kForever ? 0 : *expiry);
       return true;
     });
     require(status.ok(), "everything can be read", status);
-    const CrashMark mark = model_.mark(0);
-    const auto j = model_.find(0, contents, all ? mark.completed : mark.durable, mark.started);
+    std::vector<CrashModel::Range> ranges;
+    for (std::size_t shard = 0; shard < model_.shards(); ++shard) {
+      const CrashMark mark = model_.mark(shard);
+      ranges.push_back({all ? mark.completed : mark.durable, mark.started});
+    }
+    const auto j = model_.find_all(contents, ranges);
     require(j.has_value(), all ? "all completed writes are there" : "all durable writes are there");
-    model_.cut(0, *j);
+    for (std::size_t shard = 0; shard < j->size(); ++shard) model_.cut(shard, (*j)[shard]);
   }
 
   void crash(bool power, std::uint64_t seed) {
@@ -118,9 +150,13 @@ class Program {
     const bool met = files_.fault_met();
     if (status.ok() && collection_.stats().failed_shards == 0) {
       model_.complete();
-      const std::uint64_t sequence = collection_.durable_sequence(test::crash_key(0));
-      if (synced) model_.synced(0, sequence);
-      if (!synced) model_.durable_sequence(0, sequence);
+      for (std::size_t shard = 0; shard < model_.shards(); ++shard) {
+        const std::size_t key = model_.key_of(shard);
+        if (key == kCrashKeys) continue;
+        const std::uint64_t sequence = collection_.durable_sequence(test::crash_key(key));
+        if (synced) model_.synced(shard, sequence);
+        if (!synced) model_.durable_sequence(shard, sequence);
+      }
       return;
     }
     require(met, "only injected faults make operations fail", status);
@@ -135,15 +171,114 @@ class Program {
     const std::uint8_t choice = byte();
     if (choice % 4 == 0) {
       if (!old) return require(collection_.erase(key).is(Errc::not_found), "erase of nothing");
-      model_.start(number, std::nullopt);
-      return done(collection_.erase(key, {choice > 200}), choice > 200);
+      model_.start({number});
+      return done(collection_.erase(key, {choice > 200}), choice > 200 && alone());
     }
     const std::string fresh = value();
+    if (choice % 16 == 15) {
+      const std::uint64_t expiry_ms = choice > 128 ? test::kCrashExpired : test::kCrashFar;
+      model_.start({number, fresh, expiry_ms});
+      const Status status = collection_.write(
+          {.key = Bytes(key), .value = Bytes(fresh), .expires_at_ms = expiry_ms}, {});
+      return done(status, false);
+    }
     const bool swap = choice % 4 == 1 && old.has_value();
     const std::string before = swap ? *old : std::string();
-    model_.start(number, fresh);
+    model_.start({number, fresh});
     if (swap) return done(collection_.cas(key, before, fresh), false);
-    done(collection_.put(key, fresh, {choice > 200}), choice > 200);
+    done(collection_.put(key, fresh, {choice > 200}), choice > 200 && alone());
+  }
+
+  // The sync of a write covers its shard, and those that batches bind to it.
+  [[nodiscard]] bool alone() const { return config_.shard_count == 1; }
+
+  // Operands of a batch or a block; `one_shard`: only keys of the first one's shard.
+  std::vector<CrashWrite> batch_writes(bool one_shard) {
+    std::vector<CrashWrite> writes;
+    const std::size_t count = 1 + byte() % 8;
+    for (std::size_t at = 0; at < count; ++at) {
+      const std::uint8_t choice = byte();
+      CrashWrite write{choice % kCrashKeys};
+      if (one_shard && at != 0 && model_.shard_of(write.key) != model_.shard_of(writes[0].key)) {
+        write.key = writes[0].key;
+      }
+      if (choice < 192) write.value = value();
+      if (choice >= 128 && write.value) write.expiry_ms = test::kCrashFar;
+      writes.push_back(std::move(write));
+    }
+    return writes;
+  }
+
+  static detail::WriteCall call_of(const CrashWrite& write, Bytes key) {
+    detail::WriteCall call{.key = key};
+    if (write.value) call.value = Bytes(*write.value);
+    if (!write.value) call.kind = detail::WriteKind::erase;
+    return call;
+  }
+
+  void write_batch() {
+    const std::uint8_t choice = byte();
+    const std::vector<CrashWrite> writes = batch_writes((choice & 1) != 0);
+    detail::BatchBuffer batch;
+    for (const CrashWrite& write : writes) {
+      const auto key = test::crash_key(write.key);
+      batch.add(call_of(write, Bytes(key)), write.expiry_ms);
+    }
+    model_.start_batch(writes);
+    done(collection_.write_batch(batch, {choice > 200}), choice > 200 && alone());
+  }
+
+  // An error from the block takes everything back.
+  void atomic_block() {
+    const std::uint8_t choice = byte();
+    std::vector<CrashWrite> writes = batch_writes(true);
+    for (CrashWrite& write : writes) {
+      if (!write.value) write.value = std::string(shape_.value_size, 'a');
+    }
+    const bool refuse = choice % 4 == 0;
+    if (!refuse) model_.start_batch(writes);
+    const auto key = test::crash_key(writes[0].key);
+    const Status status = collection_.atomic(
+        Bytes(key),
+        [&](detail::AtomicCalls& calls) -> Status {
+          for (const CrashWrite& write : writes) {
+            const auto at = test::crash_key(write.key);
+            const Status one = calls.write(call_of(write, Bytes(at)), {.ttl_ms = write.expiry_ms});
+            if (!one.ok()) return one;
+          }
+          return refuse ? Status(Errc::aborted) : Status();
+        },
+        {choice > 200});
+    if (refuse) return require(status.is(Errc::aborted), "a block is refused", status);
+    done(status, choice > 200 && alone());
+  }
+
+  // Many erases, each for itself; in which order is not promised, so a sync follows.
+  void erase_many() {
+    files_.clear_faults();
+    const std::uint8_t choice = byte();
+    const bool all = !shape_.ordered || choice % 4 == 0;
+    const auto from = test::crash_key(choice / 4 % kCrashKeys);
+    const auto to = test::crash_key(choice / 64 * 5);
+    std::uint64_t expected = 0;
+    for (std::size_t number = 0; number < kCrashKeys; ++number) {
+      const auto key = test::crash_key(number);
+      if ((!all && (key < from || key >= to)) || !model_.value(number)) continue;
+      model_.start({number});
+      ++expected;
+    }
+    const Result<std::uint64_t> erased =
+        all ? collection_.clear()
+            : collection_.erase_range(Bound<Bytes>::inclusive(from), Bound<Bytes>::exclusive(to));
+    require(erased.ok(), "erases", erased.status());
+    require(*erased == expected, "just those that are there are erased");
+    done(collection_.sync(), true);
+  }
+
+  void sweep() {
+    model_.swept();
+    const Result<std::uint64_t> swept = collection_.sweep_expired(byte());
+    done(swept.status(), false);
   }
 
   void step() {
@@ -156,8 +291,10 @@ class Program {
       case 2:
         return done(collection_.checkpoint(), true);
       case 3:
+        model_.swept();
         return done(collection_.compact(), false);
       case 4: {
+        model_.swept();
         const Result<bool> more = collection_.compact_step(byte() * 16 + 1);
         return done(more.ok() ? Status() : more.status(), false);
       }
@@ -169,7 +306,9 @@ class Program {
         const Status status = collection_.close();
         require(status.ok() || files_.fault_met(), "closes", status);
         sick_ = !status.ok();
-        if (!sick_) model_.synced(0, 0);
+        for (std::size_t shard = 0; !sick_ && shard < model_.shards(); ++shard) {
+          model_.synced(shard, 0);
+        }
         return reopen(!sick_);
       }
       case 8: {
@@ -178,7 +317,10 @@ class Program {
         return files_.fail(call, 1 + byte() % 4, kErrors[choice / 16 % 2]);
       }
       default:
-        return write();
+        if (choice < 160) return write();
+        if (choice < 208) return write_batch();
+        if (choice < 232) return atomic_block();
+        return choice < 248 ? erase_many() : sweep();
     }
   }
 

@@ -1,7 +1,10 @@
 // Batches over several shards: whole or absent as one, whatever a crash leaves of each shard.
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "api/collection.hpp"
@@ -191,6 +194,30 @@ TEST_CASE("joint batch: while one shard cannot sync, none of the others calls it
     files.power_cut_lose_all();
   }
   CHECK(reopened_version(files, test::kVarTree) == 1);
+}
+
+TEST_CASE("joint batch: pages of a failed sync are dropped while other shards still sync") {
+  FaultFileSystem files;
+  Collection collection = test::open_shard(four_shards(files), test::kVarTree);
+  REQUIRE(write_group(collection, 1, true).ok());
+  REQUIRE(write_group(collection, 2).ok());
+  REQUIRE(collection.flush_buffers().ok());
+  // The other shards stay in their calls until the pages are dropped, or for a second.
+  std::atomic<int> syncs{0};
+  std::atomic<bool> dropped{true};
+  const auto waiting = [&] { return !files.fault_met() || !files.stale_files().empty(); };
+  files.set_observer([&](test::Call call, const std::string&) {
+    if (call != test::Call::sync || syncs++ == 0) return;
+    for (int wait = 0; wait < 1000 && waiting(); ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (waiting()) dropped = false;
+  });
+  files.fail(test::Call::sync, 1, EIO);
+  CHECK_FALSE(collection.sync().ok());
+  files.set_observer({});
+  CHECK(syncs == 4);
+  CHECK(dropped);
 }
 
 TEST_CASE("joint batch: with enable_fsync a batch that fills the buffers syncs them all") {

@@ -42,8 +42,8 @@ void simulate(CrashSettings settings, std::size_t states, double seconds) {
 // Few states of many places and many works.
 CrashSettings quick_settings() {
   CrashSettings settings;
-  settings.operations = 40;
-  settings.states_per_place = 4;
+  settings.operations = 30;
+  settings.states_per_place = 3;
   return settings;
 }
 

@@ -88,9 +88,14 @@ const Buffer kFooterBytes = {
     0x5e, 0x65, 0x7b, 0xd0, 0x20, 0x00, 0x00, 0x00, 0x1c, 0x00, 0x00, 0x00, 0x66, 0x00, 0x00, 0x00,
     0x00, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xd0, 0x00, 0x00, 0x00,
     0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x05, 0x00, 0x00, 0x00};
+const Buffer kJointBytes = {0xcb, 0x42, 0x35, 0x3f, 0x40, 0x00, 0x00, 0x00, 0x20, 0x00, 0x00, 0x00,
+                            0x67, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00,
+                            0x00, 0x00, 0x00, 0x00, 0x68, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+                            0x05, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x4d, 0x00, 0x00, 0x00,
+                            0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00};
 
-const Buffer* const kGolden[] = {&kPlain, &kTombstoneOfBatch, &kExpiryOfBatch, &kWatermarkBytes,
-                                 &kFooterBytes};
+const Buffer* const kGolden[] = {&kPlain,          &kTombstoneOfBatch, &kExpiryOfBatch,
+                                 &kWatermarkBytes, &kFooterBytes,      &kJointBytes};
 
 }  // namespace
 
@@ -278,6 +283,43 @@ TEST_CASE("entry: fields that no writer produces are corrupt, even with a right 
   }
   for (const std::uint32_t size : {0u, 4u, 16u, 19u, 21u, 22u, 23u, 25u}) {
     CHECK(read({.flags = kFooter, .key_size = 0, .value_size = size}, Buffer(size)) ==
+          EntryRead::corrupt);
+  }
+}
+
+TEST_CASE("entry: a joint mark gives back its parts, and has 2 to 256 of them") {
+  Entry entry;
+  std::size_t size = 0;
+  REQUIRE(decode_entry(kJointBytes, kSeed, entry, size) == EntryRead::whole);
+  CHECK(entry.flags == kJoint);
+  CHECK(entry.mark());
+  CHECK(entry.sequence == 103);
+  REQUIRE(entry.value.size() == 2 * kJointPartBytes);
+  CHECK(decode_joint_part(entry.value, 0).shard == 3);
+  CHECK(decode_joint_part(entry.value, 0).last_sequence == 104);
+  CHECK(decode_joint_part(entry.value, 1).shard == 5);
+  CHECK(decode_joint_part(entry.value, 1).last_sequence == 77);
+
+  const auto read = [](Loose loose) {
+    loose.key_size = 0;
+    return read_exact(sealed(loose, Buffer(loose.value_size)));
+  };
+  for (const std::uint32_t parts : {2u, 3u, 255u, 256u}) {
+    CHECK(read({.flags = kJoint, .value_size = parts * 16}) == EntryRead::whole);
+  }
+  for (const std::uint32_t bytes : {0u, 16u, 31u, 33u, 40u, 257u * 16}) {
+    CHECK(read({.flags = kJoint, .value_size = bytes}) == EntryRead::corrupt);
+  }
+  CHECK(read({.flags = kJoint, .value_size = 32, .sequence = 0}) == EntryRead::corrupt);
+  for (const std::uint8_t flag : {kTombstone, kBatchBegin, kBatchCommit, kWatermark, kFooter}) {
+    CHECK(read({.flags = static_cast<std::uint8_t>(kJoint | flag), .value_size = 32}) ==
+          EntryRead::corrupt);
+  }
+  // The reserved bytes of a part.
+  for (const std::size_t at : {4u, 7u, 20u, 23u}) {
+    Buffer body(32);
+    body[at] = 1;
+    CHECK(read_exact(sealed({.flags = kJoint, .key_size = 0, .value_size = 32}, body)) ==
           EntryRead::corrupt);
   }
 }

@@ -98,7 +98,7 @@ TEST_CASE("file_header: a header gives back what was written") {
   CHECK(header.salt == 0x1122334455667788);
 
   for (const FileType type : {FileType::segment, FileType::hint, FileType::manifest, FileType::tail,
-                              FileType::meta, FileType::slots}) {
+                              FileType::meta, FileType::slots, FileType::state}) {
     FileHeader file;
     file.shard = std::numeric_limits<std::uint32_t>::max();
     file.type = type;
@@ -173,9 +173,14 @@ TEST_CASE("file_header: a file of another kind is told as such") {
   const Status status = decode_file_header(encoded(header), FileType::segment, again);
   CHECK(status.is(Errc::format_mismatch));
   CHECK(status.message().find("this is a hint file where a segment belongs") != std::string::npos);
-  for (const std::uint16_t type : {std::uint16_t{0}, std::uint16_t{7}, std::uint16_t{65535}}) {
+  header.type = FileType::state;
+  CHECK(decode_file_header(encoded(header), FileType::meta, again).message().find("a db.state") !=
+        std::string::npos);
+  for (const std::uint16_t type : {std::uint16_t{0}, std::uint16_t{8}, std::uint16_t{65535}}) {
     header.type = static_cast<FileType>(type);
-    CHECK(decode_file_header(encoded(header), FileType::segment, again).is(Errc::format_mismatch));
+    const Status unknown = decode_file_header(encoded(header), FileType::segment, again);
+    CHECK(unknown.is(Errc::format_mismatch));
+    CHECK(unknown.message().find("of an unknown kind") != std::string::npos);
   }
 }
 

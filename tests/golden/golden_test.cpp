@@ -1,12 +1,11 @@
 // Stores that released versions wrote must open for ever, with exactly what they held.
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 
 #include "api/collection.hpp"
 #include "golden/golden_content.hpp"
+#include "golden/golden_files.hpp"
 #include "support/catch.hpp"
 #include "support/temp_dir.hpp"
 
@@ -15,33 +14,9 @@ namespace {
 using namespace armdb;
 namespace fs = std::filesystem;
 
-using Content = std::map<std::string, std::string>;
+using Content = test::GoldenBytes;
 
 fs::path golden_folder() { return fs::path(__FILE__).parent_path() / "v1"; }
-
-// Names and bytes of all files, LOCK left out.
-Content bytes_of(const fs::path& folder) {
-  Content all;
-  for (const auto& item : fs::recursive_directory_iterator(folder)) {
-    if (!item.is_regular_file() || item.path().filename() == "LOCK") continue;
-    std::ifstream file(item.path(), std::ios::binary);
-    all[fs::relative(item.path(), folder).string()].assign(std::istreambuf_iterator<char>(file),
-                                                           std::istreambuf_iterator<char>());
-  }
-  return all;
-}
-
-Collection open(const fs::path& path, const Shape& shape, bool read_only, bool mapped) {
-  Config config;
-  config.read_only = read_only;
-  config.create = false;
-  config.mapped_reads = mapped;
-  config.write_buffer_size = 16 << 10;
-  Result<Collection> opened = Collection::open(path.string(), shape, config);
-  INFO(path << ": " << opened.message());
-  REQUIRE(opened.ok());
-  return *std::move(opened);
-}
 
 Content content_of(const Collection& collection) {
   Content all;
@@ -69,9 +44,9 @@ TEST_CASE("golden: each store of version 1 opens read-only and holds what it hel
     const test::TempDir directory;
     const fs::path path = directory / "c";
     fs::copy(golden_folder() / store.name, path, fs::copy_options::recursive);
-    const Content before = bytes_of(path);
+    const Content before = test::golden_bytes_of(path);
     for (const bool mapped : {true, false}) {
-      Collection collection = open(path, store.shape, true, mapped);
+      Collection collection = test::open_golden(path, store.shape, true, mapped);
       CHECK(content_of(collection) == test::golden_content(store));
       const Stats stats = collection.stats();
       CHECK(stats.shards == store.shards);
@@ -81,7 +56,7 @@ TEST_CASE("golden: each store of version 1 opens read-only and holds what it hel
       REQUIRE(report.ok());
       CHECK(report->damaged_regions == 0);
     }
-    CHECK(bytes_of(path) == before);
+    CHECK(test::golden_bytes_of(path) == before);
   }
 }
 
@@ -93,7 +68,7 @@ TEST_CASE("golden: each store of version 1 can be written on", "[golden]") {
     fs::copy(golden_folder() / store.name, path, fs::copy_options::recursive);
     Content expected = test::golden_content(store);
     {
-      Collection collection = open(path, store.shape, false, true);
+      Collection collection = test::open_golden(path, store.shape, false, true);
       CHECK(content_of(collection) == expected);
       CHECK(collection.stats().damaged_regions == 0);
       const std::string value = test::golden_value(store.shape, 7, 9);
@@ -105,14 +80,14 @@ TEST_CASE("golden: each store of version 1 can be written on", "[golden]") {
       CHECK(content_of(collection) == expected);
       REQUIRE(collection.close().ok());
     }
-    Collection collection = open(path, store.shape, false, false);
+    Collection collection = test::open_golden(path, store.shape, false, false);
     CHECK(content_of(collection) == expected);
     CHECK(collection.stats().damaged_regions == 0);
   }
 }
 
 TEST_CASE("golden: the stores have what they are there for", "[golden]") {
-  const Content all = bytes_of(golden_folder());
+  const Content all = test::golden_bytes_of(golden_folder());
   const auto count = [&](const std::string& store, const std::string& ending) {
     std::size_t found = 0;
     for (const auto& [name, bytes] : all) {
@@ -128,7 +103,7 @@ TEST_CASE("golden: the stores have what they are there for", "[golden]") {
   const test::TempDir directory;
   const fs::path path = directory / "c";
   fs::copy(golden_folder() / "var_tree", path, fs::copy_options::recursive);
-  CHECK(open(path, test::golden_stores()[2].shape, true, true).stats().torn_bytes > 0);
+  CHECK(test::open_golden(path, test::golden_stores()[2].shape, true, true).stats().torn_bytes > 0);
   std::size_t bytes = 0;
   for (const auto& item : all) bytes += item.second.size();
   CHECK(bytes < 300 * 1024);

@@ -4,6 +4,7 @@
 // What must hold after each crash (per shard, see CrashModel):
 //   * the collection opens, and holds its state after some write j, durable <= j <= started;
 //     after a kill of the process completed <= j;
+//   * batches, in one shard or over several, are whole or absent;
 //   * no damage is reported, for a crash makes none; a read-only open sees the same and writes
 //     nothing;
 //   * a new write is there after a sync and another power cut, with all that was recovered, under
@@ -18,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -90,6 +92,10 @@ class CrashSimulator {
   bool work_once();
   Status do_write();
   Status do_put_many();
+  Status do_batch();
+  Status do_atomic(std::span<const CrashWrite> writes);
+  std::vector<CrashWrite> random_batch(bool one_shard);
+  std::uint64_t random_expiry(bool batch);
   Status do_care(bool& synced);
   bool settle(const Status& status, bool synced);
   void arm_fault();
@@ -106,6 +112,10 @@ class CrashSimulator {
   bool examine_new_write(Opened opened, const Place& place);
   bool examine_nested(const std::vector<Snapshot>& inside, const Place& place);
   bool recover(FaultFileSystem& files, const Place& place, bool killed, Opened& opened);
+  [[nodiscard]] std::optional<std::vector<std::size_t>> find_all(
+      const CrashContents& contents, const std::vector<CrashMark>& marks, bool all) const;
+  [[nodiscard]] std::string states_text(const CrashContents& contents,
+                                        const std::vector<CrashMark>& marks, bool all) const;
   bool read_contents(const Collection& collection, CrashContents& contents);
   void leave(Opened& opened);
   [[nodiscard]] Config config_for(FileSystem& files);
@@ -117,6 +127,7 @@ class CrashSimulator {
   Shape shape_;
   Config config_;
   bool heavy_ = false;
+  bool expiring_ = false;  // some entries have an expiry
 
   FaultFileSystem disk_;
   FaultFileSystem lab_;

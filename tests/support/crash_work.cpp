@@ -39,7 +39,8 @@ void CrashSimulator::choose_options() {
   shape_.ordered = kind % 2 == 0;
   shape_.payload = kind < 2 ? Payload::value : Payload::location;
   if (shape_.payload == Payload::value) shape_.value_size = heavy_ ? 2000 : 24;
-  config_.shard_count = random_.one_in(4) ? 2 : 1;
+  config_.shard_count = random_.one_in(3) ? (random_.one_in(3) ? 3 : 2) : 1;
+  expiring_ = random_.one_in(3);
   config_.max_file_size = 64 << 10;
   config_.write_buffer_size = 16 << 10;
   config_.index_step_bytes = 4 << 10;
@@ -102,21 +103,17 @@ bool CrashSimulator::open_main(bool promised) {
   if (main_.stats().damaged_regions != 0) return fail("damage is reported in the work");
   CrashContents contents;
   if (!read_contents(main_, contents)) return false;
-  for (std::size_t shard = 0; shard < model_.shards(); ++shard) {
-    const CrashMark mark = model_.mark(shard);
-    const auto j =
-        model_.find(shard, contents, promised ? mark.completed : mark.durable, mark.started);
-    if (!j) {
-      const auto any = model_.find(shard, contents, 0, mark.started);
-      std::string text = "reopening in the work lost writes: ";
-      text += (any ? "write " + std::to_string(*any) : "no state it ever had");
-      text += "; durable " + std::to_string(mark.durable) + ", completed " +
-              std::to_string(mark.completed) + "; calls since the operation began:";
-      for (const std::string& call : disk_.trace()) text += "\n    " + call;
-      return fail(text);
-    }
-    model_.cut(shard, *j);
+  update_marks();
+  const auto j = find_all(contents, marks_, promised);
+  if (!j) {
+    std::string text = "reopening in the work went to " + states_text(contents, marks_, promised) +
+                       "\n  calls since the operation began:";
+    for (const std::string& call : disk_.trace()) text += "\n    " + call;
+    return fail(text);
   }
+  // The places so far are judged by what the model is about to forget.
+  if (!examine_places()) return false;
+  for (std::size_t shard = 0; shard < j->size(); ++shard) model_.cut(shard, (*j)[shard]);
   sync_failed_ = false;
   update_marks();
   return true;
@@ -174,7 +171,7 @@ Status CrashSimulator::do_write() {
   const std::uint64_t choice = random_.below(10);
   const WriteOptions options{random_.one_in(12)};
   if (choice < 3 && old) {  // an erase
-    model_.start(number, std::nullopt);
+    model_.start({number});
     update_marks();
     return choice == 0 ? main_.compare_erase(key, *old, options) : main_.erase(key, options);
   }
@@ -184,8 +181,13 @@ Status CrashSimulator::do_write() {
     const Status status = main_.cas(key, value, value, options);
     return status.is(Errc::value_mismatch) ? Status() : status;
   }
-  model_.start(number, value);
+  const std::uint64_t expiry_ms = choice > 6 ? random_expiry(false) : 0;
+  model_.start({number, value, expiry_ms});
   update_marks();
+  if (expiry_ms != 0) {
+    return main_.write({.key = Bytes(key), .value = Bytes(value), .expires_at_ms = expiry_ms},
+                       options);
+  }
   if (choice == 4 && old) return main_.cas(key, *old, value, options);
   if (choice == 5 && !old) return main_.insert(key, value, options);
   if (choice == 6) {
@@ -204,10 +206,76 @@ Status CrashSimulator::do_put_many() {
     keys[at] = crash_key(number);
     values[at] = random_value();
     pairs.push_back({Bytes(keys[at]), Bytes(values[at])});
-    model_.start(number, values[at]);
+    model_.start({number, values[at]});
   }
   update_marks();
   return main_.put_many(pairs, {random_.one_in(6)});
+}
+
+// In a batch only the end of time: it comes of a time to live that is long enough.
+std::uint64_t CrashSimulator::random_expiry(bool batch) {
+  if (!expiring_ || random_.one_in(2)) return 0;
+  return batch || random_.one_in(2) ? kCrashFar : kCrashExpired;
+}
+
+std::vector<CrashWrite> CrashSimulator::random_batch(bool one_shard) {
+  std::vector<CrashWrite> writes;
+  const std::size_t shard = model_.shard_of(random_.below(kCrashKeys));
+  const std::size_t count = 1 + random_.below(8);
+  while (writes.size() < count) {
+    const std::size_t number = random_.below(kCrashKeys);
+    if (one_shard && model_.shard_of(number) != shard) continue;
+    CrashWrite write{number};
+    if (!random_.one_in(4)) write.value = random_value();
+    if (write.value) write.expiry_ms = random_expiry(true);
+    writes.push_back(std::move(write));
+  }
+  return writes;
+}
+
+Status CrashSimulator::do_batch() {
+  const bool one_shard = random_.one_in(3);
+  const bool atomic = one_shard && random_.one_in(2);
+  std::vector<CrashWrite> writes = random_batch(one_shard);
+  if (atomic) {
+    // A block is told when there is nothing to erase.
+    std::array<bool, kCrashKeys> there{};
+    for (std::size_t key = 0; key < kCrashKeys; ++key) there[key] = model_.value(key).has_value();
+    std::erase_if(writes, [&](const CrashWrite& write) {
+      const bool before = std::exchange(there[write.key], write.value.has_value());
+      return !write.value && !before;
+    });
+    if (writes.empty()) return do_write();
+  }
+  model_.start_batch(writes);
+  update_marks();
+  if (atomic) return do_atomic(writes);
+  detail::BatchBuffer batch;
+  for (const CrashWrite& write : writes) {
+    const auto key = crash_key(write.key);
+    const auto kind = write.value ? detail::WriteKind::put : detail::WriteKind::erase;
+    const Bytes value = write.value ? Bytes(*write.value) : Bytes();
+    batch.add({.key = Bytes(key), .value = value, .kind = kind}, write.expiry_ms);
+  }
+  return main_.write_batch(batch, {random_.one_in(6)});
+}
+
+Status CrashSimulator::do_atomic(std::span<const CrashWrite> writes) {
+  const auto key = crash_key(writes.front().key);
+  return main_.atomic(
+      Bytes(key),
+      [&](detail::AtomicCalls& calls) -> Status {
+        for (const CrashWrite& write : writes) {
+          const auto at = crash_key(write.key);
+          const auto kind = write.value ? detail::WriteKind::put : detail::WriteKind::erase;
+          const Bytes value = write.value ? Bytes(*write.value) : Bytes();
+          const Status status = calls.write({.key = Bytes(at), .value = value, .kind = kind},
+                                            {.ttl_ms = write.expiry_ms});
+          if (!status.ok()) return status;
+        }
+        return {};
+      },
+      {random_.one_in(6)});
 }
 
 Status CrashSimulator::do_care(bool& synced) {
@@ -229,8 +297,10 @@ Status CrashSimulator::do_care(bool& synced) {
       return main_.checkpoint();
     case 5:
     case 6:
+      model_.swept();
       return main_.compact();
     default:
+      model_.swept();
       const Result<bool> more = main_.compact_step(1 + random_.below(4000));
       return more.ok() ? Status() : more.status();
   }
@@ -297,12 +367,13 @@ bool CrashSimulator::work_once() {
   bool synced = false;
   watch(true);
   Status status;
-  if (choice < 60) {
+  if (choice < 54) {
     step_ += ", write";
     status = do_write();
   } else if (choice < 68) {
-    step_ += ", many writes";
-    status = do_put_many();
+    const bool batch = random_.one_in(2);
+    step_ += batch ? ", batch" : ", many writes";
+    status = batch ? do_batch() : do_put_many();
   } else {
     status = do_care(synced);
   }

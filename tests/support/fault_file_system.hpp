@@ -100,6 +100,9 @@ class FaultFileSystem final : public FileSystem {
   void fail(Call call, std::size_t nth, int os_error, bool sticky = false,
             std::size_t short_bytes = 0);
   void clear_faults();
+  // Files of which a sync failed and whose pages were not dropped since: a reader sees what the
+  // disk does not have, and nothing tells.
+  [[nodiscard]] std::vector<std::string> stale_files() const;
   // Whether a fault was met since the last clear_faults().
   [[nodiscard]] bool fault_met() const;
   // Bytes of blocks the disk has; what would need more is ENOSPC. Blocks that a mapping fills are
@@ -166,6 +169,7 @@ class FaultFileSystem final : public FileSystem {
     Buffer shadow;             // the live bytes as last compared, while mapped_writable
     unsigned mappings = 0;     // alive; the live buffer then stays in its place
     bool mapped_writable = false;
+    bool stale = false;  // a sync failed, and the pages were not dropped since
   };
   enum class Change : std::uint8_t { write, resize, extend };
   struct PendingChange {

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "base/hash64.hpp"
-#include "support/random.hpp"
 #include "base/shared_bytes.hpp"
 #include "support/fault_file_system.hpp"
+#include "support/random.hpp"
 
 #if defined(__clang__)
 #define TEST_NO_TSAN __attribute__((no_sanitize("thread"), noinline))
@@ -237,16 +237,29 @@ Status FaultFileSystem::sync_file(Inode inode, const std::string& path,
   }
   // After a failure too: the kernel holds the pages for clean, and tells of the loss only once.
   std::erase_if(state_.changes, [&](const PendingChange& change) { return change.inode == inode; });
-  if (fault) return Status::from_os(fault->os_error, "injected fault: sync").at(path);
+  if (fault) {
+    file.stale = true;
+    return Status::from_os(fault->os_error, "injected fault: sync").at(path);
+  }
   if (model_ == Model::ext4) {
     commit_operations([](const DirectoryOperation&) { return true; });
   }
   return {};
 }
 
+std::vector<std::string> FaultFileSystem::stale_files() const {
+  const base::MutexLock lock(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, inode] : state_.live) {
+    if (inode != 0 && state_.files.at(inode).stale) names.push_back(name);
+  }
+  return names;
+}
+
 void FaultFileSystem::drop_cache_of(Inode inode) {
   absorb(state_, inode);
   FileState& file = state_.files[inode];
+  file.stale = false;
   Image disk = file.durable;
   for (const PendingChange& change : state_.changes) {
     if (change.inode == inode) apply(disk, change);
