@@ -130,8 +130,7 @@ inline constexpr bool kSmallBuild = false;
 // ---- base/little.hpp ----
 // Integers in byte order: little-endian for files, big-endian for keys, on any machine.
 
-template <class T>
-[[nodiscard]] constexpr T byte_swapped(T value) noexcept {
+template <class T> [[nodiscard]] constexpr T byte_swapped(T value) noexcept {
   static_assert(std::is_unsigned_v<T>);
   if constexpr (sizeof(T) == 1) return value;
   if constexpr (sizeof(T) == 2) return __builtin_bswap16(value);
@@ -139,8 +138,7 @@ template <class T>
   if constexpr (sizeof(T) == 8) return __builtin_bswap64(value);
 }
 
-template <class T>
-[[nodiscard]] inline T load_little(const std::uint8_t* from) noexcept {
+template <class T> [[nodiscard]] inline T load_little(const std::uint8_t* from) noexcept {
   T value;
   std::memcpy(&value, from, sizeof value);
   return std::endian::native == std::endian::little ? value : byte_swapped(value);
@@ -152,15 +150,13 @@ inline void store_little(std::uint8_t* to, std::type_identity_t<T> value) noexce
   std::memcpy(to, &value, sizeof value);
 }
 
-template <class T>
-[[nodiscard]] inline T load_big(const std::uint8_t* from) noexcept {
+template <class T> [[nodiscard]] inline T load_big(const std::uint8_t* from) noexcept {
   T value;
   std::memcpy(&value, from, sizeof value);
   return std::endian::native == std::endian::big ? value : byte_swapped(value);
 }
 
-template <class T>
-inline void store_big(std::uint8_t* to, std::type_identity_t<T> value) noexcept {
+template <class T> inline void store_big(std::uint8_t* to, std::type_identity_t<T> value) noexcept {
   if constexpr (std::endian::native != std::endian::big) value = byte_swapped(value);
   std::memcpy(to, &value, sizeof value);
 }
@@ -176,8 +172,7 @@ class ByteReader {
  public:
   constexpr explicit ByteReader(Bytes bytes) noexcept : rest_(bytes) {}
 
-  template <class T>
-  [[nodiscard]] T little() noexcept {
+  template <class T> [[nodiscard]] T little() noexcept {
     const Bytes field = take(sizeof(T));
     return field.size() == sizeof(T) ? load_little<T>(field.data()) : T{0};
   }
@@ -218,8 +213,7 @@ class ByteWriter {
   explicit ByteWriter(MutableBytes buffer) noexcept : buffer_(buffer) {}
 
   // The type is always spelled out: it is the width on disk.
-  template <class T>
-  void little(std::type_identity_t<T> value) noexcept {
+  template <class T> void little(std::type_identity_t<T> value) noexcept {
     if (std::uint8_t* to = room(sizeof(T))) store_little<T>(to, value);
   }
 
@@ -708,16 +702,14 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 // ---- base/search.hpp ----
 // search: plain loops over ranges. Those of <algorithm> come unrolled by four in libstdc++.
 
-template <class Range, class Test>
-[[nodiscard]] bool any_of(const Range& range, Test test) {
+template <class Range, class Test> [[nodiscard]] bool any_of(const Range& range, Test test) {
   for (const auto& item : range) {
     if (test(item)) return true;
   }
   return false;
 }
 
-template <class Range, class T>
-[[nodiscard]] bool contains(const Range& range, const T& wanted) {
+template <class Range, class T> [[nodiscard]] bool contains(const Range& range, const T& wanted) {
   return any_of(range, [&](const auto& item) { return item == wanted; });
 }
 
@@ -740,13 +732,11 @@ template <class Range, class T>
 // The widest unit that is always lock-free: 8 bytes on 64-bit machines, 4 on 32-bit ones.
 using Word = std::uintptr_t;
 
-template <class T>
-[[nodiscard]] inline T load_relaxed(const T* from) noexcept {
+template <class T> [[nodiscard]] inline T load_relaxed(const T* from) noexcept {
   return __atomic_load_n(from, __ATOMIC_RELAXED);
 }
 
-template <class T>
-inline void store_relaxed(T* to, T value) noexcept {
+template <class T> inline void store_relaxed(T* to, T value) noexcept {
   __atomic_store_n(to, value, __ATOMIC_RELAXED);
 }
 
@@ -1941,8 +1931,7 @@ class BtreeIndex : public Index {
   };
 
   // Goes down; `choose(inner)` gives the child to take. Begins again until it was not disturbed.
-  template <class Choose>
-  Stand descend(const Choose& choose) const noexcept;
+  template <class Choose> Stand descend(const Choose& choose) const noexcept;
 
   void copy_slot(const std::uint8_t* leaf, std::uint8_t slot, base::Location* at,
                  std::uint8_t* value) const noexcept;
@@ -2124,8 +2113,7 @@ inline void hash_prefetch_to_write(const void* at) noexcept {
 
 // In registers where the width is known (0: any). Keys in records are padded with zeros to 8
 // bytes, so that the last word can be compared whole.
-template <unsigned kWidth>
-class HashKey {
+template <unsigned kWidth> class HashKey {
  public:
   HashKey(const std::uint8_t* key, std::size_t) noexcept { std::memcpy(words_, key, kWidth); }
 
@@ -2140,8 +2128,7 @@ class HashKey {
   base::Word words_[kWidth / sizeof(base::Word)];
 };
 
-template <>
-class HashKey<0> {
+template <> class HashKey<0> {
  public:
   HashKey(const std::uint8_t* key, std::size_t size) noexcept : key_(key), size_(size) {}
 
@@ -6705,8 +6692,7 @@ inline void btree_copy_words(std::uint8_t* to, const std::uint8_t* from,
 }  // namespace
 
 // ---- Readers ----
-template <class Choose>
-BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
+template <class Choose> BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
   for (;;) {
     const std::uint8_t* node = root_;
     std::uint32_t version = btree_begin_read(node);
@@ -6818,8 +6804,7 @@ void BtreeIndex::read_next(bool descending, Block& block) const noexcept {
 // ---- Search, per key width ----
 namespace {
 // kDense and kRest: see btree_search.
-template <unsigned kDense, bool kRest>
-class BtreeT final : public BtreeIndex {
+template <unsigned kDense, bool kRest> class BtreeT final : public BtreeIndex {
  public:
   using BtreeIndex::BtreeIndex;
 
@@ -7007,8 +6992,7 @@ void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
   if (shape_.value_size != 0) place.value = slot + 8;
 }
 
-template <class Tree>
-std::unique_ptr<Index> btree_made(const IndexConfig& config) {
+template <class Tree> std::unique_ptr<Index> btree_made(const IndexConfig& config) {
   std::unique_ptr<Tree> tree(new (std::nothrow) Tree(config));
   if (tree == nullptr || !tree->start()) return nullptr;
   return tree;
@@ -8104,8 +8088,7 @@ void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
 enum class HashAnswer : std::uint8_t { hit, miss, changed };
 
 // The lookups, with the key's width known to the compiler (8, 16, 32; 0: any other).
-template <unsigned kWidth>
-class HashTableT final : public HashTable {
+template <unsigned kWidth> class HashTableT final : public HashTable {
  public:
   using HashTable::HashTable;
 
@@ -8302,8 +8285,7 @@ void HashTableT<kWidth>::locate(const std::uint8_t* key, std::uint64_t hash,
   }
 }
 
-template <unsigned kWidth>
-std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
+template <unsigned kWidth> std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
   std::unique_ptr<HashTable> table(new (std::nothrow) HashTableT<kWidth>(config));
   if (table == nullptr || !table->start()) return nullptr;
   return table;

@@ -17,8 +17,7 @@ class ByteReader {
  public:
   constexpr explicit ByteReader(Bytes bytes) noexcept : rest_(bytes) {}
 
-  template <class T>
-  [[nodiscard]] T little() noexcept {
+  template <class T> [[nodiscard]] T little() noexcept {
     const Bytes field = take(sizeof(T));
     return field.size() == sizeof(T) ? load_little<T>(field.data()) : T{0};
   }

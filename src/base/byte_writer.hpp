@@ -20,8 +20,7 @@ class ByteWriter {
   explicit ByteWriter(MutableBytes buffer) noexcept : buffer_(buffer) {}
 
   // The type is always spelled out: it is the width on disk.
-  template <class T>
-  void little(std::type_identity_t<T> value) noexcept {
+  template <class T> void little(std::type_identity_t<T> value) noexcept {
     if (std::uint8_t* to = room(sizeof(T))) store_little<T>(to, value);
   }
 

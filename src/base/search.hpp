@@ -5,16 +5,14 @@
 
 namespace armdb::base {
 
-template <class Range, class Test>
-[[nodiscard]] bool any_of(const Range& range, Test test) {
+template <class Range, class Test> [[nodiscard]] bool any_of(const Range& range, Test test) {
   for (const auto& item : range) {
     if (test(item)) return true;
   }
   return false;
 }
 
-template <class Range, class T>
-[[nodiscard]] bool contains(const Range& range, const T& wanted) {
+template <class Range, class T> [[nodiscard]] bool contains(const Range& range, const T& wanted) {
   return any_of(range, [&](const auto& item) { return item == wanted; });
 }
 

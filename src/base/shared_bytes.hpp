@@ -18,13 +18,11 @@ namespace armdb::base {
 // The widest unit that is always lock-free: 8 bytes on 64-bit machines, 4 on 32-bit ones.
 using Word = std::uintptr_t;
 
-template <class T>
-[[nodiscard]] inline T load_relaxed(const T* from) noexcept {
+template <class T> [[nodiscard]] inline T load_relaxed(const T* from) noexcept {
   return __atomic_load_n(from, __ATOMIC_RELAXED);
 }
 
-template <class T>
-inline void store_relaxed(T* to, T value) noexcept {
+template <class T> inline void store_relaxed(T* to, T value) noexcept {
   __atomic_store_n(to, value, __ATOMIC_RELAXED);
 }
 

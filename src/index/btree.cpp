@@ -76,8 +76,7 @@ inline void btree_copy_words(std::uint8_t* to, const std::uint8_t* from,
 
 // ---- Readers ----
 
-template <class Choose>
-BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
+template <class Choose> BtreeIndex::Stand BtreeIndex::descend(const Choose& choose) const noexcept {
   for (;;) {
     const std::uint8_t* node = root_;
     std::uint32_t version = btree_begin_read(node);
@@ -191,8 +190,7 @@ void BtreeIndex::read_next(bool descending, Block& block) const noexcept {
 namespace {
 
 // kDense and kRest: see btree_search.
-template <unsigned kDense, bool kRest>
-class BtreeT final : public BtreeIndex {
+template <unsigned kDense, bool kRest> class BtreeT final : public BtreeIndex {
  public:
   using BtreeIndex::BtreeIndex;
 
@@ -380,8 +378,7 @@ void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
   if (shape_.value_size != 0) place.value = slot + 8;
 }
 
-template <class Tree>
-std::unique_ptr<Index> btree_made(const IndexConfig& config) {
+template <class Tree> std::unique_ptr<Index> btree_made(const IndexConfig& config) {
   std::unique_ptr<Tree> tree(new (std::nothrow) Tree(config));
   if (tree == nullptr || !tree->start()) return nullptr;
   return tree;

@@ -72,8 +72,7 @@ class BtreeIndex : public Index {
   };
 
   // Goes down; `choose(inner)` gives the child to take. Begins again until it was not disturbed.
-  template <class Choose>
-  Stand descend(const Choose& choose) const noexcept;
+  template <class Choose> Stand descend(const Choose& choose) const noexcept;
 
   void copy_slot(const std::uint8_t* leaf, std::uint8_t slot, base::Location* at,
                  std::uint8_t* value) const noexcept;

@@ -479,8 +479,7 @@ void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
 enum class HashAnswer : std::uint8_t { hit, miss, changed };
 
 // The lookups, with the key's width known to the compiler (8, 16, 32; 0: any other).
-template <unsigned kWidth>
-class HashTableT final : public HashTable {
+template <unsigned kWidth> class HashTableT final : public HashTable {
  public:
   using HashTable::HashTable;
 
@@ -677,8 +676,7 @@ void HashTableT<kWidth>::locate(const std::uint8_t* key, std::uint64_t hash,
   }
 }
 
-template <unsigned kWidth>
-std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
+template <unsigned kWidth> std::unique_ptr<Index> hash_make(const IndexConfig& config) noexcept {
   std::unique_ptr<HashTable> table(new (std::nothrow) HashTableT<kWidth>(config));
   if (table == nullptr || !table->start()) return nullptr;
   return table;

@@ -21,8 +21,7 @@ inline void hash_prefetch_to_write(const void* at) noexcept {
 
 // In registers where the width is known (0: any). Keys in records are padded with zeros to 8
 // bytes, so that the last word can be compared whole.
-template <unsigned kWidth>
-class HashKey {
+template <unsigned kWidth> class HashKey {
  public:
   HashKey(const std::uint8_t* key, std::size_t) noexcept { std::memcpy(words_, key, kWidth); }
 
@@ -37,8 +36,7 @@ class HashKey {
   base::Word words_[kWidth / sizeof(base::Word)];
 };
 
-template <>
-class HashKey<0> {
+template <> class HashKey<0> {
  public:
   HashKey(const std::uint8_t* key, std::size_t size) noexcept : key_(key), size_(size) {}
 

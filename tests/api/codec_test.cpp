@@ -40,8 +40,7 @@ struct Padded {
 };
 
 // A container of fixed room, as embedded programs have them.
-template <class T, std::size_t N>
-struct Few {
+template <class T, std::size_t N> struct Few {
   using value_type = T;
   [[nodiscard]] T* data() { return items; }
   [[nodiscard]] const T* data() const { return items; }
@@ -58,16 +57,11 @@ struct Few {
 // The largest piece of memory that was asked for.
 std::size_t largest_allocation = 0;
 
-template <class T>
-struct Watched : std::allocator<T> {
+template <class T> struct Watched : std::allocator<T> {
   using value_type = T;
   Watched() = default;
-  template <class U>
-  explicit Watched(const Watched<U>&) {}
-  template <class U>
-  struct rebind {
-    using other = Watched<U>;
-  };
+  template <class U> explicit Watched(const Watched<U>&) {}
+  template <class U> struct rebind { using other = Watched<U>; };
   T* allocate(std::size_t count) {
     largest_allocation = std::max(largest_allocation, count * sizeof(T));
     return std::allocator<T>::allocate(count);
@@ -119,8 +113,7 @@ struct User2 {
   std::string cached = "not stored";
   using armdb_codec = Fields<&User2::name, &User2::age, &User2::city, &User2::marks>;
 };
-template <class User>
-struct Team {
+template <class User> struct Team {
   User leader;
   Word motto{"onward"};
   std::array<std::uint32_t, 2> colors = {3, 4};
@@ -172,15 +165,11 @@ struct Heir : User1 {
 
 template <>
 inline constexpr bool armdb::has_no_padding<Place> = sizeof(Place) == 2 * sizeof(double);
-template <>
-struct armdb::codec_of<Word> {
-  using type = WordCodec;
-};
+template <> struct armdb::codec_of<Word> { using type = WordCodec; };
 
 namespace {
 
-template <class T>
-using Vector = std::vector<T>;
+template <class T> using Vector = std::vector<T>;
 
 static_assert(Codec<NumberCodec<int>, int> && !Codec<NumberCodec<int>, long>);
 static_assert(Codec<TextCodec, std::string> && !Codec<TextCodec, const char*>);
@@ -215,8 +204,7 @@ static_assert(!has_no_padding<std::string_view> && !has_no_padding<std::span<con
 static_assert(!has_no_padding<Bytes>);
 static_assert(!detail::Number<Unnamed> && !detail::Number<long double>);
 
-template <class C = void, class T>
-std::string encoded(const T& value) {
+template <class C = void, class T> std::string encoded(const T& value) {
   using Used = std::conditional_t<std::is_void_v<C>, codec_of<T>, std::type_identity<C>>;
   using Chosen = typename Used::type;
   std::vector<std::uint8_t> bytes(Chosen::size(value), 0xa5);
@@ -225,13 +213,11 @@ std::string encoded(const T& value) {
 }
 
 // From memory that ends where the bytes do, so that a step outside is seen.
-template <class C, class T>
-Status decode(std::string_view text, T& out) {
+template <class C, class T> Status decode(std::string_view text, T& out) {
   const std::vector<std::uint8_t> bytes(text.begin(), text.end());
   return C::decode(bytes, out);
 }
-template <class T>
-Status decode(std::string_view text, T& out) {
+template <class T> Status decode(std::string_view text, T& out) {
   return decode<DefaultCodec<T>>(text, out);
 }
 
@@ -242,8 +228,7 @@ std::string bytes(std::initializer_list<int> numbers) {
 }
 
 // Refused with a text, or the encoding of what was decoded.
-template <class C, class T>
-bool canonical(const std::string& text) {
+template <class C, class T> bool canonical(const std::string& text) {
   T out{};
   const Status status = decode<C>(text, out);
   if (status.ok()) return encoded<C>(out) == text;
@@ -252,8 +237,7 @@ bool canonical(const std::string& text) {
 }
 
 // The value comes back; no truncation, byte more, or byte changed is taken for what it is not.
-template <class C, class T>
-void check_value(const T& value) {
+template <class C, class T> void check_value(const T& value) {
   const std::string text = encoded<C>(value);
   INFO("encoded in " << text.size() << " bytes");
   T out{};
@@ -273,13 +257,9 @@ void check_value(const T& value) {
   }
   CHECK(good);
 }
-template <class T>
-void check_default(const T& value) {
-  check_value<DefaultCodec<T>>(value);
-}
+template <class T> void check_default(const T& value) { check_value<DefaultCodec<T>>(value); }
 
-template <class T>
-std::vector<T> boundaries() {
+template <class T> std::vector<T> boundaries() {
   using Limits = std::numeric_limits<T>;
   std::vector<T> values{Limits::min(), Limits::max(), T{0}, T{1}};
   for (int bit = 6; bit < Limits::digits; bit += 1) {
@@ -291,8 +271,7 @@ std::vector<T> boundaries() {
   }
   return values;
 }
-template <class T>
-void check_integer() {
+template <class T> void check_integer() {
   for (const T value : boundaries<T>()) {
     T out{};
     CHECK(encoded<NumberCodec<T>>(value).size() == sizeof(T));

@@ -51,8 +51,7 @@ bool says(const std::string& message, const std::string& part) {
 }
 
 // Runs fn in a child process; its exit code.
-template <class F>
-int in_child(F&& fn) {
+template <class F> int in_child(F&& fn) {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(fn());
   int state = 0;
@@ -148,7 +147,7 @@ TEST_CASE("collection: one opener at a time, and the error names the holder [pit
   CHECK(in_child([&] {
           const auto other = Tree::open(path, small());
           return other.is(Errc::locked) && says(other.message(), std::to_string(::getppid())) ? 7
-                                                                                             : 1;
+                                                                                              : 1;
         }) == 7);
   // An unrelated close of the lock file loses no lock.
   { std::ifstream lock(path + "/LOCK"); }

@@ -16,8 +16,7 @@ bool says(const std::string& message, const std::string& part) {
 }
 
 // Opens with a setting changed in a directory that must stay empty.
-template <class F>
-void refused(const char* name, F&& change) {
+template <class F> void refused(const char* name, F&& change) {
   test::TempDir directory;
   Config config;
   change(config);
@@ -40,9 +39,8 @@ TEST_CASE("config: values out of range are refused by name, before anything is m
   refused("write_buffer_size", [](Config& c) { c.write_buffer_size = (64u << 20) + 8; });
   refused("compaction_threshold", [](Config& c) { c.compaction_threshold = 0; });
   refused("compaction_threshold", [](Config& c) { c.compaction_threshold = 1.01; });
-  refused("compaction_threshold", [](Config& c) {
-    c.compaction_threshold = std::numeric_limits<double>::quiet_NaN();
-  });
+  refused("compaction_threshold",
+          [](Config& c) { c.compaction_threshold = std::numeric_limits<double>::quiet_NaN(); });
   refused("index_step_bytes", [](Config& c) { c.index_step_bytes = 4095; });
   refused("index_step_bytes", [](Config& c) { c.index_step_bytes = (64u << 20) + 1; });
 }

@@ -25,8 +25,7 @@ Value value_of(std::uint8_t number) {
   return value;
 }
 
-template <class T>
-void check_all_calls(T& all) {
+template <class T> void check_all_calls(T& all) {
   CHECK_FALSE(all.get(1).has_value());
   CHECK(all.get_or(1, value_of(9)) == value_of(9));
   CHECK(all.erase(1).is(Errc::not_found));
@@ -89,7 +88,8 @@ TEST_CASE("const: every call of a ConstMap") {
   REQUIRE(map.for_each([&](const std::uint16_t& key, const Value& value) {
                CHECK(map.get(key) == value);
                ++seen;
-             }).ok());
+             })
+              .ok());
   CHECK(seen == 300);
   seen = 0;
   REQUIRE(map.for_each([&](std::uint16_t, const Value&) { return ++seen < 10; }).ok());

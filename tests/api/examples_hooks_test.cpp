@@ -41,15 +41,13 @@ struct Memory {
 constexpr std::uint64_t kHour = 3600 * 1000;
 
 // An entry is gone when its time has come, however busy the machine is.
-template <class T>
-void wait_until_gone(const T& all, typename T::key_type key) {
+template <class T> void wait_until_gone(const T& all, typename T::key_type key) {
   while (all.contains(key)) std::this_thread::yield();
 }
 
 }  // namespace
 
-template <>
-struct armdb::CollectionMeta<User> {
+template <> struct armdb::CollectionMeta<User> {
   static constexpr std::string_view name = "users";  // of its directory
   static constexpr std::uint32_t version = 2;        // of its values
   using key_type = std::uint64_t;

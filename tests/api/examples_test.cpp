@@ -39,8 +39,7 @@ using Counters = ConstTree<std::uint32_t, ByteArray<4>>;
 using Documents = VarTree<std::uint32_t>;
 
 // An open collection in a file system in memory.
-template <class T>
-class Opened {
+template <class T> class Opened {
  public:
   explicit Opened(Config config = {}) {
     config.file_system = files_.get();

@@ -21,8 +21,7 @@ struct Point {
   friend auto operator<=>(const Point&, const Point&) = default;
 };
 
-template <class K>
-void check_order(std::vector<K> keys) {
+template <class K> void check_order(std::vector<K> keys) {
   std::sort(keys.begin(), keys.end());
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
   std::vector<std::vector<std::uint8_t>> encoded;
@@ -54,12 +53,17 @@ void check_order(std::vector<K> keys) {
   CHECK(walked == keys);
 }
 
-template <class K>
-void check_integer() {
+template <class K> void check_integer() {
   using Limits = std::numeric_limits<K>;
-  std::vector<K> keys{Limits::min(), static_cast<K>(Limits::min() + 1),
-                      static_cast<K>(Limits::max() - 1), Limits::max(),
-                      K{0}, K{1}, static_cast<K>(-1), static_cast<K>(127), static_cast<K>(128)};
+  std::vector<K> keys{Limits::min(),
+                      static_cast<K>(Limits::min() + 1),
+                      static_cast<K>(Limits::max() - 1),
+                      Limits::max(),
+                      K{0},
+                      K{1},
+                      static_cast<K>(-1),
+                      static_cast<K>(127),
+                      static_cast<K>(128)};
   test::Dice dice(sizeof(K));
   for (int count = 0; count < 300; ++count) keys.push_back(static_cast<K>(dice.next()));
   check_order(keys);
@@ -67,8 +71,7 @@ void check_integer() {
 
 }  // namespace
 
-template <>
-struct armdb::key_traits<Point> {
+template <> struct armdb::key_traits<Point> {
   static constexpr std::size_t size = 8;
   static void encode(const Point& point, std::uint8_t* out) {
     key_traits<std::int32_t>::encode(point.x, out);

@@ -56,8 +56,7 @@ void run_kind(SubjectKind kind) {
   }
 }
 
-template <class Run>
-void for_all_kinds(Run run) {
+template <class Run> void for_all_kinds(Run run) {
   for (int kind = 0; kind < test::kSubjectKinds; ++kind) run(static_cast<SubjectKind>(kind));
 }
 

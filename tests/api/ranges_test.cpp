@@ -36,8 +36,7 @@ struct Fixture {
   Config config;
 };
 
-template <class Range>
-Keys keys_of(const Range& range) {
+template <class Range> Keys keys_of(const Range& range) {
   Keys keys;
   for (const auto& entry : range) keys.push_back(entry.key);
   return keys;

@@ -50,8 +50,7 @@ std::string email_of(Bytes text) {  // ends at the first space or zero
   return std::string(all.substr(0, all.find_first_of(std::string_view(" \0", 2))));
 }
 
-template <class V>
-V make_user(const std::string& email, std::uint32_t age) {
+template <class V> V make_user(const std::string& email, std::uint32_t age) {
   if constexpr (std::is_same_v<V, User>) {
     return {email, age};
   } else if constexpr (std::is_same_v<V, Account>) {
@@ -75,8 +74,7 @@ V make_user(const std::string& email, std::uint32_t age) {
 template <class V>
 using HookBase = std::conditional_t<std::is_same_v<V, Bytes>, WriteHook<Id>, TypedWriteHook<Id, V>>;
 
-template <class V>
-class EmailIndex : public HookBase<V> {
+template <class V> class EmailIndex : public HookBase<V> {
  public:
   static constexpr bool needs_init = true;
 
@@ -145,8 +143,7 @@ struct InZeroMap {
   using Users = ZeroMap<Id, Account, Index>;
 };
 
-template <class Kind>
-class World {
+template <class Kind> class World {
  public:
   using Value = typename Kind::Value;
   using Handle = typename Kind::Users::Handle;
@@ -214,8 +211,7 @@ class World {
   typename Kind::Users users_;
 };
 
-template <class Kind, class F>
-void run_one(F& body, std::uint32_t shards) {
+template <class Kind, class F> void run_one(F& body, std::uint32_t shards) {
   INFO(Kind::kName);
   World<Kind> users(shards);
   body(users);
@@ -223,8 +219,7 @@ void run_one(F& body, std::uint32_t shards) {
   users.reopen();
 }
 
-template <class F>
-void for_each_kind(F body, std::uint32_t shards = 2) {
+template <class F> void for_each_kind(F body, std::uint32_t shards = 2) {
   run_one<InTypedTree>(body, shards);
   run_one<InTypedMap>(body, shards);
   run_one<InVarTypedTree>(body, shards);
@@ -501,8 +496,7 @@ namespace {
 
 // Any writes in any order. Emails are never used twice; those of users that expired may be in the
 // index until somebody sweeps.
-template <class W>
-class Program {
+template <class W> class Program {
  public:
   using Value = typename W::Value;
   using Handle = typename W::Handle;
@@ -611,8 +605,7 @@ TEST_CASE("secondary_index: any program, through closes and kills") {
 
 namespace {
 
-template <bool kNeedsOld>
-class CountingHook : public WriteHook<Id> {
+template <bool kNeedsOld> class CountingHook : public WriteHook<Id> {
  public:
   static constexpr bool needs_old_value = kNeedsOld;
   void on_write(const Id&, const Bytes* old_value, const Bytes* new_value) override {
@@ -625,8 +618,7 @@ class CountingHook : public WriteHook<Id> {
 
 // Overwrites and erases entries whose values lie in segments that are not mapped; how many blocks
 // that read.
-template <bool kNeedsOld>
-std::uint64_t blocks_read(CountingHook<kNeedsOld>& hook) {
+template <bool kNeedsOld> std::uint64_t blocks_read(CountingHook<kNeedsOld>& hook) {
   const auto files = make_memory_file_system();
   Config config;
   config.file_system = files.get();

@@ -34,8 +34,7 @@ using Decoded = TypedTree<std::uint32_t, Person>;
 using Lazy = VarTypedTree<std::uint32_t, Person>;
 using Raw = VarTree<std::uint32_t>;
 
-template <class C>
-C open(const test::TempDir& directory, const char* name = "c") {
+template <class C> C open(const test::TempDir& directory, const char* name = "c") {
   Result<C> opened = C::open(directory.path() + "/" + name);
   INFO(opened.message());
   REQUIRE(opened.ok());

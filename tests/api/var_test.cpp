@@ -25,8 +25,7 @@ std::string value_of(std::uint32_t number, std::size_t size) {
   return value.replace(0, std::min(size, text.size()), text, 0, std::min(size, text.size()));
 }
 
-template <class T>
-void check_all_calls(T& all) {
+template <class T> void check_all_calls(T& all) {
   REQUIRE(all.get(1).ok());
   CHECK_FALSE(all.get(1)->has_value());
   CHECK(all.get_or(1, ByteView::inlined("none"))->text() == "none");
@@ -81,7 +80,8 @@ TEST_CASE("var: every call of a VarTree and a VarMap") {
     REQUIRE(map.for_each([&](std::uint32_t key, Bytes value) {
                  CHECK(value.text() == value_of(key, key));
                  ++count;
-               }).ok());
+               })
+                .ok());
     CHECK(count == 400);
     count = 0;
     REQUIRE(map.for_each([&](std::uint32_t, Bytes) { return ++count < 5; }).ok());
@@ -103,7 +103,7 @@ TEST_CASE("var: every call of a VarTree and a VarMap") {
 TEST_CASE("var: values larger than the write buffer and than a segment") {
   for (const bool mapped : {true, false}) {
     test::TempDir directory;
-    const std::size_t sizes[] = {0,     1,     20,    21,     4095,   4096,   16336,    16384,
+    const std::size_t sizes[] = {0,     1,     20,    21,     4095,   4096,   16336,  16384,
                                  16385, 65000, 65536, 100000, 300000, 999999, 5000000};
     auto map = *VarMap<std::uint32_t>::open(directory / "c", small(mapped));
     for (int round = 0; round < 3; ++round) {

@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "support/random.hpp"
 #include "os/cpu.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 using armdb::Bytes;
 using armdb::base::crc32c;

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "support/random.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 using namespace armdb;
 

@@ -7,8 +7,7 @@ namespace {
 
 using Value = armdb::ByteArray<64>;
 
-template <class C, bool kOrdered, bool kVariable>
-class ArmdbSession : public Session {
+template <class C, bool kOrdered, bool kVariable> class ArmdbSession : public Session {
   using Key = typename C::key_type;
   using Value = typename C::value_type;
 
@@ -104,8 +103,7 @@ class ArmdbSession : public Session {
   std::vector<std::optional<Value>> values_;
 };
 
-template <class C, bool kOrdered, bool kVariable>
-class ArmdbStore : public Store {
+template <class C, bool kOrdered, bool kVariable> class ArmdbStore : public Store {
  public:
   explicit ArmdbStore(const Setup& setup) : synced_(setup.synced) {
     armdb::Config config;
@@ -137,8 +135,7 @@ class ArmdbStore : public Store {
   bool synced_;
 };
 
-template <std::size_t kKeyBytes>
-std::unique_ptr<Store> open_sized(const Setup& setup) {
+template <std::size_t kKeyBytes> std::unique_ptr<Store> open_sized(const Setup& setup) {
   using K = armdb::ByteArray<kKeyBytes>;
   if (setup.variable) {
     if (setup.ordered) return std::make_unique<ArmdbStore<armdb::VarTree<K>, true, true>>(setup);

@@ -42,8 +42,7 @@ inline std::uint64_t now_ns() {
                                         .count());
 }
 // Nanoseconds of one of `count` operations that `work` does.
-template <class F>
-double per_operation(std::uint64_t count, F&& work) {
+template <class F> double per_operation(std::uint64_t count, F&& work) {
   const std::uint64_t begin = now_ns();
   work();
   return static_cast<double>(now_ns() - begin) / static_cast<double>(count);

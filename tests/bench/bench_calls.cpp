@@ -40,15 +40,13 @@ class Bench {
   ~Bench() { std::filesystem::remove_all(folder_); }
 
   // `work(key)` for many keys that are there, several times.
-  template <class F>
-  void row(const char* what, F&& work) {
+  template <class F> void row(const char* what, F&& work) {
     group(what, numbers_.size(), [&] {
       for (const std::uint32_t number : numbers_) work(mix64(number + 1));
     });
   }
   // `work()` does `count` operations.
-  template <class F>
-  void group(const char* what, std::uint64_t count, F&& work) {
+  template <class F> void group(const char* what, std::uint64_t count, F&& work) {
     const std::string row = name_ + "." + what;
     if (!report_.wanted(row)) return;
     for (int repeat = 0; repeat < options_.repeats; ++repeat) {
@@ -56,8 +54,7 @@ class Bench {
     }
     report_.finish(row, "ns/op");
   }
-  template <class C, class V>
-  void fill(C& collection, const V& value) {
+  template <class C, class V> void fill(C& collection, const V& value) {
     for (std::uint64_t at = 0; at < options_.keys; ++at) {
       check(collection.put(mix64(at + 1), value));
     }
@@ -73,8 +70,7 @@ class Bench {
   std::vector<std::uint32_t> numbers_;
 };
 
-template <class C>
-C opened(const Bench& bench) {
+template <class C> C opened(const Bench& bench) {
   auto result = C::open(bench.folder());
   check(result.status());
   return *std::move(result);
@@ -147,18 +143,11 @@ void hook_rows(const Options& options, Report& report) {
   keep(hook.told);
 }
 
-template <class T>
-void got(const armdb::TypedRef<T>& value) {
-  keep(value->age);
-}
-template <class T>
-void got(const armdb::Result<std::optional<T>>& value) {
-  keep((*value)->age);
-}
+template <class T> void got(const armdb::TypedRef<T>& value) { keep(value->age); }
+template <class T> void got(const armdb::Result<std::optional<T>>& value) { keep((*value)->age); }
 
 // Of decoded values in memory, and of those that are decoded when read.
-template <class C>
-void typed_rows(const Options& options, Report& report, const char* name) {
+template <class C> void typed_rows(const Options& options, Report& report, const char* name) {
   Bench bench(options, report, name);
   C people = opened<C>(bench);
   const Person person{"a name of twenty-four byte", 42};

@@ -48,8 +48,7 @@ Key key_of(Bytes bytes) {
   return key;
 }
 
-template <class Get>
-double measure(const std::vector<Key>& keys, Get&& get) {
+template <class Get> double measure(const std::vector<Key>& keys, Get&& get) {
   Value value{};
   std::uint64_t sum = 0;
   const double time = per_operation(keys.size(), [&] {

@@ -17,8 +17,8 @@
 #include <thread>
 
 #include "api/collection.hpp"
-#include "support/random.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 #include "support/scale.hpp"
 #include "support/temp_dir.hpp"
 

@@ -242,8 +242,7 @@ void compact(Collections& all) {
 
 // ---- Checking ----
 
-template <class C>
-void verify(const char* name, C& collection) {
+template <class C> void verify(const char* name, C& collection) {
   const Timer timer;
   const armdb::VerifyReport report = take(collection.verify(), "verify");
   std::printf("    %-8s %9" PRIu64 " entries in %3" PRIu64

@@ -29,8 +29,7 @@ using Count = armdb::ByteArray<8>;
 inline void check(const armdb::Status& status, const char* doing) {
   if (!status.ok()) fail(std::string(doing) + ": " + status.message());
 }
-template <class T>
-T take(armdb::Result<T> result, const char* doing) {
+template <class T> T take(armdb::Result<T> result, const char* doing) {
   if (!result.ok()) fail(std::string(doing) + ": " + result.message());
   return std::move(*result);
 }

@@ -28,8 +28,7 @@ struct CountHook : TypedWriteHook<std::uint32_t, std::uint64_t> {
   void on_init(const std::uint32_t&, const std::uint64_t&) override { ++live; }
 };
 
-template <class C>
-C open(FileSystem& files, std::uint32_t shards = 2, bool fsync = false) {
+template <class C> C open(FileSystem& files, std::uint32_t shards = 2, bool fsync = false) {
   Config config = test::one_shard(files);
   config.shard_count = shards;
   config.enable_fsync = fsync;

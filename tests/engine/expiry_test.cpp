@@ -35,8 +35,7 @@ Config config_of(FileSystem& files, std::uint32_t shards = 2) {
   return config;
 }
 
-template <class C>
-C open(const Config& config) {
+template <class C> C open(const Config& config) {
   Result<C> opened = C::open("/c", config);
   INFO(opened.message());
   REQUIRE(opened.ok());
@@ -48,8 +47,7 @@ using Map = ConstMap<std::uint32_t, Value>;
 using Tree = ConstTree<std::uint32_t, Value>;
 using Text = VarTree<std::uint32_t>;
 
-template <class C>
-typename C::In value_of(const std::string& text) {
+template <class C> typename C::In value_of(const std::string& text) {
   if constexpr (std::is_same_v<typename C::In, Bytes>) {
     return Bytes(text);
   } else {
@@ -60,8 +58,7 @@ typename C::In value_of(const std::string& text) {
 }
 
 // Entries 1 (an hour), 2 (ten hours) and 3 (for ever), seen two hours later.
-template <class C>
-C two_hours_later(FaultFileSystem& files, const std::string& text) {
+template <class C> C two_hours_later(FaultFileSystem& files, const std::string& text) {
   {
     C collection = open<C>(config_of(files));
     const auto value = value_of<C>(text);
@@ -75,8 +72,7 @@ C two_hours_later(FaultFileSystem& files, const std::string& text) {
   return open<C>(config_of(files));
 }
 
-template <class C>
-std::size_t walked(const C& collection) {
+template <class C> std::size_t walked(const C& collection) {
   std::size_t count = 0;
   REQUIRE(collection.for_each([&](std::uint32_t key, const auto&) { count += key; }).ok());
   return count;

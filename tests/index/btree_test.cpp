@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "support/random.hpp"
 #include "index/btree.hpp"
 #include "index/index.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 namespace {
 

@@ -4,9 +4,9 @@
 #include <map>
 
 #include "base/hash64.hpp"
-#include "support/random.hpp"
 #include "index/index.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 #include "support/scale.hpp"
 
 using namespace armdb;

@@ -76,8 +76,8 @@ TEST_CASE("segment: behind damage a scan goes on with the next whole entry [pitf
     CHECK(count_entries(scanner, last) == damaged);
     REQUIRE(last == ScanStep::broken);
     CHECK(scanner.offset == at);
-    const ScanStep found = scanner.resync(static_cast<std::uint64_t>(damaged),
-                                          format::kSequenceMax, 4);
+    const ScanStep found =
+        scanner.resync(static_cast<std::uint64_t>(damaged), format::kSequenceMax, 4);
     if (damaged == 19) {
       CHECK(found == ScanStep::end);
       continue;

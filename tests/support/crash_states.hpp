@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "support/random.hpp"
 #include "support/fault_file_system.hpp"
+#include "support/random.hpp"
 
 namespace armdb::test {
 

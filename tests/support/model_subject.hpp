@@ -30,8 +30,7 @@ using PersonCodec = fields<&Person::name, &Person::age>;
 inline std::string text_of(Bytes bytes) { return std::string(bytes.text()); }
 inline std::string text_of(const ByteView& view) { return std::string(view.text()); }
 inline std::string text_of(const std::string& text) { return text; }
-template <std::size_t N>
-std::string text_of(const ByteArray<N>& array) {
+template <std::size_t N> std::string text_of(const ByteArray<N>& array) {
   return text_of(Bytes(array));
 }
 inline std::string text_of(const Record& record) {
@@ -48,56 +47,39 @@ inline std::uint32_t age_of(const std::string& name) {
 inline std::string text_of(const Person& person) {
   return person.age == age_of(person.name) ? person.name : person.name + " of another age";
 }
-template <class T>
-std::string text_of(const TypedRef<T>& ref) {
-  return text_of(*ref);
-}
+template <class T> std::string text_of(const TypedRef<T>& ref) { return text_of(*ref); }
 
 // A value that may be missing, in the ways that collections say so.
-template <class V>
-std::optional<std::string> found_text(const std::optional<V>& value) {
+template <class V> std::optional<std::string> found_text(const std::optional<V>& value) {
   return value.has_value() ? std::optional(text_of(*value)) : std::nullopt;
 }
-template <class T>
-std::optional<std::string> found_text(const TypedRef<T>& ref) {
+template <class T> std::optional<std::string> found_text(const TypedRef<T>& ref) {
   return ref ? std::optional(text_of(*ref)) : std::nullopt;
 }
-template <class V>
-Result<std::optional<std::string>> found_result(const Result<V>& value) {
+template <class V> Result<std::optional<std::string>> found_result(const Result<V>& value) {
   if (!value.ok()) return value.status();
   return found_text(*value);
 }
-template <class V>
-Result<std::optional<std::string>> found_result(const V& value) {
+template <class V> Result<std::optional<std::string>> found_result(const V& value) {
   return found_text(value);
 }
 // A value that is there, or the error that took its place.
-template <class V>
-Result<std::string> text_result(const Result<V>& value) {
+template <class V> Result<std::string> text_result(const Result<V>& value) {
   if (!value.ok()) return value.status();
   return text_of(*value);
 }
-template <class V>
-Result<std::string> text_result(const V& value) {
-  return text_of(value);
-}
+template <class V> Result<std::string> text_result(const V& value) { return text_of(value); }
 // What the function of update() gets, or that of upsert().
-template <class V>
-std::optional<std::string> seen_text(const V& value) {
-  return text_of(value);
-}
-template <class V>
-std::optional<std::string> seen_text(const std::optional<V>& value) {
+template <class V> std::optional<std::string> seen_text(const V& value) { return text_of(value); }
+template <class V> std::optional<std::string> seen_text(const std::optional<V>& value) {
   return found_text(value);
 }
 
 // ---- Values from strings ----
 
 // kSize: of all values, or 0. Owned: a value that needs nobody else's memory.
-template <class In>
-struct Form;
-template <std::size_t N>
-struct Form<ByteArray<N>> {
+template <class In> struct Form;
+template <std::size_t N> struct Form<ByteArray<N>> {
   static constexpr std::size_t kSize = N;
   using Owned = ByteArray<N>;
   static ByteArray<N> make(const std::string& text) {
@@ -106,8 +88,7 @@ struct Form<ByteArray<N>> {
     return array;
   }
 };
-template <>
-struct Form<Record> {
+template <> struct Form<Record> {
   static constexpr std::size_t kSize = sizeof(Record);
   using Owned = Record;
   static Record make(const std::string& text) {
@@ -116,20 +97,17 @@ struct Form<Record> {
     return record;
   }
 };
-template <>
-struct Form<Person> {
+template <> struct Form<Person> {
   static constexpr std::size_t kSize = 0;
   using Owned = Person;
   static Person make(const std::string& text) { return {text, age_of(text)}; }
 };
-template <>
-struct Form<std::string> {
+template <> struct Form<std::string> {
   static constexpr std::size_t kSize = 0;
   using Owned = std::string;
   static std::string make(const std::string& text) { return text; }
 };
-template <>
-struct Form<Bytes> {
+template <> struct Form<Bytes> {
   static constexpr std::size_t kSize = 0;
   using Owned = std::string;
   static Bytes make(const std::string& text) { return text; }
@@ -137,8 +115,7 @@ struct Form<Bytes> {
 
 // ---- The adapter ----
 
-template <class C, bool kOrdered>
-class Adapter final : public Subject {
+template <class C, bool kOrdered> class Adapter final : public Subject {
   using In = typename C::In;
   using Values = Form<In>;
   using Owned = typename Values::Owned;
@@ -355,8 +332,7 @@ class Adapter final : public Subject {
   }
 
   // Calls use(fn), where fn does what `change` says.
-  template <class Use>
-  static auto changed(Change& change, Use use) {
+  template <class Use> static auto changed(Change& change, Use use) {
     const auto look = [&](const auto& old) {
       ++change.calls;
       change.seen = seen_text(old);
@@ -418,8 +394,7 @@ class Adapter final : public Subject {
     if (how.over == Walk::Over::all) return collection_.keys();
     return collection_.keys(how.first, how.last);
   }
-  template <class Element>
-  static Status add(const Element& element, Entries& out) {
+  template <class Element> static Status add(const Element& element, Entries& out) {
     if constexpr (std::is_same_v<Element, ModelKey>) {
       out.emplace_back(element, "");
     } else {
@@ -429,8 +404,7 @@ class Adapter final : public Subject {
     }
     return {};
   }
-  template <class Range>
-  static Result<Entries> walk_range(const Range& given, const Walk& how) {
+  template <class Range> static Result<Entries> walk_range(const Range& given, const Walk& how) {
     const Range range = how.flipped ? given.reversed() : given;
     Entries forward;
     auto at = range.begin();

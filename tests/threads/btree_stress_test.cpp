@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "base/little.hpp"
-#include "support/random.hpp"
 #include "index/btree.hpp"
 #include "index/index.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 namespace {
 

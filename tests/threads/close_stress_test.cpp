@@ -27,8 +27,7 @@ Config small_config(FileSystem& files) {
   return config;
 }
 
-template <class C>
-C open(FileSystem& files) {
+template <class C> C open(FileSystem& files) {
   Result<C> opened = C::open("c", small_config(files));
   INFO(opened.message());
   REQUIRE(opened.ok());
@@ -58,8 +57,7 @@ std::thread until_closed(Counts& counts, std::function<Status()> call) {
   });
 }
 
-template <class C>
-std::vector<std::thread> callers(C& collection, Counts& counts) {
+template <class C> std::vector<std::thread> callers(C& collection, Counts& counts) {
   std::vector<std::thread> threads;
   const auto value = typename C::In{};
   threads.push_back(until_closed(counts, [&, value]() -> Status {
@@ -100,8 +98,7 @@ std::vector<std::thread> callers(C& collection, Counts& counts) {
   return threads;
 }
 
-template <class C>
-std::size_t count_from(const C& collection, std::uint32_t first) {
+template <class C> std::size_t count_from(const C& collection, std::uint32_t first) {
   std::size_t count = 0;
   REQUIRE(collection
               .for_each([&](std::uint32_t key, const auto&) {

@@ -57,8 +57,7 @@ bool is_whole(std::uint64_t number, const Value& value, Location at) {
   return at == make_location(number, counter);
 }
 
-template <std::size_t kKeySize>
-struct Key {
+template <std::size_t kKeySize> struct Key {
   explicit Key(std::uint64_t number) {
     std::memset(bytes, 'k', sizeof bytes);
     std::memcpy(bytes + kKeySize - 8, &number, 8);
@@ -68,8 +67,7 @@ struct Key {
   std::uint64_t hash;
 };
 
-template <std::size_t kKeySize>
-class Stress {
+template <std::size_t kKeySize> class Stress {
  public:
   // Keys numbered below `permanent` are always there, those from there to `keys` come and go.
   Stress(std::uint64_t permanent, std::uint64_t keys) : permanent_(permanent), keys_(keys) {
