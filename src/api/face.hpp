@@ -148,6 +148,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   using key_type = K;
   using In = typename Values::In;    // what writes take
   using Out = typename Values::Out;  // what reads give
+  using value_type = Out;
   using Handle = ShardHandle<K, Values>;
   static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
                                 Values::kPayload};
