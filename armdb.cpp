@@ -3711,6 +3711,8 @@ class OrderedScan {
   [[nodiscard]] const std::uint8_t* value() const noexcept;
   // Payload::location. False when the entry has been erased since.
   Result<bool> read(ByteView& out) const;
+  // `status`, which is about this entry, with its key, file and offset.
+  [[nodiscard]] Status describe(const Status& status) const;
   // False when the entry has expired since its leaf was copied, or gone since where entries do.
   bool still_there() noexcept;
 
@@ -12490,6 +12492,11 @@ Result<bool> OrderedScan::read(ByteView& out) const {
       .read_at(Bytes(key(), key_size_), top().block.location(top().at), out);
 }
 
+Status OrderedScan::describe(const Status& status) const {
+  return engine_.shard(top().shard)
+      .describe(key_status(status, Bytes(key(), key_size_)), top().block.location(top().at));
+}
+
 bool OrderedScan::still_there() noexcept {
   Source& source = sources_[heap_.front()];
   return engine_.shard(source.shard).still_there(source.block, source.at);
@@ -13860,12 +13867,18 @@ Result<ByteView> Cursor::read() const {
   ByteView view;
   if (state_->engine.shape().payload == Payload::location) {
     const Result<bool> found = state_->scan.read(view);
+    // not_found is said of entries only: no failure may be taken for it.
+    if (found.is(Errc::not_found)) return Status(Errc::io_error, found.message());
     if (!found.ok()) return found.status();
     if (!*found) return Errc::not_found;
     return view;
   }
   store::ReadBuffer buffer;
   return store::make_view(value_, buffer);
+}
+
+Status Cursor::describe(const Status& status) const {
+  return valid_ ? state_->scan.describe(status) : status;
 }
 
 Status Cursor::status() const {
@@ -13992,6 +14005,9 @@ void BatchBuffer::add(const WriteCall& call, std::uint64_t ttl_ms) {
   item.key_size = static_cast<std::uint32_t>(call.key.size());
   item.value_size = static_cast<std::uint32_t>(call.value.size());
   item.erase = call.kind == WriteKind::erase;
+  // Room for all of it first: nothing behind this line can fail.
+  const std::size_t size = bytes_.size() + sizeof item + item.key_size + item.value_size;
+  if (size > bytes_.capacity()) bytes_.reserve(std::max(size, 2 * bytes_.capacity()));
   bytes_.append(reinterpret_cast<const char*>(&item), sizeof item);
   bytes_.append(call.key.text());
   bytes_.append(call.value.text());
@@ -14094,6 +14110,10 @@ Result<bool> AtomicCalls::read(Bytes key, FunctionRef<void(Bytes, Shared*)> use)
   return static_cast<const engine::Transaction*>(transaction_)->read(key, hash, use);
 }
 
+Status AtomicCalls::describe(const Status& status, Bytes key) const {
+  return collection_.describe(status, key);
+}
+
 Result<bool> AtomicCalls::contains(Bytes key) const {
   std::uint64_t hash = 0;
   Status status = check(key, hash);
@@ -14124,7 +14144,8 @@ Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
   if (engine_->shape().ordered) {
     return Status(Errc::unsupported, "a tree has order: use range() and its cursors");
   }
-  Status status = engine::UnorderedScan(*engine_, true).run_some(cursor, limit, fn);
+  Status status =
+      engine::UnorderedScan(*engine_, true).run_some(cursor, limit == 0 ? 1 : limit, fn);
   if (!status.ok()) return status;
   return cursor;
 }
@@ -14259,6 +14280,7 @@ Result<std::uint64_t> Collection::erase_range(const Bound<Bytes>& first, const B
 }
 
 Result<std::uint64_t> Collection::erase_prefix(Bytes prefix) {
+  if (is_open() && prefix.size() > shape().key_size) return 0;
   return erase_from(prefix_cursor(prefix, false));
 }
 

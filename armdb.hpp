@@ -14,8 +14,8 @@
 //     size, value size or order than the stored one is refused.
 //   * Trees run from the largest key to the smallest by default (Config::reversed), because the
 //     newest is asked for most. range(first, last) is [first, last) in both directions.
-//   * Any thread may call any member of an open collection at any time, except close(), moves
-//     and the destructor, which need it alone. Iterators and cursors belong to one thread.
+//   * Any thread may call any member of an open collection at any time, except moves and the
+//     destructor, which need it alone. Iterators and cursors belong to one thread.
 //   * After close() writes, syncs and reads of values on disk answer `closed`. What lies in memory
 //     (contains, size, get of Const collections) still answers, with what was there then.
 //   * Nothing throws; an ignored Status or Result is a compiler warning. value() on an error is
@@ -43,8 +43,8 @@
 //   api/view.hpp             Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
 //   api/values.hpp           Kinds of values: what writes take (In), what reads give (Out), how one becomes the other.
 //   api/hook_adapter.hpp     HookAdapter: a user's hook, with its types, as the engine sees it.
-//   api/face.hpp             Faces: what all typed collections share. They turn keys and values into bytes, as the kind of
-//   api/collections.hpp      The ten collections: a tree and a map for each kind of values. Operations on one key are O(log n)
+//   api/face.hpp             Faces: what all typed collections share.
+//   api/collections.hpp      The ten collections: a tree and a map for each kind of values.
 //   api/write_batch.hpp      WriteBatch: writes to any keys of one collection that happen as a whole.
 //   api/collection_meta.hpp  CollectionMeta: what a value type says about the collection of it, at compile time.
 
@@ -140,6 +140,7 @@ class Bytes {
   constexpr Bytes() noexcept = default;
   constexpr Bytes(const std::uint8_t* data, std::size_t size) noexcept : data_(data), size_(size) {}
   // NOLINTBEGIN(google-explicit-constructor): views are meant to be made by the way
+  Bytes(std::nullptr_t) = delete;
   Bytes(const char* text) noexcept : data_(detail::as_bytes(text)), size_(std::strlen(text)) {}
   template <detail::ByteRange R>
   constexpr Bytes(const R& range) noexcept
@@ -280,26 +281,22 @@ struct Config {
   // Independent parts, each with its own lock and files; 1 to 256. 0: what the store has; for a
   // new store the core count, at most 8. Fixed when the store is created.
   std::uint32_t shard_count = 0;
-  // Choose the shard by the first bits of the key only, so that keys which share them lie in one
-  // and a scan of them needs no merge. 0: what the store has; for a new store the whole key.
+  // Choose the shard by this many first bits of the key, at most all, so that keys which share them
+  // lie in one and a scan of them needs no merge. 0: what the store has; a new store: the whole
+  // key.
   std::uint32_t shard_prefix_bits = 0;
-  // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
-  std::uint64_t max_file_size = std::uint64_t{256} << 20;
+  std::uint64_t max_file_size = std::uint64_t{256} << 20;  // of a segment; 64 KiB to 16 GiB
   // Write buffer of each shard; 16 KiB to 64 MiB, a multiple of 8. Larger entries bypass it.
   std::uint32_t write_buffer_size = std::uint32_t{1} << 20;
-  // compact() rewrites segments whose dead share is at least this; 0.01 to 1.
-  double compaction_threshold = 0.3;
-  // Sync whenever a write buffer is written out. A returned put() is still only "written".
-  bool enable_fsync = false;
-  bool hints = true;  // write hint files, so that opening reads no values
-  // Block cache of Var reads where segments are not mapped; 0 turns it off.
-  std::uint64_t cache_bytes = std::uint64_t{8} << 20;
+  double compaction_threshold = 0.3;  // dead share from which compact() rewrites; 0.01 to 1
+  bool enable_fsync = false;          // sync whenever a write buffer is written out
+  bool hints = true;                  // write hint files, so that opening reads no values
+  std::uint64_t cache_bytes = std::uint64_t{8} << 20;  // for Var reads that are not mapped; 0: none
   // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
   bool reversed = true;  // iter() and range() of trees run from the largest key down
-  // AES-256-GCM at rest. This build answers `unsupported` when it is set.
-  std::optional<ByteArray<32>> encryption_key{};
+  std::optional<ByteArray<32>> encryption_key{};  // this version answers `unsupported`
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
   bool create = true;                 // the collection, when there is none at the path
@@ -313,7 +310,6 @@ struct Config {
   static Config embedded() noexcept;
 };
 
-// Settings of one write.
 struct WriteOptions {
   // Return only when it survives a power cut. Concurrent syncs share one fdatasync.
   bool sync = false;
@@ -423,8 +419,7 @@ enum class Errc : std::uint8_t {
   aborted,         // a callback asked to stop
 };
 
-// The name of a code, such as "not_found".
-[[nodiscard]] std::string_view errc_name(Errc code) noexcept;
+[[nodiscard]] std::string_view errc_name(Errc code) noexcept;  // such as "not_found"
 
 // The outcome of a call. True when ok. Threads: as an int.
 class [[nodiscard]] Status {
@@ -442,19 +437,17 @@ class [[nodiscard]] Status {
   // An error of the operating system: ENOSPC, EDQUOT and EFBIG become no_space, ENOMEM
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
-  // Adds where it happened. The first place named stays.
+  // Adds where it happened, unless somebody has.
   Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
   [[nodiscard]] Errc code() const noexcept { return code_; }
-  // The errno behind an io_error or no_space; 0 where there is none.
-  [[nodiscard]] int os_error() const noexcept { return os_error_; }
+  [[nodiscard]] int os_error() const noexcept { return os_error_; }  // errno, or 0
   // The file concerned, or empty, and the offset in it, or kNoOffset.
   [[nodiscard]] std::string_view file() const noexcept;
   [[nodiscard]] std::uint64_t offset() const noexcept;
-  // One line for people: code, what, file, offset, errno.
-  [[nodiscard]] std::string message() const;
+  [[nodiscard]] std::string message() const;  // one line: code, what, file, offset, errno
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
  private:
@@ -528,8 +521,8 @@ struct NoHook {};
 // in it is how it says what it needs.
 //
 // Called under the lock of the key's shard, after the write happened and readers can see it: in
-// the order of the writes of a key. Must be quick, must not throw, and must not write to its own
-// collection (other collections may be written). Views end with the call.
+// the order of the writes of a key. Must be quick, must not throw, and must not call its own
+// collection (others may be written). Views end with the call.
 template <class K, class V> class TypedWriteHook {
  public:
   // false spares collections with values on disk the read of the old one; it is null then.
@@ -538,9 +531,9 @@ template <class K, class V> class TypedWriteHook {
   // those that have expired and were not swept yet.
   static constexpr bool needs_init = false;
   virtual ~TypedWriteHook() = default;
-  // `old_value` is null when the key was not there, or (told to Config::log) when what was there is
-  // damaged or rejected by its codec; `new_value` when it was erased. An entry that expired counts
-  // as there until it is swept or overwritten.
+  // `old_value` is null when the key was not there, `new_value` when it was erased; both, with a
+  // word to Config::log, when the bytes are damaged or rejected by the codec. An entry that expired
+  // counts as there until it is swept or overwritten.
   virtual void on_write(const K& key, const V* old_value, const V* new_value) = 0;
   // A value that its codec rejects fails the opening instead.
   virtual void on_init(const K& /*key*/, const V& /*value*/) {}
@@ -611,15 +604,13 @@ class File {
   // grow to cover it; on failure the size is what it was. `unsupported` where there is no such
   // call.
   virtual Status allocate(std::uint64_t offset, std::uint64_t length) = 0;
-  // Drops cached pages, so that the next read sees the disk. Best effort.
-  virtual Status drop_cache() = 0;
+  virtual Status drop_cache() = 0;  // so that the next read sees the disk; best effort
   // Maps the first `length` bytes, which may reach past the end of the file; only bytes below it
   // may be touched. `unsupported` where there are no mappings.
   virtual Result<Owned<Mapping>> map(std::size_t length, MapMode mode) = 0;
 };
 
-// Held while it lives.
-class FileLock {
+class FileLock {  // held while it lives
  public:
   virtual ~FileLock() = default;
 };
@@ -646,8 +637,7 @@ class FileSystem {
                       FunctionRef<void(std::string_view name, FileKind kind)> visit) = 0;
   // Ok when it exists already; the parent must.
   virtual Status create_directory(const std::string& path) = 0;
-  // Removes a file, or an empty directory.
-  virtual Status remove(const std::string& path) = 0;
+  virtual Status remove(const std::string& path) = 0;  // a file, or an empty directory
   virtual Status rename(const std::string& from, const std::string& to) = 0;  // atomic
   // Makes created, renamed and removed names in the directory durable.
   virtual Status sync_directory(const std::string& path) = 0;
@@ -657,8 +647,7 @@ class FileSystem {
   virtual Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) = 0;
 };
 
-// The operating system's files. Lives for ever.
-[[nodiscard]] FileSystem& posix_file_system() noexcept;
+[[nodiscard]] FileSystem& posix_file_system() noexcept;  // the system's own; lives for ever
 // Files in memory, gone with the object; for tests, caches and devices without a disk.
 [[nodiscard]] Owned<FileSystem> make_memory_file_system();
 
@@ -774,6 +763,7 @@ class AtomicCalls {
   // Calls use(value, object); false when the key is not there.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
   Result<bool> contains(Bytes key) const;
+  Status describe(const Status& status, Bytes key) const;  // as Collection's
 
  private:
   friend class ::armdb::Collection;
@@ -816,6 +806,7 @@ class Cursor {
   // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
   // this part of the tree is not_found, or still gives its last value.
   Result<ByteView> read() const;
+  Status describe(const Status& status) const;  // with key, file and offset
   // Collections that keep decoded values: a new reference.
   [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
@@ -838,8 +829,8 @@ class Cursor {
 // earlier write or sync failed: reopen), `no_space` (nothing acknowledged is lost; try again when
 // there is space), `invalid_argument` (sizes that do not fit the shape).
 //
-// Threads: any number of threads may use one handle; moving, destroying and close() need it alone.
-// Reads take no lock.
+// Threads: any number of threads may use one handle; moving and destroying it need it alone. Reads
+// take no lock, but expires_at() does.
 class Collection {
  public:
   Collection() noexcept = default;
@@ -1130,8 +1121,7 @@ template <class T> using DefaultCodec = typename codec_of<T>::type;
 // Every bit of T belongs to its value: no padding. The compiler cannot tell for classes with
 // floating point members, so specialise for those:
 //   template <> inline constexpr bool armdb::has_no_padding<Point> = sizeof(Point) == 2 * 4;
-// Pointers and views do not qualify: what they point at is gone after a restart. Nobody sees those
-// that are members of T.
+// Pointers and views do not qualify; nobody sees those that are members of T.
 template <class T>
 inline constexpr bool has_no_padding = std::has_unique_object_representations_v<T> ||
                                        std::is_same_v<T, float> || std::is_same_v<T, double>;
@@ -1184,7 +1174,6 @@ template <class T> struct Raw {
                 "of pointers and views store what they point at");
   static_assert(std::is_default_constructible_v<T>, "decoding begins with T{}");
   static constexpr std::size_t kHead = Number<T> ? 0 : 1;
-  // One T.
   static std::size_t size(const T&) noexcept { return kHead + sizeof(T); }
   static Status encode(const T& value, MutableBytes out) noexcept {
     write(&value, 1, out.data());
@@ -1197,7 +1186,6 @@ template <class T> struct Raw {
     copy(&out, in.data(), sizeof(T));
     return {};
   }
-  // Many.
   static void write(const T* from, std::size_t count, std::uint8_t* out) noexcept {
     if constexpr (kHead != 0) *out = kLittleMachine ? 1 : 2;
     copy(out + kHead, from, count * sizeof(T));
@@ -1335,7 +1323,7 @@ Result<std::size_t> take_field_count(Bytes& in, std::size_t known);
 // Bytes: one for the number of fields, 1 to 255; then of each its size as a varint, its bytes.
 // decode: corrupt when a field is cut or refused, or bytes follow the last; format_mismatch when
 // there are more fields than these, as a newer program wrote. The text names the field.
-template <auto... Members> struct Fields {
+template <auto... Members> struct fields {
   static_assert((std::is_member_object_pointer_v<decltype(Members)> && ...),
                 "fields<> takes pointers to data members, as in fields<&User::name, &User::age>");
   static constexpr std::size_t kCount = sizeof...(Members);
@@ -1360,11 +1348,16 @@ template <auto... Members> struct Fields {
     return Status(Errc::corrupt, "bytes follow the last field");
   }
 };
-template <auto... Members> using fields = Fields<Members...>;
 
 namespace detail {
+template <class E>
+concept RawElement = Number<E> || std::same_as<DefaultCodec<E>, TrivialCodec<E>>;
+// No container of elements that have a codec of their own, and so may not lie side by side.
+template <class T>
+concept RawElements = RawElement<typename T::value_type> || !requires(const T& all) {
+  all.size();
+};
 template <class T> consteval auto default_codec() noexcept {
-  constexpr bool kOwnElements = requires { typename T::value_type::armdb_codec; };
   if constexpr (requires { typename T::armdb_codec; }) {
     static_assert(Codec<typename T::armdb_codec, T>,
                   "T::armdb_codec is no codec of T: see armdb::Codec. If T inherited it, name "
@@ -1376,9 +1369,9 @@ template <class T> consteval auto default_codec() noexcept {
     return std::type_identity<NumberCodec<T>>{};
   } else if constexpr (std::is_same_v<T, std::string>) {
     return std::type_identity<TextCodec>{};
-  } else if constexpr (Sequence<T> && !kOwnElements) {
+  } else if constexpr (Sequence<T> && RawElements<T>) {
     return std::type_identity<SequenceCodec<T>>{};
-  } else if constexpr (Trivial<T> && !kOwnElements) {
+  } else if constexpr (Trivial<T> && RawElements<T>) {
     return std::type_identity<TrivialCodec<T>>{};
   } else {
     static_assert(Number<T>,  // false here
@@ -1446,13 +1439,12 @@ template <class Reader> class KeyRange {
     const value_type* operator->() const noexcept { return &element_; }
     iterator& operator++() { return cursor_.next(), settle(&Cursor::next); }
     void operator++(int) { ++*this; }
-    // Steps back; from the end to the last element.
+    // Steps back, from the end to the last element.
     iterator& operator--() { return cursor_.prev(), settle(&Cursor::prev); }
     friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept {
       return !at.cursor_.valid();
     }
-    // Why the walk ended early; ok at the plain end.
-    Status status() const { return cursor_.status(); }
+    Status status() const { return cursor_.status(); }  // why the walk ended early
 
    private:
     iterator& settle(bool (Cursor::*step)()) {
@@ -1522,7 +1514,6 @@ template <class T> struct ObjectNode : Shared {
   }
 };
 
-// One reference.
 class SharedHold {
  public:
   explicit SharedHold(Shared* owned = nullptr) noexcept : shared_(owned) {}
@@ -1637,6 +1628,8 @@ template <class T, bool kIsBytes> struct InlineValues : AnyValues<InlineValues<T
     out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
     return {};
   }
+  // What is only converted to a T would be gone before its bytes are read.
+  template <class U> static Status encode(const U& value, Encoded& out) = delete;
   static Status decode(Bytes bytes, Shared*, T& out) noexcept {
     std::memcpy(static_cast<void*>(&out), bytes.data(), sizeof(T));
     return {};
@@ -1703,7 +1696,7 @@ template <class T, Codec<T> C> struct DecodedValues : AnyValues<DecodedValues<T,
     const Result<ByteView> bytes = cursor.read();
     T value{};
     Status status = bytes.ok() ? C::decode(*bytes, value) : bytes.status();
-    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
+    out = status.ok() ? Element(std::move(value)) : Element(cursor.describe(status));
     return !bytes.is(Errc::not_found);
   }
 };
@@ -1771,9 +1764,9 @@ template <class H, class K, class Values> class HookAdapter final : public Hook 
     });
   }
   Status on_init(Bytes key, const HookValue& value) noexcept override {
-    const K decoded = key_traits<K>::decode(key.data());
-    return Values::view(value.bytes, value.object,
-                        [&](const V& shown) { hook_.on_init(decoded, shown); });
+    return Values::view(value.bytes, value.object, [&](const V& shown) {
+      if constexpr (H::needs_init) hook_.on_init(key_traits<K>::decode(key.data()), shown);
+    });
   }
 
  private:
@@ -1795,8 +1788,10 @@ template <class H, class K, class Values> class HookAdapter final : public Hook 
 }  // namespace detail
 
 // ---- api/face.hpp ----
-// Faces: what all typed collections share. They turn keys and values into bytes, as the kind of
-// `Values` says, and call Collection; durability, threads and errors are as there.
+// Faces: what all typed collections share.
+//
+// They turn keys and values into bytes, as the kind of `Values` says, and call Collection;
+// durability, threads and errors are as there. Types that are decoded are default constructible.
 
 // The store under a collection; Bitcask is the append-only log.
 struct Bitcask {};
@@ -1811,8 +1806,7 @@ template <class V> struct MigrateAction {
 };
 
 struct MigrateOptions {
-  // Remembered when all is done; a migration to this version or an older one then does nothing. 0:
-  // no version.
+  // Remembered when all is done: one to this version or an older one then does nothing. 0: none.
   std::uint32_t to_version = 0;
   // Called each 1024 entries: false stops, and migrate() answers `aborted`; and at the end.
   bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
@@ -1866,7 +1860,8 @@ class Callbacks {
 };
 
 // What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
-// writes. A key of another shard is shard_mismatch. Ends with the block.
+// writes. A key of another shard is shard_mismatch. Ends with the block. Of the options of its
+// writes the time to live counts, of those of atomic() itself sync.
 template <class K, class Values> class ShardHandle {
  public:
   using In = typename Values::In;
@@ -1888,7 +1883,7 @@ template <class K, class Values> class ShardHandle {
       decoded = Values::decode(value, object, out.emplace());
     });
     if (!found.ok()) return found.status();
-    if (!decoded.ok()) return decoded;
+    if (!decoded.ok()) return calls_.describe(decoded, KeyBytes<K>(key));
     return out;
   }
   Result<bool> contains(const K& key) const { return calls_.contains(KeyBytes<K>(key)); }
@@ -1953,7 +1948,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
     return Collection::erase(KeyBytes<K>(key), options);
   }
   // Replaces, or erases, only when the stored value is `expected`: not_found, value_mismatch.
-  // Values of a type are compared with ==, or as encoded where there is none.
+  // Const*, Zero*, Var*: as bytes; else with ==, or as encoded where there is none.
   Status cas(const K& key, const In& expected, const In& desired, WriteOptions options = {}) {
     return if_equal(key, expected, &desired, options);
   }
@@ -1966,8 +1961,9 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   // The value is read and the function called without a lock; the write happens only when nobody
   // wrote the key in between, else all is done again: the function may be called more than once.
   // It may refuse by returning std::optional or Result without a value: nothing changes, and the
-  // answer is `aborted` or its error. An exception from it passes through, and nothing has changed.
-  // The time to live stays, unless options give one.
+  // answer is `aborted` or its error (a V that is a std::optional goes back in a Result). An
+  // exception from it passes through, and nothing has changed. The time to live stays, unless
+  // options give one.
   // fn(const V&) gives the new value; returns it. not_found when the key is not there.
   template <class F> Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
     return modify(key, fn, options, false);
@@ -2144,7 +2140,8 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
       bool returned = true;
       Status status = Values::view(entry.value, nullptr, [&](const auto& value) {
         returned = callbacks.run([&] {
-          auto action = fn(key_traits<K>::decode(entry.key.data()), value);
+          const K key = key_traits<K>::decode(entry.key.data());
+          auto action = fn(key, value);
           verdict = action.verdict;
           held = std::move(action.value);
         });
@@ -2213,7 +2210,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   template <class A>
   static Status take_answer(Result<A> answer, Result<Out>& result, Encoded& fresh) {
     if (!answer.ok()) return answer.status();
-    result = Values::own(*std::move(answer));
+    result = Values::own(static_cast<In>(*std::move(answer)));
     return result.ok() ? Values::encode(Values::show(*result), fresh) : result.status();
   }
   template <class F> Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
@@ -2345,8 +2342,9 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
   // `hook` must outlive the collection. With Hook::needs_init it is told of every live entry
   // before this returns.
   static Result<Typed> open_hooked(std::string_view path, const Config& config, Hook& hook) {
-    return open_with(path, config,
-                     new (std::nothrow) HookAdapter<Hook, K, Values>(hook, config.log));
+    auto* adapter = new (std::nothrow) HookAdapter<Hook, K, Values>(hook, config.log);
+    if (adapter == nullptr) return Errc::out_of_memory;
+    return open_with(path, config, adapter);
   }
 
  private:
@@ -2363,8 +2361,10 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
 }  // namespace detail
 
 // ---- api/collections.hpp ----
-// The ten collections: a tree and a map for each kind of values. Operations on one key are O(log n)
-// in trees and O(1) in maps; detail::Face has them all, detail::TreeFace those of trees.
+// The ten collections: a tree and a map for each kind of values.
+//
+// detail::Face has all operations, detail::TreeFace those of trees. One key costs O(log n) in trees
+// and O(1) in maps.
 
 // Values of one size, V = ByteArray<N>, kept in memory and logged to disk. Reads copy, take no
 // lock and cannot fail.
@@ -2406,9 +2406,9 @@ using VarTypedMap = detail::Typed<K, detail::DecodedValues<T, C>, false, Hook, S
 // they are in. Of two writes to one key the later one wins.
 //
 //   armdb::WriteBatch batch(accounts);
-//   batch.put(from, a);
-//   batch.put(to, b);
-//   armdb::Status status = batch.commit({.sync = true});
+//   armdb::Status status = batch.put(from, a);
+//   if (status.ok()) status = batch.put(to, b);
+//   if (status.ok()) status = batch.commit({.sync = true});
 //
 // Isolation: other writers of these shards come before or after the whole; a reader, which takes
 // no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
@@ -2438,7 +2438,7 @@ template <class C> class WriteBatch {
   void clear() noexcept { buffer_.clear(); }
   // When ok the batch is empty. On an error nothing has changed and the writes are still here; but
   // when only the sync failed they are visible, as those of put(), and the batch is empty. Times to
-  // live count from here.
+  // live count from here. Of the options sync counts.
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }

@@ -12,8 +12,8 @@
 //     size, value size or order than the stored one is refused.
 //   * Trees run from the largest key to the smallest by default (Config::reversed), because the
 //     newest is asked for most. range(first, last) is [first, last) in both directions.
-//   * Any thread may call any member of an open collection at any time, except close(), moves
-//     and the destructor, which need it alone. Iterators and cursors belong to one thread.
+//   * Any thread may call any member of an open collection at any time, except moves and the
+//     destructor, which need it alone. Iterators and cursors belong to one thread.
 //   * After close() writes, syncs and reads of values on disk answer `closed`. What lies in memory
 //     (contains, size, get of Const collections) still answers, with what was there then.
 //   * Nothing throws; an ignored Status or Result is a compiler warning. value() on an error is

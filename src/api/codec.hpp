@@ -60,8 +60,7 @@ template <class T> using DefaultCodec = typename codec_of<T>::type;
 // Every bit of T belongs to its value: no padding. The compiler cannot tell for classes with
 // floating point members, so specialise for those:
 //   template <> inline constexpr bool armdb::has_no_padding<Point> = sizeof(Point) == 2 * 4;
-// Pointers and views do not qualify: what they point at is gone after a restart. Nobody sees those
-// that are members of T.
+// Pointers and views do not qualify; nobody sees those that are members of T.
 template <class T>
 inline constexpr bool has_no_padding = std::has_unique_object_representations_v<T> ||
                                        std::is_same_v<T, float> || std::is_same_v<T, double>;
@@ -115,7 +114,6 @@ template <class T> struct Raw {
                 "of pointers and views store what they point at");
   static_assert(std::is_default_constructible_v<T>, "decoding begins with T{}");
   static constexpr std::size_t kHead = Number<T> ? 0 : 1;
-  // One T.
   static std::size_t size(const T&) noexcept { return kHead + sizeof(T); }
   static Status encode(const T& value, MutableBytes out) noexcept {
     write(&value, 1, out.data());
@@ -128,7 +126,6 @@ template <class T> struct Raw {
     copy(&out, in.data(), sizeof(T));
     return {};
   }
-  // Many.
   static void write(const T* from, std::size_t count, std::uint8_t* out) noexcept {
     if constexpr (kHead != 0) *out = kLittleMachine ? 1 : 2;
     copy(out + kHead, from, count * sizeof(T));
@@ -269,7 +266,7 @@ Result<std::size_t> take_field_count(Bytes& in, std::size_t known);
 // Bytes: one for the number of fields, 1 to 255; then of each its size as a varint, its bytes.
 // decode: corrupt when a field is cut or refused, or bytes follow the last; format_mismatch when
 // there are more fields than these, as a newer program wrote. The text names the field.
-template <auto... Members> struct Fields {
+template <auto... Members> struct fields {
   static_assert((std::is_member_object_pointer_v<decltype(Members)> && ...),
                 "fields<> takes pointers to data members, as in fields<&User::name, &User::age>");
   static constexpr std::size_t kCount = sizeof...(Members);
@@ -294,12 +291,17 @@ template <auto... Members> struct Fields {
     return Status(Errc::corrupt, "bytes follow the last field");
   }
 };
-template <auto... Members> using fields = Fields<Members...>;
 
 namespace detail {
 
+template <class E>
+concept RawElement = Number<E> || std::same_as<DefaultCodec<E>, TrivialCodec<E>>;
+// No container of elements that have a codec of their own, and so may not lie side by side.
+template <class T>
+concept RawElements = RawElement<typename T::value_type> || !requires(const T& all) {
+  all.size();
+};
 template <class T> consteval auto default_codec() noexcept {
-  constexpr bool kOwnElements = requires { typename T::value_type::armdb_codec; };
   if constexpr (requires { typename T::armdb_codec; }) {
     static_assert(Codec<typename T::armdb_codec, T>,
                   "T::armdb_codec is no codec of T: see armdb::Codec. If T inherited it, name "
@@ -311,9 +313,9 @@ template <class T> consteval auto default_codec() noexcept {
     return std::type_identity<NumberCodec<T>>{};
   } else if constexpr (std::is_same_v<T, std::string>) {
     return std::type_identity<TextCodec>{};
-  } else if constexpr (Sequence<T> && !kOwnElements) {
+  } else if constexpr (Sequence<T> && RawElements<T>) {
     return std::type_identity<SequenceCodec<T>>{};
-  } else if constexpr (Trivial<T> && !kOwnElements) {
+  } else if constexpr (Trivial<T> && RawElements<T>) {
     return std::type_identity<TrivialCodec<T>>{};
   } else {
     static_assert(Number<T>,  // false here

@@ -419,12 +419,18 @@ Result<ByteView> Cursor::read() const {
   ByteView view;
   if (state_->engine.shape().payload == Payload::location) {
     const Result<bool> found = state_->scan.read(view);
+    // not_found is said of entries only: no failure may be taken for it.
+    if (found.is(Errc::not_found)) return Status(Errc::io_error, found.message());
     if (!found.ok()) return found.status();
     if (!*found) return Errc::not_found;
     return view;
   }
   store::ReadBuffer buffer;
   return store::make_view(value_, buffer);
+}
+
+Status Cursor::describe(const Status& status) const {
+  return valid_ ? state_->scan.describe(status) : status;
 }
 
 Status Cursor::status() const {

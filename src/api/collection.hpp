@@ -90,6 +90,7 @@ class AtomicCalls {
   // Calls use(value, object); false when the key is not there.
   Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
   Result<bool> contains(Bytes key) const;
+  Status describe(const Status& status, Bytes key) const;  // as Collection's
 
  private:
   friend class ::armdb::Collection;
@@ -133,6 +134,7 @@ class Cursor {
   // Any collection: an owned copy of the value. An entry that was erased since the cursor came to
   // this part of the tree is not_found, or still gives its last value.
   Result<ByteView> read() const;
+  Status describe(const Status& status) const;  // with key, file and offset
   // Collections that keep decoded values: a new reference.
   [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
@@ -155,8 +157,8 @@ class Cursor {
 // earlier write or sync failed: reopen), `no_space` (nothing acknowledged is lost; try again when
 // there is space), `invalid_argument` (sizes that do not fit the shape).
 //
-// Threads: any number of threads may use one handle; moving, destroying and close() need it alone.
-// Reads take no lock.
+// Threads: any number of threads may use one handle; moving and destroying it need it alone. Reads
+// take no lock, but expires_at() does.
 class Collection {
  public:
   Collection() noexcept = default;

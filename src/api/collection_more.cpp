@@ -1,5 +1,6 @@
 // The type-erased handle: batches, atomic blocks, expiry, migration, loading and erasing in bulk,
 // and decoded objects. collection.cpp has single writes, reads and cursors.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -46,6 +47,9 @@ void BatchBuffer::add(const WriteCall& call, std::uint64_t ttl_ms) {
   item.key_size = static_cast<std::uint32_t>(call.key.size());
   item.value_size = static_cast<std::uint32_t>(call.value.size());
   item.erase = call.kind == WriteKind::erase;
+  // Room for all of it first: nothing behind this line can fail.
+  const std::size_t size = bytes_.size() + sizeof item + item.key_size + item.value_size;
+  if (size > bytes_.capacity()) bytes_.reserve(std::max(size, 2 * bytes_.capacity()));
   bytes_.append(reinterpret_cast<const char*>(&item), sizeof item);
   bytes_.append(call.key.text());
   bytes_.append(call.value.text());
@@ -151,6 +155,10 @@ Result<bool> AtomicCalls::read(Bytes key, FunctionRef<void(Bytes, Shared*)> use)
   return static_cast<const engine::Transaction*>(transaction_)->read(key, hash, use);
 }
 
+Status AtomicCalls::describe(const Status& status, Bytes key) const {
+  return collection_.describe(status, key);
+}
+
 Result<bool> AtomicCalls::contains(Bytes key) const {
   std::uint64_t hash = 0;
   Status status = check(key, hash);
@@ -182,7 +190,8 @@ Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
   if (engine_->shape().ordered) {
     return Status(Errc::unsupported, "a tree has order: use range() and its cursors");
   }
-  Status status = engine::UnorderedScan(*engine_, true).run_some(cursor, limit, fn);
+  Status status =
+      engine::UnorderedScan(*engine_, true).run_some(cursor, limit == 0 ? 1 : limit, fn);
   if (!status.ok()) return status;
   return cursor;
 }
@@ -320,6 +329,7 @@ Result<std::uint64_t> Collection::erase_range(const Bound<Bytes>& first, const B
 }
 
 Result<std::uint64_t> Collection::erase_prefix(Bytes prefix) {
+  if (is_open() && prefix.size() > shape().key_size) return 0;
   return erase_from(prefix_cursor(prefix, false));
 }
 

@@ -1,5 +1,7 @@
-// The ten collections: a tree and a map for each kind of values. Operations on one key are O(log n)
-// in trees and O(1) in maps; detail::Face has them all, detail::TreeFace those of trees.
+// The ten collections: a tree and a map for each kind of values.
+//
+// detail::Face has all operations, detail::TreeFace those of trees. One key costs O(log n) in trees
+// and O(1) in maps.
 #pragma once
 
 #include "api/face.hpp"

@@ -1,5 +1,7 @@
-// Faces: what all typed collections share. They turn keys and values into bytes, as the kind of
-// `Values` says, and call Collection; durability, threads and errors are as there.
+// Faces: what all typed collections share.
+//
+// They turn keys and values into bytes, as the kind of `Values` says, and call Collection;
+// durability, threads and errors are as there. Types that are decoded are default constructible.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +32,7 @@ template <class V> struct MigrateAction {
 };
 
 struct MigrateOptions {
-  // Remembered when all is done; a migration to this version or an older one then does nothing. 0:
-  // no version.
+  // Remembered when all is done: one to this version or an older one then does nothing. 0: none.
   std::uint32_t to_version = 0;
   // Called each 1024 entries: false stops, and migrate() answers `aborted`; and at the end.
   bool (*progress)(void* context, const MigrationProgress& progress) = nullptr;
@@ -86,7 +87,8 @@ class Callbacks {
 };
 
 // What an atomic block works with: the shard of its key, under its lock. Reads see the block's own
-// writes. A key of another shard is shard_mismatch. Ends with the block.
+// writes. A key of another shard is shard_mismatch. Ends with the block. Of the options of its
+// writes the time to live counts, of those of atomic() itself sync.
 template <class K, class Values> class ShardHandle {
  public:
   using In = typename Values::In;
@@ -108,7 +110,7 @@ template <class K, class Values> class ShardHandle {
       decoded = Values::decode(value, object, out.emplace());
     });
     if (!found.ok()) return found.status();
-    if (!decoded.ok()) return decoded;
+    if (!decoded.ok()) return calls_.describe(decoded, KeyBytes<K>(key));
     return out;
   }
   Result<bool> contains(const K& key) const { return calls_.contains(KeyBytes<K>(key)); }
@@ -173,7 +175,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
     return Collection::erase(KeyBytes<K>(key), options);
   }
   // Replaces, or erases, only when the stored value is `expected`: not_found, value_mismatch.
-  // Values of a type are compared with ==, or as encoded where there is none.
+  // Const*, Zero*, Var*: as bytes; else with ==, or as encoded where there is none.
   Status cas(const K& key, const In& expected, const In& desired, WriteOptions options = {}) {
     return if_equal(key, expected, &desired, options);
   }
@@ -186,8 +188,9 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   // The value is read and the function called without a lock; the write happens only when nobody
   // wrote the key in between, else all is done again: the function may be called more than once.
   // It may refuse by returning std::optional or Result without a value: nothing changes, and the
-  // answer is `aborted` or its error. An exception from it passes through, and nothing has changed.
-  // The time to live stays, unless options give one.
+  // answer is `aborted` or its error (a V that is a std::optional goes back in a Result). An
+  // exception from it passes through, and nothing has changed. The time to live stays, unless
+  // options give one.
   // fn(const V&) gives the new value; returns it. not_found when the key is not there.
   template <class F> Result<Out> update(const K& key, F&& fn, WriteOptions options = {}) {
     return modify(key, fn, options, false);
@@ -364,7 +367,8 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
       bool returned = true;
       Status status = Values::view(entry.value, nullptr, [&](const auto& value) {
         returned = callbacks.run([&] {
-          auto action = fn(key_traits<K>::decode(entry.key.data()), value);
+          const K key = key_traits<K>::decode(entry.key.data());
+          auto action = fn(key, value);
           verdict = action.verdict;
           held = std::move(action.value);
         });
@@ -433,7 +437,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   template <class A>
   static Status take_answer(Result<A> answer, Result<Out>& result, Encoded& fresh) {
     if (!answer.ok()) return answer.status();
-    result = Values::own(*std::move(answer));
+    result = Values::own(static_cast<In>(*std::move(answer)));
     return result.ok() ? Values::encode(Values::show(*result), fresh) : result.status();
   }
   template <class F> Result<Out> modify(const K& key, F& fn, WriteOptions options, bool want_old) {
@@ -565,8 +569,9 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
   // `hook` must outlive the collection. With Hook::needs_init it is told of every live entry
   // before this returns.
   static Result<Typed> open_hooked(std::string_view path, const Config& config, Hook& hook) {
-    return open_with(path, config,
-                     new (std::nothrow) HookAdapter<Hook, K, Values>(hook, config.log));
+    auto* adapter = new (std::nothrow) HookAdapter<Hook, K, Values>(hook, config.log);
+    if (adapter == nullptr) return Errc::out_of_memory;
+    return open_with(path, config, adapter);
   }
 
  private:

@@ -18,9 +18,9 @@ template <class H, class K, class Values> class HookAdapter final : public Hook 
     });
   }
   Status on_init(Bytes key, const HookValue& value) noexcept override {
-    const K decoded = key_traits<K>::decode(key.data());
-    return Values::view(value.bytes, value.object,
-                        [&](const V& shown) { hook_.on_init(decoded, shown); });
+    return Values::view(value.bytes, value.object, [&](const V& shown) {
+      if constexpr (H::needs_init) hook_.on_init(key_traits<K>::decode(key.data()), shown);
+    });
   }
 
  private:

@@ -23,7 +23,6 @@ template <class T> struct ObjectNode : Shared {
   }
 };
 
-// One reference.
 class SharedHold {
  public:
   explicit SharedHold(Shared* owned = nullptr) noexcept : shared_(owned) {}
@@ -140,6 +139,8 @@ template <class T, bool kIsBytes> struct InlineValues : AnyValues<InlineValues<T
     out.bytes = Bytes(reinterpret_cast<const std::uint8_t*>(&value), sizeof(T));
     return {};
   }
+  // What is only converted to a T would be gone before its bytes are read.
+  template <class U> static Status encode(const U& value, Encoded& out) = delete;
   static Status decode(Bytes bytes, Shared*, T& out) noexcept {
     std::memcpy(static_cast<void*>(&out), bytes.data(), sizeof(T));
     return {};
@@ -206,7 +207,7 @@ template <class T, Codec<T> C> struct DecodedValues : AnyValues<DecodedValues<T,
     const Result<ByteView> bytes = cursor.read();
     T value{};
     Status status = bytes.ok() ? C::decode(*bytes, value) : bytes.status();
-    out = status.ok() ? Element(std::move(value)) : Element(std::move(status));
+    out = status.ok() ? Element(std::move(value)) : Element(cursor.describe(status));
     return !bytes.is(Errc::not_found);
   }
 };

@@ -37,13 +37,12 @@ template <class Reader> class KeyRange {
     const value_type* operator->() const noexcept { return &element_; }
     iterator& operator++() { return cursor_.next(), settle(&Cursor::next); }
     void operator++(int) { ++*this; }
-    // Steps back; from the end to the last element.
+    // Steps back, from the end to the last element.
     iterator& operator--() { return cursor_.prev(), settle(&Cursor::prev); }
     friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept {
       return !at.cursor_.valid();
     }
-    // Why the walk ended early; ok at the plain end.
-    Status status() const { return cursor_.status(); }
+    Status status() const { return cursor_.status(); }  // why the walk ended early
 
    private:
     iterator& settle(bool (Cursor::*step)()) {

@@ -9,9 +9,9 @@ namespace armdb {
 // they are in. Of two writes to one key the later one wins.
 //
 //   armdb::WriteBatch batch(accounts);
-//   batch.put(from, a);
-//   batch.put(to, b);
-//   armdb::Status status = batch.commit({.sync = true});
+//   armdb::Status status = batch.put(from, a);
+//   if (status.ok()) status = batch.put(to, b);
+//   if (status.ok()) status = batch.commit({.sync = true});
 //
 // Isolation: other writers of these shards come before or after the whole; a reader, which takes
 // no lock, may see the first keys changed and the last ones not yet. Synced, it costs one fdatasync
@@ -41,7 +41,7 @@ template <class C> class WriteBatch {
   void clear() noexcept { buffer_.clear(); }
   // When ok the batch is empty. On an error nothing has changed and the writes are still here; but
   // when only the sync failed they are visible, as those of put(), and the batch is empty. Times to
-  // live count from here.
+  // live count from here. Of the options sync counts.
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }

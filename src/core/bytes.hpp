@@ -47,6 +47,7 @@ class Bytes {
   constexpr Bytes() noexcept = default;
   constexpr Bytes(const std::uint8_t* data, std::size_t size) noexcept : data_(data), size_(size) {}
   // NOLINTBEGIN(google-explicit-constructor): views are meant to be made by the way
+  Bytes(std::nullptr_t) = delete;
   Bytes(const char* text) noexcept : data_(detail::as_bytes(text)), size_(std::strlen(text)) {}
   template <detail::ByteRange R>
   constexpr Bytes(const R& range) noexcept

@@ -24,26 +24,22 @@ struct Config {
   // Independent parts, each with its own lock and files; 1 to 256. 0: what the store has; for a
   // new store the core count, at most 8. Fixed when the store is created.
   std::uint32_t shard_count = 0;
-  // Choose the shard by the first bits of the key only, so that keys which share them lie in one
-  // and a scan of them needs no merge. 0: what the store has; for a new store the whole key.
+  // Choose the shard by this many first bits of the key, at most all, so that keys which share them
+  // lie in one and a scan of them needs no merge. 0: what the store has; a new store: the whole
+  // key.
   std::uint32_t shard_prefix_bits = 0;
-  // A segment is closed and a new one begun at about this size; 64 KiB to 16 GiB.
-  std::uint64_t max_file_size = std::uint64_t{256} << 20;
+  std::uint64_t max_file_size = std::uint64_t{256} << 20;  // of a segment; 64 KiB to 16 GiB
   // Write buffer of each shard; 16 KiB to 64 MiB, a multiple of 8. Larger entries bypass it.
   std::uint32_t write_buffer_size = std::uint32_t{1} << 20;
-  // compact() rewrites segments whose dead share is at least this; 0.01 to 1.
-  double compaction_threshold = 0.3;
-  // Sync whenever a write buffer is written out. A returned put() is still only "written".
-  bool enable_fsync = false;
-  bool hints = true;  // write hint files, so that opening reads no values
-  // Block cache of Var reads where segments are not mapped; 0 turns it off.
-  std::uint64_t cache_bytes = std::uint64_t{8} << 20;
+  double compaction_threshold = 0.3;  // dead share from which compact() rewrites; 0.01 to 1
+  bool enable_fsync = false;          // sync whenever a write buffer is written out
+  bool hints = true;                  // write hint files, so that opening reads no values
+  std::uint64_t cache_bytes = std::uint64_t{8} << 20;  // for Var reads that are not mapped; 0: none
   // Read sealed segments through mappings. An I/O error under a mapping is a signal (SIGBUS);
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
   bool reversed = true;  // iter() and range() of trees run from the largest key down
-  // AES-256-GCM at rest. This build answers `unsupported` when it is set.
-  std::optional<ByteArray<32>> encryption_key{};
+  std::optional<ByteArray<32>> encryption_key{};  // this version answers `unsupported`
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
   bool create = true;                 // the collection, when there is none at the path
@@ -57,7 +53,6 @@ struct Config {
   static Config embedded() noexcept;
 };
 
-// Settings of one write.
 struct WriteOptions {
   // Return only when it survives a power cut. Concurrent syncs share one fdatasync.
   bool sync = false;

@@ -48,15 +48,13 @@ class File {
   // grow to cover it; on failure the size is what it was. `unsupported` where there is no such
   // call.
   virtual Status allocate(std::uint64_t offset, std::uint64_t length) = 0;
-  // Drops cached pages, so that the next read sees the disk. Best effort.
-  virtual Status drop_cache() = 0;
+  virtual Status drop_cache() = 0;  // so that the next read sees the disk; best effort
   // Maps the first `length` bytes, which may reach past the end of the file; only bytes below it
   // may be touched. `unsupported` where there are no mappings.
   virtual Result<Owned<Mapping>> map(std::size_t length, MapMode mode) = 0;
 };
 
-// Held while it lives.
-class FileLock {
+class FileLock {  // held while it lives
  public:
   virtual ~FileLock() = default;
 };
@@ -83,8 +81,7 @@ class FileSystem {
                       FunctionRef<void(std::string_view name, FileKind kind)> visit) = 0;
   // Ok when it exists already; the parent must.
   virtual Status create_directory(const std::string& path) = 0;
-  // Removes a file, or an empty directory.
-  virtual Status remove(const std::string& path) = 0;
+  virtual Status remove(const std::string& path) = 0;  // a file, or an empty directory
   virtual Status rename(const std::string& from, const std::string& to) = 0;  // atomic
   // Makes created, renamed and removed names in the directory durable.
   virtual Status sync_directory(const std::string& path) = 0;
@@ -94,8 +91,7 @@ class FileSystem {
   virtual Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) = 0;
 };
 
-// The operating system's files. Lives for ever.
-[[nodiscard]] FileSystem& posix_file_system() noexcept;
+[[nodiscard]] FileSystem& posix_file_system() noexcept;  // the system's own; lives for ever
 // Files in memory, gone with the object; for tests, caches and devices without a disk.
 [[nodiscard]] Owned<FileSystem> make_memory_file_system();
 

@@ -17,8 +17,8 @@ struct NoHook {};
 // in it is how it says what it needs.
 //
 // Called under the lock of the key's shard, after the write happened and readers can see it: in
-// the order of the writes of a key. Must be quick, must not throw, and must not write to its own
-// collection (other collections may be written). Views end with the call.
+// the order of the writes of a key. Must be quick, must not throw, and must not call its own
+// collection (others may be written). Views end with the call.
 template <class K, class V> class TypedWriteHook {
  public:
   // false spares collections with values on disk the read of the old one; it is null then.
@@ -27,9 +27,9 @@ template <class K, class V> class TypedWriteHook {
   // those that have expired and were not swept yet.
   static constexpr bool needs_init = false;
   virtual ~TypedWriteHook() = default;
-  // `old_value` is null when the key was not there, or (told to Config::log) when what was there is
-  // damaged or rejected by its codec; `new_value` when it was erased. An entry that expired counts
-  // as there until it is swept or overwritten.
+  // `old_value` is null when the key was not there, `new_value` when it was erased; both, with a
+  // word to Config::log, when the bytes are damaged or rejected by the codec. An entry that expired
+  // counts as there until it is swept or overwritten.
   virtual void on_write(const K& key, const V* old_value, const V* new_value) = 0;
   // A value that its codec rejects fails the opening instead.
   virtual void on_init(const K& /*key*/, const V& /*value*/) {}

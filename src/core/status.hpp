@@ -37,8 +37,7 @@ enum class Errc : std::uint8_t {
   aborted,         // a callback asked to stop
 };
 
-// The name of a code, such as "not_found".
-[[nodiscard]] std::string_view errc_name(Errc code) noexcept;
+[[nodiscard]] std::string_view errc_name(Errc code) noexcept;  // such as "not_found"
 
 // The outcome of a call. True when ok. Threads: as an int.
 class [[nodiscard]] Status {
@@ -56,19 +55,17 @@ class [[nodiscard]] Status {
   // An error of the operating system: ENOSPC, EDQUOT and EFBIG become no_space, ENOMEM
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
-  // Adds where it happened. The first place named stays.
+  // Adds where it happened, unless somebody has.
   Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
   [[nodiscard]] Errc code() const noexcept { return code_; }
-  // The errno behind an io_error or no_space; 0 where there is none.
-  [[nodiscard]] int os_error() const noexcept { return os_error_; }
+  [[nodiscard]] int os_error() const noexcept { return os_error_; }  // errno, or 0
   // The file concerned, or empty, and the offset in it, or kNoOffset.
   [[nodiscard]] std::string_view file() const noexcept;
   [[nodiscard]] std::uint64_t offset() const noexcept;
-  // One line for people: code, what, file, offset, errno.
-  [[nodiscard]] std::string message() const;
+  [[nodiscard]] std::string message() const;  // one line: code, what, file, offset, errno
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
  private:

@@ -176,6 +176,11 @@ Result<bool> OrderedScan::read(ByteView& out) const {
       .read_at(Bytes(key(), key_size_), top().block.location(top().at), out);
 }
 
+Status OrderedScan::describe(const Status& status) const {
+  return engine_.shard(top().shard)
+      .describe(key_status(status, Bytes(key(), key_size_)), top().block.location(top().at));
+}
+
 bool OrderedScan::still_there() noexcept {
   Source& source = sources_[heap_.front()];
   return engine_.shard(source.shard).still_there(source.block, source.at);

@@ -43,6 +43,8 @@ class OrderedScan {
   [[nodiscard]] const std::uint8_t* value() const noexcept;
   // Payload::location. False when the entry has been erased since.
   Result<bool> read(ByteView& out) const;
+  // `status`, which is about this entry, with its key, file and offset.
+  [[nodiscard]] Status describe(const Status& status) const;
   // False when the entry has expired since its leaf was copied, or gone since where entries do.
   bool still_there() noexcept;
 

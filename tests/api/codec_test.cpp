@@ -111,7 +111,7 @@ struct User2 {
   std::string city = "nowhere";
   std::vector<std::uint16_t> marks = {1, 2};
   std::string cached = "not stored";
-  using armdb_codec = Fields<&User2::name, &User2::age, &User2::city, &User2::marks>;
+  using armdb_codec = fields<&User2::name, &User2::age, &User2::city, &User2::marks>;
 };
 template <class User> struct Team {
   User leader;
@@ -193,7 +193,7 @@ static_assert(std::is_same_v<DefaultCodec<Vector<Place>>, SequenceCodec<Vector<P
 static_assert(std::is_same_v<DefaultCodec<Few<bool, 3>>, SequenceCodec<Few<bool, 3>>>);
 static_assert(std::is_same_v<DefaultCodec<ByteArray<4>>, TrivialCodec<ByteArray<4>>>);
 static_assert(std::is_same_v<DefaultCodec<Point>, TrivialCodec<Point>>);
-static_assert(std::is_same_v<DefaultCodec<User1>, Fields<&User1::name, &User1::age>>);
+static_assert(std::is_same_v<DefaultCodec<User1>, fields<&User1::name, &User1::age>>);
 static_assert(std::is_same_v<DefaultCodec<Word>, WordCodec>);
 
 static_assert(has_no_padding<Point> && has_no_padding<Place> && !has_no_padding<Padded>);
@@ -203,6 +203,23 @@ static_assert(!has_no_padding<std::array<float, 0>> && !has_no_padding<const cha
 static_assert(!has_no_padding<std::string_view> && !has_no_padding<std::span<const int>>);
 static_assert(!has_no_padding<Bytes>);
 static_assert(!detail::Number<Unnamed> && !detail::Number<long double>);
+
+// Elements with a codec of their own, named in them or for them, never lie side by side as raw
+// bytes: whether by a member or by codec_of.
+struct ForeignSize {
+  std::uint32_t x = 0;
+  std::uint32_t y = 0;
+};
+static_assert(detail::RawElements<std::vector<Point>> && detail::RawElements<Point>);
+static_assert(detail::RawElements<std::vector<std::array<float, 3>>>);
+
+}  // namespace
+template <> struct armdb::codec_of<ForeignSize> {
+  using type = armdb::fields<&ForeignSize::x, &ForeignSize::y>;
+};
+namespace {
+static_assert(!detail::RawElements<std::vector<ForeignSize>>);
+static_assert(!detail::RawElements<std::array<ForeignSize, 2>>);
 
 template <class C = void, class T> std::string encoded(const T& value) {
   using Used = std::conditional_t<std::is_void_v<C>, codec_of<T>, std::type_identity<C>>;

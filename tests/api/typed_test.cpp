@@ -92,6 +92,28 @@ TEST_CASE("typed: a value that is decoded when read is an error there, never mis
   CHECK(lazy.get(0xab).value()->name == "bob");
 }
 
+TEST_CASE("typed: ranges and atomic blocks name key and file of what they cannot decode") {
+  const test::TempDir directory;
+  store_junk(directory, 0xab, "\x02junk");
+  Lazy lazy = open<Lazy>(directory);
+  const auto names_it = [](const Status& status) {
+    INFO(status.message());
+    CHECK(status.is(Errc::corrupt));
+    CHECK(status.message().find("0x000000ab") != std::string::npos);
+    CHECK(status.message().find(".data") != std::string::npos);
+  };
+  int seen = 0;
+  for (const auto& [key, value] : lazy.iter()) {
+    names_it(value.status());
+    ++seen;
+  }
+  CHECK(seen == 1);
+  names_it(lazy.atomic(0xab, [&](Lazy::Handle& handle) { return handle.get(0xab).status(); }));
+  names_it(lazy.atomic(0xab, [&](Lazy::Handle& handle) {
+    return handle.update(0xab, [](const Person& person) { return person; });
+  }));
+}
+
 TEST_CASE("typed: a value that cannot be encoded changes nothing") {
   const test::TempDir directory;
   using Short = TypedMap<std::uint32_t, Person, ShortLifeCodec>;
