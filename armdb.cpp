@@ -1185,6 +1185,7 @@ inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
+inline constexpr std::string_view kSlotsName = "slots.dat";
 // Disk space kept for compaction on a full disk; its content means nothing.
 inline constexpr std::string_view kReserveName = "reserve";
 
@@ -1366,6 +1367,165 @@ void encode_meta(const Meta& meta, MutableBytes out) noexcept;  // 128 bytes
 // unsupported (encrypted). Checks every range above, that a Fixed store has its values inline,
 // and that shard_prefix_bits are at most 8 * key_size.
 Status decode_meta(Bytes in, Meta& meta);
+
+// ---- format/slot.hpp ----
+// slots.dat of a Fixed store: slots of one size, updated in place.
+//
+// The first page (4096 bytes) is written once, when the file is created:
+//
+//   offset  size  field
+//        0    40  file header (kind slots)
+//       40     4  key_size     1..1024
+//       44     4  value_size   at most 2^20
+//       48     4  copies       1 or 2, of each slot
+//       52     4  stage_count  places of the stage, 1 to 65536
+//       56     8  salt         random; part of the seed of every slot's crc
+//       64     4  crc          CRC-32C of bytes 40..63, continued from the crc at 36
+//       68  4028  zero
+//
+// The second page is the clean mark, and zero while the store is open for writing:
+//
+//     4096     8  version_last  the largest version that was given away
+//     4104     8  slot_count    slots that the file has room for
+//     4112     8  live_count
+//     4120     4  reserved      zero
+//     4124     4  crc           CRC-32C of bytes 4096..4123, seeded with the crc at 64
+//     4128  4064  zero
+//
+// From 8192 on, in whole pages, the stage: copies of slots that are on their way. Each place has
+// 8 bytes with the number of a slot, then a copy of it. The first place takes every copy before its
+// slot does: a process that is killed halfway leaves one of the two whole. The others take slots
+// that are written while a sync is at them. A copy here counts like one in the slot: by its
+// version.
+//
+// Then the slots. A copy of a slot is a multiple of 8 bytes:
+//
+//        0     4  crc        CRC-32C of all that follows in the copy, seeded
+//        4     1  state      1 live, 2 erased; 0 and all zero: never used
+//        5     3  reserved   zero
+//        8     8  version    1 .. 2^63 - 1; of two whole copies the larger one counts
+//       16     8  expiry_ms  0: never; zero when erased
+//       24     .  key, value (zeros when erased), zeros up to the next multiple of 8
+//
+// The seed is the CRC-32C of store_id, shard, salt and the slot's number (8 bytes): a copy that
+// lies where another slot belongs, or is left over from a former use of these blocks, never passes.
+//
+// Where copies lie. With two, a unit of one or more pages holds the first copies of as many slots
+// as fit, the next unit their second ones: no page has both. With one, a slot lies within a sector
+// of 512 bytes, which disks write whole; larger slots need two copies.
+//
+// Integers are little-endian.
+
+inline constexpr std::size_t kSlotPageBytes = 4096;
+inline constexpr std::size_t kSlotSectorBytes = 512;
+inline constexpr std::size_t kSlotHeaderBytes = 24;  // of a copy, before the key
+inline constexpr std::size_t kSlotsHeaderBytes = 68;
+inline constexpr std::size_t kCleanMarkBytes = 32;
+inline constexpr std::uint64_t kCleanMarkAt = kSlotPageBytes;
+inline constexpr std::uint64_t kStageAt = 2 * kSlotPageBytes;
+inline constexpr std::uint32_t kSlotValueMax = std::uint32_t{1} << 20;
+inline constexpr std::uint32_t kStageCountMax = 65536;
+inline constexpr std::uint64_t kSlotVersionMax = (std::uint64_t{1} << 63) - 1;
+inline constexpr std::uint64_t kSlotCountMax = std::uint64_t{1} << 32;
+
+struct SlotsHeader {
+  FileHeader file;
+  std::uint32_t key_size = 0;
+  std::uint32_t value_size = 0;
+  std::uint32_t copies = 2;
+  std::uint32_t stage_count = 1;
+  std::uint64_t salt = 0;
+};
+
+void encode_slots_header(const SlotsHeader& header, MutableBytes out) noexcept;  // 68 bytes
+// corrupt or format_mismatch; bytes behind the 68 are not looked at. too_large when one copy is
+// asked for and a slot does not fit into a sector.
+Status decode_slots_header(Bytes in, SlotsHeader& header);
+
+struct CleanMark {
+  std::uint64_t version_last = 0;
+  std::uint64_t slot_count = 0;
+  std::uint64_t live_count = 0;
+};
+
+// 32 bytes; `header` is that of the file.
+void encode_clean_mark(const CleanMark& mark, const SlotsHeader& header, MutableBytes out) noexcept;
+// False when it is none, whatever the reason: then the file is read without it.
+[[nodiscard]] bool decode_clean_mark(Bytes in, const SlotsHeader& header, CleanMark& mark) noexcept;
+
+// Where the copies of each slot lie.
+class SlotLayout {
+ public:
+  SlotLayout() noexcept = default;
+  SlotLayout(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t copies,
+             std::uint32_t stage_count) noexcept;
+
+  // Whether slots of this size can have a single copy.
+  [[nodiscard]] static bool fits_single_copy(std::uint32_t key_size,
+                                             std::uint32_t value_size) noexcept {
+    return bytes_for(key_size, value_size) <= kSlotSectorBytes;
+  }
+  [[nodiscard]] std::size_t slot_bytes() const noexcept { return slot_bytes_; }  // of one copy
+  [[nodiscard]] std::uint32_t copies() const noexcept { return copies_; }
+  // Slots come in groups that lie together: a sector's, or the pages of first and second copies.
+  [[nodiscard]] std::uint32_t group_slots() const noexcept { return group_slots_; }
+  [[nodiscard]] std::uint64_t group_bytes() const noexcept { return unit_bytes_ * copies_; }
+  [[nodiscard]] std::uint64_t offset(std::uint64_t slot, std::uint32_t copy) const noexcept {
+    return slots_at_ + (slot / group_slots_ * copies_ + copy) * unit_bytes_ +
+           slot % group_slots_ * slot_bytes_;
+  }
+  // A place of the stage, and where the slots begin behind it.
+  [[nodiscard]] std::uint64_t stage_at(std::uint32_t place) const noexcept {
+    return kStageAt + place * std::uint64_t{stage_bytes()};
+  }
+  [[nodiscard]] std::size_t stage_bytes() const noexcept { return 8 + slot_bytes_; }
+  [[nodiscard]] std::uint64_t slots_at() const noexcept { return slots_at_; }
+  // Groups in a file of this size, in slots, the last one perhaps cut; and back.
+  [[nodiscard]] std::uint64_t slots_in(std::uint64_t file_bytes) const noexcept;
+  [[nodiscard]] std::uint64_t file_bytes(std::uint64_t slots) const noexcept;
+
+ private:
+  static std::size_t bytes_for(std::uint32_t key_size, std::uint32_t value_size) noexcept {
+    return (kSlotHeaderBytes + std::size_t{key_size} + value_size + 7) / 8 * 8;
+  }
+
+  std::size_t slot_bytes_ = 0;
+  std::uint32_t copies_ = 2;
+  std::uint32_t group_slots_ = 1;
+  std::uint64_t unit_bytes_ = kSlotPageBytes;
+  std::uint64_t slots_at_ = kStageAt + kSlotPageBytes;
+};
+
+enum class SlotState : std::uint8_t { unused = 0, live = 1, erased = 2 };
+
+struct Slot {
+  SlotState state = SlotState::unused;
+  std::uint64_t version = 0;
+  std::uint64_t expiry_ms = 0;
+  Bytes key;
+  Bytes value;  // empty when erased
+};
+
+// What the crc of every copy in this file starts from, before the slot's number is added.
+[[nodiscard]] std::uint32_t slot_seed(const SlotsHeader& header) noexcept;
+
+// Fills `out`, a whole copy. `slot.value` may be shorter than the value size only when it is
+// empty: then zeros are written.
+void encode_slot(const Slot& slot, std::uint32_t seed, std::uint64_t number,
+                 MutableBytes out) noexcept;
+
+// A place of the stage: fills `out`, 8 bytes more than a copy. And the slot it is of; the copy is
+// what follows.
+void encode_staged(const Slot& slot, std::uint32_t seed, std::uint64_t number,
+                   MutableBytes out) noexcept;
+[[nodiscard]] std::uint64_t staged_number(Bytes in) noexcept;
+
+enum class SlotRead : std::uint8_t { unused, whole, broken };
+
+// Judges one copy of slot `number`. The spans of `slot` point into `in`.
+[[nodiscard]] SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number,
+                                   std::uint32_t key_size, std::uint32_t value_size,
+                                   Slot& slot) noexcept;
 
 // ---- format/state.hpp ----
 // db.state: what changes now and then about a collection as a whole. Replaced atomically; a
@@ -2794,6 +2954,169 @@ class LogStore {
 
   std::atomic<std::uint64_t> durable_sequence_{0};
   std::atomic<const SegmentMap*> map_{nullptr};
+};
+
+// ---- store/slot_store.hpp ----
+// SlotStore: the Fixed store of one shard: slots of one size in slots.dat, written in place.
+//
+// Invariants:
+//   (1) With two copies a slot is written, between two syncs, to one copy only, and that is not
+//       the one that holds its last durable state: a torn write never costs a synced value.
+//   (2) Each write goes to the first place of the stage before it goes to its slot: a process that
+//       is killed halfway leaves the new state or the one before whole, synced or not.
+//   (3) Versions rise by one per write, over all slots.
+//   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
+//       loser is erased durably before anything else is written.
+//   (5) After a failed write or sync nothing more is written: failed() is sticky.
+//
+// While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
+// of the sync before, the other is being written to the disk. Such a write goes to a place of the
+// stage, and from there to the slot when the sync has ended. When no place is left the writer waits
+// for that: see write().
+//
+// A slot that was erased may be used by any key at once: whatever a power cut leaves of it is a
+// state that the slot had at or after the last sync.
+//
+// Threads: run_sync() by one thread beside a writer; everything else by the holder of the shard's
+// lock. Nobody reads values here: the index has them.
+
+struct SlotOptions {
+  // Of a new file.
+  std::uint32_t copies = 2;
+  std::uint32_t stage_bytes = 64 << 10;
+
+  std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
+};
+
+class SlotStore;
+
+// Receives each live slot once, in no order; an error ends the recovery. See settle().
+using SlotVisitor = FunctionRef<Status(SlotStore&, const RecoveredEntry&)>;
+
+class SlotStore {
+ public:
+  // Recovers what slots.dat holds, or creates it. Changes nothing when the configuration is
+  // read_only.
+  static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
+                                                 const SlotOptions& options, SlotVisitor visit);
+  SlotStore(const SlotStore&) = delete;
+  SlotStore& operator=(const SlotStore&) = delete;
+
+  // During recovery: the key of `entry` was told before, at `old`. True when `entry` is the newer
+  // one; the other one will be erased.
+  Result<bool> settle(base::Location old, const RecoveredEntry& entry);
+
+  // Writes the entry over the one at `old`, or to a free slot when `old` is nowhere; erases it when
+  // it is a tombstone. The new place differs from all before it. no_space: nothing has changed.
+  // aborted: the same; call again when the running sync has ended.
+  Status write(const Write& write, base::Location old, base::Location& at);
+
+  // What one sync makes durable.
+  struct Ticket {
+    std::uint64_t version = 0;
+    bool wanted = false;
+  };
+  Ticket begin_sync() noexcept;
+  Status run_sync(const Ticket& ticket);
+  Status end_sync(const Ticket& ticket, Status outcome);
+  // Syncs, then marks the file as clean and syncs that.
+  Status close();
+
+  [[nodiscard]] std::uint64_t last_version() const noexcept { return version_last_; }
+  [[nodiscard]] std::uint64_t durable_version() const noexcept { return version_durable_; }
+  [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
+  [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
+  [[nodiscard]] bool was_clean() const noexcept { return was_clean_; }
+  // Copies that were written, but not whole, when the file was opened; slots that lost all of
+  // theirs.
+  [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
+  [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
+  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
+
+ private:
+  explicit SlotStore(const StoreContext& context);
+
+  Status open_file(const SlotOptions& options);
+  Status create_file(const SlotOptions& options);
+  void map_file();
+  Status recover(SlotVisitor visit);
+  Status recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit);
+  Status finish_recovery();
+  Status read_stage();
+  Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
+
+  Status take_free(std::uint64_t& number);
+  Status grow();
+  Status allocate(std::uint64_t from, std::uint64_t bytes);
+  void give_free(std::uint64_t number) noexcept;
+  Status write_erased(std::uint64_t number, Bytes key);
+  Status write_slot(std::uint64_t number, const format::Slot& slot);
+  Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
+                        bool with_number);
+  Status write_bytes(std::uint64_t at, Bytes bytes);
+  Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  Status unstage();
+  [[nodiscard]] std::uint64_t next_version() const noexcept;
+  [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] bool is_syncing(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] Bytes staged_at(std::uint32_t place) const noexcept {
+    return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
+  }
+  void forget_old_generations() noexcept;
+  Status poison(Status cause);
+
+  // A slot's place: its number, and enough of the version to tell two states of it apart.
+  [[nodiscard]] static base::Location location_of(std::uint64_t number,
+                                                  std::uint64_t version) noexcept {
+    return base::Location((version << 32) | number);
+  }
+  [[nodiscard]] static std::uint64_t number_of(base::Location at) noexcept {
+    return at.packed() & 0xffffffff;
+  }
+
+  const StoreContext context_;
+  const std::string path_;
+  std::uint64_t grow_step_bytes_ = 0;
+  format::SlotsHeader header_;
+  format::SlotLayout layout_;
+  std::uint32_t seed_ = 0;
+
+  Owned<File> file_;
+  Owned<Mapping> mapping_;  // null: written with write_at()
+  std::uint64_t size_at_open_ = 0;
+  std::uint64_t file_bytes_ = 0;     // of whole groups
+  std::vector<std::uint8_t> image_;  // of a place of the stage, where nothing is mapped
+
+  // Of each slot: the copy that counts (bit 7), and the generation of syncs it was written in, 0
+  // when that is durable.
+  std::vector<std::uint8_t> stamps_;
+  std::vector<std::uint64_t> free_;  // a bit per slot
+  std::uint64_t free_count_ = 0;
+  std::size_t free_first_ = 0;  // no free slot in words before it
+  std::uint64_t live_ = 0;
+
+  std::uint64_t version_last_ = 0;
+  std::uint64_t version_durable_ = 0;
+  std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
+  std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
+  std::size_t forget_at_ = 0;
+
+  // The slots that are staged, by place, from the second on; and where each is in that list: a
+  // hash table of twice the places, 0 where there is none.
+  std::vector<std::uint32_t> staged_;
+  std::vector<std::uint32_t> staged_find_;
+
+  // During recovery: the stage as it was, which of its places are newer than their slots, and the
+  // slots that lost their key to another one.
+  std::vector<std::uint8_t> stage_;
+  std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
+  std::vector<std::uint32_t> stage_wins_;
+  std::vector<std::uint64_t> losers_;
+  bool was_clean_ = false;
+  std::uint64_t torn_copies_ = 0;
+  std::uint64_t damaged_slots_ = 0;
+  Status failed_;
 };
 
 // ---- store/log_compaction.hpp ----
@@ -6542,6 +6865,179 @@ Status decode_meta(Bytes in, Meta& meta) {
   if (!meta_possible(read)) return base::corrupt("db.meta has sizes that no collection has");
   meta = read;
   return {};
+}
+
+// ---- format/slot.cpp ----
+// Slots of a Fixed store: written in place, believed only whole.
+
+namespace {
+bool slot_all_zero(Bytes bytes) noexcept {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
+}
+
+// The crc of a copy, whose own is its first field.
+std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
+  std::uint8_t place[8];
+  base::store_little<std::uint64_t>(place, number);
+  return base::crc32c(base::crc32c(seed, Bytes(place)), copy.sub(4));
+}
+
+std::uint32_t slots_header_crc(const SlotsHeader& header) noexcept {
+  std::uint8_t bytes[kSlotsHeaderBytes];
+  encode_slots_header(header, bytes);
+  return base::load_little<std::uint32_t>(bytes + 64);
+}
+}  // namespace
+
+// ---- The file ----
+void encode_slots_header(const SlotsHeader& header, MutableBytes out) noexcept {
+  ARMDB_ASSERT(out.size() >= kSlotsHeaderBytes);
+  encode_file_header(header.file, out);
+  base::ByteWriter writer(out.subspan(kFileHeaderBytes, kSlotsHeaderBytes - kFileHeaderBytes));
+  writer.little<std::uint32_t>(header.key_size);
+  writer.little<std::uint32_t>(header.value_size);
+  writer.little<std::uint32_t>(header.copies);
+  writer.little<std::uint32_t>(header.stage_count);
+  writer.little<std::uint64_t>(header.salt);
+  const auto file_crc = base::load_little<std::uint32_t>(out.data() + 36);
+  writer.little<std::uint32_t>(base::crc32c(file_crc, writer.written()));
+}
+
+Status decode_slots_header(Bytes in, SlotsHeader& header) {
+  SlotsHeader read;
+  if (Status status = decode_file_header(in, FileType::slots, read.file); !status) return status;
+  base::ByteReader reader(in.sub(kFileHeaderBytes));
+  read.key_size = reader.little<std::uint32_t>();
+  read.value_size = reader.little<std::uint32_t>();
+  read.copies = reader.little<std::uint32_t>();
+  read.stage_count = reader.little<std::uint32_t>();
+  read.salt = reader.little<std::uint64_t>();
+  const auto crc_stored = reader.little<std::uint32_t>();
+  if (reader.failed()) return base::corrupt("slots.dat ends within its header");
+  const auto file_crc = base::load_little<std::uint32_t>(in.data() + 36);
+  if (crc_stored != base::crc32c(file_crc, in.sub(kFileHeaderBytes, 24))) {
+    return base::corrupt("the checksum of the header of slots.dat is wrong");
+  }
+  if (read.key_size < 1 || read.key_size > 1024 || read.value_size > kSlotValueMax ||
+      read.copies < 1 || read.copies > 2 || read.stage_count < 1 ||
+      read.stage_count > kStageCountMax || read.file.file_id != 0) {
+    return base::corrupt("the header of slots.dat has sizes that cannot be");
+  }
+  if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size)) {
+    return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
+  }
+  header = read;
+  return {};
+}
+
+void encode_clean_mark(const CleanMark& mark, const SlotsHeader& header,
+                       MutableBytes out) noexcept {
+  base::ByteWriter writer(out.first(kCleanMarkBytes));
+  writer.little<std::uint64_t>(mark.version_last);
+  writer.little<std::uint64_t>(mark.slot_count);
+  writer.little<std::uint64_t>(mark.live_count);
+  writer.zeros(4);
+  writer.little<std::uint32_t>(base::crc32c(slots_header_crc(header), writer.written()));
+}
+
+bool decode_clean_mark(Bytes in, const SlotsHeader& header, CleanMark& mark) noexcept {
+  base::ByteReader reader(in);
+  CleanMark read;
+  read.version_last = reader.little<std::uint64_t>();
+  read.slot_count = reader.little<std::uint64_t>();
+  read.live_count = reader.little<std::uint64_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  const auto crc_stored = reader.little<std::uint32_t>();
+  if (reader.failed() || reserved != 0 || read.version_last > kSlotVersionMax ||
+      read.slot_count > kSlotCountMax || read.live_count > read.slot_count ||
+      crc_stored != base::crc32c(slots_header_crc(header), in.sub(0, kCleanMarkBytes - 4))) {
+    return false;
+  }
+  mark = read;
+  return true;
+}
+
+// ---- Where copies lie ----
+SlotLayout::SlotLayout(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t copies,
+                       std::uint32_t stage_count) noexcept
+    : slot_bytes_(bytes_for(key_size, value_size)), copies_(copies) {
+  ARMDB_ASSERT(copies == 2 || fits_single_copy(key_size, value_size));
+  const std::size_t unit = copies == 1 ? kSlotSectorBytes : kSlotPageBytes;
+  unit_bytes_ = (slot_bytes_ + unit - 1) / unit * unit;
+  group_slots_ = static_cast<std::uint32_t>(unit_bytes_ / slot_bytes_);
+  slots_at_ = (stage_at(stage_count) + kSlotPageBytes - 1) / kSlotPageBytes * kSlotPageBytes;
+}
+
+std::uint64_t SlotLayout::slots_in(std::uint64_t file_bytes) const noexcept {
+  if (file_bytes <= slots_at_) return 0;
+  const std::uint64_t groups = (file_bytes - slots_at_ - 1) / group_bytes() + 1;
+  return std::min(groups, kSlotCountMax / group_slots_) * group_slots_;
+}
+
+std::uint64_t SlotLayout::file_bytes(std::uint64_t slots) const noexcept {
+  return slots_at_ + (slots + group_slots_ - 1) / group_slots_ * group_bytes();
+}
+
+// ---- One copy ----
+std::uint32_t slot_seed(const SlotsHeader& header) noexcept {
+  std::uint8_t bytes[28];
+  base::ByteWriter writer(bytes);
+  writer.put(header.file.store_id);
+  writer.little<std::uint32_t>(header.file.shard);
+  writer.little<std::uint64_t>(header.salt);
+  return base::crc32c(0, writer.written());
+}
+
+void encode_slot(const Slot& slot, std::uint32_t seed, std::uint64_t number,
+                 MutableBytes out) noexcept {
+  ARMDB_ASSERT(slot.version != 0 && slot.state != SlotState::unused);
+  base::ByteWriter writer(out);
+  writer.zeros(4);
+  writer.little<std::uint8_t>(static_cast<std::uint8_t>(slot.state));
+  writer.zeros(3);
+  writer.little<std::uint64_t>(slot.version);
+  writer.little<std::uint64_t>(slot.expiry_ms);
+  writer.put(slot.key);
+  writer.put(slot.value);
+  writer.zeros(out.size() - writer.size());
+  base::store_little<std::uint32_t>(out.data(), slot_crc(Bytes(out), seed, number));
+}
+
+void encode_staged(const Slot& slot, std::uint32_t seed, std::uint64_t number,
+                   MutableBytes out) noexcept {
+  base::store_little<std::uint64_t>(out.data(), number);
+  encode_slot(slot, seed, number, out.subspan(8));
+}
+
+std::uint64_t staged_number(Bytes in) noexcept {
+  return base::ByteReader(in).little<std::uint64_t>();
+}
+
+SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::uint32_t key_size,
+                     std::uint32_t value_size, Slot& slot) noexcept {
+  base::ByteReader reader(in);
+  const auto crc_stored = reader.little<std::uint32_t>();
+  const auto state = reader.little<std::uint8_t>();
+  const Bytes reserved = reader.take(3);
+  Slot read;
+  read.version = reader.little<std::uint64_t>();
+  read.expiry_ms = reader.little<std::uint64_t>();
+  read.key = reader.take(key_size);
+  read.value = reader.take(value_size);
+  if (reader.failed()) return SlotRead::broken;
+  if (state == 0 && slot_all_zero(in)) return SlotRead::unused;
+  if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
+      !slot_all_zero(reserved) || !slot_all_zero(reader.rest()) || read.version == 0 ||
+      read.version > kSlotVersionMax) {
+    return SlotRead::broken;
+  }
+  read.state = static_cast<SlotState>(state);
+  if (read.state == SlotState::erased) {
+    if (read.expiry_ms != 0 || !slot_all_zero(read.value)) return SlotRead::broken;
+    read.value = {};
+  }
+  slot = read;
+  return SlotRead::whole;
 }
 
 // ---- format/state.cpp ----
@@ -10653,6 +11149,553 @@ void LogStore::add_stats(Stats& stats) const {
   stats.cache_misses += cache_ == nullptr ? 0 : cache_->misses();
   stats.compactions += compactions_;
   stats.syncs += syncs_;
+}
+
+// ---- store/slot_store.cpp ----
+// The Fixed store of a shard: opening, writing in place, syncing.
+
+namespace {
+constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
+constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::uint8_t kSlotGenerationMax = 127;
+constexpr std::uint8_t kSlotCopyBit = 0x80;
+constexpr std::uint32_t kFailedMarkId = 1;
+
+Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
+}  // namespace
+
+SlotStore::SlotStore(const StoreContext& context)
+    : context_(context), path_(context.path_of(format::kSlotsName)) {}
+
+// ---- Opening ----
+Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
+                                                   const SlotOptions& options, SlotVisitor visit) {
+  std::unique_ptr<SlotStore> store(new (std::nothrow) SlotStore(context));
+  if (store == nullptr) return slot_store_memory();
+  Status status = store->open_file(options);
+  if (status.ok()) status = store->recover(visit);
+  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
+  if (!status.ok()) return std::move(status).at(store->path_);
+  return store;
+}
+
+Status SlotStore::create_file(const SlotOptions& options) {
+  header_.file.type = format::FileType::slots;
+  header_.file.store_id = context_.store_id;
+  header_.file.shard = context_.shard;
+  header_.key_size = context_.shape.key_size;
+  header_.value_size = context_.shape.value_size;
+  header_.copies = options.copies;
+  const std::size_t place =
+      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1).stage_bytes();
+  header_.stage_count = static_cast<std::uint32_t>(
+      std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::memcpy(&header_.salt, random, sizeof random);
+  const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
+                                  header_.stage_count);
+  std::vector<std::uint8_t> head(static_cast<std::size_t>(layout.slots_at()));
+  format::encode_slots_header(header_, head);
+  return replace_file(context_.files, context_.directory, format::kSlotsName, head);
+}
+
+Status SlotStore::open_file(const SlotOptions& options) {
+  grow_step_bytes_ = options.grow_step_bytes;
+  const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
+  Result<Owned<File>> file = context_.files.open(path_, mode);
+  if (file.is(Errc::not_found) && !context_.config.read_only) {
+    Status status = create_file(options);
+    if (!status.ok()) return status;
+    file = context_.files.open(path_, mode);
+  }
+  if (!file.ok()) return std::move(file).status();
+  file_ = std::move(*file);
+  // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
+  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
+  if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
+
+  std::uint8_t head[format::kSlotsHeaderBytes];
+  const Result<std::size_t> got = file_->read_at(0, head);
+  if (!got.ok()) return got.status();
+  Status status = format::decode_slots_header(Bytes(head, *got), header_);
+  if (!status.ok()) return status;
+  if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
+    return base::corrupt("slots.dat belongs to another store or shard");
+  }
+  if (header_.key_size != context_.shape.key_size ||
+      header_.value_size != context_.shape.value_size) {
+    return {Errc::shape_mismatch, "slots.dat has keys or values of other sizes than db.meta says"};
+  }
+  layout_ =
+      format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  seed_ = format::slot_seed(header_);
+  image_.resize(layout_.stage_bytes());
+  staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
+  const Result<std::uint64_t> size = file_->size();
+  if (!size.ok()) return size.status();
+  size_at_open_ = *size;
+  const std::uint64_t slots = layout_.slots_in(*size);
+  file_bytes_ = layout_.file_bytes(slots);
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  return {};
+}
+
+void SlotStore::map_file() {
+  mapping_.reset();
+  Result<Owned<Mapping>> mapping =
+      file_->map(static_cast<std::size_t>(file_bytes_), MapMode::read_write);
+  if (mapping.ok()) {
+    mapping_ = std::move(*mapping);
+  } else if (!mapping.is(Errc::unsupported)) {
+    base::log(context_.config.log, LogLevel::warning,
+              "slots are written by system calls, as they cannot be mapped", mapping.status());
+  }
+}
+
+// ---- Recovery ----
+Status SlotStore::recover(SlotVisitor visit) {
+  std::uint8_t mark_bytes[format::kCleanMarkBytes];
+  const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
+  if (!got.ok()) return got.status();
+  format::CleanMark mark;
+  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
+  if (was_clean_) version_last_ = mark.version_last;
+  if (was_clean_ && mark.slot_count > slot_count()) {
+    return base::corrupt("slots.dat is shorter than it was when it was closed");
+  }
+  Status status = read_stage();
+  if (!status.ok()) return status;
+
+  const auto group = static_cast<std::size_t>(layout_.group_bytes());
+  const std::size_t groups = std::max<std::size_t>(1, context_.piece_bytes() / group);
+  std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[groups * group]);
+  if (piece == nullptr) return slot_store_memory();
+  for (std::uint64_t number = 0; number < slot_count();) {
+    const std::uint64_t at = layout_.offset(number, 0);
+    const auto bytes =
+        static_cast<std::size_t>(std::min<std::uint64_t>(groups * group, file_bytes_ - at));
+    const Result<std::size_t> read = file_->read_at(at, {piece.get(), bytes});
+    if (!read.ok()) return Status(read.status()).at(path_, at);
+    // The end of the last group may be missing: it was never written.
+    std::memset(piece.get() + *read, 0, bytes - *read);
+    for (const std::uint8_t* from = piece.get(); from < piece.get() + bytes; from += group) {
+      for (std::uint32_t i = 0; i < layout_.group_slots(); ++i, ++number) {
+        status = recover_slot(number, from, visit);
+        if (!status.ok()) return status;
+      }
+    }
+  }
+  return {};
+}
+
+Status SlotStore::read_stage() {
+  stage_.resize(header_.stage_count * layout_.stage_bytes());
+  const Result<std::size_t> got = file_->read_at(format::kStageAt, stage_);
+  if (!got.ok()) return Status(got.status()).at(path_, format::kStageAt);
+  for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
+    const Bytes staged = staged_at(place);
+    format::Slot slot;
+    if (format::decode_slot(staged.sub(8), seed_, format::staged_number(staged), header_.key_size,
+                            header_.value_size, slot) == format::SlotRead::whole) {
+      stage_order_.push_back(place);
+    }
+  }
+  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
+  });
+  return {};
+}
+
+// `group` has all copies of the slots around this one.
+Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit) {
+  const std::uint64_t group_at =
+      layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
+  format::Slot best;
+  std::uint32_t broken = 0;
+  const auto judge = [&](Bytes copy) {
+    format::Slot slot;
+    const format::SlotRead outcome =
+        format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+    if (outcome == format::SlotRead::broken) ++broken;
+    if (outcome != format::SlotRead::whole || slot.version <= best.version) return false;
+    best = slot;
+    return true;
+  };
+  for (std::uint32_t copy = 0; copy < layout_.copies(); ++copy) {
+    const std::uint64_t at = layout_.offset(number, copy) - group_at;
+    if (judge(Bytes(group + at, layout_.slot_bytes()))) {
+      stamps_[number] = static_cast<std::uint8_t>(copy << 7);
+    }
+  }
+  torn_copies_ += broken;
+  std::uint32_t winner = header_.stage_count;
+  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
+                                      [&](std::uint32_t place, std::uint64_t of) {
+                                        return format::staged_number(staged_at(place)) < of;
+                                      });
+  for (auto at = first; at != stage_order_.end(); ++at) {
+    if (format::staged_number(staged_at(*at)) != number) break;
+    if (judge(staged_at(*at).sub(8))) winner = *at;
+  }
+  if (winner != header_.stage_count) stage_wins_.push_back(winner);
+  version_last_ = std::max(version_last_, best.version);
+  if (best.state == format::SlotState::live) {
+    ++live_;
+    return visit(*this, {.key = best.key,
+                         .value = best.value,
+                         .sequence = best.version,
+                         .expiry_ms = best.expiry_ms,
+                         .at = location_of(number, best.version)});
+  }
+  // A slot that lost all its copies is left alone for repair. The first write of a fresh slot may
+  // be torn: then the other copy is unused, and there was nothing to lose.
+  if (best.state == format::SlotState::unused && broken == layout_.copies()) {
+    ++damaged_slots_;
+    base::log(context_.config.log, LogLevel::error, "a damaged slot",
+              base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+  } else {
+    give_free(number);
+  }
+  return {};
+}
+
+Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy,
+                              format::Slot& slot) {
+  for (const std::uint32_t place : stage_wins_) {
+    const Bytes staged = staged_at(place);
+    if (format::staged_number(staged) != number) continue;
+    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
+                                          header_.value_size, slot));
+    return {};
+  }
+  copy.resize(layout_.slot_bytes());
+  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
+  const Result<std::size_t> got = file_->read_at(at, copy);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  const format::SlotRead outcome =
+      format::decode_slot(Bytes(copy), seed_, number, header_.key_size, header_.value_size, slot);
+  if (outcome == format::SlotRead::whole) return {};
+  return base::corrupt("a slot changed while it was read").at(path_, at);
+}
+
+Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) {
+  std::uint64_t loser = number_of(old);
+  std::vector<std::uint8_t> copy;
+  format::Slot slot;
+  Status status = read_newest(loser, copy, slot);
+  if (!status.ok()) return status;
+  const bool newer = entry.sequence > slot.version;
+  if (!newer) loser = number_of(entry.at);
+  losers_.push_back(loser);
+  --live_;
+  return newer;
+}
+
+// What was read becomes durable before anything changes: from then on the copy that counts is the
+// one that has to be kept. Then what the crash left half done is finished, and made durable before
+// the first write, which a later power cut must not find beside it.
+Status SlotStore::finish_recovery() {
+  Status status;
+  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (status.ok() && !was_clean_) status = file_->sync();
+  if (!status.ok()) return status;
+  map_file();
+  for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
+    const Bytes staged = staged_at(stage_wins_[at]);
+    const std::uint64_t number = format::staged_number(staged);
+    format::Slot slot;
+    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
+                                          header_.value_size, slot));
+    status = write_slot(number, slot);
+  }
+  std::vector<std::uint8_t> copy;
+  for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
+    format::Slot slot;
+    status = read_newest(losers_[at], copy, slot);
+    if (!status.ok()) return status;
+    status = write_erased(losers_[at], slot.key);
+    give_free(losers_[at]);
+  }
+  losers_ = {};
+  stage_ = {};
+  stage_order_ = {};
+  stage_wins_ = {};
+  const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
+  if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
+  if (status.ok()) status = file_->sync();
+  if (!status.ok()) return status;
+  for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
+  version_durable_ = version_last_;
+  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
+  if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
+  return {};
+}
+
+// ---- Writing ----
+std::uint64_t SlotStore::next_version() const noexcept {
+  // A location whose bits are all zero means nowhere.
+  const std::uint64_t next = version_last_ + 1;
+  return (next & 0xffffffff) == 0 ? next + 1 : next;
+}
+
+bool SlotStore::is_syncing(std::uint8_t stamp) const noexcept {
+  return layout_.copies() == 2 && syncing_ != 0 && (stamp & ~kSlotCopyBit) == syncing_;
+}
+
+bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
+  const auto generation = static_cast<std::uint8_t>(stamp & ~kSlotCopyBit);
+  return generation == 0 || (generation != generation_ && generation != syncing_);
+}
+
+Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
+  ARMDB_ASSERT(write.key.size() == header_.key_size);
+  ARMDB_ASSERT(write.tombstone ? !old.nowhere() : write.value.size() == header_.value_size);
+  if (!failed_.ok()) return failed_;
+  std::uint64_t number = number_of(old);
+  Status status = old.nowhere() ? take_free(number) : Status();
+  if (!status.ok()) return std::move(status).at(path_);
+  const std::uint64_t version_before = version_last_;
+  if (write.tombstone) {
+    status = write_erased(number, write.key);
+  } else {
+    version_last_ = next_version();
+    status = write_slot(number, {.state = format::SlotState::live,
+                                 .version = version_last_,
+                                 .expiry_ms = write.expiry_ms,
+                                 .key = write.key,
+                                 .value = write.value});
+  }
+  if (status.is(Errc::aborted)) {
+    version_last_ = version_before;
+    if (old.nowhere()) give_free(number);
+    return status;
+  }
+  if (!status.ok()) return poison(std::move(status));
+  if (write.tombstone) {
+    give_free(number);
+    --live_;
+  } else if (old.nowhere()) {
+    ++live_;
+  }
+  at = location_of(number, version_last_);
+  return {};
+}
+
+Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
+  version_last_ = next_version();
+  return write_slot(number, {.state = format::SlotState::erased,
+                             .version = version_last_,
+                             .expiry_ms = 0,
+                             .key = key,
+                             .value = {}});
+}
+
+Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+  const std::uint8_t stamp = stamps_[number];
+  if (std::uint32_t place = 0; is_syncing(stamp)) {
+    Status status = take_stage_place(number, place);
+    return status.ok() ? write_by_stage(layout_.stage_at(place), number, slot, true) : status;
+  }
+  std::uint32_t copy = stamp >> 7;
+  // The copy that counts stays when the last sync has it, and is overwritten when it has not:
+  // then the other one is the state of the last sync.
+  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
+  Status status = write_by_stage(layout_.offset(number, copy), number, slot, false);
+  if (status.ok()) stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  return status;
+}
+
+// Writes the copy to `at`, with its number in front when that is a place of the stage.
+Status SlotStore::write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
+                                 bool with_number) {
+  const std::size_t skip = with_number ? 0 : 8;
+  const std::size_t bytes = layout_.stage_bytes() - skip;
+  if (mapping_) {
+    std::uint8_t* stage = mapping_->data() + layout_.stage_at(0);
+    format::encode_staged(slot, seed_, number, {stage, layout_.stage_bytes()});
+    // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    std::memcpy(mapping_->data() + at, stage + skip, bytes);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return {};
+  }
+  format::encode_staged(slot, seed_, number, image_);
+  // One write into one page happens before the process dies, or does not.
+  const bool one_page = at / format::kSlotPageBytes == (at + bytes - 1) / format::kSlotPageBytes;
+  Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
+  if (status.ok()) status = file_->write_at(at, Bytes(image_).sub(skip));
+  return std::move(status).at(path_, at);
+}
+
+// The place where `number` is staged, or the next free one.
+Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
+  const std::size_t mask = staged_find_.size() - 1;
+  std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
+  for (; staged_find_[at] != 0; at = (at + 1) & mask) {
+    place = staged_find_[at];
+    if (staged_[place - 1] == number) return {};
+  }
+  if (staged_.size() + 1 >= header_.stage_count) return Errc::aborted;
+  staged_.push_back(static_cast<std::uint32_t>(number));
+  place = static_cast<std::uint32_t>(staged_.size());
+  staged_find_[at] = place;
+  return {};
+}
+
+// After a sync: what waited for its end goes to the slots.
+Status SlotStore::unstage() {
+  Status status;
+  for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
+    const std::uint64_t number = staged_[at];
+    const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
+    const std::uint32_t copy = (stamps_[number] >> 7) ^ 1u;
+    const std::uint64_t to = layout_.offset(number, copy);
+    if (mapping_) {
+      std::memcpy(mapping_->data() + to, mapping_->data() + from + 8, layout_.slot_bytes());
+    } else {
+      const Result<std::size_t> got = file_->read_at(from, image_);
+      status = got.ok() ? file_->write_at(to, Bytes(image_).sub(8)) : got.status();
+    }
+    stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  }
+  staged_.clear();
+  std::fill(staged_find_.begin(), staged_find_.end(), 0u);
+  return std::move(status).at(path_);
+}
+
+Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
+  if (!mapping_) return file_->write_at(at, bytes).at(path_, at);
+  std::memcpy(mapping_->data() + at, bytes.data(), bytes.size());
+  return {};
+}
+
+// ---- Free slots ----
+void SlotStore::give_free(std::uint64_t number) noexcept {
+  const auto word = static_cast<std::size_t>(number / 64);
+  free_[word] |= std::uint64_t{1} << (number % 64);
+  free_first_ = std::min(free_first_, word);
+  ++free_count_;
+}
+
+// The lowest one: what is free gathers at the end of the file.
+Status SlotStore::take_free(std::uint64_t& number) {
+  if (free_count_ == 0) {
+    Status status = grow();
+    if (!status.ok()) return status;
+  }
+  while (free_[free_first_] == 0) ++free_first_;
+  std::uint64_t& word = free_[free_first_];
+  number = free_first_ * 64 + static_cast<unsigned>(std::countr_zero(word));
+  word &= word - 1;
+  --free_count_;
+  return {};
+}
+
+// Twice the size, in steps; a single group when the disk has no more than that.
+Status SlotStore::grow() {
+  const std::uint64_t group = layout_.group_bytes();
+  const std::uint64_t now = file_bytes_ - layout_.slots_at();
+  std::uint64_t step = std::max(now, kSlotGrowFirst);
+  if (grow_step_bytes_ != 0) step = std::min(step, std::max(grow_step_bytes_, group));
+  step = (step + group - 1) / group * group;
+  if (slot_count() + step / group * layout_.group_slots() > format::kSlotCountMax) {
+    return {Errc::too_large, "a shard has 2^32 slots at most: use more shards"};
+  }
+  Status status = allocate(file_bytes_, step);
+  if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
+  if (!status.ok()) return status;
+  file_bytes_ += step;
+  const std::uint64_t first = slot_count();
+  const std::uint64_t slots = layout_.slots_in(file_bytes_);
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  for (std::uint64_t number = first; number < slots; ++number) give_free(number);
+  if (mapping_) map_file();
+  return {};
+}
+
+// Real blocks, so that a full disk is noticed here and not by a store into the mapping.
+Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
+  Status status = file_->allocate(from, bytes);
+  if (!status.is(Errc::unsupported)) return status;
+  const std::uint8_t zeros[format::kSlotPageBytes] = {};
+  for (std::uint64_t done = 0; done < bytes; done += sizeof zeros) {
+    const auto piece =
+        static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - done));
+    status = file_->write_at(from + done, Bytes(zeros, piece));
+    if (!status.ok()) break;
+  }
+  if (status.is(Errc::no_space)) static_cast<void>(file_->truncate(from));
+  return status;
+}
+
+// ---- Syncing ----
+SlotStore::Ticket SlotStore::begin_sync() noexcept {
+  Ticket ticket{.version = version_last_, .wanted = version_last_ != version_durable_};
+  if (!ticket.wanted) return ticket;
+  syncing_ = generation_;
+  generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
+  return ticket;
+}
+
+Status SlotStore::run_sync(const Ticket& ticket) {
+  if (!ticket.wanted) return {};
+  return file_->sync().at(path_);
+}
+
+Status SlotStore::end_sync(const Ticket& ticket, Status outcome) {
+  if (!outcome.ok()) return poison(std::move(outcome));
+  if (!failed_.ok()) return failed_;
+  if (!ticket.wanted) return {};
+  syncing_ = 0;
+  version_durable_ = std::max(version_durable_, ticket.version);
+  Status status = unstage();
+  if (!status.ok()) return poison(std::move(status));
+  forget_old_generations();
+  return {};
+}
+
+// Generations come round again after 127 syncs: before that every stamp is looked at.
+void SlotStore::forget_old_generations() noexcept {
+  const std::size_t stripe = stamps_.size() / 32 + 1;
+  for (std::size_t done = 0; done < stripe && !stamps_.empty(); ++done) {
+    if (forget_at_ >= stamps_.size()) forget_at_ = 0;
+    std::uint8_t& stamp = stamps_[forget_at_++];
+    if (is_durable(stamp)) stamp &= kSlotCopyBit;
+  }
+}
+
+Status SlotStore::close() {
+  if (!failed_.ok()) return failed_;
+  const Ticket ticket = begin_sync();
+  Status status = end_sync(ticket, run_sync(ticket));
+  if (!status.ok()) return status;
+  std::uint8_t mark[format::kCleanMarkBytes];
+  format::encode_clean_mark(
+      {.version_last = version_last_, .slot_count = slot_count(), .live_count = live_}, header_,
+      mark);
+  status = write_bytes(format::kCleanMarkAt, Bytes(mark));
+  if (status.ok()) status = file_->sync().at(path_);
+  return status.ok() ? status : poison(std::move(status));
+}
+
+// The cached pages may differ from the disk now, and a retry could succeed without writing them:
+// they are dropped, and a mark makes the next open drop them again.
+Status SlotStore::poison(Status cause) {
+  if (!failed_.ok()) return failed_;
+  failed_ = Status(Errc::failed,
+                   "a write or sync failed, so this shard is read-only until it is reopened: " +
+                       cause.message());
+  mapping_.reset();  // mapped pages are not dropped
+  static_cast<void>(file_->drop_cache());
+  static_cast<void>(context_.files.open(context_.path_of(format::FileRole::failed, kFailedMarkId),
+                                        OpenMode::create_new));
+  static_cast<void>(context_.files.sync_directory(context_.directory));
+  base::log(context_.config.log, LogLevel::error, failed_.message());
+  return failed_;
 }
 
 // ---- store/log_verify.cpp ----

@@ -39,6 +39,7 @@
 #include "format/hint.hpp"
 #include "format/manifest.hpp"
 #include "format/meta.hpp"
+#include "format/slot.hpp"
 #include "format/state.hpp"
 #include "format/tail.hpp"
 
@@ -55,6 +56,7 @@
 #include "store/hint_file.hpp"
 #include "store/tail_buffer.hpp"
 #include "store/log_store.hpp"
+#include "store/slot_store.hpp"
 #include "store/log_compaction.hpp"
 #include "store/log_recovery.hpp"
 #include "store/manifest_file.hpp"
@@ -99,6 +101,7 @@
 #include "format/hint.cpp"
 #include "format/manifest.cpp"
 #include "format/meta.cpp"
+#include "format/slot.cpp"
 #include "format/state.cpp"
 
 #include "index/btree.cpp"
@@ -117,6 +120,7 @@
 #include "store/log_recovery.cpp"
 #include "store/log_recovery_scan.cpp"
 #include "store/log_store.cpp"
+#include "store/slot_store.cpp"
 #include "store/log_verify.cpp"
 #include "store/manifest_file.cpp"
 #include "store/segment.cpp"

@@ -33,6 +33,7 @@ inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
+inline constexpr std::string_view kSlotsName = "slots.dat";
 // Disk space kept for compaction on a full disk; its content means nothing.
 inline constexpr std::string_view kReserveName = "reserve";
 

@@ -1,0 +1,569 @@
+// The Fixed store of a shard: opening, writing in place, syncing.
+#include "store/slot_store.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <new>
+
+#include "base/check.hpp"
+#include "base/errors.hpp"
+#include "base/log.hpp"
+#include "os/entropy.hpp"
+#include "store/manifest_file.hpp"
+
+namespace armdb::store {
+
+namespace {
+
+constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
+constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::uint8_t kSlotGenerationMax = 127;
+constexpr std::uint8_t kSlotCopyBit = 0x80;
+constexpr std::uint32_t kFailedMarkId = 1;
+
+Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
+
+}  // namespace
+
+SlotStore::SlotStore(const StoreContext& context)
+    : context_(context), path_(context.path_of(format::kSlotsName)) {}
+
+// ---- Opening ----
+
+Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
+                                                   const SlotOptions& options, SlotVisitor visit) {
+  std::unique_ptr<SlotStore> store(new (std::nothrow) SlotStore(context));
+  if (store == nullptr) return slot_store_memory();
+  Status status = store->open_file(options);
+  if (status.ok()) status = store->recover(visit);
+  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
+  if (!status.ok()) return std::move(status).at(store->path_);
+  return store;
+}
+
+Status SlotStore::create_file(const SlotOptions& options) {
+  header_.file.type = format::FileType::slots;
+  header_.file.store_id = context_.store_id;
+  header_.file.shard = context_.shard;
+  header_.key_size = context_.shape.key_size;
+  header_.value_size = context_.shape.value_size;
+  header_.copies = options.copies;
+  const std::size_t place =
+      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1).stage_bytes();
+  header_.stage_count = static_cast<std::uint32_t>(
+      std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::memcpy(&header_.salt, random, sizeof random);
+  const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
+                                  header_.stage_count);
+  std::vector<std::uint8_t> head(static_cast<std::size_t>(layout.slots_at()));
+  format::encode_slots_header(header_, head);
+  return replace_file(context_.files, context_.directory, format::kSlotsName, head);
+}
+
+Status SlotStore::open_file(const SlotOptions& options) {
+  grow_step_bytes_ = options.grow_step_bytes;
+  const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
+  Result<Owned<File>> file = context_.files.open(path_, mode);
+  if (file.is(Errc::not_found) && !context_.config.read_only) {
+    Status status = create_file(options);
+    if (!status.ok()) return status;
+    file = context_.files.open(path_, mode);
+  }
+  if (!file.ok()) return std::move(file).status();
+  file_ = std::move(*file);
+  // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
+  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
+  if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
+
+  std::uint8_t head[format::kSlotsHeaderBytes];
+  const Result<std::size_t> got = file_->read_at(0, head);
+  if (!got.ok()) return got.status();
+  Status status = format::decode_slots_header(Bytes(head, *got), header_);
+  if (!status.ok()) return status;
+  if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
+    return base::corrupt("slots.dat belongs to another store or shard");
+  }
+  if (header_.key_size != context_.shape.key_size ||
+      header_.value_size != context_.shape.value_size) {
+    return {Errc::shape_mismatch, "slots.dat has keys or values of other sizes than db.meta says"};
+  }
+  layout_ =
+      format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  seed_ = format::slot_seed(header_);
+  image_.resize(layout_.stage_bytes());
+  staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
+  const Result<std::uint64_t> size = file_->size();
+  if (!size.ok()) return size.status();
+  size_at_open_ = *size;
+  const std::uint64_t slots = layout_.slots_in(*size);
+  file_bytes_ = layout_.file_bytes(slots);
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  return {};
+}
+
+void SlotStore::map_file() {
+  mapping_.reset();
+  Result<Owned<Mapping>> mapping =
+      file_->map(static_cast<std::size_t>(file_bytes_), MapMode::read_write);
+  if (mapping.ok()) {
+    mapping_ = std::move(*mapping);
+  } else if (!mapping.is(Errc::unsupported)) {
+    base::log(context_.config.log, LogLevel::warning,
+              "slots are written by system calls, as they cannot be mapped", mapping.status());
+  }
+}
+
+// ---- Recovery ----
+
+Status SlotStore::recover(SlotVisitor visit) {
+  std::uint8_t mark_bytes[format::kCleanMarkBytes];
+  const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
+  if (!got.ok()) return got.status();
+  format::CleanMark mark;
+  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
+  if (was_clean_) version_last_ = mark.version_last;
+  if (was_clean_ && mark.slot_count > slot_count()) {
+    return base::corrupt("slots.dat is shorter than it was when it was closed");
+  }
+  Status status = read_stage();
+  if (!status.ok()) return status;
+
+  const auto group = static_cast<std::size_t>(layout_.group_bytes());
+  const std::size_t groups = std::max<std::size_t>(1, context_.piece_bytes() / group);
+  std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[groups * group]);
+  if (piece == nullptr) return slot_store_memory();
+  for (std::uint64_t number = 0; number < slot_count();) {
+    const std::uint64_t at = layout_.offset(number, 0);
+    const auto bytes =
+        static_cast<std::size_t>(std::min<std::uint64_t>(groups * group, file_bytes_ - at));
+    const Result<std::size_t> read = file_->read_at(at, {piece.get(), bytes});
+    if (!read.ok()) return Status(read.status()).at(path_, at);
+    // The end of the last group may be missing: it was never written.
+    std::memset(piece.get() + *read, 0, bytes - *read);
+    for (const std::uint8_t* from = piece.get(); from < piece.get() + bytes; from += group) {
+      for (std::uint32_t i = 0; i < layout_.group_slots(); ++i, ++number) {
+        status = recover_slot(number, from, visit);
+        if (!status.ok()) return status;
+      }
+    }
+  }
+  return {};
+}
+
+Status SlotStore::read_stage() {
+  stage_.resize(header_.stage_count * layout_.stage_bytes());
+  const Result<std::size_t> got = file_->read_at(format::kStageAt, stage_);
+  if (!got.ok()) return Status(got.status()).at(path_, format::kStageAt);
+  for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
+    const Bytes staged = staged_at(place);
+    format::Slot slot;
+    if (format::decode_slot(staged.sub(8), seed_, format::staged_number(staged), header_.key_size,
+                            header_.value_size, slot) == format::SlotRead::whole) {
+      stage_order_.push_back(place);
+    }
+  }
+  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
+  });
+  return {};
+}
+
+// `group` has all copies of the slots around this one.
+Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit) {
+  const std::uint64_t group_at =
+      layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
+  format::Slot best;
+  std::uint32_t broken = 0;
+  const auto judge = [&](Bytes copy) {
+    format::Slot slot;
+    const format::SlotRead outcome =
+        format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+    if (outcome == format::SlotRead::broken) ++broken;
+    if (outcome != format::SlotRead::whole || slot.version <= best.version) return false;
+    best = slot;
+    return true;
+  };
+  for (std::uint32_t copy = 0; copy < layout_.copies(); ++copy) {
+    const std::uint64_t at = layout_.offset(number, copy) - group_at;
+    if (judge(Bytes(group + at, layout_.slot_bytes()))) {
+      stamps_[number] = static_cast<std::uint8_t>(copy << 7);
+    }
+  }
+  torn_copies_ += broken;
+  std::uint32_t winner = header_.stage_count;
+  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
+                                      [&](std::uint32_t place, std::uint64_t of) {
+                                        return format::staged_number(staged_at(place)) < of;
+                                      });
+  for (auto at = first; at != stage_order_.end(); ++at) {
+    if (format::staged_number(staged_at(*at)) != number) break;
+    if (judge(staged_at(*at).sub(8))) winner = *at;
+  }
+  if (winner != header_.stage_count) stage_wins_.push_back(winner);
+  version_last_ = std::max(version_last_, best.version);
+  if (best.state == format::SlotState::live) {
+    ++live_;
+    return visit(*this, {.key = best.key,
+                         .value = best.value,
+                         .sequence = best.version,
+                         .expiry_ms = best.expiry_ms,
+                         .at = location_of(number, best.version)});
+  }
+  // A slot that lost all its copies is left alone for repair. The first write of a fresh slot may
+  // be torn: then the other copy is unused, and there was nothing to lose.
+  if (best.state == format::SlotState::unused && broken == layout_.copies()) {
+    ++damaged_slots_;
+    base::log(context_.config.log, LogLevel::error, "a damaged slot",
+              base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+  } else {
+    give_free(number);
+  }
+  return {};
+}
+
+Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy,
+                              format::Slot& slot) {
+  for (const std::uint32_t place : stage_wins_) {
+    const Bytes staged = staged_at(place);
+    if (format::staged_number(staged) != number) continue;
+    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
+                                          header_.value_size, slot));
+    return {};
+  }
+  copy.resize(layout_.slot_bytes());
+  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
+  const Result<std::size_t> got = file_->read_at(at, copy);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  const format::SlotRead outcome =
+      format::decode_slot(Bytes(copy), seed_, number, header_.key_size, header_.value_size, slot);
+  if (outcome == format::SlotRead::whole) return {};
+  return base::corrupt("a slot changed while it was read").at(path_, at);
+}
+
+Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) {
+  std::uint64_t loser = number_of(old);
+  std::vector<std::uint8_t> copy;
+  format::Slot slot;
+  Status status = read_newest(loser, copy, slot);
+  if (!status.ok()) return status;
+  const bool newer = entry.sequence > slot.version;
+  if (!newer) loser = number_of(entry.at);
+  losers_.push_back(loser);
+  --live_;
+  return newer;
+}
+
+// What was read becomes durable before anything changes: from then on the copy that counts is the
+// one that has to be kept. Then what the crash left half done is finished, and made durable before
+// the first write, which a later power cut must not find beside it.
+Status SlotStore::finish_recovery() {
+  Status status;
+  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (status.ok() && !was_clean_) status = file_->sync();
+  if (!status.ok()) return status;
+  map_file();
+  for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
+    const Bytes staged = staged_at(stage_wins_[at]);
+    const std::uint64_t number = format::staged_number(staged);
+    format::Slot slot;
+    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
+                                          header_.value_size, slot));
+    status = write_slot(number, slot);
+  }
+  std::vector<std::uint8_t> copy;
+  for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
+    format::Slot slot;
+    status = read_newest(losers_[at], copy, slot);
+    if (!status.ok()) return status;
+    status = write_erased(losers_[at], slot.key);
+    give_free(losers_[at]);
+  }
+  losers_ = {};
+  stage_ = {};
+  stage_order_ = {};
+  stage_wins_ = {};
+  const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
+  if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
+  if (status.ok()) status = file_->sync();
+  if (!status.ok()) return status;
+  for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
+  version_durable_ = version_last_;
+  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
+  if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
+  return {};
+}
+
+// ---- Writing ----
+
+std::uint64_t SlotStore::next_version() const noexcept {
+  // A location whose bits are all zero means nowhere.
+  const std::uint64_t next = version_last_ + 1;
+  return (next & 0xffffffff) == 0 ? next + 1 : next;
+}
+
+bool SlotStore::is_syncing(std::uint8_t stamp) const noexcept {
+  return layout_.copies() == 2 && syncing_ != 0 && (stamp & ~kSlotCopyBit) == syncing_;
+}
+
+bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
+  const auto generation = static_cast<std::uint8_t>(stamp & ~kSlotCopyBit);
+  return generation == 0 || (generation != generation_ && generation != syncing_);
+}
+
+Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
+  ARMDB_ASSERT(write.key.size() == header_.key_size);
+  ARMDB_ASSERT(write.tombstone ? !old.nowhere() : write.value.size() == header_.value_size);
+  if (!failed_.ok()) return failed_;
+  std::uint64_t number = number_of(old);
+  Status status = old.nowhere() ? take_free(number) : Status();
+  if (!status.ok()) return std::move(status).at(path_);
+  const std::uint64_t version_before = version_last_;
+  if (write.tombstone) {
+    status = write_erased(number, write.key);
+  } else {
+    version_last_ = next_version();
+    status = write_slot(number, {.state = format::SlotState::live,
+                                 .version = version_last_,
+                                 .expiry_ms = write.expiry_ms,
+                                 .key = write.key,
+                                 .value = write.value});
+  }
+  if (status.is(Errc::aborted)) {
+    version_last_ = version_before;
+    if (old.nowhere()) give_free(number);
+    return status;
+  }
+  if (!status.ok()) return poison(std::move(status));
+  if (write.tombstone) {
+    give_free(number);
+    --live_;
+  } else if (old.nowhere()) {
+    ++live_;
+  }
+  at = location_of(number, version_last_);
+  return {};
+}
+
+Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
+  version_last_ = next_version();
+  return write_slot(number, {.state = format::SlotState::erased,
+                             .version = version_last_,
+                             .expiry_ms = 0,
+                             .key = key,
+                             .value = {}});
+}
+
+Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+  const std::uint8_t stamp = stamps_[number];
+  if (std::uint32_t place = 0; is_syncing(stamp)) {
+    Status status = take_stage_place(number, place);
+    return status.ok() ? write_by_stage(layout_.stage_at(place), number, slot, true) : status;
+  }
+  std::uint32_t copy = stamp >> 7;
+  // The copy that counts stays when the last sync has it, and is overwritten when it has not:
+  // then the other one is the state of the last sync.
+  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
+  Status status = write_by_stage(layout_.offset(number, copy), number, slot, false);
+  if (status.ok()) stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  return status;
+}
+
+// Writes the copy to `at`, with its number in front when that is a place of the stage.
+Status SlotStore::write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
+                                 bool with_number) {
+  const std::size_t skip = with_number ? 0 : 8;
+  const std::size_t bytes = layout_.stage_bytes() - skip;
+  if (mapping_) {
+    std::uint8_t* stage = mapping_->data() + layout_.stage_at(0);
+    format::encode_staged(slot, seed_, number, {stage, layout_.stage_bytes()});
+    // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    std::memcpy(mapping_->data() + at, stage + skip, bytes);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return {};
+  }
+  format::encode_staged(slot, seed_, number, image_);
+  // One write into one page happens before the process dies, or does not.
+  const bool one_page = at / format::kSlotPageBytes == (at + bytes - 1) / format::kSlotPageBytes;
+  Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
+  if (status.ok()) status = file_->write_at(at, Bytes(image_).sub(skip));
+  return std::move(status).at(path_, at);
+}
+
+// The place where `number` is staged, or the next free one.
+Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
+  const std::size_t mask = staged_find_.size() - 1;
+  std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
+  for (; staged_find_[at] != 0; at = (at + 1) & mask) {
+    place = staged_find_[at];
+    if (staged_[place - 1] == number) return {};
+  }
+  if (staged_.size() + 1 >= header_.stage_count) return Errc::aborted;
+  staged_.push_back(static_cast<std::uint32_t>(number));
+  place = static_cast<std::uint32_t>(staged_.size());
+  staged_find_[at] = place;
+  return {};
+}
+
+// After a sync: what waited for its end goes to the slots.
+Status SlotStore::unstage() {
+  Status status;
+  for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
+    const std::uint64_t number = staged_[at];
+    const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
+    const std::uint32_t copy = (stamps_[number] >> 7) ^ 1u;
+    const std::uint64_t to = layout_.offset(number, copy);
+    if (mapping_) {
+      std::memcpy(mapping_->data() + to, mapping_->data() + from + 8, layout_.slot_bytes());
+    } else {
+      const Result<std::size_t> got = file_->read_at(from, image_);
+      status = got.ok() ? file_->write_at(to, Bytes(image_).sub(8)) : got.status();
+    }
+    stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  }
+  staged_.clear();
+  std::fill(staged_find_.begin(), staged_find_.end(), 0u);
+  return std::move(status).at(path_);
+}
+
+Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
+  if (!mapping_) return file_->write_at(at, bytes).at(path_, at);
+  std::memcpy(mapping_->data() + at, bytes.data(), bytes.size());
+  return {};
+}
+
+// ---- Free slots ----
+
+void SlotStore::give_free(std::uint64_t number) noexcept {
+  const auto word = static_cast<std::size_t>(number / 64);
+  free_[word] |= std::uint64_t{1} << (number % 64);
+  free_first_ = std::min(free_first_, word);
+  ++free_count_;
+}
+
+// The lowest one: what is free gathers at the end of the file.
+Status SlotStore::take_free(std::uint64_t& number) {
+  if (free_count_ == 0) {
+    Status status = grow();
+    if (!status.ok()) return status;
+  }
+  while (free_[free_first_] == 0) ++free_first_;
+  std::uint64_t& word = free_[free_first_];
+  number = free_first_ * 64 + static_cast<unsigned>(std::countr_zero(word));
+  word &= word - 1;
+  --free_count_;
+  return {};
+}
+
+// Twice the size, in steps; a single group when the disk has no more than that.
+Status SlotStore::grow() {
+  const std::uint64_t group = layout_.group_bytes();
+  const std::uint64_t now = file_bytes_ - layout_.slots_at();
+  std::uint64_t step = std::max(now, kSlotGrowFirst);
+  if (grow_step_bytes_ != 0) step = std::min(step, std::max(grow_step_bytes_, group));
+  step = (step + group - 1) / group * group;
+  if (slot_count() + step / group * layout_.group_slots() > format::kSlotCountMax) {
+    return {Errc::too_large, "a shard has 2^32 slots at most: use more shards"};
+  }
+  Status status = allocate(file_bytes_, step);
+  if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
+  if (!status.ok()) return status;
+  file_bytes_ += step;
+  const std::uint64_t first = slot_count();
+  const std::uint64_t slots = layout_.slots_in(file_bytes_);
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  for (std::uint64_t number = first; number < slots; ++number) give_free(number);
+  if (mapping_) map_file();
+  return {};
+}
+
+// Real blocks, so that a full disk is noticed here and not by a store into the mapping.
+Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
+  Status status = file_->allocate(from, bytes);
+  if (!status.is(Errc::unsupported)) return status;
+  const std::uint8_t zeros[format::kSlotPageBytes] = {};
+  for (std::uint64_t done = 0; done < bytes; done += sizeof zeros) {
+    const auto piece =
+        static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - done));
+    status = file_->write_at(from + done, Bytes(zeros, piece));
+    if (!status.ok()) break;
+  }
+  if (status.is(Errc::no_space)) static_cast<void>(file_->truncate(from));
+  return status;
+}
+
+// ---- Syncing ----
+
+SlotStore::Ticket SlotStore::begin_sync() noexcept {
+  Ticket ticket{.version = version_last_, .wanted = version_last_ != version_durable_};
+  if (!ticket.wanted) return ticket;
+  syncing_ = generation_;
+  generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
+  return ticket;
+}
+
+Status SlotStore::run_sync(const Ticket& ticket) {
+  if (!ticket.wanted) return {};
+  return file_->sync().at(path_);
+}
+
+Status SlotStore::end_sync(const Ticket& ticket, Status outcome) {
+  if (!outcome.ok()) return poison(std::move(outcome));
+  if (!failed_.ok()) return failed_;
+  if (!ticket.wanted) return {};
+  syncing_ = 0;
+  version_durable_ = std::max(version_durable_, ticket.version);
+  Status status = unstage();
+  if (!status.ok()) return poison(std::move(status));
+  forget_old_generations();
+  return {};
+}
+
+// Generations come round again after 127 syncs: before that every stamp is looked at.
+void SlotStore::forget_old_generations() noexcept {
+  const std::size_t stripe = stamps_.size() / 32 + 1;
+  for (std::size_t done = 0; done < stripe && !stamps_.empty(); ++done) {
+    if (forget_at_ >= stamps_.size()) forget_at_ = 0;
+    std::uint8_t& stamp = stamps_[forget_at_++];
+    if (is_durable(stamp)) stamp &= kSlotCopyBit;
+  }
+}
+
+Status SlotStore::close() {
+  if (!failed_.ok()) return failed_;
+  const Ticket ticket = begin_sync();
+  Status status = end_sync(ticket, run_sync(ticket));
+  if (!status.ok()) return status;
+  std::uint8_t mark[format::kCleanMarkBytes];
+  format::encode_clean_mark(
+      {.version_last = version_last_, .slot_count = slot_count(), .live_count = live_}, header_,
+      mark);
+  status = write_bytes(format::kCleanMarkAt, Bytes(mark));
+  if (status.ok()) status = file_->sync().at(path_);
+  return status.ok() ? status : poison(std::move(status));
+}
+
+// The cached pages may differ from the disk now, and a retry could succeed without writing them:
+// they are dropped, and a mark makes the next open drop them again.
+Status SlotStore::poison(Status cause) {
+  if (!failed_.ok()) return failed_;
+  failed_ = Status(Errc::failed,
+                   "a write or sync failed, so this shard is read-only until it is reopened: " +
+                       cause.message());
+  mapping_.reset();  // mapped pages are not dropped
+  static_cast<void>(file_->drop_cache());
+  static_cast<void>(context_.files.open(context_.path_of(format::FileRole::failed, kFailedMarkId),
+                                        OpenMode::create_new));
+  static_cast<void>(context_.files.sync_directory(context_.directory));
+  base::log(context_.config.log, LogLevel::error, failed_.message());
+  return failed_;
+}
+
+}  // namespace armdb::store

@@ -1,0 +1,172 @@
+// SlotStore: the Fixed store of one shard: slots of one size in slots.dat, written in place.
+//
+// Invariants:
+//   (1) With two copies a slot is written, between two syncs, to one copy only, and that is not
+//       the one that holds its last durable state: a torn write never costs a synced value.
+//   (2) Each write goes to the first place of the stage before it goes to its slot: a process that
+//       is killed halfway leaves the new state or the one before whole, synced or not.
+//   (3) Versions rise by one per write, over all slots.
+//   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
+//       loser is erased durably before anything else is written.
+//   (5) After a failed write or sync nothing more is written: failed() is sticky.
+//
+// While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
+// of the sync before, the other is being written to the disk. Such a write goes to a place of the
+// stage, and from there to the slot when the sync has ended. When no place is left the writer waits
+// for that: see write().
+//
+// A slot that was erased may be used by any key at once: whatever a power cut leaves of it is a
+// state that the slot had at or after the last sync.
+//
+// Threads: run_sync() by one thread beside a writer; everything else by the holder of the shard's
+// lock. Nobody reads values here: the index has them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "format/slot.hpp"
+#include "store/store.hpp"
+
+namespace armdb::store {
+
+struct SlotOptions {
+  // Of a new file.
+  std::uint32_t copies = 2;
+  std::uint32_t stage_bytes = 64 << 10;
+
+  std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
+};
+
+class SlotStore;
+
+// Receives each live slot once, in no order; an error ends the recovery. See settle().
+using SlotVisitor = FunctionRef<Status(SlotStore&, const RecoveredEntry&)>;
+
+class SlotStore {
+ public:
+  // Recovers what slots.dat holds, or creates it. Changes nothing when the configuration is
+  // read_only.
+  static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
+                                                 const SlotOptions& options, SlotVisitor visit);
+  SlotStore(const SlotStore&) = delete;
+  SlotStore& operator=(const SlotStore&) = delete;
+
+  // During recovery: the key of `entry` was told before, at `old`. True when `entry` is the newer
+  // one; the other one will be erased.
+  Result<bool> settle(base::Location old, const RecoveredEntry& entry);
+
+  // Writes the entry over the one at `old`, or to a free slot when `old` is nowhere; erases it when
+  // it is a tombstone. The new place differs from all before it. no_space: nothing has changed.
+  // aborted: the same; call again when the running sync has ended.
+  Status write(const Write& write, base::Location old, base::Location& at);
+
+  // What one sync makes durable.
+  struct Ticket {
+    std::uint64_t version = 0;
+    bool wanted = false;
+  };
+  Ticket begin_sync() noexcept;
+  Status run_sync(const Ticket& ticket);
+  Status end_sync(const Ticket& ticket, Status outcome);
+  // Syncs, then marks the file as clean and syncs that.
+  Status close();
+
+  [[nodiscard]] std::uint64_t last_version() const noexcept { return version_last_; }
+  [[nodiscard]] std::uint64_t durable_version() const noexcept { return version_durable_; }
+  [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
+  [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
+  [[nodiscard]] bool was_clean() const noexcept { return was_clean_; }
+  // Copies that were written, but not whole, when the file was opened; slots that lost all of
+  // theirs.
+  [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
+  [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
+  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
+
+ private:
+  explicit SlotStore(const StoreContext& context);
+
+  Status open_file(const SlotOptions& options);
+  Status create_file(const SlotOptions& options);
+  void map_file();
+  Status recover(SlotVisitor visit);
+  Status recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit);
+  Status finish_recovery();
+  Status read_stage();
+  Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
+
+  Status take_free(std::uint64_t& number);
+  Status grow();
+  Status allocate(std::uint64_t from, std::uint64_t bytes);
+  void give_free(std::uint64_t number) noexcept;
+  Status write_erased(std::uint64_t number, Bytes key);
+  Status write_slot(std::uint64_t number, const format::Slot& slot);
+  Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
+                        bool with_number);
+  Status write_bytes(std::uint64_t at, Bytes bytes);
+  Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  Status unstage();
+  [[nodiscard]] std::uint64_t next_version() const noexcept;
+  [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] bool is_syncing(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] Bytes staged_at(std::uint32_t place) const noexcept {
+    return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
+  }
+  void forget_old_generations() noexcept;
+  Status poison(Status cause);
+
+  // A slot's place: its number, and enough of the version to tell two states of it apart.
+  [[nodiscard]] static base::Location location_of(std::uint64_t number,
+                                                  std::uint64_t version) noexcept {
+    return base::Location((version << 32) | number);
+  }
+  [[nodiscard]] static std::uint64_t number_of(base::Location at) noexcept {
+    return at.packed() & 0xffffffff;
+  }
+
+  const StoreContext context_;
+  const std::string path_;
+  std::uint64_t grow_step_bytes_ = 0;
+  format::SlotsHeader header_;
+  format::SlotLayout layout_;
+  std::uint32_t seed_ = 0;
+
+  Owned<File> file_;
+  Owned<Mapping> mapping_;  // null: written with write_at()
+  std::uint64_t size_at_open_ = 0;
+  std::uint64_t file_bytes_ = 0;     // of whole groups
+  std::vector<std::uint8_t> image_;  // of a place of the stage, where nothing is mapped
+
+  // Of each slot: the copy that counts (bit 7), and the generation of syncs it was written in, 0
+  // when that is durable.
+  std::vector<std::uint8_t> stamps_;
+  std::vector<std::uint64_t> free_;  // a bit per slot
+  std::uint64_t free_count_ = 0;
+  std::size_t free_first_ = 0;  // no free slot in words before it
+  std::uint64_t live_ = 0;
+
+  std::uint64_t version_last_ = 0;
+  std::uint64_t version_durable_ = 0;
+  std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
+  std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
+  std::size_t forget_at_ = 0;
+
+  // The slots that are staged, by place, from the second on; and where each is in that list: a
+  // hash table of twice the places, 0 where there is none.
+  std::vector<std::uint32_t> staged_;
+  std::vector<std::uint32_t> staged_find_;
+
+  // During recovery: the stage as it was, which of its places are newer than their slots, and the
+  // slots that lost their key to another one.
+  std::vector<std::uint8_t> stage_;
+  std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
+  std::vector<std::uint32_t> stage_wins_;
+  std::vector<std::uint64_t> losers_;
+  bool was_clean_ = false;
+  std::uint64_t torn_copies_ = 0;
+  std::uint64_t damaged_slots_ = 0;
+  Status failed_;
+};
+
+}  // namespace armdb::store
