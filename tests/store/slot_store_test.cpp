@@ -276,7 +276,7 @@ TEST_CASE("slot_store: a kill halfway through a slot leaves the value before or 
 
 TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
   for (const Kind& kind : {Kind{64, 2, true}, Kind{64, 2, false}}) {
-    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 24; ++seed) {
       base::Random dice(seed);
       FaultFileSystem files;
       Subject subject(files, kind);
@@ -295,7 +295,12 @@ TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
       for (int more = 0; more < 4; ++more) {
         static_cast<void>(subject.put(key_of(dice.below(8)), subject.value(1000 + seed)));
       }
-      cut_power(files, dice, true);
+      const bool killed = seed % 2 == 0;  // then little of it is durable yet
+      if (killed) {
+        files.kill_process();
+      } else {
+        cut_power(files, dice, true);
+      }
       const auto after = files.snapshot();
       files.clear_faults();
       subject.open();
@@ -315,7 +320,11 @@ TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
           files.clear_faults();
           subject.open();
           INFO("seed " << seed << ", call " << nth << ", " << status.message());
-          CHECK(subject.held() == wanted);
+          if (killed && power) {
+            subject.check_possible();
+          } else {
+            CHECK(subject.held() == wanted);
+          }
         }
       }
     }
