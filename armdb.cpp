@@ -7024,7 +7024,7 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   read.expiry_ms = reader.little<std::uint64_t>();
   read.key = reader.take(key_size);
   read.value = reader.take(value_size);
-  if (reader.failed()) return SlotRead::broken;
+  if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
   if (state == 0 && slot_all_zero(in)) return SlotRead::unused;
   if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
       !slot_all_zero(reserved) || !slot_all_zero(reader.rest()) || read.version == 0 ||
