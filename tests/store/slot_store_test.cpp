@@ -48,8 +48,11 @@ class Subject {
   Status try_open() {
     at_.clear();
     held_.clear();
-    StoreContext context{.files = files_, .config = config_, .epochs = epochs_, .directory = "/s"};
-    context.shape = {.key_size = 8, .value_size = kind_.value_size};
+    const StoreContext context{.files = files_,
+                               .config = config_,
+                               .epochs = epochs_,
+                               .directory = "/s",
+                               .shape = {.key_size = 8, .value_size = kind_.value_size}};
     const auto visit = [&](SlotStore& store, const RecoveredEntry& entry) -> Status {
       const std::string key(entry.key.text());
       if (const auto old = at_.find(key); old != at_.end()) {
