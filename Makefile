@@ -8,7 +8,7 @@ endif
 PYTHON       = python3
 JOBS         = $(shell nproc 2>/dev/null || echo 2)
 BUILD        = build
-OPT          = -O1 -g                    # of the test builds
+OPT          = -O1 -g1                   # of the test builds; -O0 -g to debug
 RELEASE      = -O2 -DNDEBUG              # of demo and bench
 DEFINES      =                           # such as -DARMDB_OMIT_MMAP=1
 TESTS        =                           # Catch2 test specs; all but [slow] when empty

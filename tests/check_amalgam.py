@@ -184,7 +184,7 @@ def usable_support():
 
 def catch_setup(cxx, folder):
     """Commands for Catch2's precompiled header and its main, and flags that use the header."""
-    flags = [*BASE, "-O1", "-g", "-I.", "-Itests"]
+    flags = [*BASE, "-O1", "-g1", "-I.", "-Itests"]
     shim = folder / "catch.hpp"
     shim.write_text('#include "tests/support/catch.hpp"\n')
     header = folder / ("catch.pch" if "clang" in cxx else "catch.hpp.gch")
@@ -211,7 +211,7 @@ def check_api(args, checks, tests):
             call(pch)
         objects, sources = [mains[cxx]], [*tests, *usable_support()]
         armdb = folder / "armdb.o"
-        work.insert(0, ("armdb.cpp", [cxx, *BASE, "-O1", "-g", "-DARMDB_CHECKS=1", *defines,
+        work.insert(0, ("armdb.cpp", [cxx, *BASE, "-O1", "-g1", "-DARMDB_CHECKS=1", *defines,
                                       *only, "-c", "armdb.cpp", "-o", armdb]))
         for source in sources:
             target = shared / (source.stem + ".o")
