@@ -3355,8 +3355,8 @@ Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owne
 // Reads a whole small file; corrupt above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
-// Where there is no File::allocate.
-Status fill_with_zeros(File& file, std::uint64_t bytes);
+// Where there is no File::allocate: zeros in [offset, offset + bytes).
+Status fill_with_zeros(File& file, std::uint64_t offset, std::uint64_t bytes);
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes);
 }  // namespace armdb::store
@@ -6871,10 +6871,6 @@ Status decode_meta(Bytes in, Meta& meta) {
 // Slots of a Fixed store: written in place, believed only whole.
 
 namespace {
-bool slot_all_zero(Bytes bytes) noexcept {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
-}
-
 // The crc of a copy, whose own is its first field.
 std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
   std::uint8_t place[8];
@@ -7025,15 +7021,15 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   read.key = reader.take(key_size);
   read.value = reader.take(value_size);
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
-  if (state == 0 && slot_all_zero(in)) return SlotRead::unused;
+  if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
   if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !slot_all_zero(reserved) || !slot_all_zero(reader.rest()) || read.version == 0 ||
+      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) || read.version == 0 ||
       read.version > kSlotVersionMax) {
     return SlotRead::broken;
   }
   read.state = static_cast<SlotState>(state);
   if (read.state == SlotState::erased) {
-    if (read.expiry_ms != 0 || !slot_all_zero(read.value)) return SlotRead::broken;
+    if (read.expiry_ms != 0 || !base::all_zeros(read.value)) return SlotRead::broken;
     read.value = {};
   }
   slot = read;
@@ -11095,7 +11091,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
   Status status = (*file)->allocate(0, bytes);
-  if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
+  if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, 0, bytes);
   if (!status.ok()) static_cast<void>(context.files.remove(path));
 }
 
@@ -11204,14 +11200,14 @@ Status SlotStore::create_file(const SlotOptions& options) {
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
-  Result<Owned<File>> file = context_.files.open(path_, mode);
-  if (file.is(Errc::not_found) && !context_.config.read_only) {
-    Status status = create_file(options);
-    if (!status.ok()) return status;
-    file = context_.files.open(path_, mode);
+  Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
+  if (status.is(Errc::not_found) && !context_.config.read_only) {
+    status = create_file(options);
+    if (status.ok()) {
+      status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
+    }
   }
-  if (!file.ok()) return std::move(file).status();
-  file_ = std::move(*file);
+  if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
   if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
@@ -11219,7 +11215,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   std::uint8_t head[format::kSlotsHeaderBytes];
   const Result<std::size_t> got = file_->read_at(0, head);
   if (!got.ok()) return got.status();
-  Status status = format::decode_slots_header(Bytes(head, *got), header_);
+  status = format::decode_slots_header(Bytes(head, *got), header_);
   if (!status.ok()) return status;
   if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
     return base::corrupt("slots.dat belongs to another store or shard");
@@ -11233,10 +11229,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  const Result<std::uint64_t> size = file_->size();
-  if (!size.ok()) return size.status();
-  size_at_open_ = *size;
-  const std::uint64_t slots = layout_.slots_in(*size);
+  const std::uint64_t slots = layout_.slots_in(size_at_open_);
   file_bytes_ = layout_.file_bytes(slots);
   stamps_.resize(static_cast<std::size_t>(slots));
   free_.resize(static_cast<std::size_t>((slots + 63) / 64));
@@ -11621,13 +11614,7 @@ Status SlotStore::grow() {
 Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
   Status status = file_->allocate(from, bytes);
   if (!status.is(Errc::unsupported)) return status;
-  const std::uint8_t zeros[format::kSlotPageBytes] = {};
-  for (std::uint64_t done = 0; done < bytes; done += sizeof zeros) {
-    const auto piece =
-        static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - done));
-    status = file_->write_at(from + done, Bytes(zeros, piece));
-    if (!status.ok()) break;
-  }
+  status = fill_with_zeros(*file_, from, bytes);
   if (status.is(Errc::no_space)) static_cast<void>(file_->truncate(from));
   return status;
 }
@@ -11777,12 +11764,11 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
   return {};
 }
 
-Status fill_with_zeros(File& file, std::uint64_t bytes) {
-  std::uint8_t zeros[4096] = {};
-  for (std::uint64_t at = 0; at < bytes; at += sizeof zeros) {
-    Status status = file.write_at(
-        at,
-        Bytes(zeros, static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - at))));
+Status fill_with_zeros(File& file, std::uint64_t offset, std::uint64_t bytes) {
+  const std::uint8_t zeros[4096] = {};
+  for (std::uint64_t done = 0; done < bytes; done += sizeof zeros) {
+    const std::uint64_t piece = std::min<std::uint64_t>(sizeof zeros, bytes - done);
+    Status status = file.write_at(offset + done, Bytes(zeros, static_cast<std::size_t>(piece)));
     if (!status.ok()) return status;
   }
   return {};
@@ -12119,7 +12105,7 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
   if (size != bytes) status = file->truncate(0);
   if (status.ok()) status = file->allocate(0, bytes);
   if (status.is(Errc::unsupported)) {
-    status = size == bytes ? Status() : fill_with_zeros(*file, bytes);
+    status = size == bytes ? Status() : fill_with_zeros(*file, 0, bytes);
   }
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;
@@ -14439,15 +14425,15 @@ namespace detail {
 Status take_byte_order(Bytes& in) {
   const int order = in.empty() ? 0 : in[0];
   in = in.sub(1);
-  if (order != 1 && order != 2) return Status(Errc::corrupt, "no byte order before an object");
+  if (order != 1 && order != 2) return base::corrupt("no byte order before an object");
   if (order == (kLittleMachine ? 1 : 2)) return {};
   return Status(Errc::format_mismatch, "an object in the byte order of another machine");
 }
 
 Status check_elements(Bytes in, std::size_t size, bool are_bools) {
-  if (in.size() % size != 0) return Status(Errc::corrupt, "not a whole number of values");
+  if (in.size() % size != 0) return base::corrupt("not a whole number of values");
   for (std::size_t at = 0; are_bools && at < in.size(); ++at) {
-    if (in[at] > 1) return Status(Errc::corrupt, "a bool that is neither 0 nor 1");
+    if (in[at] > 1) return base::corrupt("a bool that is neither 0 nor 1");
   }
   return {};
 }
@@ -14467,28 +14453,28 @@ Status take_varint(Bytes& in, std::uint64_t& bits) {
   bits = 0;
   for (std::size_t at = 0; at < in.size(); ++at) {
     const std::uint64_t byte = in[at];
-    if (at == 9 && byte > 1) return Status(Errc::corrupt, "a varint of more than 64 bits");
+    if (at == 9 && byte > 1) return base::corrupt("a varint of more than 64 bits");
     bits |= (byte & 0x7f) << (7 * at);
     if (byte >= 0x80) continue;
-    if (byte == 0 && at > 0) return Status(Errc::corrupt, "a varint longer than it needs to be");
+    if (byte == 0 && at > 0) return base::corrupt("a varint longer than it needs to be");
     in = in.sub(at + 1);
     return {};
   }
-  return Status(Errc::corrupt, "a varint that is cut off");
+  return base::corrupt("a varint that is cut off");
 }
 
 bool FieldWalk::next(Status result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
-  status = Status(result.code(), "field " + std::to_string(done) + text);
+  status = Status(result.code(), base::text("field %%", {done, text}));
   return false;
 }
 
 bool FieldWalk::take(Bytes& in, Bytes& field) {
   std::uint64_t size = 0;
   Status result = take_varint(in, size);
-  if (result.ok() && size > in.size()) result = Status(Errc::corrupt, "a size beyond the end");
+  if (result.ok() && size > in.size()) result = base::corrupt("a size beyond the end");
   if (!result.ok()) return next(std::move(result));
   field = in.sub(0, static_cast<std::size_t>(size));
   in = in.sub(field.size());
@@ -14506,10 +14492,10 @@ MutableBytes FieldWalk::room(MutableBytes& out, std::size_t size) noexcept {
 Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
   const std::size_t count = in.empty() ? 0 : in[0];
   in = in.sub(1);
-  if (count == 0) return Status(Errc::corrupt, "no number of fields");
+  if (count == 0) return base::corrupt("no number of fields");
   if (count <= known) return count;
-  return Status(Errc::format_mismatch, "written by a newer program: " + std::to_string(count) +
-                                           " fields, known are " + std::to_string(known));
+  return Status(Errc::format_mismatch,
+                base::text("written by a newer program: % fields, known are %", {count, known}));
 }
 }  // namespace detail
 

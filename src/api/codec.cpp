@@ -4,6 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "base/errors.hpp"
+#include "base/text.hpp"
+
 namespace armdb {
 
 Status TextCodec::encode(const std::string& value, MutableBytes out) noexcept {
@@ -21,15 +24,15 @@ namespace detail {
 Status take_byte_order(Bytes& in) {
   const int order = in.empty() ? 0 : in[0];
   in = in.sub(1);
-  if (order != 1 && order != 2) return Status(Errc::corrupt, "no byte order before an object");
+  if (order != 1 && order != 2) return base::corrupt("no byte order before an object");
   if (order == (kLittleMachine ? 1 : 2)) return {};
   return Status(Errc::format_mismatch, "an object in the byte order of another machine");
 }
 
 Status check_elements(Bytes in, std::size_t size, bool are_bools) {
-  if (in.size() % size != 0) return Status(Errc::corrupt, "not a whole number of values");
+  if (in.size() % size != 0) return base::corrupt("not a whole number of values");
   for (std::size_t at = 0; are_bools && at < in.size(); ++at) {
-    if (in[at] > 1) return Status(Errc::corrupt, "a bool that is neither 0 nor 1");
+    if (in[at] > 1) return base::corrupt("a bool that is neither 0 nor 1");
   }
   return {};
 }
@@ -49,28 +52,28 @@ Status take_varint(Bytes& in, std::uint64_t& bits) {
   bits = 0;
   for (std::size_t at = 0; at < in.size(); ++at) {
     const std::uint64_t byte = in[at];
-    if (at == 9 && byte > 1) return Status(Errc::corrupt, "a varint of more than 64 bits");
+    if (at == 9 && byte > 1) return base::corrupt("a varint of more than 64 bits");
     bits |= (byte & 0x7f) << (7 * at);
     if (byte >= 0x80) continue;
-    if (byte == 0 && at > 0) return Status(Errc::corrupt, "a varint longer than it needs to be");
+    if (byte == 0 && at > 0) return base::corrupt("a varint longer than it needs to be");
     in = in.sub(at + 1);
     return {};
   }
-  return Status(Errc::corrupt, "a varint that is cut off");
+  return base::corrupt("a varint that is cut off");
 }
 
 bool FieldWalk::next(Status result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
-  status = Status(result.code(), "field " + std::to_string(done) + text);
+  status = Status(result.code(), base::text("field %%", {done, text}));
   return false;
 }
 
 bool FieldWalk::take(Bytes& in, Bytes& field) {
   std::uint64_t size = 0;
   Status result = take_varint(in, size);
-  if (result.ok() && size > in.size()) result = Status(Errc::corrupt, "a size beyond the end");
+  if (result.ok() && size > in.size()) result = base::corrupt("a size beyond the end");
   if (!result.ok()) return next(std::move(result));
   field = in.sub(0, static_cast<std::size_t>(size));
   in = in.sub(field.size());
@@ -88,10 +91,10 @@ MutableBytes FieldWalk::room(MutableBytes& out, std::size_t size) noexcept {
 Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
   const std::size_t count = in.empty() ? 0 : in[0];
   in = in.sub(1);
-  if (count == 0) return Status(Errc::corrupt, "no number of fields");
+  if (count == 0) return base::corrupt("no number of fields");
   if (count <= known) return count;
-  return Status(Errc::format_mismatch, "written by a newer program: " + std::to_string(count) +
-                                           " fields, known are " + std::to_string(known));
+  return Status(Errc::format_mismatch,
+                base::text("written by a newer program: % fields, known are %", {count, known}));
 }
 
 }  // namespace detail

@@ -9,13 +9,10 @@
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
 #include "base/errors.hpp"
+#include "base/search.hpp"
 
 namespace armdb::format {
 namespace {
-
-bool slot_all_zero(Bytes bytes) noexcept {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
-}
 
 // The crc of a copy, whose own is its first field.
 std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
@@ -171,15 +168,15 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   read.key = reader.take(key_size);
   read.value = reader.take(value_size);
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
-  if (state == 0 && slot_all_zero(in)) return SlotRead::unused;
+  if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
   if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !slot_all_zero(reserved) || !slot_all_zero(reader.rest()) || read.version == 0 ||
+      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) || read.version == 0 ||
       read.version > kSlotVersionMax) {
     return SlotRead::broken;
   }
   read.state = static_cast<SlotState>(state);
   if (read.state == SlotState::erased) {
-    if (read.expiry_ms != 0 || !slot_all_zero(read.value)) return SlotRead::broken;
+    if (read.expiry_ms != 0 || !base::all_zeros(read.value)) return SlotRead::broken;
     read.value = {};
   }
   slot = read;

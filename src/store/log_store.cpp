@@ -591,7 +591,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
   if (!file.ok()) return;  // most often because it is there
   const std::uint64_t bytes = compaction_reserve(context.config);
   Status status = (*file)->allocate(0, bytes);
-  if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, bytes);
+  if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, 0, bytes);
   if (!status.ok()) static_cast<void>(context.files.remove(path));
 }
 

@@ -36,12 +36,11 @@ Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes
   return {};
 }
 
-Status fill_with_zeros(File& file, std::uint64_t bytes) {
-  std::uint8_t zeros[4096] = {};
-  for (std::uint64_t at = 0; at < bytes; at += sizeof zeros) {
-    Status status = file.write_at(
-        at,
-        Bytes(zeros, static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - at))));
+Status fill_with_zeros(File& file, std::uint64_t offset, std::uint64_t bytes) {
+  const std::uint8_t zeros[4096] = {};
+  for (std::uint64_t done = 0; done < bytes; done += sizeof zeros) {
+    const std::uint64_t piece = std::min<std::uint64_t>(sizeof zeros, bytes - done);
+    Status status = file.write_at(offset + done, Bytes(zeros, static_cast<std::size_t>(piece)));
     if (!status.ok()) return status;
   }
   return {};

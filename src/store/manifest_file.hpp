@@ -32,8 +32,8 @@ Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owne
 // Reads a whole small file; corrupt above `bytes_max`.
 Status read_file(FileSystem& files, const std::string& path, std::uint64_t bytes_max,
                  std::vector<std::uint8_t>& out);
-// Where there is no File::allocate.
-Status fill_with_zeros(File& file, std::uint64_t bytes);
+// Where there is no File::allocate: zeros in [offset, offset + bytes).
+Status fill_with_zeros(File& file, std::uint64_t offset, std::uint64_t bytes);
 Status replace_file(FileSystem& files, const std::string& directory, std::string_view name,
                     Bytes bytes);
 

@@ -68,14 +68,14 @@ Status SlotStore::create_file(const SlotOptions& options) {
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
-  Result<Owned<File>> file = context_.files.open(path_, mode);
-  if (file.is(Errc::not_found) && !context_.config.read_only) {
-    Status status = create_file(options);
-    if (!status.ok()) return status;
-    file = context_.files.open(path_, mode);
+  Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
+  if (status.is(Errc::not_found) && !context_.config.read_only) {
+    status = create_file(options);
+    if (status.ok()) {
+      status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
+    }
   }
-  if (!file.ok()) return std::move(file).status();
-  file_ = std::move(*file);
+  if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
   if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
@@ -83,7 +83,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   std::uint8_t head[format::kSlotsHeaderBytes];
   const Result<std::size_t> got = file_->read_at(0, head);
   if (!got.ok()) return got.status();
-  Status status = format::decode_slots_header(Bytes(head, *got), header_);
+  status = format::decode_slots_header(Bytes(head, *got), header_);
   if (!status.ok()) return status;
   if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
     return base::corrupt("slots.dat belongs to another store or shard");
@@ -97,10 +97,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  const Result<std::uint64_t> size = file_->size();
-  if (!size.ok()) return size.status();
-  size_at_open_ = *size;
-  const std::uint64_t slots = layout_.slots_in(*size);
+  const std::uint64_t slots = layout_.slots_in(size_at_open_);
   file_bytes_ = layout_.file_bytes(slots);
   stamps_.resize(static_cast<std::size_t>(slots));
   free_.resize(static_cast<std::size_t>((slots + 63) / 64));
@@ -488,13 +485,7 @@ Status SlotStore::grow() {
 Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
   Status status = file_->allocate(from, bytes);
   if (!status.is(Errc::unsupported)) return status;
-  const std::uint8_t zeros[format::kSlotPageBytes] = {};
-  for (std::uint64_t done = 0; done < bytes; done += sizeof zeros) {
-    const auto piece =
-        static_cast<std::size_t>(std::min<std::uint64_t>(sizeof zeros, bytes - done));
-    status = file_->write_at(from + done, Bytes(zeros, piece));
-    if (!status.ok()) break;
-  }
+  status = fill_with_zeros(*file_, from, bytes);
   if (status.is(Errc::no_space)) static_cast<void>(file_->truncate(from));
   return status;
 }

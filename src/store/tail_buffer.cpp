@@ -52,7 +52,7 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
   if (size != bytes) status = file->truncate(0);
   if (status.ok()) status = file->allocate(0, bytes);
   if (status.is(Errc::unsupported)) {
-    status = size == bytes ? Status() : fill_with_zeros(*file, bytes);
+    status = size == bytes ? Status() : fill_with_zeros(*file, 0, bytes);
   }
   std::uint8_t header[format::kTailHeaderBytes] = {};
   format::FileHeader fields;

@@ -232,4 +232,17 @@ TEST_CASE("ranges: a cursor reads, and says why it cannot be had") {
   CHECK_FALSE(cursor.valid());
   CHECK(cursor.status().is(Errc::unsupported));
   CHECK(tree.collection().prefix_cursor("12345", false).status().is(Errc::invalid_argument));
+  // The typed calls take a prefix that no key can have for one that no key has.
+  CHECK(tree.prefix("12345").begin() == tree.prefix("12345").end());
+  CHECK(tree.erase_prefix("12345").value() == 0);
+  // A scan that asks for nothing still gets on.
+  for (int key = 0; key < 20; ++key) REQUIRE(map.put(key, "value").ok());
+  int seen = 0;
+  std::uint64_t at = 0;
+  for (int calls = 0; calls < 1000; ++calls) {
+    at = map.scan(at, 0, [&](std::int32_t, Bytes) { ++seen; }).value();
+    if (at == 0) break;
+  }
+  CHECK(at == 0);
+  CHECK(seen == 20);
 }

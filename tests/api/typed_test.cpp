@@ -34,6 +34,14 @@ using Decoded = TypedTree<std::uint32_t, Person>;
 using Lazy = VarTypedTree<std::uint32_t, Person>;
 using Raw = VarTree<std::uint32_t>;
 
+// What is merely converted to a value is gone before a bulk write copies its bytes: no such call.
+template <class V, class From>
+concept Encodes = requires(const From& from, detail::Encoded& out) {
+  V::encode(from, out);
+};
+static_assert(Encodes<detail::InlineValues<std::uint64_t, false>, std::uint64_t>);
+static_assert(!Encodes<detail::InlineValues<std::uint64_t, false>, int>);
+
 template <class C> C open(const test::TempDir& directory, const char* name = "c") {
   Result<C> opened = C::open(directory.path() + "/" + name);
   INFO(opened.message());
