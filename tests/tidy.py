@@ -126,6 +126,19 @@ def check_src(name, text, code):
             fault(name, at, "ends or delays the process", "return a Status; waits are for os/")
 
 
+def check_api_threads(name, code):
+    """tests/api also runs on builds without threads, where two threads are a race."""
+    guards = []
+    for at, line in enumerate(code.split("\n"), 1):
+        if re.match(r"\s*#\s*if", line):
+            guards.append("!defined(ARMDB_OMIT_THREADS)" in line)
+        elif re.match(r"\s*#\s*endif", line) and guards:
+            guards.pop()
+        elif re.search(r"\bstd::(j?thread|async)\b", line) and not any(guards):
+            fault(name, at, "a thread in a build without threads",
+                  "put the test between #if !defined(ARMDB_OMIT_THREADS) and #endif")
+
+
 def check_place(root, name):
     """Names are snake_case, and tests/ mirrors src/."""
     path = pathlib.PurePosixPath(name)
@@ -165,6 +178,8 @@ def main():
             check_source(name, text, code)
             if name.startswith("src/"):
                 check_src(name, text, code)
+            if name.startswith("tests/api/"):
+                check_api_threads(name, code)
     print("\n".join(faults) + ("\n" if faults else "") + f"{count} files checked, "
           f"{len(faults)} faults")
     return 1 if faults or count == 0 else 0

@@ -467,6 +467,8 @@ TEST_CASE("secondary_index: the email of a user that expired may be taken by ano
   });
 }
 
+#if !defined(ARMDB_OMIT_THREADS)
+
 TEST_CASE("secondary_index: threads that write the same users") {
   for_each_kind([](auto& users) {
     std::vector<std::thread> threads;
@@ -491,6 +493,8 @@ TEST_CASE("secondary_index: threads that write the same users") {
     users.check();
   });
 }
+
+#endif
 
 namespace {
 

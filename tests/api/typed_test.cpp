@@ -165,6 +165,8 @@ TEST_CASE("typed: a reference stays what it was, whatever is written, erased or 
   CHECK(*kept == Person{"ann", 5});
 }
 
+#if !defined(ARMDB_OMIT_THREADS)
+
 TEST_CASE("typed: readers hold whole values while writers replace them") {
   const test::TempDir directory;
   Decoded people = open<Decoded>(directory);
@@ -204,6 +206,8 @@ TEST_CASE("typed: readers hold whole values while writers replace them") {
   walker.join();
   CHECK(wrong == 0);
 }
+
+#endif
 
 TEST_CASE("typed: bytes written through the untyped handle are decoded") {
   const test::TempDir directory;
