@@ -282,6 +282,8 @@ void crc32c_use_arm_instructions() noexcept;
 // Bytes are wrong and no crash explains them.
 Status corrupt(const char* what);
 Status out_of_memory(const char* what);
+// `closed`, for calls on a handle without a collection.
+Status not_open();
 }  // namespace armdb::base
 
 // ---- base/mutex.hpp ----
@@ -625,10 +627,16 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
       std::memcpy(spare, items + first, width * sizeof(T));
       std::size_t left = 0;
       std::size_t right = middle;
-      for (std::size_t to = first; left < width; ++to) {
-        const bool take_right = right < last && before(items[right], spare[left]);
-        items[to] = take_right ? items[right++] : spare[left++];
+      std::size_t to = first;
+      while (left < width && right < last) {
+        // No branch on who is smaller: it would be mispredicted half of the time.
+        const std::size_t take_right = before(items[right], spare[left]) ? 1 : 0;
+        const T* const from[2] = {spare + left, items + right};
+        items[to++] = *from[take_right];
+        right += take_right;
+        left += 1 - take_right;
       }
+      std::memcpy(items + to, spare + left, (width - left) * sizeof(T));
     }
   }
 }
@@ -1751,6 +1759,8 @@ BtreeKey btree_leaf_key(const BtreeShape& shape, const std::uint8_t* leaf,
                         std::uint32_t at) noexcept;
 BtreeKey btree_separator(const BtreeShape& shape, const std::uint8_t* inner,
                          std::uint32_t at) noexcept;
+// Such a key as its user wrote it.
+void btree_key_bytes(const BtreeShape& shape, const BtreeKey& key, std::uint8_t* out) noexcept;
 
 // Order of a rest in a node against the key's: negative, zero or positive.
 inline int btree_compare_rest(const std::uint8_t* shared, const BtreeKey& key) noexcept {
@@ -1927,6 +1937,13 @@ struct Place {
   std::uint32_t depth = 0;
 };
 
+// An entry to publish.
+struct Fresh {
+  const std::uint8_t* key = nullptr;
+  const std::uint8_t* value = nullptr;  // null where only locations are kept
+  base::Location at;
+};
+
 // Where a range begins.
 enum class Bound : std::uint8_t { none, inclusive, exclusive };
 
@@ -2013,6 +2030,20 @@ class Index {
   // where only locations are kept.
   virtual void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                        base::Location at) noexcept = 0;
+  // Bulk. How many of these entries, whose keys do not descend, one publish_run() may insert, the
+  // first of them at `place`, where nothing was found; at least one. Their `at` may be unset yet.
+  [[nodiscard]] virtual std::size_t run_length(const Place& place,
+                                               std::span<const Fresh> run) const noexcept {
+    static_cast<void>(place), static_cast<void>(run);
+    return 1;
+  }
+  // Inserts that many (reserve() first, for one). Each is seen whole, not all at once.
+  virtual void publish_run(Place& place, std::span<const Fresh> run) noexcept {
+    publish(place, run[0].key, run[0].value, run[0].at);
+  }
+  // About `count` more entries will come: an empty index makes itself as large as they need it,
+  // as far as there is memory.
+  virtual void expect(std::size_t count) noexcept { static_cast<void>(count); }
   // Replaces the location alone: compaction moved the entry. `place` was found.
   virtual void relocate(Place& place, base::Location at) noexcept = 0;
   // Removes the key at `place`, which was found.
@@ -2068,6 +2099,9 @@ class BtreeIndex : public Index {
   }
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                base::Location at) noexcept final;
+  [[nodiscard]] std::size_t run_length(const Place& place,
+                                       std::span<const Fresh> run) const noexcept final;
+  void publish_run(Place& place, std::span<const Fresh> run) noexcept final;
   void relocate(Place& place, base::Location at) noexcept final;
   void erase(Place& place) noexcept final;
 
@@ -2081,13 +2115,6 @@ class BtreeIndex : public Index {
     const std::uint8_t* node = nullptr;
     std::uint32_t id = kBtreeNone;
     std::uint32_t version = 0;
-  };
-
-  // What a new entry brings along.
-  struct Entry {
-    const BtreeKey& key;
-    const std::uint8_t* value;
-    base::Location at;
   };
 
   // Goes down; `choose(inner)` gives the child to take. Begins again until it was not disturbed.
@@ -2105,11 +2132,14 @@ class BtreeIndex : public Index {
     return leaf_at(btree_child(shape_, inner, at));
   }
 
-  void insert(std::uint8_t* leaf, std::uint32_t at, const Entry& entry) noexcept {
-    btree_insert(shape_, leaf, at, entry.key, entry.value, entry.at);
+  void insert_one(std::uint8_t* leaf, std::uint32_t at, const Fresh& fresh) noexcept {
+    btree_insert(shape_, leaf, at, btree_key(shape_, fresh.key), fresh.value, fresh.at);
   }
-  bool shift_into_sibling(const Place& place, const Entry& entry) noexcept;
-  void split_leaf(const Place& place, const Entry& entry) noexcept;
+  void insert(std::uint8_t* leaf, std::uint32_t at, std::span<const Fresh> run) noexcept {
+    for (const Fresh& fresh : run) insert_one(leaf, at++, fresh);
+  }
+  bool shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept;
+  void split_leaf(const Place& place, std::span<const Fresh> run) noexcept;
   void make_inner_room(Place& place, bool at_edge) noexcept;
   void push_root_down(Place& place) noexcept;
   void split_inner(Place& place, std::uint32_t depth, bool at_edge) noexcept;
@@ -2332,6 +2362,95 @@ __attribute__((always_inline)) inline void hash_copy_value(std::uint8_t* to,
   }
   if (size != 0) base::copy_from_shared(to, from, size);
 }
+
+// ---- index/hash_table.hpp ----
+// The class behind the hash table, all but its lookups: hash_table.cpp explains it.
+
+// Entries per bucket at which the table grows. Between two doublings, buckets not yet split are
+// up to twice as full as the others; at 8 of 11 about one in six has an overflow bucket.
+constexpr std::size_t kHashMeanLoad = 8;
+constexpr std::uint32_t kHashBucketsMax = std::uint32_t{1} << 31;
+constexpr std::size_t kHashGroup = 32;         // lookups whose cache misses overlap
+constexpr std::size_t kHashPrefetchMax = 256;  // bytes of a record; the machine guesses the rest
+constexpr std::size_t kHashKeyMax = 1024;
+constexpr std::size_t kHashLocationBytes = 8;
+
+// Where the writer is in a chain.
+struct HashCursor {
+  HashBucket* bucket;
+  unsigned slot;
+};
+
+// All of the table that does not depend on the key's width.
+class HashTable : public Index {
+ public:
+  explicit HashTable(const IndexConfig& config) noexcept;
+
+  // Makes the first bucket; false when out of memory.
+  [[nodiscard]] bool start() noexcept;
+
+  [[nodiscard]] std::size_t size() const noexcept final {
+    return size_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::size_t memory_bytes() const noexcept final;
+  [[nodiscard]] Block make_block() const noexcept final;
+  void read_from(const std::uint8_t*, Bound, bool, Block& block) const noexcept final {
+    block.set_count(0);
+  }
+  void read_next(bool, Block& block) const noexcept final { block.set_count(0); }
+  std::uint64_t scan(std::uint64_t cursor, Block& block) const noexcept final;
+
+  [[nodiscard]] bool reserve(std::size_t count) noexcept final;
+  void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
+               base::Location at) noexcept final;
+  void expect(std::size_t count) noexcept final;
+  void relocate(Place& place, base::Location at) noexcept final;
+  void erase(Place& place) noexcept final;
+
+ protected:
+  [[nodiscard]] HashBucket* head(std::uint32_t number) const noexcept {
+    return reinterpret_cast<HashBucket*>(buckets_.at(number + 1));
+  }
+  [[nodiscard]] HashBucket* overflow(std::uint32_t id) const noexcept {
+    return reinterpret_cast<HashBucket*>(overflow_.at(id));
+  }
+  [[nodiscard]] HashBucket* next(const HashBucket* bucket) const noexcept {
+    const std::uint32_t id = base::load_relaxed(&bucket->overflow);
+    return id != 0 ? overflow(id) : nullptr;
+  }
+  [[nodiscard]] std::uint8_t* record(std::uint32_t id) const noexcept { return records_.at(id); }
+  // True when `number` still is the bucket of `hash`. After a miss; see the top of the file.
+  [[nodiscard]] bool is_bucket_of(std::uint64_t hash, std::uint32_t number) const noexcept {
+    return hash_bucket_number(hash, bucket_count_.load(std::memory_order_relaxed)) == number;
+  }
+
+  const std::uint32_t key_size_;
+  const std::uint32_t value_size_;
+  const std::size_t value_at_;  // in a record
+  const std::uint64_t hash_seed_;
+  const std::size_t prefetch_bytes_;  // of a record that will be copied
+
+  alignas(64) std::atomic<std::uint32_t> bucket_count_{0};
+  alignas(64) base::Arena buckets_;
+  alignas(64) base::Arena overflow_;
+  alignas(64) base::Arena records_;
+  alignas(64) std::atomic<std::size_t> size_{0};
+
+ private:
+  [[nodiscard]] std::uint64_t hash_of(const std::uint8_t* record_of_key) const noexcept;
+  void insert(Place& place, const std::uint8_t* key, const std::uint8_t* value,
+              base::Location at) noexcept;
+  [[nodiscard]] bool copy_entry(std::uint32_t id, std::uint64_t hash,
+                                std::uint8_t* entry) const noexcept;
+
+  void append(HashBucket* first, HashCursor& end, std::uint8_t tag, std::uint32_t id) noexcept;
+  void free_chain(std::uint32_t id) noexcept;
+  void update_filter(HashBucket* first) noexcept;
+  void grow() noexcept;
+  [[nodiscard]] bool split(std::uint32_t count) noexcept;
+  void copy_movers(HashBucket* source, HashBucket* target, std::uint64_t bit) noexcept;
+  void drop_movers(HashBucket* source, HashBucket* target) noexcept;
+};
 }  // namespace armdb::index
 
 // ---- store/block_cache.hpp ----
@@ -3501,6 +3620,8 @@ class ExpiryTable {
 
 class Engine;
 
+inline constexpr std::size_t kRunMax = 64;
+
 // When a write may happen.
 enum class When : std::uint8_t {
   always,
@@ -3559,9 +3680,16 @@ class Shard {
   // ---- Writing ----
 
   Status write(const WriteRequest& request);
-  // Several plain puts under one lock; stops at the first that fails.
-  // Erases of what is not there are passed over; `done` counts the others.
+  // kRunMax plain puts at most under one lock; stops at the first that fails. Erases of what is
+  // not there are passed over; `done` counts the others.
   Status put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // The same for puts whose keys do not descend, of an ordered shard.
+  Status put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // See Index::expect().
+  void expect(std::size_t count) {
+    const base::MutexLock lock(mutex_);
+    index_->expect(count);
+  }
   // All of them or none, also after a crash. Then after_batch().
   Status write_batch(std::span<const WriteRequest> requests);
   // One shard's part of a batch over several.
@@ -3672,6 +3800,13 @@ class Shard {
   void publish(const WriteRequest& request, index::Place& place, base::Location at,
                std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
   Status write_reading_value(const WriteRequest& request);
+  Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at)
+      ARMDB_REQUIRES(mutex_);
+  Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
+      ARMDB_REQUIRES(mutex_);
+  Status insert_run(std::span<const WriteRequest* const> requests, std::span<index::Fresh> run,
+                    index::Place& place, std::uint64_t& done) ARMDB_REQUIRES(mutex_);
+  void fetch(std::span<const WriteRequest* const> requests) const;
   void log_untold(const Status& why) const;
   Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
       ARMDB_REQUIRES(mutex_);
@@ -3835,6 +3970,10 @@ class Engine {
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
+  // See Index::expect().
+  void expect(std::size_t count) {
+    for (const auto& shard : shards_) shard->expect(count / shard_count());
+  }
   // Plain puts, or erases of what is there, written group by group: after an error those of
   // earlier groups are done.
   Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
@@ -4740,6 +4879,10 @@ EpochDomain::~EpochDomain() {
 Status corrupt(const char* what) { return Status(Errc::corrupt, what); }
 
 Status out_of_memory(const char* what) { return Status(Errc::out_of_memory, what); }
+
+Status not_open() {
+  return Status(Errc::closed, "the collection was closed, moved away or never opened");
+}
 
 // ---- base/log.cpp ----
 // Delivery of log lines.
@@ -7705,6 +7848,15 @@ BtreeKey btree_separator(const BtreeShape& shape, const std::uint8_t* inner,
   return key;
 }
 
+void btree_key_bytes(const BtreeShape& shape, const BtreeKey& key, std::uint8_t* out) noexcept {
+  std::uint8_t words[16];
+  base::store_big<std::uint64_t>(words, key.words[0]);
+  base::store_big<std::uint64_t>(words + 8, key.words[1]);
+  const std::size_t dense = std::min<std::size_t>(shape.key_size, 8 * std::size_t{shape.dense});
+  std::memcpy(out, words, dense);
+  base::copy_from_shared(out + dense, key.rest, shape.key_size - dense);
+}
+
 void btree_reset_leaf(const BtreeShape& shape, std::uint8_t* leaf) noexcept {
   btree_set_count(leaf, 0);
   btree_set_next(leaf, 0);
@@ -7857,20 +8009,63 @@ void BtreeIndex::publish(Place& place, const std::uint8_t* key, const std::uint8
     btree_write_value(shape_, leaf, place.slot, value);
     return;
   }
-  const BtreeKey words = btree_key(shape_, key);
-  const Entry entry{words, value, at};
+  const Fresh fresh{key, value, at};
+  if (base::kSmallBuild || btree_count(leaf) == shape_.leaf_capacity) {
+    publish_run(place, {&fresh, 1});
+    return;
+  }
+  {
+    const BtreeWrite write(leaf);
+    insert_one(leaf, place.slot, fresh);
+  }
+  size_.store(size() + 1, std::memory_order_relaxed);
+}
+
+void BtreeIndex::publish_run(Place& place, std::span<const Fresh> run) noexcept {
+  std::uint8_t* leaf = leaf_at(place.node);
   if (btree_count(leaf) < shape_.leaf_capacity) {
     const BtreeWrite write(leaf);
-    insert(leaf, place.slot, entry);
+    insert(leaf, place.slot, run);
   } else {
     const bool last = place.slot == shape_.leaf_capacity && btree_next(leaf) == kBtreeNone;
     const bool first = place.slot == 0 && btree_prev(leaf) == kBtreeNone;
-    if (last || first || !shift_into_sibling(place, entry)) {
+    if (last || first || run.size() > 1 || !shift_into_sibling(place, run)) {
       make_inner_room(place, last || first);
-      split_leaf(place, entry);
+      split_leaf(place, run);
     }
   }
-  size_.store(size() + 1, std::memory_order_relaxed);
+  size_.store(size() + run.size(), std::memory_order_relaxed);
+}
+
+// What fits into one leaf, below whatever follows there: this one or, when it is full and a new
+// one is worth it, the one that is begun. Sorted input fills leaf after leaf that way, and each is
+// named to its parent once.
+std::size_t BtreeIndex::run_length(const Place& place, std::span<const Fresh> run) const noexcept {
+  const std::uint8_t* leaf = leaf_at(place.node);
+  const std::uint32_t capacity = shape_.leaf_capacity;
+  const std::uint32_t count = btree_count(leaf);
+  const std::uint32_t room = count < capacity ? capacity - count : capacity;
+  const std::size_t most = std::min<std::size_t>(room, run.size());
+  std::uint8_t bound[kBtreeKeyBytesMax];
+  bool bounded = place.slot < count;
+  if (bounded) btree_key_bytes(shape_, btree_leaf_key(shape_, leaf, place.slot), bound);
+  for (std::uint32_t depth = place.depth; !bounded && depth > 0; --depth) {
+    const std::uint8_t* inner = inner_at(place.path[depth - 1]);
+    const std::uint32_t at = place.path_slot[depth - 1];
+    bounded = at < btree_count(inner);
+    if (bounded) btree_key_bytes(shape_, btree_separator(shape_, inner, at), bound);
+  }
+  std::size_t length = 1;
+  for (; length < most; ++length) {
+    const std::uint8_t* key = run[length].key;
+    if (std::memcmp(run[length - 1].key, key, shape_.key_size) >= 0) break;
+    if (bounded && std::memcmp(key, bound, shape_.key_size) >= 0) break;
+  }
+  const std::uint32_t behind = capacity - place.slot;
+  if (count < capacity || behind == 0) return length;
+  // A new leaf takes what is behind the place; the run goes where more room is then.
+  if (behind > capacity / 4 && length < capacity / 2) return 1;
+  return std::min<std::size_t>(length, std::max(behind, place.slot));
 }
 
 void BtreeIndex::relocate(Place& place, base::Location at) noexcept {
@@ -7882,7 +8077,7 @@ void BtreeIndex::relocate(Place& place, base::Location at) noexcept {
 
 // Moves entries of a full leaf to the emptier of its siblings, if that has much room, and
 // inserts; false when it has not. Random inserts fill leaves to 80 % that way, not to 69 %.
-bool BtreeIndex::shift_into_sibling(const Place& place, const Entry& entry) noexcept {
+bool BtreeIndex::shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   const std::uint32_t at = place.path_slot[place.depth - 1];
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
@@ -7902,21 +8097,22 @@ bool BtreeIndex::shift_into_sibling(const Place& place, const Entry& entry) noex
     const BtreeWrite write_right(right);
     const std::uint32_t kept = capacity - moved;
     btree_move(shape_, leaf, kept, moved, right, 0);
-    slot <= kept ? insert(leaf, slot, entry) : insert(right, slot - kept, entry);
+    slot <= kept ? insert(leaf, slot, run) : insert(right, slot - kept, run);
     btree_set_separator(shape_, parent, at, btree_leaf_key(shape_, right, 0));
   } else {
     const BtreeWrite write_left(left);
     const std::uint32_t before = btree_count(left);
     btree_move(shape_, leaf, 0, moved, left, before);
-    slot <= moved ? insert(left, before + slot, entry) : insert(leaf, slot - moved, entry);
+    slot <= moved ? insert(left, before + slot, run) : insert(leaf, slot - moved, run);
     btree_set_separator(shape_, parent, at - 1, btree_leaf_key(shape_, leaf, 0));
   }
   return true;
 }
 
 // Splits a full leaf, whose parent has room, and inserts. A new last key leaves the old leaf
-// full, and a new first one gives all to the new leaf: sorted loads fill the leaves.
-void BtreeIndex::split_leaf(const Place& place, const Entry& entry) noexcept {
+// full, and a new first one gives all to the new leaf: sorted loads fill the leaves. A run parts
+// the leaf where it goes.
+void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
   std::uint8_t* leaf = leaf_at(place.node);
@@ -7927,9 +8123,10 @@ void BtreeIndex::split_leaf(const Place& place, const Entry& entry) noexcept {
   std::uint8_t* after = after_id != kBtreeNone ? leaf_at(after_id) : nullptr;
 
   std::uint32_t kept = capacity / 2;
-  if (place.slot == capacity) kept = capacity;
+  if (place.slot == capacity || run.size() > 1) kept = place.slot;
   if (place.slot == 0 && btree_prev(leaf) == kBtreeNone) kept = 0;
-  const bool goes_right = place.slot > kept || kept == capacity;
+  const bool roomier_right = run.size() > 1 && kept > capacity / 2;
+  const bool goes_right = place.slot > kept || kept == capacity || roomier_right;
 
   const BtreeWrite write_parent(parent);
   const BtreeWrite write_leaf(leaf);
@@ -7942,7 +8139,7 @@ void BtreeIndex::split_leaf(const Place& place, const Entry& entry) noexcept {
   btree_set_next(leaf, right_id);
   if (after != nullptr) btree_set_prev(after, right_id);
   btree_move(shape_, leaf, kept, capacity - kept, right, 0);
-  goes_right ? insert(right, place.slot - kept, entry) : insert(leaf, place.slot, entry);
+  goes_right ? insert(right, place.slot - kept, run) : insert(leaf, place.slot, run);
   btree_insert_child(shape_, parent, place.path_slot[place.depth - 1],
                      btree_leaf_key(shape_, right, 0), right_id);
 }
@@ -8176,92 +8373,6 @@ void BtreeIndex::pull_root_up() noexcept {
 // Threads: as index/index.hpp says. What the writer counts lies on other lines than what readers
 // look at.
 
-namespace {
-// Entries per bucket at which the table grows. Between two doublings, buckets not yet split are
-// up to twice as full as the others; at 8 of 11 about one in six has an overflow bucket.
-constexpr std::size_t kHashMeanLoad = 8;
-constexpr std::uint32_t kHashBucketsMax = std::uint32_t{1} << 31;
-constexpr std::size_t kHashGroup = 32;         // lookups whose cache misses overlap
-constexpr std::size_t kHashPrefetchMax = 256;  // bytes of a record; the machine guesses the rest
-constexpr std::size_t kHashKeyMax = 1024;
-constexpr std::size_t kHashLocationBytes = 8;
-
-// Where the writer is in a chain.
-struct HashCursor {
-  HashBucket* bucket;
-  unsigned slot;
-};
-
-// All of the table that does not depend on the key's width.
-class HashTable : public Index {
- public:
-  explicit HashTable(const IndexConfig& config) noexcept;
-
-  // Makes the first bucket; false when out of memory.
-  [[nodiscard]] bool start() noexcept;
-
-  [[nodiscard]] std::size_t size() const noexcept final {
-    return size_.load(std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::size_t memory_bytes() const noexcept final;
-  [[nodiscard]] Block make_block() const noexcept final;
-  void read_from(const std::uint8_t*, Bound, bool, Block& block) const noexcept final {
-    block.set_count(0);
-  }
-  void read_next(bool, Block& block) const noexcept final { block.set_count(0); }
-  std::uint64_t scan(std::uint64_t cursor, Block& block) const noexcept final;
-
-  [[nodiscard]] bool reserve(std::size_t count) noexcept final;
-  void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
-               base::Location at) noexcept final;
-  void relocate(Place& place, base::Location at) noexcept final;
-  void erase(Place& place) noexcept final;
-
- protected:
-  [[nodiscard]] HashBucket* head(std::uint32_t number) const noexcept {
-    return reinterpret_cast<HashBucket*>(buckets_.at(number + 1));
-  }
-  [[nodiscard]] HashBucket* overflow(std::uint32_t id) const noexcept {
-    return reinterpret_cast<HashBucket*>(overflow_.at(id));
-  }
-  [[nodiscard]] HashBucket* next(const HashBucket* bucket) const noexcept {
-    const std::uint32_t id = base::load_relaxed(&bucket->overflow);
-    return id != 0 ? overflow(id) : nullptr;
-  }
-  [[nodiscard]] std::uint8_t* record(std::uint32_t id) const noexcept { return records_.at(id); }
-  // True when `number` still is the bucket of `hash`. After a miss; see the top of the file.
-  [[nodiscard]] bool is_bucket_of(std::uint64_t hash, std::uint32_t number) const noexcept {
-    return hash_bucket_number(hash, bucket_count_.load(std::memory_order_relaxed)) == number;
-  }
-
-  const std::uint32_t key_size_;
-  const std::uint32_t value_size_;
-  const std::size_t value_at_;  // in a record
-  const std::uint64_t hash_seed_;
-  const std::size_t prefetch_bytes_;  // of a record that will be copied
-
-  alignas(64) std::atomic<std::uint32_t> bucket_count_{0};
-  alignas(64) base::Arena buckets_;
-  alignas(64) base::Arena overflow_;
-  alignas(64) base::Arena records_;
-  alignas(64) std::atomic<std::size_t> size_{0};
-
- private:
-  [[nodiscard]] std::uint64_t hash_of(const std::uint8_t* record_of_key) const noexcept;
-  void insert(Place& place, const std::uint8_t* key, const std::uint8_t* value,
-              base::Location at) noexcept;
-  [[nodiscard]] bool copy_entry(std::uint32_t id, std::uint64_t hash,
-                                std::uint8_t* entry) const noexcept;
-
-  void append(HashBucket* first, HashCursor& end, std::uint8_t tag, std::uint32_t id) noexcept;
-  void free_chain(std::uint32_t id) noexcept;
-  void update_filter(HashBucket* first) noexcept;
-  void grow() noexcept;
-  [[nodiscard]] bool split(std::uint32_t count) noexcept;
-  void copy_movers(HashBucket* source, HashBucket* target, std::uint64_t bit) noexcept;
-  void drop_movers(HashBucket* source, HashBucket* target) noexcept;
-};
-
 HashTable::HashTable(const IndexConfig& config) noexcept
     : key_size_(config.key_size),
       value_size_(config.value_size),
@@ -8369,216 +8480,8 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
   return id < end ? id : 0;
 }
 
-// ---- Writer ----
-bool HashTable::reserve(std::size_t count) noexcept {
-  // One overflow bucket for the chain of each entry, one for the split that may follow (or is put
-  // off; see grow()).
-  return records_.reserve(count) && overflow_.reserve(2 * count) && buckets_.reserve(count);
-}
-
-void HashTable::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
-                        base::Location at) noexcept {
-  ARMDB_ASSERT(!at.nowhere());
-  if (!place.found) {
-    insert(place, key, value, at);
-    return;
-  }
-  std::uint8_t* const to = record(place.node);
-  base::Version& version = head(place.path[0])->version;
-  version.begin_write();
-  hash_store64(to, at.packed());
-  if (value_size_ != 0) base::copy_to_shared(to + value_at_, value, value_size_);
-  version.end_write();
-}
-
-void HashTable::relocate(Place& place, base::Location at) noexcept {
-  ARMDB_ASSERT(place.found && !at.nowhere());
-  base::Version& version = head(place.path[0])->version;
-  version.begin_write();
-  hash_store64(record(place.node), at.packed());
-  version.end_write();
-}
-
-void HashTable::insert(Place& place, const std::uint8_t* key, const std::uint8_t* value,
-                       base::Location at) noexcept {
-  const std::uint32_t id = records_.allocate();
-  ARMDB_ASSERT(id != base::Arena::kNone);
-  std::uint8_t* const to = record(id);
-  // Not named by any chain yet; invariant 3 keeps readers of its former chain out. The padding
-  // first, so that the key's last word is zero behind the key.
-  hash_store64(to + value_at_ - 8, 0);
-  base::copy_to_shared(to + kHashLocationBytes, key, key_size_);
-  if (value_size_ != 0) base::copy_to_shared(to + value_at_, value, value_size_);
-  hash_store64(to, at.packed());
-  ARMDB_ASSERT(hash_of(to) == place.hash);
-
-  HashBucket* const first = head(place.path[0]);
-  HashCursor end{first, 0};
-  while (HashBucket* const more = next(end.bucket)) end.bucket = more;
-  end.slot = hash_slots_used(end.bucket);
-  first->version.begin_write();
-  append(first, end, hash_tag(place.hash), id);
-  first->version.end_write();
-  size_.store(size() + 1, std::memory_order_relaxed);
-  grow();
-}
-
-void HashTable::erase(Place& place) noexcept {
-  ARMDB_ASSERT(place.found);
-  HashBucket* const first = head(place.path[0]);
-  HashBucket* const hole = place.path[1] != 0 ? overflow(place.path[1]) : first;
-  HashBucket* before_last = nullptr;
-  HashBucket* last = first;
-  while (HashBucket* const more = next(last)) {
-    before_last = last;
-    last = more;
-  }
-  const unsigned last_slot = hash_slots_used(last) - 1;
-
-  first->version.begin_write();
-  // The last entry of the chain fills the hole, so that the chain stays dense.
-  hash_put(hole, place.slot, HashTags(last).at(last_slot),
-           base::load_relaxed(&last->records[last_slot]));
-  hash_put(last, last_slot, 0, 0);
-  if (last_slot == 0 && before_last != nullptr) {
-    const std::uint32_t emptied = before_last->overflow;
-    base::store_relaxed(&before_last->overflow, 0u);
-    overflow_.free(emptied);
-  }
-  if (before_last != nullptr) update_filter(first);
-  hash_store64(record(place.node), 0);  // free; see scan()
-  first->version.end_write();
-
-  records_.free(place.node);
-  size_.store(size() - 1, std::memory_order_relaxed);
-}
-
-// Adds an entry at the end of a chain, the version of which is odd (or which no reader can reach
-// yet). The overflow bucket that may be needed was reserved.
-void HashTable::append(HashBucket* first, HashCursor& end, std::uint8_t tag,
-                       std::uint32_t id) noexcept {
-  if (end.slot == kHashSlots) {
-    const std::uint32_t fresh = overflow_.allocate();
-    ARMDB_ASSERT(fresh != base::Arena::kNone);
-    HashBucket* const bucket = overflow(fresh);
-    base::store_relaxed(&bucket->overflow, 0u);
-    hash_store64(&bucket->tags_low, 0);
-    base::store_relaxed(&bucket->tags_high, 0u);
-    base::store_relaxed(&end.bucket->overflow, fresh);
-    end = {bucket, 0};
-  }
-  hash_put(end.bucket, end.slot++, tag, id);
-  if (end.bucket != first) {
-    hash_put_filter(first, (first->tags_high & 0xff000000u) | hash_filter_bit(tag));
-  }
-}
-
-void HashTable::free_chain(std::uint32_t id) noexcept {
-  while (id != 0) {
-    const std::uint32_t more = overflow(id)->overflow;
-    overflow_.free(id);
-    id = more;
-  }
-}
-
-void HashTable::update_filter(HashBucket* first) noexcept {
-  std::uint32_t bits = 0;
-  for (const HashBucket* bucket = next(first); bucket != nullptr; bucket = next(bucket)) {
-    const HashTags tags(bucket);
-    for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
-      bits |= hash_filter_bit(tags.at(slot));
-    }
-  }
-  hash_put_filter(first, bits);
-}
-
-// ---- Growth ----
-// After an insert: splits when one is due, and before that brings what it will read into the
-// cache, a few inserts ahead.
-void HashTable::grow() noexcept {
-  const std::uint32_t count = bucket_count_.load(std::memory_order_relaxed);
-  const std::size_t split_at = kHashMeanLoad * count + 1;
-  const std::size_t now = size();
-  if (now < split_at) {
-    const HashBucket* const source = head(count - std::bit_floor(count));
-    if (now + 6 == split_at) {
-      hash_prefetch_to_write(source);
-    } else if (now + 3 == split_at) {
-      for (const std::uint32_t& id : source->records) {
-        if (id != 0) hash_prefetch(record(id));
-      }
-      if (source->overflow != 0) hash_prefetch_to_write(overflow(source->overflow));
-    }
-    return;
-  }
-  // Two at a time when splits were put off for want of memory.
-  if (split(count) && now >= split_at + 2 * kHashMeanLoad) static_cast<void>(split(count + 1));
-}
-
-// Makes bucket number `count` and moves to it what now belongs there. False, and nothing is
-// changed, when out of memory: chains get longer, and the next insert tries again.
-bool HashTable::split(std::uint32_t count) noexcept {
-  if (count >= kHashBucketsMax) return false;
-  const std::uint32_t bit = std::bit_floor(count);
-  HashBucket* const source = head(count - bit);
-  std::size_t overflow_count = 0;
-  for (const HashBucket* bucket = next(source); bucket != nullptr; bucket = next(bucket)) {
-    overflow_count += 1;
-  }
-  if (overflow_count != 0 && !overflow_.reserve(overflow_count)) return false;
-  const std::uint32_t node = buckets_.allocate();
-  if (node == base::Arena::kNone) return false;
-  ARMDB_ASSERT(node == count + 1);
-  HashBucket* const target = head(count);
-  target->version.begin_write();
-  copy_movers(source, target, bit);  // touches records: before the source goes odd
-  source->version.begin_write();
-  drop_movers(source, target);
-  // Release: pairs with find(); see invariant 4.
-  bucket_count_.store(count + 1, std::memory_order_release);
-  target->version.end_write();
-  source->version.end_write();
-  return true;
-}
-
-void HashTable::copy_movers(HashBucket* source, HashBucket* target, std::uint64_t bit) noexcept {
-  HashCursor end{target, 0};
-  for (const HashBucket* bucket = source; bucket != nullptr; bucket = next(bucket)) {
-    const HashTags tags(bucket);
-    for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
-      const std::uint32_t id = bucket->records[slot];
-      if ((hash_of(record(id)) & bit) != 0) append(target, end, tags.at(slot), id);
-    }
-  }
-}
-
-// Takes out of `source` what `target` has; both are in the same order.
-void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
-  HashCursor moved{target, 0};
-  HashCursor kept{source, 0};
-  for (const HashBucket* bucket = source; bucket != nullptr; bucket = next(bucket)) {
-    const HashTags tags(bucket);
-    for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
-      if (moved.slot == kHashSlots && next(moved.bucket)) moved = {next(moved.bucket), 0};
-      const std::uint32_t id = bucket->records[slot];
-      // Behind its last entry a reused bucket keeps old ids: only the tag says that there is one.
-      if (moved.slot < kHashSlots && HashTags(moved.bucket).at(moved.slot) != 0 &&
-          moved.bucket->records[moved.slot] == id) {
-        moved.slot += 1;
-        continue;
-      }
-      if (kept.slot == kHashSlots) kept = {next(kept.bucket), 0};
-      hash_put(kept.bucket, kept.slot++, tags.at(slot), id);
-    }
-  }
-  for (unsigned slot = kept.slot; slot < kHashSlots; ++slot) hash_put(kept.bucket, slot, 0, 0);
-  const std::uint32_t rest = kept.bucket->overflow;
-  base::store_relaxed(&kept.bucket->overflow, 0u);
-  free_chain(rest);
-  update_filter(source);
-}
-
 // ---- Lookups ----
+namespace {
 enum class HashAnswer : std::uint8_t { hit, miss, changed };
 
 // The lookups, with the key's width known to the compiler (8, 16, 32; 0: any other).
@@ -8793,6 +8696,232 @@ std::unique_ptr<Index> make_hash_table(const IndexConfig& config) {
     if (config.key_size == 32) return hash_make<32>(config);
   }
   return hash_make<0>(config);
+}
+
+// ---- index/hash_table_writer.cpp ----
+// The writer's side of the hash table: inserts, erases, growth. hash_table.cpp has the protocol.
+
+// ---- Writer ----
+bool HashTable::reserve(std::size_t count) noexcept {
+  // One overflow bucket for the chain of each entry, one for the split that may follow (or is put
+  // off; see grow()).
+  return records_.reserve(count) && overflow_.reserve(2 * count) && buckets_.reserve(count);
+}
+
+void HashTable::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
+                        base::Location at) noexcept {
+  ARMDB_ASSERT(!at.nowhere());
+  if (!place.found) {
+    insert(place, key, value, at);
+    return;
+  }
+  std::uint8_t* const to = record(place.node);
+  base::Version& version = head(place.path[0])->version;
+  version.begin_write();
+  hash_store64(to, at.packed());
+  if (value_size_ != 0) base::copy_to_shared(to + value_at_, value, value_size_);
+  version.end_write();
+}
+
+void HashTable::relocate(Place& place, base::Location at) noexcept {
+  ARMDB_ASSERT(place.found && !at.nowhere());
+  base::Version& version = head(place.path[0])->version;
+  version.begin_write();
+  hash_store64(record(place.node), at.packed());
+  version.end_write();
+}
+
+void HashTable::insert(Place& place, const std::uint8_t* key, const std::uint8_t* value,
+                       base::Location at) noexcept {
+  const std::uint32_t id = records_.allocate();
+  ARMDB_ASSERT(id != base::Arena::kNone);
+  std::uint8_t* const to = record(id);
+  // Not named by any chain yet; invariant 3 keeps readers of its former chain out. The padding
+  // first, so that the key's last word is zero behind the key.
+  hash_store64(to + value_at_ - 8, 0);
+  base::copy_to_shared(to + kHashLocationBytes, key, key_size_);
+  if (value_size_ != 0) base::copy_to_shared(to + value_at_, value, value_size_);
+  hash_store64(to, at.packed());
+  ARMDB_ASSERT(hash_of(to) == place.hash);
+
+  HashBucket* const first = head(place.path[0]);
+  HashCursor end{first, 0};
+  while (HashBucket* const more = next(end.bucket)) end.bucket = more;
+  end.slot = hash_slots_used(end.bucket);
+  first->version.begin_write();
+  append(first, end, hash_tag(place.hash), id);
+  first->version.end_write();
+  size_.store(size() + 1, std::memory_order_relaxed);
+  grow();
+}
+
+void HashTable::erase(Place& place) noexcept {
+  ARMDB_ASSERT(place.found);
+  HashBucket* const first = head(place.path[0]);
+  HashBucket* const hole = place.path[1] != 0 ? overflow(place.path[1]) : first;
+  HashBucket* before_last = nullptr;
+  HashBucket* last = first;
+  while (HashBucket* const more = next(last)) {
+    before_last = last;
+    last = more;
+  }
+  const unsigned last_slot = hash_slots_used(last) - 1;
+
+  first->version.begin_write();
+  // The last entry of the chain fills the hole, so that the chain stays dense.
+  hash_put(hole, place.slot, HashTags(last).at(last_slot),
+           base::load_relaxed(&last->records[last_slot]));
+  hash_put(last, last_slot, 0, 0);
+  if (last_slot == 0 && before_last != nullptr) {
+    const std::uint32_t emptied = before_last->overflow;
+    base::store_relaxed(&before_last->overflow, 0u);
+    overflow_.free(emptied);
+  }
+  if (before_last != nullptr) update_filter(first);
+  hash_store64(record(place.node), 0);  // free; see scan()
+  first->version.end_write();
+
+  records_.free(place.node);
+  size_.store(size() - 1, std::memory_order_relaxed);
+}
+
+// Adds an entry at the end of a chain, the version of which is odd (or which no reader can reach
+// yet). The overflow bucket that may be needed was reserved.
+void HashTable::append(HashBucket* first, HashCursor& end, std::uint8_t tag,
+                       std::uint32_t id) noexcept {
+  if (end.slot == kHashSlots) {
+    const std::uint32_t fresh = overflow_.allocate();
+    ARMDB_ASSERT(fresh != base::Arena::kNone);
+    HashBucket* const bucket = overflow(fresh);
+    base::store_relaxed(&bucket->overflow, 0u);
+    hash_store64(&bucket->tags_low, 0);
+    base::store_relaxed(&bucket->tags_high, 0u);
+    base::store_relaxed(&end.bucket->overflow, fresh);
+    end = {bucket, 0};
+  }
+  hash_put(end.bucket, end.slot++, tag, id);
+  if (end.bucket != first) {
+    hash_put_filter(first, (first->tags_high & 0xff000000u) | hash_filter_bit(tag));
+  }
+}
+
+void HashTable::free_chain(std::uint32_t id) noexcept {
+  while (id != 0) {
+    const std::uint32_t more = overflow(id)->overflow;
+    overflow_.free(id);
+    id = more;
+  }
+}
+
+void HashTable::update_filter(HashBucket* first) noexcept {
+  std::uint32_t bits = 0;
+  for (const HashBucket* bucket = next(first); bucket != nullptr; bucket = next(bucket)) {
+    const HashTags tags(bucket);
+    for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
+      bits |= hash_filter_bit(tags.at(slot));
+    }
+  }
+  hash_put_filter(first, bits);
+}
+
+// ---- Growth ----
+// While nothing is in the table nothing moves: all chains are empty, so that a reader who still
+// has the old count misses rightly.
+void HashTable::expect(std::size_t count) noexcept {
+  const std::uint32_t before = bucket_count_.load(std::memory_order_relaxed);
+  const std::size_t wanted = std::min<std::size_t>(count / kHashMeanLoad, kHashBucketsMax);
+  if (size() != 0 || wanted <= before || !buckets_.reserve(wanted - before)) return;
+  for (std::size_t at = before; at < wanted; ++at) {
+    const std::uint32_t node = buckets_.allocate();
+    ARMDB_ASSERT(node == at + 1);
+    static_cast<void>(node);
+  }
+  bucket_count_.store(static_cast<std::uint32_t>(wanted), std::memory_order_release);
+}
+
+// After an insert: splits when one is due, and before that brings what it will read into the
+// cache, a few inserts ahead.
+void HashTable::grow() noexcept {
+  const std::uint32_t count = bucket_count_.load(std::memory_order_relaxed);
+  const std::size_t split_at = kHashMeanLoad * count + 1;
+  const std::size_t now = size();
+  if (now < split_at) {
+    const HashBucket* const source = head(count - std::bit_floor(count));
+    if (now + 6 == split_at) {
+      hash_prefetch_to_write(source);
+    } else if (now + 3 == split_at) {
+      for (const std::uint32_t& id : source->records) {
+        if (id != 0) hash_prefetch(record(id));
+      }
+      if (source->overflow != 0) hash_prefetch_to_write(overflow(source->overflow));
+    }
+    return;
+  }
+  // Two at a time when splits were put off for want of memory.
+  if (split(count) && now >= split_at + 2 * kHashMeanLoad) static_cast<void>(split(count + 1));
+}
+
+// Makes bucket number `count` and moves to it what now belongs there. False, and nothing is
+// changed, when out of memory: chains get longer, and the next insert tries again.
+bool HashTable::split(std::uint32_t count) noexcept {
+  if (count >= kHashBucketsMax) return false;
+  const std::uint32_t bit = std::bit_floor(count);
+  HashBucket* const source = head(count - bit);
+  std::size_t overflow_count = 0;
+  for (const HashBucket* bucket = next(source); bucket != nullptr; bucket = next(bucket)) {
+    overflow_count += 1;
+  }
+  if (overflow_count != 0 && !overflow_.reserve(overflow_count)) return false;
+  const std::uint32_t node = buckets_.allocate();
+  if (node == base::Arena::kNone) return false;
+  ARMDB_ASSERT(node == count + 1);
+  HashBucket* const target = head(count);
+  target->version.begin_write();
+  copy_movers(source, target, bit);  // touches records: before the source goes odd
+  source->version.begin_write();
+  drop_movers(source, target);
+  // Release: pairs with find(); see invariant 4.
+  bucket_count_.store(count + 1, std::memory_order_release);
+  target->version.end_write();
+  source->version.end_write();
+  return true;
+}
+
+void HashTable::copy_movers(HashBucket* source, HashBucket* target, std::uint64_t bit) noexcept {
+  HashCursor end{target, 0};
+  for (const HashBucket* bucket = source; bucket != nullptr; bucket = next(bucket)) {
+    const HashTags tags(bucket);
+    for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
+      const std::uint32_t id = bucket->records[slot];
+      if ((hash_of(record(id)) & bit) != 0) append(target, end, tags.at(slot), id);
+    }
+  }
+}
+
+// Takes out of `source` what `target` has; both are in the same order.
+void HashTable::drop_movers(HashBucket* source, HashBucket* target) noexcept {
+  HashCursor moved{target, 0};
+  HashCursor kept{source, 0};
+  for (const HashBucket* bucket = source; bucket != nullptr; bucket = next(bucket)) {
+    const HashTags tags(bucket);
+    for (unsigned slot = 0; slot < kHashSlots && tags.at(slot) != 0; ++slot) {
+      if (moved.slot == kHashSlots && next(moved.bucket)) moved = {next(moved.bucket), 0};
+      const std::uint32_t id = bucket->records[slot];
+      // Behind its last entry a reused bucket keeps old ids: only the tag says that there is one.
+      if (moved.slot < kHashSlots && HashTags(moved.bucket).at(moved.slot) != 0 &&
+          moved.bucket->records[moved.slot] == id) {
+        moved.slot += 1;
+        continue;
+      }
+      if (kept.slot == kHashSlots) kept = {next(kept.bucket), 0};
+      hash_put(kept.bucket, kept.slot++, tags.at(slot), id);
+    }
+  }
+  for (unsigned slot = kept.slot; slot < kHashSlots; ++slot) hash_put(kept.bucket, slot, 0, 0);
+  const std::uint32_t rest = kept.bucket->overflow;
+  base::store_relaxed(&kept.bucket->overflow, 0u);
+  free_chain(rest);
+  update_filter(source);
 }
 
 // ---- index/index.cpp ----
@@ -12432,6 +12561,115 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   return status;
 }
 
+// ---- engine/bulk.cpp ----
+// Writes of many keys under one lock: groups in any order, and runs of new keys in theirs.
+
+Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  const auto count = [&](const WriteRequest& request, Status status) {
+    if (status.ok()) ++done;
+    return request.erase && status.is(Errc::not_found) ? Status() : status;
+  };
+  if (hook_reads()) {
+    Status status;
+    for (const WriteRequest* request : requests) {
+      if (status.ok()) status = count(*request, write(*request));
+    }
+    return status;
+  }
+  fetch(requests);
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    for (const WriteRequest* request : requests) {
+      if (!status.ok()) return status;
+      index::Place place;
+      index_->locate(request->key.data(), request->hash, place);
+      status = count(*request, write_located(*request, place, nullptr));
+    }
+    if (!status.ok()) return status;
+    sync_wanted = store_->take_sync_wanted();
+  }
+  return after_write(sync_wanted);
+}
+
+Status Shard::put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  ARMDB_ASSERT(requests.size() <= kRunMax);
+  if (common_.hook) return put_group(requests, done);
+  bool sync_wanted = false;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (status.ok()) status = put_run_locked(requests, done);
+    if (!status.ok()) return status;
+    sync_wanted = store_->take_sync_wanted();
+  }
+  return after_write(sync_wanted);
+}
+
+Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  index::Fresh fresh[kRunMax];
+  const detail::Shared* objects[kRunMax];
+  for (std::size_t at = 0; at < requests.size(); ++at) {
+    objects[at] = requests[at]->object;
+    fresh[at] = {requests[at]->key.data(), requests[at]->value.data(), {}};
+    if (objects[at] != nullptr)
+      fresh[at].value = reinterpret_cast<const std::uint8_t*>(objects + at);
+  }
+  bool fetched = false;
+  for (std::size_t at = 0; at < requests.size();) {
+    index::Place place;
+    index_->locate(requests[at]->key.data(), requests[at]->hash, place);
+    const std::span<index::Fresh> rest(fresh + at, requests.size() - at);
+    const std::size_t length = place.found ? 1 : index_->run_length(place, rest);
+    if (length < rest.size() / 2 && !fetched) {
+      // Far from each other: the misses of all at once.
+      fetch(requests.subspan(at + 1));
+      fetched = true;
+    }
+    Status status;
+    if (place.found) {
+      status = write_located(*requests[at], place, nullptr);
+      done += status.ok() ? 1 : 0;
+    } else {
+      status = insert_run(requests.subspan(at, length), rest.first(length), place, done);
+    }
+    if (!status.ok()) return status;
+    at += length;
+  }
+  return {};
+}
+
+// Goes to the log one after the other, as far as that goes well, and then to the index in one step.
+Status Shard::insert_run(std::span<const WriteRequest* const> requests, std::span<index::Fresh> run,
+                         index::Place& place, std::uint64_t& done) {
+  if (!index_->reserve()) return base::out_of_memory("no memory for the index");
+  Status status;
+  std::size_t count = 0;
+  for (; count < run.size(); ++count) {
+    status = append(*requests[count], requests[count]->expiry_ms, run[count].at);
+    if (!status.ok()) break;
+  }
+  if (count == 0) return status;
+  for (std::size_t at = 0; at < count; ++at) {
+    const WriteRequest& request = *requests[at];
+    if (request.object != nullptr) detail::share(request.object);
+    if (expiries_.any()) expiries_.set(request.key.data(), request.hash, request.expiry_ms);
+  }
+  index_->publish_run(place, run.first(count));
+  done += count;
+  return status;
+}
+
+// Brings what leads to these keys into the cache.
+void Shard::fetch(std::span<const WriteRequest* const> requests) const {
+  index::Lookup lookups[kRunMax];
+  for (std::size_t at = 0; at < requests.size(); ++at) {
+    lookups[at] = {requests[at]->key.data(), requests[at]->hash, nullptr, {}, false};
+  }
+  index_->find_many({lookups, requests.size()});
+}
+
 // ---- engine/compaction_thread.cpp ----
 // The background compaction's loop.
 
@@ -12471,7 +12709,7 @@ Status CompactionThread::last_error() const {
 
 namespace {
 // Keys of one get_many or put_many round: their cache misses overlap, and they fit on the stack.
-constexpr std::size_t kManyRound = 64;
+constexpr std::size_t kManyRound = kRunMax;
 }  // namespace
 
 Engine::~Engine() {
@@ -12577,7 +12815,6 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
   const WriteRequest* order[kManyRound];
   while (!pairs.empty()) {
     const std::size_t count = std::min(pairs.size(), kManyRound);
-    index::Lookup lookups[kManyRound];
     for (std::size_t at = 0; at < count; ++at) {
       requests[at].key = pairs[at].key;
       requests[at].value = pairs[at].value;
@@ -12595,15 +12832,14 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
       return owner(a) < owner(b);
     });
     for (std::size_t first = 0; first < count;) {
-      std::size_t last = first;
-      while (last < count && owner(order[last]) == owner(order[first])) {
-        lookups[last] = {order[last]->key.data(), order[last]->hash, nullptr, {}, false};
-        ++last;
+      std::size_t last = first + 1;
+      bool sorted = shape_.ordered && !erase;
+      for (; last < count && owner(order[last]) == owner(order[first]); ++last) {
+        sorted = sorted && compare_bytes(order[last - 1]->key, order[last]->key) <= 0;
       }
       Shard& shard = *shards_[owner(order[first])];
-      // Brings the lines of all these keys into the cache at once, before the lock is taken.
-      shard.find_many({lookups + first, last - first});
-      Status status = shard.put_group({order + first, last - first}, done);
+      const std::span<const WriteRequest* const> group(order + first, last - first);
+      Status status = sorted ? shard.put_run(group, done) : shard.put_group(group, done);
       if (!status.ok()) return status;
       first = last;
     }
@@ -13799,26 +14035,27 @@ Status Shard::judge(const WriteRequest& request, const index::Place& place) cons
 Status Shard::write_located(const WriteRequest& request, index::Place& place, const Bytes* old) {
   Status status = judge(request, place);
   if (!status.ok()) return status;
-  store::Write write;
-  write.key = request.key;
-  write.value = request.value;
-  write.tombstone = request.erase;
-  if (!request.erase) {
-    write.expiry_ms = request.expiry_ms;
-    if (request.keep_expiry && live(request, place)) {
-      write.expiry_ms = expiries_.find(request.key.data(), request.hash);
-    }
-    if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
-      return base::out_of_memory("no memory for the index");
-    }
+  std::uint64_t expiry_ms = request.expiry_ms;
+  if (request.keep_expiry && live(request, place)) {
+    expiry_ms = expiries_.find(request.key.data(), request.hash);
   }
+  if (!request.erase && !place.found && !index_->reserve())
+    return base::out_of_memory("no memory for the index");
   // Store first, index second. The other way round a reader could see a value whose write then
   // fails (invariant 1).
   base::Location at;
-  status = store_->append(write, at);
-  if (!status.ok()) return status;
-  publish(request, place, at, write.expiry_ms, old);
+  status = append(request, expiry_ms, at);
+  if (!status.ok()) [[unlikely]]
+    return status;
+  publish(request, place, at, expiry_ms, old);
   return {};
+}
+
+Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at) {
+  store::Write write{request.key, request.value, request.erase, request.erase ? 0 : expiry_ms};
+  if (write.expiry_ms != 0 && !expiries_.reserve(1))
+    return base::out_of_memory("no memory for the index");
+  return store_->append(write, at);
 }
 
 // The log has the write: now the index, the expiry behind it, and the hook last.
@@ -13898,34 +14135,6 @@ Status Shard::write_reading_value(const WriteRequest& request) {
 
 void Shard::log_untold(const Status& why) const {
   base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", why);
-}
-
-Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
-  const auto count = [&](const WriteRequest& request, Status status) {
-    if (status.ok()) ++done;
-    return request.erase && status.is(Errc::not_found) ? Status() : status;
-  };
-  if (hook_reads()) {
-    Status status;
-    for (const WriteRequest* request : requests) {
-      if (status.ok()) status = count(*request, write(*request));
-    }
-    return status;
-  }
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    for (const WriteRequest* request : requests) {
-      if (!status.ok()) return status;
-      index::Place place;
-      index_->locate(request->key.data(), request->hash, place);
-      status = count(*request, write_located(*request, place, nullptr));
-    }
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
-  }
-  return after_write(sync_wanted);
 }
 
 // With Config::enable_fsync the write that filled the buffer also tells how its sync went.
@@ -14503,10 +14712,6 @@ Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
 // The type-erased handle: checks of arguments, and calls to the engine.
 
 namespace {
-Status closed_status() {
-  return Status(Errc::closed, "the collection was closed, moved away or never opened");
-}
-
 index::Bound api_bound(BoundKind kind) {
   switch (kind) {
     case BoundKind::inclusive:
@@ -14578,7 +14783,7 @@ Result<Collection> Collection::open_existing(std::string_view path, const Config
   return Collection(engine->release());
 }
 
-Status Collection::close() { return engine_ == nullptr ? closed_status() : engine_->close(); }
+Status Collection::close() { return engine_ == nullptr ? base::not_open() : engine_->close(); }
 
 Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() : engine_->shape(); }
 
@@ -14586,7 +14791,7 @@ bool Collection::is_open() const noexcept { return engine_ != nullptr && !engine
 
 // ---- Arguments ----
 Status Collection::check(Bytes key) const {
-  if (engine_ == nullptr || engine_->closed()) return closed_status();
+  if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
   return Status(
@@ -14719,13 +14924,14 @@ Status Collection::write_if_equal(const detail::WriteCall& call, WriteOptions op
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
   // All sizes first: a wrong one must not leave half of the work done.
-  if (engine_ == nullptr) return closed_status();
+  if (engine_ == nullptr) return base::not_open();
   for (const BytesPair& pair : pairs) {
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
   }
   Status status;
-  if (engine_->objects() != nullptr) {
+  const auto undecoded = [](const BytesPair& pair) { return pair.object == nullptr; };
+  if (engine_->objects() != nullptr && base::any_of(pairs, undecoded)) {
     for (const BytesPair& pair : pairs) {
       if (status.ok()) {
         status = write({.key = pair.key,
@@ -14822,7 +15028,7 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
 std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : engine_->size(); }
 
 Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values) const {
-  if (!is_open()) return closed_status();
+  if (!is_open()) return base::not_open();
   return engine::UnorderedScan(*engine_, with_values)
       .run([&](Bytes key, Bytes value, detail::Shared*) { return fn(key, value); });
 }
@@ -14911,13 +15117,13 @@ Status Cursor::describe(const Status& status) const {
 }
 
 Status Cursor::status() const {
-  if (state_ == nullptr) return closed_status();
+  if (state_ == nullptr) return base::not_open();
   return state_->status.ok() ? state_->scan.status() : state_->status;
 }
 
 namespace {
 Status api_cursor_refusal(const engine::Engine& engine) {
-  if (engine.closed()) return closed_status();
+  if (engine.closed()) return base::not_open();
   if (!engine.shape().ordered) {
     return Status(Errc::unsupported, "a map has no order: use for_each");
   }
@@ -14961,10 +15167,10 @@ Cursor Collection::prefix_cursor(Bytes prefix, bool descending) const {
 
 // ---- Durability and care ----
 Status Collection::flush_buffers() {
-  return engine_ == nullptr ? closed_status() : engine_->flush();
+  return engine_ == nullptr ? base::not_open() : engine_->flush();
 }
 
-Status Collection::sync() { return engine_ == nullptr ? closed_status() : engine_->sync(); }
+Status Collection::sync() { return engine_ == nullptr ? base::not_open() : engine_->sync(); }
 
 std::uint64_t Collection::durable_sequence(Bytes key) const noexcept {
   if (engine_ == nullptr || key.size() != engine_->shape().key_size) return 0;
@@ -14983,34 +15189,28 @@ std::uint64_t Collection::durable_sequence() const noexcept {
 }
 
 Status Collection::checkpoint() {
-  return engine_ == nullptr ? closed_status() : engine_->checkpoint();
+  return engine_ == nullptr ? base::not_open() : engine_->checkpoint();
 }
 
-Status Collection::warmup() { return engine_ == nullptr ? closed_status() : engine_->warmup(); }
+Status Collection::warmup() { return engine_ == nullptr ? base::not_open() : engine_->warmup(); }
 
 Stats Collection::stats() const { return engine_ == nullptr ? Stats() : engine_->stats(); }
 
 Result<VerifyReport> Collection::verify() {
-  if (engine_ == nullptr) return closed_status();
+  if (engine_ == nullptr) return base::not_open();
   return engine_->verify();
 }
 
-Status Collection::compact() { return engine_ == nullptr ? closed_status() : engine_->compact(); }
+Status Collection::compact() { return engine_ == nullptr ? base::not_open() : engine_->compact(); }
 
 Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {
-  if (engine_ == nullptr) return closed_status();
+  if (engine_ == nullptr) return base::not_open();
   return engine_->compact_step(budget_bytes);
 }
 
 // ---- api/collection_more.cpp ----
 // The type-erased handle: batches, atomic blocks, expiry, migration, loading and erasing in bulk,
 // and decoded objects. collection.cpp has single writes, reads and cursors.
-
-namespace {
-Status api_closed() {
-  return Status(Errc::closed, "the collection was closed, moved away or never opened");
-}
-}  // namespace
 
 // ---- Batches ----
 namespace detail {
@@ -15063,7 +15263,7 @@ void BatchBuffer::clear() noexcept {
 }  // namespace detail
 
 Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   std::vector<engine::WriteRequest> requests(batch.count());
   std::vector<std::unique_ptr<engine::DecodedValue>> objects(batch.count());
   std::size_t offset = 0;
@@ -15163,13 +15363,13 @@ Status Collection::describe(const Status& status, Bytes key) const {
 }
 
 Status Collection::for_each_object(ObjectVisitor fn) const {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   return engine::UnorderedScan(*engine_, true).run(fn);
 }
 
 Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
                                        ObjectVisitor fn) const {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   if (engine_->shape().ordered) {
     return Status(Errc::unsupported, "a tree has order: use range() and its cursors");
   }
@@ -15205,7 +15405,7 @@ Status Collection::persist(Bytes key, WriteOptions options) {
 }
 
 Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   return engine_->sweep(budget);
 }
 
@@ -15213,7 +15413,7 @@ Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
 Status Collection::migrate(std::uint32_t to_version,
                            FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
                            FunctionRef<bool(const MigrationProgress&)> report) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   const auto ask = [&](const store::RecoveredEntry& entry, engine::WriteRequest& request,
                        bool& change) -> Status {
     MigrateEntry asked{entry.key, entry.value, {}, nullptr};
@@ -15238,38 +15438,8 @@ std::uint32_t Collection::data_version() const {
 }
 
 // ---- In bulk ----
-Result<std::string> Collection::load_order(
-    std::size_t count, FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const {
-  if (!is_open()) return api_closed();
-  constexpr std::size_t kCountMax = ~std::uint32_t{0};
-  if (count > kCountMax) return Status(Errc::too_large, "load() takes 2^32 entries at most");
-  const std::size_t key_size = engine_->shape().key_size;
-  // For each entry: its shard, then its key.
-  const std::size_t stride = 2 + key_size;
-  std::string order(count * sizeof(std::uint32_t), '\0');
-  std::string spare(order.size(), '\0');
-  std::string keys(count * stride, '\0');
-  auto* bytes = reinterpret_cast<std::uint8_t*>(keys.data());
-  auto* numbers = reinterpret_cast<std::uint32_t*>(order.data());
-  for (std::size_t at = 0; at < count; ++at) {
-    std::uint8_t* key = bytes + at * stride;
-    key_of(at, key + 2);
-    const engine::Router& router = engine_->router();
-    const std::uint32_t shard = router.shard(key + 2, key_size, router.hash(key + 2, key_size));
-    key[0] = static_cast<std::uint8_t>(shard >> 8);
-    key[1] = static_cast<std::uint8_t>(shard);
-    numbers[at] = static_cast<std::uint32_t>(at);
-  }
-  const std::size_t compared = engine_->shape().ordered ? stride : 2;
-  base::merge_sort(numbers, reinterpret_cast<std::uint32_t*>(spare.data()), count,
-                   [&](std::uint32_t a, std::uint32_t b) {
-                     return std::memcmp(bytes + a * stride, bytes + b * stride, compared) < 0;
-                   });
-  return order;
-}
-
 Result<std::uint64_t> Collection::erase_many(std::span<const BytesPair> keys) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   Status status;
   for (const BytesPair& pair : keys) {
     if (status.ok()) status = check(pair.key);
@@ -15314,7 +15484,7 @@ Result<std::uint64_t> Collection::erase_prefix(Bytes prefix) {
 }
 
 Result<std::uint64_t> Collection::clear() {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   if (engine_->shape().ordered) return erase_range({}, {});
   std::uint64_t erased = 0;
   Status status;
@@ -15362,5 +15532,119 @@ Status Compactor::last_error() const { return state_ == nullptr ? Status() : sta
 
 void Compactor::stop() {
   if (state_ != nullptr) state_->stop();
+}
+
+// ---- api/load_order.cpp ----
+// The order in which load() writes, so that the leaves of a tree are filled one after the other.
+
+namespace {
+using LoadKeyOf = FunctionRef<void(std::size_t at, std::uint8_t* out)>;
+
+// An entry of the range: `word` is the part of its key that most likely tells it from others.
+struct LoadItem {
+  std::uint64_t word;
+  std::uint32_t number;
+};
+
+class LoadOrder {
+ public:
+  LoadOrder(const engine::Engine& engine, std::size_t count, LoadKeyOf key_of)
+      : router_(engine.router()),
+        key_size_(engine.shape().key_size),
+        count_(count),
+        key_of_(key_of),
+        key_(2 * key_size_),
+        ends_(engine.shard_count() + 1) {}
+
+  // Empty when they are in order already.
+  std::u32string numbers() {
+    if (survey()) return {};
+    std::vector<LoadItem> items(count_);
+    const std::size_t most = collect(items);
+    std::vector<LoadItem> spare(most);
+    const auto before = [&](const LoadItem& a, const LoadItem& b) {
+      if (a.word == b.word && !complete_) [[unlikely]]
+        return key_before(a, b);
+      return a.word < b.word;
+    };
+    std::size_t first = 0;
+    for (std::size_t shard = 0; shard + 1 < ends_.size(); ++shard) {
+      base::merge_sort(items.data() + first, spare.data(), ends_[shard] - first, before);
+      first = ends_[shard];
+    }
+    std::u32string numbers(count_, 0);
+    for (std::size_t at = 0; at < count_; ++at) numbers[at] = items[at].number;
+    return numbers;
+  }
+
+ private:
+  std::uint32_t shard_of(const std::uint8_t* key) const {
+    return router_.shard(key, key_size_, router_.hash(key, key_size_));
+  }
+
+  // Counts the entries of each shard, and the bytes that all keys begin with. True when nothing
+  // has to move.
+  bool survey() {
+    std::uint8_t* const key = key_.data();
+    std::uint8_t* const last = key + key_size_;
+    bool in_order = true;
+    same_ = key_size_;
+    for (std::size_t at = 0; at < count_; ++at) {
+      key_of_(at, key);
+      ++ends_[shard_of(key) + 1];
+      if (at != 0) {
+        while (std::memcmp(key, last, same_) != 0) --same_;
+        in_order = in_order && std::memcmp(last, key, key_size_) <= 0;
+      }
+      std::memcpy(last, key, key_size_);
+    }
+    complete_ = key_size_ - same_ <= sizeof(LoadItem::word);
+    return in_order;
+  }
+
+  // Gathers the entries of each shard. ends_[n] is where shard n begins, and then where it ends.
+  // Returns how many the largest one has.
+  std::size_t collect(std::vector<LoadItem>& items) {
+    std::size_t most = 0;
+    for (std::size_t shard = 1; shard < ends_.size(); ++shard) {
+      most = ends_[shard] > most ? ends_[shard] : most;
+      ends_[shard] += ends_[shard - 1];
+    }
+    std::uint8_t* const key = key_.data();
+    const std::size_t bytes = complete_ ? key_size_ - same_ : sizeof(LoadItem::word);
+    for (std::size_t at = 0; at < count_; ++at) {
+      key_of_(at, key);
+      std::uint8_t word[sizeof(LoadItem::word)] = {};
+      std::memcpy(word, key + same_, bytes);
+      items[ends_[shard_of(key)]++] = {base::load_big<std::uint64_t>(word),
+                                       static_cast<std::uint32_t>(at)};
+    }
+    return most;
+  }
+
+  bool key_before(const LoadItem& a, const LoadItem& b) {
+    key_of_(a.number, key_.data());
+    key_of_(b.number, key_.data() + key_size_);
+    return std::memcmp(key_.data(), key_.data() + key_size_, key_size_) < 0;
+  }
+
+  const engine::Router& router_;
+  const std::size_t key_size_;
+  const std::size_t count_;
+  const LoadKeyOf key_of_;
+  std::vector<std::uint8_t> key_;
+  std::vector<std::size_t> ends_;
+  std::size_t same_ = 0;   // bytes at the start that all keys share
+  bool complete_ = false;  // the word has all the others
+};
+}  // namespace
+
+Result<std::u32string> Collection::begin_load(std::size_t count, LoadKeyOf key_of) {
+  if (!is_open()) return base::not_open();
+  constexpr std::size_t kCountMax = ~std::uint32_t{0};
+  if (count > kCountMax) return Status(Errc::too_large, "load() takes 2^32 entries at most");
+  engine_->expect(count);
+  if (!engine_->shape().ordered) return std::u32string();
+  return LoadOrder(*engine_, count, key_of).numbers();
 }
 }  // namespace armdb

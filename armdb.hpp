@@ -871,10 +871,11 @@ class Collection {
   // Calls `body` under the lock of the key's shard. Its writes happen, all of them, when it returns
   // ok, or none, also after a crash; it reads its own writes.
   Status atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body, WriteOptions options);
-  // The order in which to write many entries: by shard, in trees by key, so that leaves are filled
-  // one after the other; as std::uint32_t. key_of(at, out) writes key `at`. out_of_memory.
-  Result<std::string> load_order(std::size_t count,
-                                 FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const;
+  // Before put_many() of `count` entries, of which key_of(at, out) writes a key: makes an empty
+  // index of a map as large as they need it. In trees, the order in which to write them: by shard
+  // and key, so that leaves are filled one after the other; empty: as they are.
+  Result<std::u32string> begin_load(std::size_t count,
+                                    FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of);
   // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all.
   // Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are put
   // meanwhile may stay. Returns how many were erased.
@@ -2025,18 +2026,16 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
     return put_in_order(
         entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
   }
-  // The same for very many, sorted or not: written shard by shard and, in a tree, in the order of
-  // keys. Takes the keys and 10 bytes per entry of memory beside the range.
+  // The same for very many: in a tree shard by shard in the order of keys, into full leaves, which
+  // takes up to 36 bytes per entry beside the range unless it is in that order already.
   template <class Range> Status load(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
-    const Result<std::string> order = load_order(
-        entries.size(),
-        [&](std::size_t at, std::uint8_t* out) { key_traits<K>::encode(entries[at].first, out); });
+    const auto order = begin_load(entries.size(), [&](std::size_t at, std::uint8_t* out) {
+      key_traits<K>::encode(entries[at].first, out);
+    });
     if (!order.ok()) return order.status();
     const auto entry = [&](std::size_t at) -> const auto& {
-      std::uint32_t number = 0;
-      std::memcpy(&number, order->data() + at * sizeof number, sizeof number);
-      return entries[number];
+      return entries[order->empty() ? at : (*order)[at]];
     };
     return put_in_order(entries.size(), entry, options);
   }

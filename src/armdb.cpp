@@ -48,6 +48,7 @@
 #include "index/btree.hpp"
 #include "index/hash_table_bucket.hpp"
 #include "index/hash_table_key.hpp"
+#include "index/hash_table.hpp"
 
 #include "store/block_cache.hpp"
 #include "store/store.hpp"
@@ -109,6 +110,7 @@
 #include "index/btree_node.cpp"
 #include "index/btree_writer.cpp"
 #include "index/hash_table.cpp"
+#include "index/hash_table_writer.cpp"
 #include "index/index.cpp"
 
 #include "store/block_cache.cpp"
@@ -128,6 +130,7 @@
 #include "store/tail_buffer.cpp"
 
 #include "engine/batch.cpp"
+#include "engine/bulk.cpp"
 #include "engine/compaction_thread.cpp"
 #include "engine/engine.cpp"
 #include "engine/expiry.cpp"
@@ -142,3 +145,4 @@
 #include "api/collection.cpp"
 #include "api/collection_more.cpp"
 #include "api/compactor.cpp"
+#include "api/load_order.cpp"

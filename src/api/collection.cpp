@@ -9,6 +9,7 @@
 
 #include "base/errors.hpp"
 #include "base/log.hpp"
+#include "base/search.hpp"
 #include "base/text.hpp"
 #include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
@@ -17,10 +18,6 @@
 namespace armdb {
 
 namespace {
-
-Status closed_status() {
-  return Status(Errc::closed, "the collection was closed, moved away or never opened");
-}
 
 index::Bound api_bound(BoundKind kind) {
   switch (kind) {
@@ -95,7 +92,7 @@ Result<Collection> Collection::open_existing(std::string_view path, const Config
   return Collection(engine->release());
 }
 
-Status Collection::close() { return engine_ == nullptr ? closed_status() : engine_->close(); }
+Status Collection::close() { return engine_ == nullptr ? base::not_open() : engine_->close(); }
 
 Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() : engine_->shape(); }
 
@@ -104,7 +101,7 @@ bool Collection::is_open() const noexcept { return engine_ != nullptr && !engine
 // ---- Arguments ----
 
 Status Collection::check(Bytes key) const {
-  if (engine_ == nullptr || engine_->closed()) return closed_status();
+  if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
   return Status(
@@ -240,13 +237,14 @@ Status Collection::write_if_equal(const detail::WriteCall& call, WriteOptions op
 
 Status Collection::put_many(std::span<const BytesPair> pairs, WriteOptions options) {
   // All sizes first: a wrong one must not leave half of the work done.
-  if (engine_ == nullptr) return closed_status();
+  if (engine_ == nullptr) return base::not_open();
   for (const BytesPair& pair : pairs) {
     Status status = check(pair.key, pair.value);
     if (!status.ok()) return status;
   }
   Status status;
-  if (engine_->objects() != nullptr) {
+  const auto undecoded = [](const BytesPair& pair) { return pair.object == nullptr; };
+  if (engine_->objects() != nullptr && base::any_of(pairs, undecoded)) {
     for (const BytesPair& pair : pairs) {
       if (status.ok()) {
         status = write({.key = pair.key,
@@ -344,7 +342,7 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
 std::size_t Collection::size() const noexcept { return engine_ == nullptr ? 0 : engine_->size(); }
 
 Status Collection::for_each(FunctionRef<bool(Bytes key, Bytes value)> fn, bool with_values) const {
-  if (!is_open()) return closed_status();
+  if (!is_open()) return base::not_open();
   return engine::UnorderedScan(*engine_, with_values)
       .run([&](Bytes key, Bytes value, detail::Shared*) { return fn(key, value); });
 }
@@ -434,14 +432,14 @@ Status Cursor::describe(const Status& status) const {
 }
 
 Status Cursor::status() const {
-  if (state_ == nullptr) return closed_status();
+  if (state_ == nullptr) return base::not_open();
   return state_->status.ok() ? state_->scan.status() : state_->status;
 }
 
 namespace {
 
 Status api_cursor_refusal(const engine::Engine& engine) {
-  if (engine.closed()) return closed_status();
+  if (engine.closed()) return base::not_open();
   if (!engine.shape().ordered) {
     return Status(Errc::unsupported, "a map has no order: use for_each");
   }
@@ -487,10 +485,10 @@ Cursor Collection::prefix_cursor(Bytes prefix, bool descending) const {
 // ---- Durability and care ----
 
 Status Collection::flush_buffers() {
-  return engine_ == nullptr ? closed_status() : engine_->flush();
+  return engine_ == nullptr ? base::not_open() : engine_->flush();
 }
 
-Status Collection::sync() { return engine_ == nullptr ? closed_status() : engine_->sync(); }
+Status Collection::sync() { return engine_ == nullptr ? base::not_open() : engine_->sync(); }
 
 std::uint64_t Collection::durable_sequence(Bytes key) const noexcept {
   if (engine_ == nullptr || key.size() != engine_->shape().key_size) return 0;
@@ -509,22 +507,22 @@ std::uint64_t Collection::durable_sequence() const noexcept {
 }
 
 Status Collection::checkpoint() {
-  return engine_ == nullptr ? closed_status() : engine_->checkpoint();
+  return engine_ == nullptr ? base::not_open() : engine_->checkpoint();
 }
 
-Status Collection::warmup() { return engine_ == nullptr ? closed_status() : engine_->warmup(); }
+Status Collection::warmup() { return engine_ == nullptr ? base::not_open() : engine_->warmup(); }
 
 Stats Collection::stats() const { return engine_ == nullptr ? Stats() : engine_->stats(); }
 
 Result<VerifyReport> Collection::verify() {
-  if (engine_ == nullptr) return closed_status();
+  if (engine_ == nullptr) return base::not_open();
   return engine_->verify();
 }
 
-Status Collection::compact() { return engine_ == nullptr ? closed_status() : engine_->compact(); }
+Status Collection::compact() { return engine_ == nullptr ? base::not_open() : engine_->compact(); }
 
 Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {
-  if (engine_ == nullptr) return closed_status();
+  if (engine_ == nullptr) return base::not_open();
   return engine_->compact_step(budget_bytes);
 }
 

@@ -199,10 +199,11 @@ class Collection {
   // Calls `body` under the lock of the key's shard. Its writes happen, all of them, when it returns
   // ok, or none, also after a crash; it reads its own writes.
   Status atomic(Bytes key, FunctionRef<Status(detail::AtomicCalls&)> body, WriteOptions options);
-  // The order in which to write many entries: by shard, in trees by key, so that leaves are filled
-  // one after the other; as std::uint32_t. key_of(at, out) writes key `at`. out_of_memory.
-  Result<std::string> load_order(std::size_t count,
-                                 FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const;
+  // Before put_many() of `count` entries, of which key_of(at, out) writes a key: makes an empty
+  // index of a map as large as they need it. In trees, the order in which to write them: by shard
+  // and key, so that leaves are filled one after the other; empty: as they are.
+  Result<std::u32string> begin_load(std::size_t count,
+                                    FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of);
   // Trees: erases all keys between the bounds, or that begin with `prefix`; any collection: all.
   // Logged key by key: not atomic, but what it answered ok for stays gone. Keys that are put
   // meanwhile may stay. Returns how many were erased.

@@ -7,21 +7,13 @@
 
 #include "api/collection.hpp"
 #include "base/append.hpp"
-#include "base/merge_sort.hpp"
+#include "base/errors.hpp"
 #include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
 #include "engine/scan.hpp"
 #include "engine/transaction.hpp"
 
 namespace armdb {
-
-namespace {
-
-Status api_closed() {
-  return Status(Errc::closed, "the collection was closed, moved away or never opened");
-}
-
-}  // namespace
 
 // ---- Batches ----
 
@@ -77,7 +69,7 @@ void BatchBuffer::clear() noexcept {
 }  // namespace detail
 
 Status Collection::write_batch(detail::BatchBuffer& batch, WriteOptions options) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   std::vector<engine::WriteRequest> requests(batch.count());
   std::vector<std::unique_ptr<engine::DecodedValue>> objects(batch.count());
   std::size_t offset = 0;
@@ -180,13 +172,13 @@ Status Collection::describe(const Status& status, Bytes key) const {
 }
 
 Status Collection::for_each_object(ObjectVisitor fn) const {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   return engine::UnorderedScan(*engine_, true).run(fn);
 }
 
 Result<std::uint64_t> Collection::scan(std::uint64_t cursor, std::size_t limit,
                                        ObjectVisitor fn) const {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   if (engine_->shape().ordered) {
     return Status(Errc::unsupported, "a tree has order: use range() and its cursors");
   }
@@ -223,7 +215,7 @@ Status Collection::persist(Bytes key, WriteOptions options) {
 }
 
 Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   return engine_->sweep(budget);
 }
 
@@ -232,7 +224,7 @@ Result<std::uint64_t> Collection::sweep_expired(std::uint64_t budget) {
 Status Collection::migrate(std::uint32_t to_version,
                            FunctionRef<Status(MigrateEntry&, MigrateVerdict&)> decide,
                            FunctionRef<bool(const MigrationProgress&)> report) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   const auto ask = [&](const store::RecoveredEntry& entry, engine::WriteRequest& request,
                        bool& change) -> Status {
     MigrateEntry asked{entry.key, entry.value, {}, nullptr};
@@ -258,38 +250,8 @@ std::uint32_t Collection::data_version() const {
 
 // ---- In bulk ----
 
-Result<std::string> Collection::load_order(
-    std::size_t count, FunctionRef<void(std::size_t at, std::uint8_t* out)> key_of) const {
-  if (!is_open()) return api_closed();
-  constexpr std::size_t kCountMax = ~std::uint32_t{0};
-  if (count > kCountMax) return Status(Errc::too_large, "load() takes 2^32 entries at most");
-  const std::size_t key_size = engine_->shape().key_size;
-  // For each entry: its shard, then its key.
-  const std::size_t stride = 2 + key_size;
-  std::string order(count * sizeof(std::uint32_t), '\0');
-  std::string spare(order.size(), '\0');
-  std::string keys(count * stride, '\0');
-  auto* bytes = reinterpret_cast<std::uint8_t*>(keys.data());
-  auto* numbers = reinterpret_cast<std::uint32_t*>(order.data());
-  for (std::size_t at = 0; at < count; ++at) {
-    std::uint8_t* key = bytes + at * stride;
-    key_of(at, key + 2);
-    const engine::Router& router = engine_->router();
-    const std::uint32_t shard = router.shard(key + 2, key_size, router.hash(key + 2, key_size));
-    key[0] = static_cast<std::uint8_t>(shard >> 8);
-    key[1] = static_cast<std::uint8_t>(shard);
-    numbers[at] = static_cast<std::uint32_t>(at);
-  }
-  const std::size_t compared = engine_->shape().ordered ? stride : 2;
-  base::merge_sort(numbers, reinterpret_cast<std::uint32_t*>(spare.data()), count,
-                   [&](std::uint32_t a, std::uint32_t b) {
-                     return std::memcmp(bytes + a * stride, bytes + b * stride, compared) < 0;
-                   });
-  return order;
-}
-
 Result<std::uint64_t> Collection::erase_many(std::span<const BytesPair> keys) {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   Status status;
   for (const BytesPair& pair : keys) {
     if (status.ok()) status = check(pair.key);
@@ -334,7 +296,7 @@ Result<std::uint64_t> Collection::erase_prefix(Bytes prefix) {
 }
 
 Result<std::uint64_t> Collection::clear() {
-  if (!is_open()) return api_closed();
+  if (!is_open()) return base::not_open();
   if (engine_->shape().ordered) return erase_range({}, {});
   std::uint64_t erased = 0;
   Status status;

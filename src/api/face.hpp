@@ -252,18 +252,16 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
     return put_in_order(
         entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
   }
-  // The same for very many, sorted or not: written shard by shard and, in a tree, in the order of
-  // keys. Takes the keys and 10 bytes per entry of memory beside the range.
+  // The same for very many: in a tree shard by shard in the order of keys, into full leaves, which
+  // takes up to 36 bytes per entry beside the range unless it is in that order already.
   template <class Range> Status load(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
-    const Result<std::string> order = load_order(
-        entries.size(),
-        [&](std::size_t at, std::uint8_t* out) { key_traits<K>::encode(entries[at].first, out); });
+    const auto order = begin_load(entries.size(), [&](std::size_t at, std::uint8_t* out) {
+      key_traits<K>::encode(entries[at].first, out);
+    });
     if (!order.ok()) return order.status();
     const auto entry = [&](std::size_t at) -> const auto& {
-      std::uint32_t number = 0;
-      std::memcpy(&number, order->data() + at * sizeof number, sizeof number);
-      return entries[number];
+      return entries[order->empty() ? at : (*order)[at]];
     };
     return put_in_order(entries.size(), entry, options);
   }

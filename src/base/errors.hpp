@@ -8,5 +8,7 @@ namespace armdb::base {
 // Bytes are wrong and no crash explains them.
 Status corrupt(const char* what);
 Status out_of_memory(const char* what);
+// `closed`, for calls on a handle without a collection.
+Status not_open();
 
 }  // namespace armdb::base

@@ -11,7 +11,7 @@ namespace armdb::engine {
 namespace {
 
 // Keys of one get_many or put_many round: their cache misses overlap, and they fit on the stack.
-constexpr std::size_t kManyRound = 64;
+constexpr std::size_t kManyRound = kRunMax;
 
 }  // namespace
 
@@ -120,7 +120,6 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
   const WriteRequest* order[kManyRound];
   while (!pairs.empty()) {
     const std::size_t count = std::min(pairs.size(), kManyRound);
-    index::Lookup lookups[kManyRound];
     for (std::size_t at = 0; at < count; ++at) {
       requests[at].key = pairs[at].key;
       requests[at].value = pairs[at].value;
@@ -138,15 +137,14 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
       return owner(a) < owner(b);
     });
     for (std::size_t first = 0; first < count;) {
-      std::size_t last = first;
-      while (last < count && owner(order[last]) == owner(order[first])) {
-        lookups[last] = {order[last]->key.data(), order[last]->hash, nullptr, {}, false};
-        ++last;
+      std::size_t last = first + 1;
+      bool sorted = shape_.ordered && !erase;
+      for (; last < count && owner(order[last]) == owner(order[first]); ++last) {
+        sorted = sorted && compare_bytes(order[last - 1]->key, order[last]->key) <= 0;
       }
       Shard& shard = *shards_[owner(order[first])];
-      // Brings the lines of all these keys into the cache at once, before the lock is taken.
-      shard.find_many({lookups + first, last - first});
-      Status status = shard.put_group({order + first, last - first}, done);
+      const std::span<const WriteRequest* const> group(order + first, last - first);
+      Status status = sorted ? shard.put_run(group, done) : shard.put_group(group, done);
       if (!status.ok()) return status;
       first = last;
     }

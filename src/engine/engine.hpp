@@ -35,6 +35,10 @@ class Engine {
 
   // Fills in hash and shard; the rest of `request` is the caller's.
   Status write(WriteRequest& request, bool sync);
+  // See Index::expect().
+  void expect(std::size_t count) {
+    for (const auto& shard : shards_) shard->expect(count / shard_count());
+  }
   // Plain puts, or erases of what is there, written group by group: after an error those of
   // earlier groups are done.
   Status write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,

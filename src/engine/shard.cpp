@@ -194,26 +194,27 @@ Status Shard::judge(const WriteRequest& request, const index::Place& place) cons
 Status Shard::write_located(const WriteRequest& request, index::Place& place, const Bytes* old) {
   Status status = judge(request, place);
   if (!status.ok()) return status;
-  store::Write write;
-  write.key = request.key;
-  write.value = request.value;
-  write.tombstone = request.erase;
-  if (!request.erase) {
-    write.expiry_ms = request.expiry_ms;
-    if (request.keep_expiry && live(request, place)) {
-      write.expiry_ms = expiries_.find(request.key.data(), request.hash);
-    }
-    if ((!place.found && !index_->reserve()) || (write.expiry_ms != 0 && !expiries_.reserve(1))) {
-      return base::out_of_memory("no memory for the index");
-    }
+  std::uint64_t expiry_ms = request.expiry_ms;
+  if (request.keep_expiry && live(request, place)) {
+    expiry_ms = expiries_.find(request.key.data(), request.hash);
   }
+  if (!request.erase && !place.found && !index_->reserve())
+    return base::out_of_memory("no memory for the index");
   // Store first, index second. The other way round a reader could see a value whose write then
   // fails (invariant 1).
   base::Location at;
-  status = store_->append(write, at);
-  if (!status.ok()) return status;
-  publish(request, place, at, write.expiry_ms, old);
+  status = append(request, expiry_ms, at);
+  if (!status.ok()) [[unlikely]]
+    return status;
+  publish(request, place, at, expiry_ms, old);
   return {};
+}
+
+Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at) {
+  store::Write write{request.key, request.value, request.erase, request.erase ? 0 : expiry_ms};
+  if (write.expiry_ms != 0 && !expiries_.reserve(1))
+    return base::out_of_memory("no memory for the index");
+  return store_->append(write, at);
 }
 
 // The log has the write: now the index, the expiry behind it, and the hook last.
@@ -293,34 +294,6 @@ Status Shard::write_reading_value(const WriteRequest& request) {
 
 void Shard::log_untold(const Status& why) const {
   base::log(context_.config.log, LogLevel::error, "a hook is not told an old value", why);
-}
-
-Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
-  const auto count = [&](const WriteRequest& request, Status status) {
-    if (status.ok()) ++done;
-    return request.erase && status.is(Errc::not_found) ? Status() : status;
-  };
-  if (hook_reads()) {
-    Status status;
-    for (const WriteRequest* request : requests) {
-      if (status.ok()) status = count(*request, write(*request));
-    }
-    return status;
-  }
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    for (const WriteRequest* request : requests) {
-      if (!status.ok()) return status;
-      index::Place place;
-      index_->locate(request->key.data(), request->hash, place);
-      status = count(*request, write_located(*request, place, nullptr));
-    }
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
-  }
-  return after_write(sync_wanted);
 }
 
 // With Config::enable_fsync the write that filled the buffer also tells how its sync went.

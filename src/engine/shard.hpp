@@ -32,6 +32,8 @@ namespace armdb::engine {
 
 class Engine;
 
+inline constexpr std::size_t kRunMax = 64;
+
 // When a write may happen.
 enum class When : std::uint8_t {
   always,
@@ -90,9 +92,16 @@ class Shard {
   // ---- Writing ----
 
   Status write(const WriteRequest& request);
-  // Several plain puts under one lock; stops at the first that fails.
-  // Erases of what is not there are passed over; `done` counts the others.
+  // kRunMax plain puts at most under one lock; stops at the first that fails. Erases of what is
+  // not there are passed over; `done` counts the others.
   Status put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // The same for puts whose keys do not descend, of an ordered shard.
+  Status put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // See Index::expect().
+  void expect(std::size_t count) {
+    const base::MutexLock lock(mutex_);
+    index_->expect(count);
+  }
   // All of them or none, also after a crash. Then after_batch().
   Status write_batch(std::span<const WriteRequest> requests);
   // One shard's part of a batch over several.
@@ -203,6 +212,13 @@ class Shard {
   void publish(const WriteRequest& request, index::Place& place, base::Location at,
                std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
   Status write_reading_value(const WriteRequest& request);
+  Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at)
+      ARMDB_REQUIRES(mutex_);
+  Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
+      ARMDB_REQUIRES(mutex_);
+  Status insert_run(std::span<const WriteRequest* const> requests, std::span<index::Fresh> run,
+                    index::Place& place, std::uint64_t& done) ARMDB_REQUIRES(mutex_);
+  void fetch(std::span<const WriteRequest* const> requests) const;
   void log_untold(const Status& why) const;
   Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
       ARMDB_REQUIRES(mutex_);

@@ -49,6 +49,9 @@ class BtreeIndex : public Index {
   }
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                base::Location at) noexcept final;
+  [[nodiscard]] std::size_t run_length(const Place& place,
+                                       std::span<const Fresh> run) const noexcept final;
+  void publish_run(Place& place, std::span<const Fresh> run) noexcept final;
   void relocate(Place& place, base::Location at) noexcept final;
   void erase(Place& place) noexcept final;
 
@@ -62,13 +65,6 @@ class BtreeIndex : public Index {
     const std::uint8_t* node = nullptr;
     std::uint32_t id = kBtreeNone;
     std::uint32_t version = 0;
-  };
-
-  // What a new entry brings along.
-  struct Entry {
-    const BtreeKey& key;
-    const std::uint8_t* value;
-    base::Location at;
   };
 
   // Goes down; `choose(inner)` gives the child to take. Begins again until it was not disturbed.
@@ -86,11 +82,14 @@ class BtreeIndex : public Index {
     return leaf_at(btree_child(shape_, inner, at));
   }
 
-  void insert(std::uint8_t* leaf, std::uint32_t at, const Entry& entry) noexcept {
-    btree_insert(shape_, leaf, at, entry.key, entry.value, entry.at);
+  void insert_one(std::uint8_t* leaf, std::uint32_t at, const Fresh& fresh) noexcept {
+    btree_insert(shape_, leaf, at, btree_key(shape_, fresh.key), fresh.value, fresh.at);
   }
-  bool shift_into_sibling(const Place& place, const Entry& entry) noexcept;
-  void split_leaf(const Place& place, const Entry& entry) noexcept;
+  void insert(std::uint8_t* leaf, std::uint32_t at, std::span<const Fresh> run) noexcept {
+    for (const Fresh& fresh : run) insert_one(leaf, at++, fresh);
+  }
+  bool shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept;
+  void split_leaf(const Place& place, std::span<const Fresh> run) noexcept;
   void make_inner_room(Place& place, bool at_edge) noexcept;
   void push_root_down(Place& place) noexcept;
   void split_inner(Place& place, std::uint32_t depth, bool at_edge) noexcept;

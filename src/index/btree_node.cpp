@@ -109,6 +109,15 @@ BtreeKey btree_separator(const BtreeShape& shape, const std::uint8_t* inner,
   return key;
 }
 
+void btree_key_bytes(const BtreeShape& shape, const BtreeKey& key, std::uint8_t* out) noexcept {
+  std::uint8_t words[16];
+  base::store_big<std::uint64_t>(words, key.words[0]);
+  base::store_big<std::uint64_t>(words + 8, key.words[1]);
+  const std::size_t dense = std::min<std::size_t>(shape.key_size, 8 * std::size_t{shape.dense});
+  std::memcpy(out, words, dense);
+  base::copy_from_shared(out + dense, key.rest, shape.key_size - dense);
+}
+
 void btree_reset_leaf(const BtreeShape& shape, std::uint8_t* leaf) noexcept {
   btree_set_count(leaf, 0);
   btree_set_next(leaf, 0);

@@ -172,6 +172,8 @@ BtreeKey btree_leaf_key(const BtreeShape& shape, const std::uint8_t* leaf,
                         std::uint32_t at) noexcept;
 BtreeKey btree_separator(const BtreeShape& shape, const std::uint8_t* inner,
                          std::uint32_t at) noexcept;
+// Such a key as its user wrote it.
+void btree_key_bytes(const BtreeShape& shape, const BtreeKey& key, std::uint8_t* out) noexcept;
 
 // Order of a rest in a node against the key's: negative, zero or positive.
 inline int btree_compare_rest(const std::uint8_t* shared, const BtreeKey& key) noexcept {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/build.hpp"
 #include "index/btree.hpp"
 
 namespace armdb::index {
@@ -29,20 +30,63 @@ void BtreeIndex::publish(Place& place, const std::uint8_t* key, const std::uint8
     btree_write_value(shape_, leaf, place.slot, value);
     return;
   }
-  const BtreeKey words = btree_key(shape_, key);
-  const Entry entry{words, value, at};
+  const Fresh fresh{key, value, at};
+  if (base::kSmallBuild || btree_count(leaf) == shape_.leaf_capacity) {
+    publish_run(place, {&fresh, 1});
+    return;
+  }
+  {
+    const BtreeWrite write(leaf);
+    insert_one(leaf, place.slot, fresh);
+  }
+  size_.store(size() + 1, std::memory_order_relaxed);
+}
+
+void BtreeIndex::publish_run(Place& place, std::span<const Fresh> run) noexcept {
+  std::uint8_t* leaf = leaf_at(place.node);
   if (btree_count(leaf) < shape_.leaf_capacity) {
     const BtreeWrite write(leaf);
-    insert(leaf, place.slot, entry);
+    insert(leaf, place.slot, run);
   } else {
     const bool last = place.slot == shape_.leaf_capacity && btree_next(leaf) == kBtreeNone;
     const bool first = place.slot == 0 && btree_prev(leaf) == kBtreeNone;
-    if (last || first || !shift_into_sibling(place, entry)) {
+    if (last || first || run.size() > 1 || !shift_into_sibling(place, run)) {
       make_inner_room(place, last || first);
-      split_leaf(place, entry);
+      split_leaf(place, run);
     }
   }
-  size_.store(size() + 1, std::memory_order_relaxed);
+  size_.store(size() + run.size(), std::memory_order_relaxed);
+}
+
+// What fits into one leaf, below whatever follows there: this one or, when it is full and a new
+// one is worth it, the one that is begun. Sorted input fills leaf after leaf that way, and each is
+// named to its parent once.
+std::size_t BtreeIndex::run_length(const Place& place, std::span<const Fresh> run) const noexcept {
+  const std::uint8_t* leaf = leaf_at(place.node);
+  const std::uint32_t capacity = shape_.leaf_capacity;
+  const std::uint32_t count = btree_count(leaf);
+  const std::uint32_t room = count < capacity ? capacity - count : capacity;
+  const std::size_t most = std::min<std::size_t>(room, run.size());
+  std::uint8_t bound[kBtreeKeyBytesMax];
+  bool bounded = place.slot < count;
+  if (bounded) btree_key_bytes(shape_, btree_leaf_key(shape_, leaf, place.slot), bound);
+  for (std::uint32_t depth = place.depth; !bounded && depth > 0; --depth) {
+    const std::uint8_t* inner = inner_at(place.path[depth - 1]);
+    const std::uint32_t at = place.path_slot[depth - 1];
+    bounded = at < btree_count(inner);
+    if (bounded) btree_key_bytes(shape_, btree_separator(shape_, inner, at), bound);
+  }
+  std::size_t length = 1;
+  for (; length < most; ++length) {
+    const std::uint8_t* key = run[length].key;
+    if (std::memcmp(run[length - 1].key, key, shape_.key_size) >= 0) break;
+    if (bounded && std::memcmp(key, bound, shape_.key_size) >= 0) break;
+  }
+  const std::uint32_t behind = capacity - place.slot;
+  if (count < capacity || behind == 0) return length;
+  // A new leaf takes what is behind the place; the run goes where more room is then.
+  if (behind > capacity / 4 && length < capacity / 2) return 1;
+  return std::min<std::size_t>(length, std::max(behind, place.slot));
 }
 
 void BtreeIndex::relocate(Place& place, base::Location at) noexcept {
@@ -54,7 +98,7 @@ void BtreeIndex::relocate(Place& place, base::Location at) noexcept {
 
 // Moves entries of a full leaf to the emptier of its siblings, if that has much room, and
 // inserts; false when it has not. Random inserts fill leaves to 80 % that way, not to 69 %.
-bool BtreeIndex::shift_into_sibling(const Place& place, const Entry& entry) noexcept {
+bool BtreeIndex::shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   const std::uint32_t at = place.path_slot[place.depth - 1];
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
@@ -74,21 +118,22 @@ bool BtreeIndex::shift_into_sibling(const Place& place, const Entry& entry) noex
     const BtreeWrite write_right(right);
     const std::uint32_t kept = capacity - moved;
     btree_move(shape_, leaf, kept, moved, right, 0);
-    slot <= kept ? insert(leaf, slot, entry) : insert(right, slot - kept, entry);
+    slot <= kept ? insert(leaf, slot, run) : insert(right, slot - kept, run);
     btree_set_separator(shape_, parent, at, btree_leaf_key(shape_, right, 0));
   } else {
     const BtreeWrite write_left(left);
     const std::uint32_t before = btree_count(left);
     btree_move(shape_, leaf, 0, moved, left, before);
-    slot <= moved ? insert(left, before + slot, entry) : insert(leaf, slot - moved, entry);
+    slot <= moved ? insert(left, before + slot, run) : insert(leaf, slot - moved, run);
     btree_set_separator(shape_, parent, at - 1, btree_leaf_key(shape_, leaf, 0));
   }
   return true;
 }
 
 // Splits a full leaf, whose parent has room, and inserts. A new last key leaves the old leaf
-// full, and a new first one gives all to the new leaf: sorted loads fill the leaves.
-void BtreeIndex::split_leaf(const Place& place, const Entry& entry) noexcept {
+// full, and a new first one gives all to the new leaf: sorted loads fill the leaves. A run parts
+// the leaf where it goes.
+void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
   std::uint8_t* leaf = leaf_at(place.node);
@@ -99,9 +144,10 @@ void BtreeIndex::split_leaf(const Place& place, const Entry& entry) noexcept {
   std::uint8_t* after = after_id != kBtreeNone ? leaf_at(after_id) : nullptr;
 
   std::uint32_t kept = capacity / 2;
-  if (place.slot == capacity) kept = capacity;
+  if (place.slot == capacity || run.size() > 1) kept = place.slot;
   if (place.slot == 0 && btree_prev(leaf) == kBtreeNone) kept = 0;
-  const bool goes_right = place.slot > kept || kept == capacity;
+  const bool roomier_right = run.size() > 1 && kept > capacity / 2;
+  const bool goes_right = place.slot > kept || kept == capacity || roomier_right;
 
   const BtreeWrite write_parent(parent);
   const BtreeWrite write_leaf(leaf);
@@ -114,7 +160,7 @@ void BtreeIndex::split_leaf(const Place& place, const Entry& entry) noexcept {
   btree_set_next(leaf, right_id);
   if (after != nullptr) btree_set_prev(after, right_id);
   btree_move(shape_, leaf, kept, capacity - kept, right, 0);
-  goes_right ? insert(right, place.slot - kept, entry) : insert(leaf, place.slot, entry);
+  goes_right ? insert(right, place.slot - kept, run) : insert(leaf, place.slot, run);
   btree_insert_child(shape_, parent, place.path_slot[place.depth - 1],
                      btree_leaf_key(shape_, right, 0), right_id);
 }

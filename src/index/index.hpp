@@ -50,6 +50,13 @@ struct Place {
   std::uint32_t depth = 0;
 };
 
+// An entry to publish.
+struct Fresh {
+  const std::uint8_t* key = nullptr;
+  const std::uint8_t* value = nullptr;  // null where only locations are kept
+  base::Location at;
+};
+
 // Where a range begins.
 enum class Bound : std::uint8_t { none, inclusive, exclusive };
 
@@ -136,6 +143,20 @@ class Index {
   // where only locations are kept.
   virtual void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                        base::Location at) noexcept = 0;
+  // Bulk. How many of these entries, whose keys do not descend, one publish_run() may insert, the
+  // first of them at `place`, where nothing was found; at least one. Their `at` may be unset yet.
+  [[nodiscard]] virtual std::size_t run_length(const Place& place,
+                                               std::span<const Fresh> run) const noexcept {
+    static_cast<void>(place), static_cast<void>(run);
+    return 1;
+  }
+  // Inserts that many (reserve() first, for one). Each is seen whole, not all at once.
+  virtual void publish_run(Place& place, std::span<const Fresh> run) noexcept {
+    publish(place, run[0].key, run[0].value, run[0].at);
+  }
+  // About `count` more entries will come: an empty index makes itself as large as they need it,
+  // as far as there is memory.
+  virtual void expect(std::size_t count) noexcept { static_cast<void>(count); }
   // Replaces the location alone: compaction moved the entry. `place` was found.
   virtual void relocate(Place& place, base::Location at) noexcept = 0;
   // Removes the key at `place`, which was found.

@@ -19,6 +19,7 @@ using armdb::base::PageSource;
 using armdb::base::Random;
 using armdb::index::Block;
 using armdb::index::Bound;
+using armdb::index::Fresh;
 using armdb::index::Index;
 using armdb::index::IndexConfig;
 using armdb::index::Lookup;
@@ -75,15 +76,36 @@ class Pair {
     tree_->locate(bytes(key), 0, place);
     if (!matches(place, key)) return fail();
     if (!place.found && !tree_->reserve()) return false;
-    const std::uint64_t location = ++locations_;
-    std::string value(config_.value_size, '\0');
-    for (std::size_t at = 0; at < value.size(); ++at) {
-      value[at] = static_cast<char>(location * 131 + at * 7);
-    }
-    const auto* data = reinterpret_cast<const std::uint8_t*>(value.data());
-    tree_->publish(place, bytes(key), config_.value_size == 0 ? nullptr : data, Location(location));
-    model_[key] = Entry{location, value};
+    const Fresh fresh = make(key);
+    tree_->publish(place, fresh.key, fresh.value, fresh.at);
     return true;
+  }
+
+  // Keys that do not descend; returns how many steps it took, 0 when out of memory.
+  std::size_t put_run(const std::vector<Key>& keys) {
+    std::vector<Fresh> run(keys.size());
+    for (std::size_t at = 0; at < keys.size(); ++at) run[at].key = bytes(keys[at]);
+    std::size_t steps = 0;
+    for (std::size_t at = 0; at < keys.size(); ++steps) {
+      Place place;
+      tree_->locate(run[at].key, 0, place);
+      if (!matches(place, keys[at])) fail();
+      if (!place.found && !tree_->reserve()) return 0;
+      const std::span<Fresh> rest(run.data() + at, run.size() - at);
+      const std::size_t length = place.found ? 1 : tree_->run_length(place, rest);
+      if (length == 0 || length > rest.size()) {
+        fail();
+        return 0;
+      }
+      for (std::size_t i = 0; i < length; ++i) rest[i] = make(keys[at + i]);
+      if (place.found) {
+        tree_->publish(place, run[at].key, run[at].value, run[at].at);
+      } else {
+        tree_->publish_run(place, rest.first(length));
+      }
+      at += length;
+    }
+    return steps;
   }
 
   void erase(const Key& key) {
@@ -168,6 +190,18 @@ class Pair {
   }
 
  private:
+  // Takes the key into the model, under the next location.
+  Fresh make(const Key& key) {
+    Entry& entry = model_[key];
+    entry.location = ++locations_;
+    entry.value.resize(config_.value_size);
+    for (std::size_t at = 0; at < entry.value.size(); ++at) {
+      entry.value[at] = static_cast<char>(entry.location * 131 + at * 7);
+    }
+    const auto* data = reinterpret_cast<const std::uint8_t*>(entry.value.data());
+    return {bytes(key), config_.value_size == 0 ? nullptr : data, Location(entry.location)};
+  }
+
   bool fail() {
     failed_ = true;
     return false;
@@ -329,6 +363,47 @@ TEST_CASE("btree: sorted loads fill the leaves, in either direction") {
     }
     REQUIRE(pair.agrees(random));
     CHECK(pair.tree().memory_bytes() < count * 80 * 108 / 100);
+  }
+}
+
+TEST_CASE("btree: runs of sorted keys agree with std::map") {
+  for (const std::uint32_t key_size : {1u, 8u, 12u, 16u, 24u, 255u}) {
+    for (const Keys keys : {Keys::random, Keys::dense, Keys::same_front, Keys::same_tail}) {
+      CAPTURE(key_size, static_cast<int>(keys));
+      Pair pair(key_size, key_size % 3 == 0 ? 0 : 40);
+      REQUIRE(pair.made());
+      Random random(key_size);
+      for (int round = 0; round < 60; ++round) {
+        // Few and far between, or many beside each other; some twice, some there already.
+        const std::uint64_t space = round % 3 == 0 ? 100000 : 3000;
+        std::vector<Key> run(1 + random.next() % (round % 4 == 0 ? 400 : 30));
+        for (Key& key : run) key = make_key(keys, key_size, space, random);
+        std::sort(run.begin(), run.end());
+        REQUIRE(pair.put_run(run) != 0);
+        for (int i = 0; i < 100; ++i) pair.erase(make_key(keys, key_size, 3000, random));
+        if (round % 10 == 0) REQUIRE(pair.agrees(random));
+      }
+      REQUIRE(pair.agrees(random));
+    }
+  }
+}
+
+TEST_CASE("btree: a run fills leaves to the brim, a leaf in a few steps") {
+  for (const bool amid : {false, true}) {
+    Pair pair(8, 64);
+    REQUIRE(pair.made());
+    Random random(1);
+    if (amid) REQUIRE(pair.put_run({numbered(8, 0, '\0'), numbered(8, 1u << 30, '\0')}) != 0);
+    const std::uint64_t count = 60000;
+    std::size_t steps = 0;
+    for (std::uint64_t first = 1; first <= count; first += 30) {
+      std::vector<Key> run;
+      for (std::uint64_t i = first; i < first + 30; ++i) run.push_back(numbered(8, i, '\0'));
+      steps += pair.put_run(run);
+    }
+    REQUIRE(pair.agrees(random));
+    CHECK(pair.tree().memory_bytes() < count * 80 * (amid ? 118 : 106) / 100);
+    CHECK(steps < count / 10);
   }
 }
 

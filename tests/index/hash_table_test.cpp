@@ -259,6 +259,56 @@ TEST_CASE("hash_table: grows to 300 000 keys and finds, scans and batches all of
   check_scan(table, model, 16);
 }
 
+TEST_CASE("hash_table: made at the size that is expected, it is the table that growing makes") {
+  for (const std::uint64_t expected : {1u, 7u, 100u, 1000u, 5003u}) {
+    CAPTURE(expected);
+    Table made(8, 16);
+    Table grown(8, 16);
+    made->expect(expected);
+    Model model;
+    std::size_t wrong = 0;
+    for (std::uint64_t n = 0; n < 6000; ++n) {  // and beyond
+      Entry entry{value_of(n, 16), n + 1};
+      REQUIRE(made.put(key_of(n, 8), entry.value, entry.at));
+      REQUIRE(grown.put(key_of(n, 8), entry.value, entry.at));
+      model.emplace(key_of(n, 8), std::move(entry));
+      if (n == expected) CHECK(made->memory_bytes() <= grown->memory_bytes() + 4096);
+      wrong += made.contains(key_of(n / 2, 8)) && !made.contains(key_of(n + 1, 8)) ? 0 : 1;
+    }
+    REQUIRE(wrong == 0);
+    check_all(made, model, 8, 6100);
+    check_scan(made, model, 8);
+    CHECK(made->memory_bytes() <= grown->memory_bytes());
+  }
+}
+
+TEST_CASE("hash_table: expecting more changes nothing where entries are, or without memory") {
+  Table table(8, 16);
+  REQUIRE(table.put(key_of(1, 8), value_of(1, 16), 1));
+  const std::size_t before = table->memory_bytes();
+  table->expect(1000000);
+  CHECK(table->memory_bytes() == before);
+  CHECK(table.contains(key_of(1, 8)));
+  REQUIRE(table.erase(key_of(1, 8)));
+  table->expect(4000);  // empty again, with overflow buckets and records of an earlier life
+  CHECK(table->memory_bytes() > before);
+  Model model;
+  for (std::uint64_t n = 0; n < 4000; ++n) {
+    model[key_of(n, 8)] = {value_of(n, 16), n + 1};
+    REQUIRE(table.put(key_of(n, 8), value_of(n, 16), n + 1));
+  }
+  check_all(table, model, 8, 4100);
+
+  steps_left = 3;
+  Table poor(8, 16, 4096, failing_pages());
+  REQUIRE(poor.valid());
+  poor->expect(~std::size_t{0});
+  poor->expect(1u << 20);
+  steps_left = 20;
+  REQUIRE(poor.put(key_of(1, 8), value_of(1, 16), 1));
+  CHECK(poor.contains(key_of(1, 8)));
+}
+
 TEST_CASE("hash_table: keys whose buckets and tags are the same are told apart") {
   // Hashes are of keys, so the keys are searched for: equal low 12 bits and equal tag.
   std::vector<std::string> keys;

@@ -17,6 +17,7 @@ using armdb::base::Location;
 using armdb::base::Random;
 using armdb::index::Block;
 using armdb::index::Bound;
+using armdb::index::Fresh;
 using armdb::index::Index;
 using armdb::index::IndexConfig;
 using armdb::index::Lookup;
@@ -61,6 +62,35 @@ class Field {
     tree_->publish(place, key, value, Location(counter_));
   }
 
+  // Up to 20 numbers that follow each other, as a load inserts them.
+  void put_run(std::uint64_t first) {
+    std::uint8_t keys[20][kKeyBytesMax];
+    std::uint8_t values[20][kValueBytesMax];
+    Fresh run[20];
+    std::size_t count = 0;
+    for (; count < 20 && first + count < kNumbers; ++count) {
+      make_key(first + count, keys[count]);
+      counter_ += 1;
+      for (std::size_t at = 0; at < value_size_; ++at) {
+        values[count][at] = byte(first + count, counter_, at);
+      }
+      run[count] = {keys[count], values[count], Location(counter_)};
+    }
+    for (std::size_t at = 0; at < count;) {
+      Place place;
+      tree_->locate(keys[at], 0, place);
+      if (!tree_->reserve()) std::abort();
+      const std::span<const Fresh> rest(run + at, count - at);
+      const std::size_t length = place.found ? 1 : tree_->run_length(place, rest);
+      if (place.found) {
+        tree_->publish(place, keys[at], values[at], run[at].at);
+      } else {
+        tree_->publish_run(place, rest.first(length));
+      }
+      at += length;
+    }
+  }
+
   void erase(std::uint64_t number) {
     std::uint8_t key[kKeyBytesMax];
     make_key(number, key);
@@ -76,7 +106,9 @@ class Field {
       const bool growing = round % 2 == 0;
       for (int i = 0; i < 3000; ++i) {
         const std::uint64_t number = random.next() % kNumbers;
-        if (number % 8 == 0 || random.next() % 8 < (growing ? 7u : 1u)) {
+        if (growing && i % 16 == 0) {
+          put_run(number);
+        } else if (number % 8 == 0 || random.next() % 8 < (growing ? 7u : 1u)) {
           put(number);
         } else {
           erase(number);
