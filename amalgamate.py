@@ -14,6 +14,7 @@ import hashlib
 import pathlib
 import re
 import sys
+import textwrap
 
 # What a file of a folder may include besides its own folder, lowest folder first.
 LAYERS = {
@@ -333,9 +334,10 @@ class Tree:
         std = sorted({n for f in parts for _, n, depth in f.std if depth == 0})
         out = self.banner()
         if spine == "armdb.hpp":
-            out += ["//", *self.caveats(), "//", "// Contents"]
-            wide = max((len(f.name) for f in parts), default=0)
-            out += [f"//   {f.name:{wide}}  {f.job()}".rstrip() for f in parts]
+            # By name: each part begins with what it is for.
+            names = textwrap.wrap("Contents: " + ", ".join(f.name for f in parts), 97,
+                                  subsequent_indent="  ", break_on_hyphens=False)
+            out += ["//", *self.caveats(), "//", *(f"// {line}" for line in names)]
             out += ["", "#pragma once", ""]
         else:
             out += ["", '#include "armdb.hpp"', ""]

@@ -2563,11 +2563,11 @@ struct Survey {
   std::vector<JointBatch> joints;
 };
 
-class LogStore;
+class Store;
 
-// Receives recovered entries, and the store that is being opened, to account dead entries in;
-// an error ends the recovery.
-using RecoveryVisitor = FunctionRef<Status(LogStore&, const RecoveredEntry&)>;
+// Receives recovered entries, and the store that is being opened, to settle() in it which of two
+// of one key counts; an error ends the recovery.
+using RecoveryVisitor = FunctionRef<Status(Store&, const RecoveredEntry&)>;
 
 // What opening found; sums go to Stats.
 struct RecoveryReport {
@@ -2584,6 +2584,66 @@ struct Write {
   Bytes value;
   bool tombstone = false;
   std::uint64_t expiry_ms = 0;  // milliseconds since 1970; 0: never
+};
+
+class Segment;
+
+// What one sync has to make durable, collected under the lock and worked off without it.
+struct SyncTicket {
+  std::vector<std::shared_ptr<Segment>> segments;  // of a log: oldest first
+  std::shared_ptr<Segment> active;                 // of these, the one that was still growing
+  std::uint64_t directory_changes = 0;
+  bool sync_directory = false;
+  std::uint64_t sequence = 0;  // durable when all is done
+  bool wanted = true;
+};
+
+// What a shard asks of either store.
+//
+// Threads: run_sync() by one thread beside a writer, durable_sequence() by anyone; everything else
+// by the holder of the shard's lock.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // During recovery: the key of `entry` was told before, at `old`. True when `entry` is the newer
+  // one; the other one is dead.
+  virtual Result<bool> settle(base::Location old, const RecoveredEntry& entry) = 0;
+
+  // Accepts one entry in place of the one at `old`, or of none when that is nowhere. On an error
+  // nothing has changed; `aborted`: call again when the running sync has ended.
+  virtual Status write(const Write& write, base::Location old, base::Location& at) = 0;
+  // The entry at `at` is superseded or erased.
+  virtual void mark_dead(base::Location at) noexcept = 0;
+  // To the operating system, not to the disk.
+  virtual Status flush() = 0;
+
+  virtual SyncTicket begin_sync(Status& status) = 0;
+  virtual Status run_sync(const SyncTicket& ticket) = 0;
+  virtual Status end_sync(const SyncTicket& ticket, Status outcome) = 0;
+  // True once after a flush, or so many writes, under Config::enable_fsync: the caller should sync.
+  bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
+
+  // Of the last entry that was accepted.
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return durable_sequence_.load(std::memory_order_acquire);
+  }
+  // Something besides entries is not durable yet: what is sealed, or a name.
+  [[nodiscard]] virtual bool has_unsynced() const noexcept { return false; }
+  // A failure after which nothing more may be written.
+  virtual Status fail(Status cause) = 0;
+  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
+  virtual void add_stats(Stats& stats) const = 0;
+  // `status` with the file and offset of `at`.
+  [[nodiscard]] virtual Status describe(Status status, base::Location at) const = 0;
+
+ protected:
+  std::uint64_t last_sequence_ = 0;
+  std::atomic<std::uint64_t> durable_sequence_{0};
+  std::uint64_t syncs_ = 0;
+  bool sync_wanted_ = false;
+  Status failed_;
 };
 
 // A heap block that ByteViews share.
@@ -2890,16 +2950,6 @@ Status read_tail_file(const StoreContext& context, TailContents& contents);
 // No store comes near this; crafted files that claim it would leave no room to go on.
 inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
 
-// What one sync has to make durable, collected under the lock and worked off without it.
-struct SyncTicket {
-  std::vector<SegmentPtr> segments;  // oldest first
-  SegmentPtr active;                 // of these, the one that was still growing
-  std::uint64_t directory_changes = 0;
-  bool sync_directory = false;
-  std::uint64_t sequence = 0;  // durable when all is done
-  bool wanted = true;
-};
-
 // Entries that count whole or not at all.
 struct Batch {
   std::size_t count = 0;  // of writes, one or more
@@ -2927,7 +2977,7 @@ struct SegmentMap {
   [[nodiscard]] Segment* find(std::uint32_t file_id) const noexcept;
 };
 
-class LogStore {
+class LogStore final : public Store {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
@@ -2936,7 +2986,7 @@ class LogStore {
                      std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened);
   // Recovers without changing anything, to learn which joint batches are there.
   static Status survey(const StoreContext& context, Survey& survey);
-  ~LogStore();
+  ~LogStore() override;
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
 
@@ -2951,16 +3001,17 @@ class LogStore {
   // Tells where each write went.
   void accept_batch(Batch& batch, FunctionRef<void(std::size_t at, base::Location)> accepted);
   void abandon_batch(Batch& batch) noexcept;
-  // The entry at `at` is superseded or erased.
-  void mark_dead(base::Location at) noexcept;
-  // Writes the buffer to the active segment: to the operating system, not to the disk.
-  Status flush();
+  Status write(const Write& write, base::Location, base::Location& at) override {
+    return append(write, at);
+  }
+  Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
+  void mark_dead(base::Location at) noexcept override;
+  // Writes the buffer to the active segment.
+  Status flush() override;
 
-  SyncTicket begin_sync(Status& status);
-  static Status run_sync(const StoreContext& context, const SyncTicket& ticket);
-  Status end_sync(const SyncTicket& ticket, Status outcome);
-  // True once after a flush under Config::enable_fsync: the caller should sync.
-  bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
+  SyncTicket begin_sync(Status& status) override;
+  Status run_sync(const SyncTicket& ticket) override;
+  Status end_sync(const SyncTicket& ticket, Status outcome) override;
 
   // Ends the active segment, so that checkpoint and compaction see all there is.
   Status seal_active();
@@ -2976,22 +3027,15 @@ class LogStore {
   static bool release_reserve(const StoreContext& context);
   [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
 
-  // Of the last entry that was accepted; the next one may come behind a gap.
-  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
+  // May come behind a gap.
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
-  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
-    return durable_sequence_.load(std::memory_order_acquire);
-  }
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
-  // Something that is sealed, or a name, is not durable yet.
-  [[nodiscard]] bool has_unsynced() const noexcept;
-  // A failure after which nothing more may be written.
-  Status fail(Status cause) { return poison(std::move(cause), {}); }
+  [[nodiscard]] bool has_unsynced() const noexcept override;
+  Status fail(Status cause) override { return poison(std::move(cause), {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
-  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
-  void add_stats(Stats& stats) const;
+  void add_stats(Stats& stats) const override;
   [[nodiscard]] std::vector<SegmentPtr> segments() const { return segments_; }
 
   // ---- Readers ----
@@ -3001,8 +3045,7 @@ class LogStore {
   ReadOutcome read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
                    Status& status) const;
 
-  // `status` with the file and offset of `at`.
-  [[nodiscard]] Status describe(Status status, base::Location at) const;
+  [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
   // Starts reading at `at` from memory, for warmup(). Under a guard.
   void touch(base::Location at) const;
@@ -3058,20 +3101,15 @@ class LogStore {
   std::unique_ptr<BlockCache> cache_;
   std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
   std::uint64_t sequence_next_ = 1;
-  std::uint64_t last_sequence_ = 0;
   std::uint64_t watermark_written_ = 0;
   std::atomic<std::uint32_t> next_file_id_{1};
   std::uint64_t manifest_generation_ = 0;
   bool manifest_stale_ = false;  // segments were sealed, synced or retired since the last one
   std::uint64_t directory_changes_ = 0;
   std::uint64_t directory_synced_ = 0;
-  std::uint64_t syncs_ = 0;
   std::uint64_t compactions_ = 0;
-  bool sync_wanted_ = false;
   bool full_ = false;  // the last put found no space
-  Status failed_;
 
-  std::atomic<std::uint64_t> durable_sequence_{0};
   std::atomic<const SegmentMap*> map_{nullptr};
 };
 
@@ -3100,49 +3138,70 @@ class LogStore {
 // lock. Nobody reads values here: the index has them.
 
 struct SlotOptions {
+  bool create = true;  // slots.dat, when there is none
   // Of a new file.
   std::uint32_t copies = 2;
   std::uint32_t stage_bytes = 64 << 10;
 
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
+  std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
 
-class SlotStore;
+// Whether a Fixed store can be created for such entries: too_large.
+Status check_slots(const Shape& shape, std::uint32_t copies);
 
-// Receives each live slot once, in no order; an error ends the recovery. See settle().
-using SlotVisitor = FunctionRef<Status(SlotStore&, const RecoveredEntry&)>;
+// A part of slots.dat in memory: whole groups, from a group's first slot on.
+struct SlotPiece {
+  std::vector<std::uint8_t> bytes;
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;  // of slots
+  std::vector<std::uint8_t> in_use;
+};
 
-class SlotStore {
+class SlotStore final : public Store {
  public:
-  // Recovers what slots.dat holds, or creates it. Changes nothing when the configuration is
-  // read_only.
+  // Recovers what slots.dat holds, or creates it; tells `visit` each live slot, in no order.
+  // Changes nothing when the configuration is read_only.
   static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
-                                                 const SlotOptions& options, SlotVisitor visit);
+                                                 const SlotOptions& options, RecoveryVisitor visit);
   SlotStore(const SlotStore&) = delete;
   SlotStore& operator=(const SlotStore&) = delete;
 
-  // During recovery: the key of `entry` was told before, at `old`. True when `entry` is the newer
-  // one; the other one will be erased.
-  Result<bool> settle(base::Location old, const RecoveredEntry& entry);
+  // Reads the other one again, to compare; the loser will be erased.
+  Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
 
-  // Writes the entry over the one at `old`, or to a free slot when `old` is nowhere; erases it when
-  // it is a tombstone. The new place differs from all before it. no_space: nothing has changed.
-  // aborted: the same; call again when the running sync has ended.
-  Status write(const Write& write, base::Location old, base::Location& at);
+  // Writes the entry over the one at `old`, or to a free slot; erases it when it is a tombstone.
+  // The new place differs from all before it.
+  Status write(const Write& write, base::Location old, base::Location& at) override;
+  void mark_dead(base::Location) noexcept override {}
+  Status flush() override { return {}; }  // written is written
 
-  // What one sync makes durable.
-  struct Ticket {
-    std::uint64_t version = 0;
-    bool wanted = false;
-  };
-  Ticket begin_sync() noexcept;
-  Status run_sync(const Ticket& ticket);
-  Status end_sync(const Ticket& ticket, Status outcome);
+  SyncTicket begin_sync(Status& status) override;
+  Status run_sync(const SyncTicket& ticket) override;
+  Status end_sync(const SyncTicket& ticket, Status outcome) override;
+  Status fail(Status cause) override { return poison(std::move(cause)); }
+  void add_stats(Stats& stats) const override;
+  [[nodiscard]] Status describe(Status status, base::Location at) const override;
+
+  // Of the live slot with the highest number, while a free one lies before it: its key, and where
+  // it is. False when there is none.
+  Result<bool> last_live(std::vector<std::uint8_t>& key, base::Location& at);
+  // Free groups at the end of the file are given back in two steps, with a sync between them: the
+  // largest version has to stay in the file. False when there are none.
+  Result<bool> begin_trim();
+  // No sync may run. False when somebody wrote meanwhile.
+  Result<bool> end_trim();
+
+  // Copies the slots from the group of `first` on, as many as fit into a piece; none at the end.
+  Status read_piece(std::uint64_t first, SlotPiece& piece);
+  // Tells the live slots of a piece as they were in the file then; needs no lock. Adds to the
+  // report.
+  Status visit_piece(const SlotPiece& piece, VerifyReport& report,
+                     FunctionRef<Status(const RecoveredEntry&)> visit) const;
+
   // Syncs, then marks the file as clean and syncs that.
   Status close();
 
-  [[nodiscard]] std::uint64_t last_version() const noexcept { return version_last_; }
-  [[nodiscard]] std::uint64_t durable_version() const noexcept { return version_durable_; }
   [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
   [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
@@ -3151,16 +3210,21 @@ class SlotStore {
   // theirs.
   [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
   [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
-  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
 
  private:
+  static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
+  static constexpr std::uint32_t kFailedMarkId = 1;
+
   explicit SlotStore(const StoreContext& context);
 
   Status open_file(const SlotOptions& options);
   Status create_file(const SlotOptions& options);
   void map_file();
-  Status recover(SlotVisitor visit);
-  Status recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit);
+  Status recover(RecoveryVisitor visit);
+  Status recover_slot(std::uint64_t number, const std::uint8_t* group, RecoveryVisitor visit);
+  std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
+  std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
+                             std::uint32_t& copy) const;
   Status finish_recovery();
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
@@ -3169,6 +3233,10 @@ class SlotStore {
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
   void give_free(std::uint64_t number) noexcept;
+  [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
+    return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
+  }
+  [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
   Status write_slot(std::uint64_t number, const format::Slot& slot);
   Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
@@ -3185,6 +3253,8 @@ class SlotStore {
   void forget_old_generations() noexcept;
   Status poison(Status cause);
 
+  [[nodiscard]] static RecoveredEntry entry_of(std::uint64_t number,
+                                               const format::Slot& slot) noexcept;
   // A slot's place: its number, and enough of the version to tell two states of it apart.
   [[nodiscard]] static base::Location location_of(std::uint64_t number,
                                                   std::uint64_t version) noexcept {
@@ -3197,6 +3267,8 @@ class SlotStore {
   const StoreContext context_;
   const std::string path_;
   std::uint64_t grow_step_bytes_ = 0;
+  std::uint64_t sync_batch_ = 0;
+  std::uint64_t sync_wanted_from_ = 0;  // the sequence from which a sync is wanted
   format::SlotsHeader header_;
   format::SlotLayout layout_;
   std::uint32_t seed_ = 0;
@@ -3214,9 +3286,9 @@ class SlotStore {
   std::uint64_t free_count_ = 0;
   std::size_t free_first_ = 0;  // no free slot in words before it
   std::uint64_t live_ = 0;
+  std::uint64_t kept_version_ = 0;  // see begin_trim()
+  std::uint64_t opened_ = 0;        // live slots that recovery told
 
-  std::uint64_t version_last_ = 0;
-  std::uint64_t version_durable_ = 0;
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   std::size_t forget_at_ = 0;
@@ -3226,16 +3298,16 @@ class SlotStore {
   std::vector<std::uint32_t> staged_;
   std::vector<std::uint32_t> staged_find_;
 
-  // During recovery: the stage as it was, which of its places are newer than their slots, and the
+  // During recovery: the stage as it was, which of its places are newer than their slots, the
   // slots that lost their key to another one.
   std::vector<std::uint8_t> stage_;
   std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
+  std::vector<std::uint64_t> torn_free_;  // free slots of which a crash tore the first write
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;
-  Status failed_;
 };
 
 // ---- store/log_compaction.hpp ----
@@ -3465,7 +3537,7 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 using CollectionState = format::State;
 // All zeros, with this store_id, when there is none; corrupt also when it is another store's.
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
-                  format::State& state);
+                  format::State& state, bool* found = nullptr);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
 // Opens a file and asks for its size. Errors name the path.
@@ -3605,8 +3677,9 @@ class ExpiryTable {
 // Invariants:
 //   (1) The index never names an entry the store has not accepted.
 //   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
-//       what its caller asks for, a batch the old values that a hook wants, and a large part of
-//       a joint batch that another shard refused is taken back durably.
+//       what its caller asks for, a batch the old values that a hook wants, a large part of a
+//       joint batch that another shard refused is taken back durably, verify() and migrate() of
+//       slots read a piece of their file at a time, and closing them syncs.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
@@ -3651,6 +3724,7 @@ struct Common {
   Clock clock;
   Owned<detail::Hook> hook;
   const detail::ObjectOps* objects = nullptr;
+  std::atomic<bool> migrating{false};
 };
 
 class Transaction;
@@ -3672,6 +3746,7 @@ class Shard {
     std::uint64_t hash_seed = 0;  // that of the router
     std::uint64_t sequence_limit = ~std::uint64_t{0};
     std::uint64_t joint_last = 0;  // the last joint batch that was found
+    store::SlotOptions slots;      // of a Fixed store
   };
   static Status open(const store::StoreContext& context, Common& common, const Opening& opening,
                      std::unique_ptr<Shard>& opened);
@@ -3744,6 +3819,11 @@ class Shard {
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
   // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // Fixed: gives free space at the end of the file back. While somebody is migrating no slot moves:
+  // it would look like a new one, and be passed over.
+  Status shrink();
+  // Common::migrating is seen from here on.
+  void wait_for_care() { const base::MutexLock maintenance(maintenance_); }
   // Erases entries that have expired; looks at about `budget` of those that may, from `cursor`
   // on, and moves it (0 at the end). Returns how many were erased.
   Result<std::uint64_t> sweep(std::uint64_t budget, std::uint64_t& cursor);
@@ -3785,6 +3865,7 @@ class Shard {
         joint_last_(opening.joint_last) {}
 
   Status recover(const Opening& opening);
+  Status open_store(const Opening& opening, store::RecoveryVisitor visit);
   [[nodiscard]] bool keeps_bytes() const noexcept {
     return context_.shape.payload == Payload::value;
   }
@@ -3800,8 +3881,11 @@ class Shard {
   void publish(const WriteRequest& request, index::Place& place, base::Location at,
                std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
   Status write_reading_value(const WriteRequest& request);
-  Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at)
-      ARMDB_REQUIRES(mutex_);
+  Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
+                base::Location& at) ARMDB_REQUIRES(mutex_);
+  void wait_for_sync();
+  Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
+                    bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
       ARMDB_REQUIRES(mutex_);
   Status insert_run(std::span<const WriteRequest* const> requests, std::span<index::Fresh> run,
@@ -3827,8 +3911,12 @@ class Shard {
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
     return joint_last_ > store_->durable_sequence();
   }
+  Status move_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
+  Status each_slot(std::uint64_t first, VerifyReport& report,
+                   FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                   FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 
   const store::StoreContext context_;
@@ -3843,7 +3931,9 @@ class Shard {
   // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
   std::unique_ptr<index::Index> index_;
-  std::unique_ptr<store::LogStore> store_;
+  std::unique_ptr<store::Store> store_;
+  store::LogStore* log_ = nullptr;  // it is one of these two
+  store::SlotStore* slots_ = nullptr;
   ExpiryTable expiries_;
   // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
   // entries: what is durable here must not depend on what a power cut may take there.
@@ -3868,8 +3958,8 @@ class RecoveryBatch {
   RecoveryBatch(const RecoveryBatch&) = delete;
   RecoveryBatch& operator=(const RecoveryBatch&) = delete;
 
-  Status add(store::LogStore& store, const store::RecoveredEntry& entry);
-  Status apply(store::LogStore& store);
+  Status add(store::Store& store, const store::RecoveredEntry& entry);
+  Status apply(store::Store& store);
 
   // Keys whose last value so far was rejected by the codec; their object is null in the index.
   [[nodiscard]] std::uint64_t undecoded() const noexcept { return undecoded_; }
@@ -3890,6 +3980,7 @@ class RecoveryBatch {
   index::Lookup lookups_[kEntries];
   base::Location at_[kEntries];
   std::uint64_t expiry_ms_[kEntries] = {};
+  std::uint64_t sequence_[kEntries] = {};
   bool tombstone_[kEntries] = {};
   std::size_t first_ = 0;  // those before it have been applied
   std::size_t count_ = 0;
@@ -3963,7 +4054,7 @@ class Engine {
   // `shape` is checked against the stored one; without it (null) the stored one is taken and the
   // collection must exist.
   static Result<std::unique_ptr<Engine>> open(const std::string& path, const Shape* shape,
-                                              const Config& config, Parts parts);
+                                              const FixedConfig& config, Parts parts);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -4000,6 +4091,8 @@ class Engine {
 
   Status flush();
   Status sync();
+  // Syncs when that was FixedConfig::sync_interval_ms ago.
+  Status tick();
   // Syncs the shards that joint batches bind together; for Shard::sync().
   Status sync_joint(const Shard* asking);
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
@@ -4022,7 +4115,7 @@ class Engine {
 
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
-  [[nodiscard]] const Config& config() const noexcept { return config_; }
+  [[nodiscard]] const FixedConfig& config() const noexcept { return config_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] base::EpochDomain& epochs() const noexcept { return epochs_; }
   // Null where values are not kept decoded.
@@ -4039,7 +4132,7 @@ class Engine {
   [[nodiscard]] Stats stats() const;
 
  private:
-  Engine(std::string path, const Config& config) : path_(std::move(path)), config_(config) {
+  Engine(std::string path, const FixedConfig& config) : path_(std::move(path)), config_(config) {
     common_.engine = this;
   }
   friend class Opening;
@@ -4051,7 +4144,9 @@ class Engine {
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
   Status refuse_write() const;
+  Status refuse_batch() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
+  Status migrate_all(std::uint32_t to_version, MigrationCalls calls);
   Status begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts)
       ARMDB_REQUIRES(state_mutex_);
   Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
@@ -4060,7 +4155,7 @@ class Engine {
   Status on_all_shards(FunctionRef<Status(Shard&)> what);
 
   const std::string path_;
-  const Config config_;
+  const FixedConfig config_;  // of a Bitcask store only the part that is Config
   Shape shape_;
   Router router_;
   Owned<FileLock> lock_;
@@ -4077,6 +4172,7 @@ class Engine {
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
+  std::atomic<std::uint64_t> ticked_ms_{0};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };
 
@@ -4099,6 +4195,11 @@ class CompactionThread {
 
  private:
   void run();
+  // The slots of a Fixed store are synced by the same steps.
+  [[nodiscard]] std::uint32_t idle_ms() const noexcept {
+    if (!engine_.shape().fixed) return idle_ms_;
+    return std::min(idle_ms_, engine_.config().sync_interval_ms);
+  }
 
   Engine& engine_;
   const std::uint64_t step_bytes_;
@@ -9069,9 +9170,9 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   Status status = read_meta(files, path, meta);
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
-    const Result<FileInfo> manifest =
-        files.info(path_in(shard_path(path, 0), format::kManifestName));
-    if (manifest.ok()) {
+    const std::string shard = shard_path(path, 0);
+    if (files.info(path_in(shard, format::kManifestName)).ok() ||
+        files.info(path_in(shard, format::kSlotsName)).ok()) {
       return base::corrupt(
                  "db.meta is missing, but there are shards: restore it from a "
                  "backup, or see README, \"Repair\"")
@@ -9080,12 +9181,6 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     return status;
   }
   if (!status.ok()) return status;
-  if (meta.store != format::StoreKind::bitcask) {
-    return Status(Errc::shape_mismatch,
-                  "the collection is on the Fixed store, but was opened on "
-                  "Bitcask")
-        .at(path);
-  }
   if (meta.encryption != 0) {
     return Status(Errc::unsupported,
                   "the collection is encrypted, and this build has no "
@@ -9094,6 +9189,7 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   }
   description.store_id = meta.store_id;
   description.shape = meta.shape;
+  description.shape.fixed = meta.store == format::StoreKind::fixed;
   description.shard_count = meta.shard_count;
   description.shard_prefix_bits = meta.shard_prefix_bits;
   description.hash_seed = meta.hash_seed;
@@ -9116,6 +9212,7 @@ Status create_description(FileSystem& files, const std::string& path,
   format::Meta meta;
   meta.store_id = description.store_id;
   meta.shape = description.shape;
+  meta.store = description.shape.fixed ? format::StoreKind::fixed : format::StoreKind::bitcask;
   meta.shard_count = description.shard_count;
   meta.shard_prefix_bits = description.shard_prefix_bits;
   meta.hash_seed = description.hash_seed;
@@ -10740,8 +10837,8 @@ Status LogStore::survey(const StoreContext& context, Survey& survey) {
                        context.store_id, context.shard, context.shard_count, context.shape};
   std::unique_ptr<LogStore> opened;
   return recover(
-      reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
-      &survey, opened);
+      reading, [](Store&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0}, &survey,
+      opened);
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -11033,6 +11130,13 @@ void LogStore::account(Segment& segment, const format::Entry& entry, base::Locat
   }
 }
 
+// Entries are told in the order of their sequences. The same one may be told twice: by a segment,
+// and by the tail that continued it.
+Result<bool> LogStore::settle(base::Location old, const RecoveredEntry& entry) {
+  if (old != entry.at) mark_dead(old);
+  return true;
+}
+
 void LogStore::mark_dead(base::Location at) noexcept {
   if (active_ != nullptr && active_->id() == at.file_id()) {
     active_->dead += at.bytes_max();
@@ -11160,7 +11264,7 @@ bool LogStore::has_unsynced() const noexcept {
          base::any_of(segments_, [](const SegmentPtr& segment) { return !segment->durable; });
 }
 
-Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
+Status LogStore::run_sync(const SyncTicket& ticket) {
   // Oldest first: what a power cut leaves is a prefix.
   for (const SegmentPtr& segment : ticket.segments) {
     Status status = segment->file->sync();
@@ -11171,7 +11275,7 @@ Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket)
     return std::move(status).at(segment->path);
   }
   if (!ticket.sync_directory) return {};
-  return context.files.sync_directory(context.directory).at(context.directory);
+  return context_.files.sync_directory(context_.directory).at(context_.directory);
 }
 
 Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
@@ -11276,140 +11380,79 @@ void LogStore::add_stats(Stats& stats) const {
   stats.syncs += syncs_;
 }
 
-// ---- store/slot_store.cpp ----
-// The Fixed store of a shard: opening, writing in place, syncing.
+// ---- store/slot_recovery.cpp ----
+// What slots.dat holds when it is opened, and what verify and migrate see of it later.
 
-namespace {
-constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
-constexpr std::uint32_t kStageCountMin = 8;
-constexpr std::uint8_t kSlotGenerationMax = 127;
-constexpr std::uint8_t kSlotCopyBit = 0x80;
-constexpr std::uint32_t kFailedMarkId = 1;
-
-Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
-}  // namespace
-
-SlotStore::SlotStore(const StoreContext& context)
-    : context_(context), path_(context.path_of(format::kSlotsName)) {}
-
-// ---- Opening ----
-Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
-                                                   const SlotOptions& options, SlotVisitor visit) {
-  std::unique_ptr<SlotStore> store(new (std::nothrow) SlotStore(context));
-  if (store == nullptr) return slot_store_memory();
-  Status status = store->open_file(options);
-  if (status.ok()) status = store->recover(visit);
-  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
-  if (!status.ok()) return std::move(status).at(store->path_);
-  return store;
-}
-
-Status SlotStore::create_file(const SlotOptions& options) {
-  header_.file.type = format::FileType::slots;
-  header_.file.store_id = context_.store_id;
-  header_.file.shard = context_.shard;
-  header_.key_size = context_.shape.key_size;
-  header_.value_size = context_.shape.value_size;
-  header_.copies = options.copies;
-  const std::size_t place =
-      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1).stage_bytes();
-  header_.stage_count = static_cast<std::uint32_t>(
-      std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
-  std::uint8_t random[8];
-  Status status = os::random_bytes(random);
-  if (!status.ok()) return status;
-  std::memcpy(&header_.salt, random, sizeof random);
-  const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
-                                  header_.stage_count);
-  std::vector<std::uint8_t> head(static_cast<std::size_t>(layout.slots_at()));
-  format::encode_slots_header(header_, head);
-  return replace_file(context_.files, context_.directory, format::kSlotsName, head);
-}
-
-Status SlotStore::open_file(const SlotOptions& options) {
-  grow_step_bytes_ = options.grow_step_bytes;
-  const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
-  Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
-  if (status.is(Errc::not_found) && !context_.config.read_only) {
-    status = create_file(options);
-    if (status.ok()) {
-      status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
-    }
-  }
-  if (!status.ok()) return status;
-  // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
-  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
-  if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
-
-  std::uint8_t head[format::kSlotsHeaderBytes];
-  const Result<std::size_t> got = file_->read_at(0, head);
-  if (!got.ok()) return got.status();
-  status = format::decode_slots_header(Bytes(head, *got), header_);
-  if (!status.ok()) return status;
-  if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
-    return base::corrupt("slots.dat belongs to another store or shard");
-  }
-  if (header_.key_size != context_.shape.key_size ||
-      header_.value_size != context_.shape.value_size) {
-    return {Errc::shape_mismatch, "slots.dat has keys or values of other sizes than db.meta says"};
-  }
-  layout_ =
-      format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
-  seed_ = format::slot_seed(header_);
-  image_.resize(layout_.stage_bytes());
-  staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  const std::uint64_t slots = layout_.slots_in(size_at_open_);
-  file_bytes_ = layout_.file_bytes(slots);
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
-  return {};
-}
-
-void SlotStore::map_file() {
-  mapping_.reset();
-  Result<Owned<Mapping>> mapping =
-      file_->map(static_cast<std::size_t>(file_bytes_), MapMode::read_write);
-  if (mapping.ok()) {
-    mapping_ = std::move(*mapping);
-  } else if (!mapping.is(Errc::unsupported)) {
-    base::log(context_.config.log, LogLevel::warning,
-              "slots are written by system calls, as they cannot be mapped", mapping.status());
-  }
-}
-
-// ---- Recovery ----
-Status SlotStore::recover(SlotVisitor visit) {
+Status SlotStore::recover(RecoveryVisitor visit) {
   std::uint8_t mark_bytes[format::kCleanMarkBytes];
   const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
   if (!got.ok()) return got.status();
   format::CleanMark mark;
   was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
-  if (was_clean_) version_last_ = mark.version_last;
+  if (was_clean_) last_sequence_ = mark.version_last;
   if (was_clean_ && mark.slot_count > slot_count()) {
     return base::corrupt("slots.dat is shorter than it was when it was closed");
   }
   Status status = read_stage();
   if (!status.ok()) return status;
 
+  SlotPiece piece;
   const auto group = static_cast<std::size_t>(layout_.group_bytes());
-  const std::size_t groups = std::max<std::size_t>(1, context_.piece_bytes() / group);
-  std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[groups * group]);
-  if (piece == nullptr) return slot_store_memory();
   for (std::uint64_t number = 0; number < slot_count();) {
-    const std::uint64_t at = layout_.offset(number, 0);
-    const auto bytes =
-        static_cast<std::size_t>(std::min<std::uint64_t>(groups * group, file_bytes_ - at));
-    const Result<std::size_t> read = file_->read_at(at, {piece.get(), bytes});
-    if (!read.ok()) return Status(read.status()).at(path_, at);
-    // The end of the last group may be missing: it was never written.
-    std::memset(piece.get() + *read, 0, bytes - *read);
-    for (const std::uint8_t* from = piece.get(); from < piece.get() + bytes; from += group) {
+    status = read_piece(number, piece);
+    if (!status.ok()) return status;
+    for (const std::uint8_t* from = piece.bytes.data(); number < piece.first + piece.count;
+         from += group) {
       for (std::uint32_t i = 0; i < layout_.group_slots(); ++i, ++number) {
         status = recover_slot(number, from, visit);
         if (!status.ok()) return status;
       }
     }
   }
+  return {};
+}
+
+Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
+  const std::uint32_t group_slots = layout_.group_slots();
+  piece.first = first / group_slots * group_slots;
+  piece.count = 0;
+  if (piece.first >= slot_count()) return {};
+  const std::uint64_t groups =
+      std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
+                                (slot_count() - piece.first) / group_slots);
+  const std::uint64_t at = layout_.offset(piece.first, 0);
+  piece.bytes.resize(static_cast<std::size_t>(groups * layout_.group_bytes()));
+  const Result<std::size_t> got = file_->read_at(at, piece.bytes);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  // The end of the last group may be missing: it was never written.
+  std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
+  piece.count = groups * group_slots;
+  piece.in_use.resize(static_cast<std::size_t>(piece.count));
+  for (std::uint64_t i = 0; i < piece.count; ++i) piece.in_use[i] = !is_free(piece.first + i);
+  return {};
+}
+
+Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
+                              FunctionRef<Status(const RecoveredEntry&)> visit) const {
+  const std::uint32_t group_slots = layout_.group_slots();
+  for (std::uint64_t at = 0; at < piece.count; ++at) {
+    const std::uint64_t number = piece.first + at;
+    const std::uint8_t* group = piece.bytes.data() + at / group_slots * layout_.group_bytes();
+    format::Slot slot;
+    std::uint32_t copy = 0;
+    const std::uint32_t broken = judge_copies(number, group, slot, copy);
+    // What a crash tore of a free slot stays so until the slot is used again.
+    if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
+      ++report.damaged_regions;
+      base::log(context_.config.log, LogLevel::error, "a damaged slot",
+                base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+    }
+    if (slot.state != format::SlotState::live) continue;
+    ++report.entries;
+    Status status = visit(entry_of(number, slot));
+    if (!status.ok()) return status;
+  }
+  report.bytes += piece.bytes.size();
   return {};
 }
 
@@ -11431,27 +11474,47 @@ Status SlotStore::read_stage() {
   return {};
 }
 
-// `group` has all copies of the slots around this one.
-Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit) {
+// Takes a copy over when it is whole and newer than the best one so far. Returns 1 for a broken
+// one.
+std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, format::Slot& best,
+                               bool& won) const {
+  format::Slot slot;
+  const format::SlotRead outcome =
+      format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+  won = outcome == format::SlotRead::whole && slot.version > best.version;
+  if (won) best = slot;
+  return outcome == format::SlotRead::broken ? 1 : 0;
+}
+
+// `group` has all copies of the slots around this one. Returns how many of its own are broken.
+std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* group,
+                                      format::Slot& best, std::uint32_t& copy) const {
   const std::uint64_t group_at =
       layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
-  format::Slot best;
   std::uint32_t broken = 0;
-  const auto judge = [&](Bytes copy) {
-    format::Slot slot;
-    const format::SlotRead outcome =
-        format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
-    if (outcome == format::SlotRead::broken) ++broken;
-    if (outcome != format::SlotRead::whole || slot.version <= best.version) return false;
-    best = slot;
-    return true;
-  };
-  for (std::uint32_t copy = 0; copy < layout_.copies(); ++copy) {
-    const std::uint64_t at = layout_.offset(number, copy) - group_at;
-    if (judge(Bytes(group + at, layout_.slot_bytes()))) {
-      stamps_[number] = static_cast<std::uint8_t>(copy << 7);
-    }
+  for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
+    const std::uint8_t* from = group + (layout_.offset(number, at) - group_at);
+    bool won = false;
+    broken += judge(number, Bytes(from, layout_.slot_bytes()), best, won);
+    if (won) copy = at;
   }
+  return broken;
+}
+
+RecoveredEntry SlotStore::entry_of(std::uint64_t number, const format::Slot& slot) noexcept {
+  return {.key = slot.key,
+          .value = slot.value,
+          .sequence = slot.version,
+          .expiry_ms = slot.expiry_ms,
+          .at = location_of(number, slot.version)};
+}
+
+Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
+                               RecoveryVisitor visit) {
+  format::Slot best;
+  std::uint32_t copy = 0;
+  const std::uint32_t broken = judge_copies(number, group, best, copy);
+  stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
   std::uint32_t winner = header_.stage_count;
   const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
@@ -11460,25 +11523,26 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group, 
                                       });
   for (auto at = first; at != stage_order_.end(); ++at) {
     if (format::staged_number(staged_at(*at)) != number) break;
-    if (judge(staged_at(*at).sub(8))) winner = *at;
+    bool won = false;
+    judge(number, staged_at(*at).sub(8), best, won);
+    if (won) winner = *at;
   }
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
-  version_last_ = std::max(version_last_, best.version);
+  last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
     ++live_;
-    return visit(*this, {.key = best.key,
-                         .value = best.value,
-                         .sequence = best.version,
-                         .expiry_ms = best.expiry_ms,
-                         .at = location_of(number, best.version)});
+    ++opened_;
+    return visit(*this, entry_of(number, best));
   }
-  // A slot that lost all its copies is left alone for repair. The first write of a fresh slot may
-  // be torn: then the other copy is unused, and there was nothing to lose.
-  if (best.state == format::SlotState::unused && broken == layout_.copies()) {
+  // A slot that lost what it had is left alone for repair. After a crash the first write of a fresh
+  // slot may be torn: then the other copy is unused, and there was nothing to lose.
+  if (best.state == format::SlotState::unused && broken != 0 &&
+      (was_clean_ || broken == layout_.copies())) {
     ++damaged_slots_;
     base::log(context_.config.log, LogLevel::error, "a damaged slot",
               base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
   } else {
+    if (best.state == format::SlotState::unused && broken != 0) torn_free_.push_back(number);
     give_free(number);
   }
   return {};
@@ -11541,6 +11605,14 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
+  // Or the next open, after a clean close, would take them for damaged.
+  const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
+  for (const std::uint64_t number : torn_free_) {
+    for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
+      status = write_bytes(layout_.offset(number, at), Bytes(zeros));
+    }
+  }
+  torn_free_ = {};
   losers_ = {};
   stage_ = {};
   stage_order_ = {};
@@ -11550,16 +11622,137 @@ Status SlotStore::finish_recovery() {
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
   for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
-  version_durable_ = version_last_;
+  durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
+  sync_wanted_from_ = last_sequence_ + sync_batch_;
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
   if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
   return {};
 }
 
+// ---- store/slot_store.cpp ----
+// The Fixed store of a shard: creating and opening its file, writing in place, syncing.
+
+namespace {
+constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
+constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::uint8_t kSlotGenerationMax = 127;
+
+Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
+}  // namespace
+
+Status check_slots(const Shape& shape, std::uint32_t copies) {
+  if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
+    return {};
+  }
+  return {Errc::too_large,
+          base::text("a slot of % bytes does not fit into a sector of % bytes: leave "
+                     "FixedConfig::single_copy false",
+                     {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
+                      format::kSlotSectorBytes})};
+}
+
+SlotStore::SlotStore(const StoreContext& context)
+    : context_(context), path_(context.path_of(format::kSlotsName)) {}
+
+// ---- Opening ----
+Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
+                                                   const SlotOptions& options,
+                                                   RecoveryVisitor visit) {
+  std::unique_ptr<SlotStore> store(new (std::nothrow) SlotStore(context));
+  if (store == nullptr) return slot_store_memory();
+  Status status = store->open_file(options);
+  if (status.ok()) status = store->recover(visit);
+  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
+  if (!status.ok()) return std::move(status).at(store->path_);
+  return store;
+}
+
+Status SlotStore::create_file(const SlotOptions& options) {
+  header_.file.type = format::FileType::slots;
+  header_.file.store_id = context_.store_id;
+  header_.file.shard = context_.shard;
+  header_.key_size = context_.shape.key_size;
+  header_.value_size = context_.shape.value_size;
+  header_.copies = options.copies;
+  const std::size_t place =
+      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1).stage_bytes();
+  header_.stage_count = static_cast<std::uint32_t>(
+      std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::memcpy(&header_.salt, random, sizeof random);
+  const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
+                                  header_.stage_count);
+  std::vector<std::uint8_t> head(static_cast<std::size_t>(layout.slots_at()));
+  format::encode_slots_header(header_, head);
+  return replace_file(context_.files, context_.directory, format::kSlotsName, head);
+}
+
+Status SlotStore::open_file(const SlotOptions& options) {
+  grow_step_bytes_ = options.grow_step_bytes;
+  sync_batch_ = options.sync_batch;
+  const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
+  Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
+  if (status.is(Errc::not_found)) {
+    const bool lost = !options.create || context_.config.read_only ||
+                      context_.files.info(context_.path_of(format::kManifestName)).ok();
+    status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
+                  : create_file(options);
+    if (status.ok()) {
+      status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
+    }
+  }
+  if (!status.ok()) return status;
+  // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
+  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
+  if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
+
+  std::uint8_t head[format::kSlotsHeaderBytes];
+  const Result<std::size_t> got = file_->read_at(0, head);
+  if (!got.ok()) return got.status();
+  status = format::decode_slots_header(Bytes(head, *got), header_);
+  if (!status.ok()) return status;
+  if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
+    return base::corrupt("slots.dat belongs to another store or shard");
+  }
+  if (header_.key_size != context_.shape.key_size ||
+      header_.value_size != context_.shape.value_size) {
+    return {Errc::shape_mismatch, "slots.dat has keys or values of other sizes than db.meta says"};
+  }
+  if (options.copies == 1 && header_.copies == 2) {
+    return {Errc::format_mismatch,
+            "the store has two copies of each slot, FixedConfig::single_copy asks for one; leave "
+            "it false to take what is stored"};
+  }
+  layout_ =
+      format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  seed_ = format::slot_seed(header_);
+  image_.resize(layout_.stage_bytes());
+  staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
+  const std::uint64_t slots = layout_.slots_in(size_at_open_);
+  file_bytes_ = layout_.file_bytes(slots);
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  return {};
+}
+
+void SlotStore::map_file() {
+  mapping_.reset();
+  Result<Owned<Mapping>> mapping =
+      file_->map(static_cast<std::size_t>(file_bytes_), MapMode::read_write);
+  if (mapping.ok()) {
+    mapping_ = std::move(*mapping);
+  } else if (!mapping.is(Errc::unsupported)) {
+    base::log(context_.config.log, LogLevel::warning,
+              "slots are written by system calls, as they cannot be mapped", mapping.status());
+  }
+}
+
 // ---- Writing ----
 std::uint64_t SlotStore::next_version() const noexcept {
   // A location whose bits are all zero means nowhere.
-  const std::uint64_t next = version_last_ + 1;
+  const std::uint64_t next = last_sequence_ + 1;
   return (next & 0xffffffff) == 0 ? next + 1 : next;
 }
 
@@ -11574,24 +11767,25 @@ bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
 
 Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
   ARMDB_ASSERT(write.key.size() == header_.key_size);
-  ARMDB_ASSERT(write.tombstone ? !old.nowhere() : write.value.size() == header_.value_size);
+  ARMDB_ASSERT(write.tombstone || write.value.size() == header_.value_size);
   if (!failed_.ok()) return failed_;
+  if (write.tombstone && old.nowhere()) return {};
   std::uint64_t number = number_of(old);
   Status status = old.nowhere() ? take_free(number) : Status();
   if (!status.ok()) return std::move(status).at(path_);
-  const std::uint64_t version_before = version_last_;
+  const std::uint64_t version_before = last_sequence_;
   if (write.tombstone) {
     status = write_erased(number, write.key);
   } else {
-    version_last_ = next_version();
+    last_sequence_ = next_version();
     status = write_slot(number, {.state = format::SlotState::live,
-                                 .version = version_last_,
+                                 .version = last_sequence_,
                                  .expiry_ms = write.expiry_ms,
                                  .key = write.key,
                                  .value = write.value});
   }
   if (status.is(Errc::aborted)) {
-    version_last_ = version_before;
+    last_sequence_ = version_before;
     if (old.nowhere()) give_free(number);
     return status;
   }
@@ -11602,14 +11796,18 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
   } else if (old.nowhere()) {
     ++live_;
   }
-  at = location_of(number, version_last_);
+  at = location_of(number, last_sequence_);
+  if (sync_batch_ != 0 && last_sequence_ >= sync_wanted_from_) {
+    sync_wanted_ = true;
+    sync_wanted_from_ = last_sequence_ + sync_batch_;
+  }
   return {};
 }
 
 Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
-  version_last_ = next_version();
+  last_sequence_ = next_version();
   return write_slot(number, {.state = format::SlotState::erased,
-                             .version = version_last_,
+                             .version = last_sequence_,
                              .expiry_ms = 0,
                              .key = key,
                              .value = {}});
@@ -11694,6 +11892,24 @@ Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
   return {};
 }
 
+void SlotStore::add_stats(Stats& stats) const {
+  stats.file_bytes += file_bytes_;
+  stats.data_bytes += slot_count() * layout_.slot_bytes() * layout_.copies();
+  stats.dead_bytes += free_count_ * layout_.slot_bytes() * layout_.copies();
+  stats.last_sequence = std::max(stats.last_sequence, last_sequence());
+  stats.unsynced_shards += durable_sequence() < last_sequence() ? 1 : 0;
+  stats.failed_shards += failed_.ok() ? 0 : 1;
+  stats.opened_by_scan += opened_;
+  stats.torn_bytes += torn_copies_ * layout_.slot_bytes();
+  stats.damaged_regions += damaged_slots_;
+  stats.syncs += syncs_;
+}
+
+Status SlotStore::describe(Status status, base::Location at) const {
+  const std::uint64_t number = number_of(at);
+  return std::move(status).at(path_, layout_.offset(number, 0));
+}
+
 // ---- Free slots ----
 void SlotStore::give_free(std::uint64_t number) noexcept {
   const auto word = static_cast<std::size_t>(number / 64);
@@ -11739,6 +11955,62 @@ Status SlotStore::grow() {
   return {};
 }
 
+Result<bool> SlotStore::last_live(std::vector<std::uint8_t>& key, base::Location& at) {
+  std::uint64_t number = slot_count();
+  while (number > 0 && is_free(number - 1)) --number;
+  if (number == 0 || free_count_ == slot_count() - number) return false;
+  std::vector<std::uint8_t> copy;
+  format::Slot slot;
+  Status status = read_newest(--number, copy, slot);
+  if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
+  if (!status.ok()) return status;
+  key.assign(slot.key.begin(), slot.key.end());
+  at = location_of(number, slot.version);
+  return slot.state == format::SlotState::live;
+}
+
+// Whole groups, with room for the slot that begin_trim() writes.
+std::uint64_t SlotStore::slots_to_keep() const noexcept {
+  std::uint64_t slots = slot_count();
+  while (slots > 0 && is_free(slots - 1)) --slots;
+  const std::uint32_t group = layout_.group_slots();
+  if (free_count_ == slot_count() - slots) ++slots;
+  return std::min((slots + group - 1) / group * group, slot_count());
+}
+
+Result<bool> SlotStore::begin_trim() {
+  if (!failed_.ok()) return failed_;
+  if (slots_to_keep() == slot_count()) return false;
+  std::uint64_t number = 0;
+  Status status = take_free(number);
+  const std::vector<std::uint8_t> no_key(header_.key_size);
+  if (status.ok()) status = write_erased(number, Bytes(no_key));
+  if (status.is(Errc::aborted)) give_free(number);
+  if (status.is(Errc::aborted)) return true;
+  if (!status.ok()) return poison(std::move(status));
+  give_free(number);
+  kept_version_ = last_sequence_;
+  return true;
+}
+
+Result<bool> SlotStore::end_trim() {
+  if (!failed_.ok()) return failed_;
+  if (kept_version_ != last_sequence_ || durable_sequence() != last_sequence_) return false;
+  const std::uint64_t slots = slots_to_keep();
+  if (slots == slot_count()) return true;
+  mapping_.reset();
+  Status status = file_->truncate(layout_.file_bytes(slots));
+  if (!status.ok()) return poison(std::move(status).at(path_));
+  file_bytes_ = layout_.file_bytes(slots);
+  free_count_ -= slot_count() - slots;
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  if (slots % 64 != 0) free_.back() &= (std::uint64_t{1} << (slots % 64)) - 1;
+  free_first_ = 0;
+  map_file();
+  return true;
+}
+
 // Real blocks, so that a full disk is noticed here and not by a store into the mapping.
 Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
   Status status = file_->allocate(from, bytes);
@@ -11749,25 +12021,32 @@ Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
 }
 
 // ---- Syncing ----
-SlotStore::Ticket SlotStore::begin_sync() noexcept {
-  Ticket ticket{.version = version_last_, .wanted = version_last_ != version_durable_};
+SyncTicket SlotStore::begin_sync(Status& status) {
+  status = failed_;
+  SyncTicket ticket;
+  ticket.sequence = last_sequence_;
+  ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
   if (!ticket.wanted) return ticket;
+  sync_wanted_from_ = last_sequence_ + sync_batch_;
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;
 }
 
-Status SlotStore::run_sync(const Ticket& ticket) {
+Status SlotStore::run_sync(const SyncTicket& ticket) {
   if (!ticket.wanted) return {};
   return file_->sync().at(path_);
 }
 
-Status SlotStore::end_sync(const Ticket& ticket, Status outcome) {
+Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
   if (!outcome.ok()) return poison(std::move(outcome));
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
   syncing_ = 0;
-  version_durable_ = std::max(version_durable_, ticket.version);
+  ++syncs_;
+  if (ticket.sequence > durable_sequence()) {
+    durable_sequence_.store(ticket.sequence, std::memory_order_release);
+  }
   Status status = unstage();
   if (!status.ok()) return poison(std::move(status));
   forget_old_generations();
@@ -11786,12 +12065,13 @@ void SlotStore::forget_old_generations() noexcept {
 
 Status SlotStore::close() {
   if (!failed_.ok()) return failed_;
-  const Ticket ticket = begin_sync();
-  Status status = end_sync(ticket, run_sync(ticket));
+  Status status;
+  const SyncTicket ticket = begin_sync(status);
+  if (status.ok()) status = end_sync(ticket, run_sync(ticket));
   if (!status.ok()) return status;
   std::uint8_t mark[format::kCleanMarkBytes];
   format::encode_clean_mark(
-      {.version_last = version_last_, .slot_count = slot_count(), .live_count = live_}, header_,
+      {.version_last = last_sequence_, .slot_count = slot_count(), .live_count = live_}, header_,
       mark);
   status = write_bytes(format::kCleanMarkAt, Bytes(mark));
   if (status.ok()) status = file_->sync().at(path_);
@@ -11958,12 +12238,13 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 }
 
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
-                  format::State& state) {
+                  format::State& state, bool* found) {
   const std::string path = path_in(directory, format::kStateName);
   std::vector<std::uint8_t> bytes;
   format::State read;
   read.store_id = store_id;
   Status status = read_file(files, path, format::kStateBytesMax, bytes);
+  if (found != nullptr) *found = !status.is(Errc::not_found);
   if (status.ok()) {
     status = format::decode_state(bytes, read);
   } else if (status.is(Errc::not_found)) {
@@ -12491,27 +12772,26 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
     const WriteRequest& request = static_cast<const WriteRequest*>(writes)[at];
     return {request.key, request.value, request.erase, request.expiry_ms};
   };
-  return store_->prepare_batch(batch);
+  return log_->prepare_batch(batch);
 }
 
 void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) {
-  store_->accept_batch(
-      batch, [&](std::size_t n, base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-        const WriteRequest& request = requests[n];
-        index::Place place;
-        index_->locate(request.key.data(), request.hash, place);
-        if (!hook_reads() || !place.found) {
-          publish(request, place, at, request.expiry_ms, nullptr);
-          return;
-        }
-        store::ReadBuffer buffer;
-        Bytes old;
-        bool moved = false;
-        const base::EpochDomain::Guard guard(context_.epochs);
-        const Status status = read_location(place.at, request.key, buffer, old, moved);
-        if (!status.ok()) log_untold(status);
-        publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
-      });
+  log_->accept_batch(batch, [&](std::size_t n, base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    const WriteRequest& request = requests[n];
+    index::Place place;
+    index_->locate(request.key.data(), request.hash, place);
+    if (!hook_reads() || !place.found) {
+      publish(request, place, at, request.expiry_ms, nullptr);
+      return;
+    }
+    store::ReadBuffer buffer;
+    Bytes old;
+    bool moved = false;
+    const base::EpochDomain::Guard guard(context_.epochs);
+    const Status status = read_location(place.at, request.key, buffer, old, moved);
+    if (!status.ok()) log_untold(status);
+    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+  });
 }
 
 // ---- Several shards ----
@@ -12540,8 +12820,7 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   for (std::size_t at = 0; at < parts.size(); ++at) {
     Shard& shard = *parts[at].shard;
     if (status.ok()) status = shard.refuse_if_closed();
-    names[at] = {shard.context_.shard,
-                 shard.store_->next_sequence() + parts[at].requests.size() - 1};
+    names[at] = {shard.context_.shard, shard.log_->next_sequence() + parts[at].requests.size() - 1};
   }
   std::size_t ready = 0;
   for (; status.ok() && ready < parts.size(); ++ready) {
@@ -12552,7 +12831,7 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   for (std::size_t at = 0; at < ready; ++at) {
     Shard& shard = *parts[at].shard;
     if (!status.ok()) {
-      shard.store_->abandon_batch(batches[at]);
+      shard.log_->abandon_batch(batches[at]);
       continue;
     }
     shard.joint_last_ = names[at].last_sequence;
@@ -12565,46 +12844,51 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
 // Writes of many keys under one lock: groups in any order, and runs of new keys in theirs.
 
 Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
-  const auto count = [&](const WriteRequest& request, Status status) {
-    if (status.ok()) ++done;
-    return request.erase && status.is(Errc::not_found) ? Status() : status;
-  };
-  if (hook_reads()) {
-    Status status;
-    for (const WriteRequest* request : requests) {
-      if (status.ok()) status = count(*request, write(*request));
-    }
-    return status;
+  if (!hook_reads()) return write_some(requests, done, false);
+  for (const WriteRequest* request : requests) {
+    Status status = write(*request);
+    done += status.ok() ? 1 : 0;
+    if (!status.ok() && !(request->erase && status.is(Errc::not_found))) return status;
   }
-  fetch(requests);
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    for (const WriteRequest* request : requests) {
-      if (!status.ok()) return status;
-      index::Place place;
-      index_->locate(request->key.data(), request->hash, place);
-      status = count(*request, write_located(*request, place, nullptr));
-    }
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
-  }
-  return after_write(sync_wanted);
+  return {};
 }
 
+// Runs of new keys that have the same neighbours go to the log one after the other, then to their
+// leaf in one step; a key that is there goes the way of all writes.
 Status Shard::put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  return common_.hook ? put_group(requests, done) : write_some(requests, done, true);
+}
+
+Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
+                         bool sorted) {
   ARMDB_ASSERT(requests.size() <= kRunMax);
-  if (common_.hook) return put_group(requests, done);
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    if (status.ok()) status = put_run_locked(requests, done);
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
+  if (!sorted) fetch(requests);
+  for (std::size_t at = 0;; wait_for_sync()) {
+    bool sync_wanted = false;
+    {
+      const base::MutexLock lock(mutex_);
+      Status status = refuse_if_closed();
+      while (status.ok() && at < requests.size()) {
+        const std::span<const WriteRequest* const> rest = requests.subspan(at);
+        const std::uint64_t before = done;
+        if (sorted) {
+          status = put_run_locked(rest, done);
+          at += static_cast<std::size_t>(done - before);
+        } else {
+          index::Place place;
+          index_->locate(rest[0]->key.data(), rest[0]->hash, place);
+          status = write_located(*rest[0], place, nullptr);
+          done += status.ok() ? 1 : 0;
+          if (rest[0]->erase && status.is(Errc::not_found)) status = Status();
+          at += status.ok() ? 1 : 0;
+        }
+      }
+      if (status.is(Errc::aborted)) continue;
+      if (!status.ok()) return status;
+      sync_wanted = store_->take_sync_wanted();
+    }
+    return after_write(sync_wanted);
   }
-  return after_write(sync_wanted);
 }
 
 Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
@@ -12647,7 +12931,7 @@ Status Shard::insert_run(std::span<const WriteRequest* const> requests, std::spa
   Status status;
   std::size_t count = 0;
   for (; count < run.size(); ++count) {
-    status = append(*requests[count], requests[count]->expiry_ms, run[count].at);
+    status = append(*requests[count], requests[count]->expiry_ms, {}, run[count].at);
     if (!status.ok()) break;
   }
   if (count == 0) return status;
@@ -12686,7 +12970,7 @@ void CompactionThread::run() {
     error_ = more.status();
     if (more.is(Errc::closed)) return;
     const bool busy = more.ok() && *more;
-    if (!stopping_) static_cast<void>(wake_.wait_for_ms(mutex_, busy ? pause_ms_ : idle_ms_));
+    if (!stopping_) static_cast<void>(wake_.wait_for_ms(mutex_, busy ? pause_ms_ : idle_ms()));
   }
 }
 
@@ -12767,8 +13051,17 @@ std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
   return now < kEndOfTime && ttl_ms < kEndOfTime - now ? now + ttl_ms : kEndOfTime;
 }
 
-Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync) {
+// Each would cost a sync of its own, to have what it changes safe before it changes it in place.
+Status Engine::refuse_batch() const {
   if (config_.read_only) return refuse_write();
+  if (!shape_.fixed) return {};
+  return Status(Errc::unsupported, "batches and atomic() need the log: use the Bitcask store")
+      .at(path_);
+}
+
+Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync) {
+  Status refusal = refuse_batch();
+  if (!refusal.ok()) return refusal;
   std::uint64_t hash = 0;
   Shard& shard = owner(key, hash);
   Status status = shard.atomic(body);
@@ -12852,7 +13145,7 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
 Status Engine::write_batch(std::span<WriteRequest> requests, bool sync, bool& written) {
   written = false;
   Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  if (status.ok()) status = refuse_batch();
   if (!status.ok() || requests.empty()) return status;
   std::vector<std::size_t> ends(shard_count() + 1);
   for (WriteRequest& request : requests) {
@@ -12924,6 +13217,14 @@ Status Engine::sync() {
   }
   // A sync waits for the disk, not for a processor: more threads than processors pay.
   return os::run_all(count, 8, [&](std::size_t at) { return dirty[at]->sync(); });
+}
+
+Status Engine::tick() {
+  const std::uint64_t now = os::monotonic_ms();
+  const std::uint64_t last = ticked_ms_.load(std::memory_order_relaxed);
+  if (!shape_.fixed || now - last < config_.sync_interval_ms) return refuse_if_closed();
+  ticked_ms_.store(now, std::memory_order_relaxed);
+  return sync();
 }
 
 Status Engine::sync_joint(const Shard* asking) {
@@ -12999,6 +13300,7 @@ Status Engine::compact() {
   const Result<std::uint64_t> swept = sweep(~std::uint64_t{0});
   // A full disk: all the more there is to compact.
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
+  if (shape_.fixed) return on_all_shards([](Shard& shard) { return shard.shrink(); });
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
     if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
@@ -13016,6 +13318,8 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!status.ok()) return status;
   if (config_.read_only)
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  status = tick();
+  if (!status.ok()) return status;
   constexpr std::uint64_t kSweepPerStep = 4096;
   const Result<std::uint64_t> swept = sweep(kSweepPerStep);
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
@@ -13128,8 +13432,9 @@ namespace {
 std::string shape_text(const Shape& shape) {
   const std::string values =
       shape.payload == Payload::location ? "any length" : base::text("% bytes", {shape.value_size});
-  return base::text("a % with keys of % bytes and values of %",
-                    {shape.ordered ? "tree" : "map", shape.key_size, values});
+  return base::text(
+      "a % with keys of % bytes and values of % on the % store",
+      {shape.ordered ? "tree" : "map", shape.key_size, values, shape.fixed ? "Fixed" : "Bitcask"});
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
@@ -13182,7 +13487,8 @@ Status check_shape(const Shape& shape, const Config& config) {
 // The steps of opening; what was made so far is undone by the destructors.
 class Opening {
  public:
-  Opening(const std::string& path, const Shape* shape, const Config& config, Engine::Parts parts)
+  Opening(const std::string& path, const Shape* shape, const FixedConfig& config,
+          Engine::Parts parts)
       : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
@@ -13211,6 +13517,7 @@ class Opening {
     if (status.ok()) status = read_or_create_meta();
     if (status.ok()) status = read_state();
     if (status.ok()) status = open_shards();
+    if (status.ok() && meta_.shape.fixed && !known_) status = note_slots();
     return status;
   }
 
@@ -13260,6 +13567,10 @@ class Opening {
 
   Status create() {
     const Config& config = engine_->config_;
+    if (shape_->fixed) {
+      Status status = store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2);
+      if (!status.ok()) return status;
+    }
     meta_.shape = *shape_;
     meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
@@ -13295,7 +13606,8 @@ class Opening {
 
   Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     Engine& engine = *engine_;
-    Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
+    Status status =
+        store::read_state(files(), engine.path_, meta_.store_id, engine.state_, &known_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
       return base::corrupt("db.state is of a collection with another number of shards");
@@ -13304,7 +13616,15 @@ class Opening {
     engine.common_.hook = std::move(parts_.hook);
     engine.common_.objects = parts_.objects;
     engine.joint_marked_ = engine.state_.joint;
+    engine.common_.migrating = engine.state_.migrating;
     return {};
+  }
+
+  // From here on a slots.dat that is missing was lost: db.state is there.
+  Status note_slots() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    if (engine_->config_.read_only) return {};
+    engine_->state_changed_ = true;
+    return engine_->save_state();
   }
 
   [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
@@ -13327,7 +13647,14 @@ class Opening {
 
   Status open_shards() {
     std::vector<Shard::Opening> openings(meta_.shard_count);
-    for (Shard::Opening& opening : openings) opening.hash_seed = meta_.hash_seed;
+    const FixedConfig& config = engine_->config_;
+    for (Shard::Opening& opening : openings) {
+      opening.hash_seed = meta_.hash_seed;
+      opening.slots.create = !known_;
+      opening.slots.copies = config.single_copy ? 1 : 2;
+      opening.slots.grow_step_bytes = config.grow_step;
+      opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
+    }
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
       std::vector<store::Survey> surveys(meta_.shard_count);
@@ -13378,10 +13705,11 @@ class Opening {
   Engine::Parts parts_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
+  bool known_ = false;  // there is a db.state
 };
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
-                                             const Config& config, Parts parts) {
+                                             const FixedConfig& config, Parts parts) {
   if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
   // Without slashes at the end: what stands before the last one is then the parent.
   std::size_t size = path.size();
@@ -13411,11 +13739,20 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   if (status.ok()) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock turn(migration_mutex_);
+  common_.migrating = true;
+  for (const auto& shard : shards_) shard->wait_for_care();
+  status = migrate_all(to_version, calls);
+  const base::MutexLock lock(state_mutex_);
+  common_.migrating = state_.migrating;
+  return status;
+}
+
+Status Engine::migrate_all(std::uint32_t to_version, MigrationCalls calls) {
   // What is written from here on is new. Durable before it is stored: sequences that a power cut
   // takes back are given out again.
   std::vector<std::uint64_t> starts(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) starts[at] = shards_[at]->last_sequence();
-  status = sync();
+  Status status = sync();
   if (!status.ok()) return status;
   {
     const base::MutexLock lock(state_mutex_);
@@ -13503,7 +13840,7 @@ Status Engine::migrate_shard(std::uint32_t at, MigrationProgress& progress, Migr
 }
 
 // ---- engine/recovery_batch.cpp ----
-// Recovered entries, in the order of sequences: the last one of a key wins.
+// Recovered entries on their way into the index; of two of one key the store says which counts.
 
 namespace {
 std::size_t recovered_kept_size(const Shape& shape, bool objects) noexcept {
@@ -13530,7 +13867,7 @@ RecoveryBatch::~RecoveryBatch() {
   }
 }
 
-Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& entry) {
+Status RecoveryBatch::add(store::Store& store, const store::RecoveredEntry& entry) {
   std::uint8_t* key = bytes_.data() + count_ * (key_size_ + kept_size_);
   std::memcpy(key, entry.key.data(), key_size_);
   if (objects_ != nullptr) {
@@ -13547,6 +13884,7 @@ Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& e
   lookups_[count_] = {key, base::hash64(key, key_size_, seed_), nullptr, {}, false};
   at_[count_] = entry.at;
   expiry_ms_[count_] = entry.expiry_ms;
+  sequence_[count_] = entry.sequence;
   tombstone_[count_] = entry.tombstone;
   ++count_;
   return count_ == kEntries ? apply(store) : Status();
@@ -13557,7 +13895,7 @@ void RecoveryBatch::drop_object(const std::uint8_t* kept) noexcept {
   object != nullptr ? detail::unshare(object) : static_cast<void>(--undecoded_);
 }
 
-Status RecoveryBatch::apply(store::LogStore& store) {
+Status RecoveryBatch::apply(store::Store& store) {
   // Only for the misses it takes: every entry is located again below, in order.
   index_.find_many({lookups_, count_});
   for (std::size_t& at = first_; at < count_; ++at) {
@@ -13565,9 +13903,13 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     const std::uint64_t hash = lookups_[at].hash;
     index::Place place;
     index_.locate(key, hash, place);
-    if (place.found && objects_ != nullptr) drop_object(place.value);
-    // The same entry may be told twice: by a segment, and by the tail that continued it.
-    if (place.found && place.at != at_[at]) store.mark_dead(place.at);
+    if (place.found) {
+      const Result<bool> newer = store.settle(
+          place.at, {.key = {}, .value = {}, .sequence = sequence_[at], .at = at_[at]});
+      if (!newer.ok()) return newer.status();
+      if (!*newer) continue;
+      if (objects_ != nullptr) drop_object(place.value);
+    }
     if (expiry_ms_[at] != 0 && !expiries_.reserve(1)) {
       return base::out_of_memory("no memory for the table of expiries");
     }
@@ -13906,15 +14248,13 @@ Status Shard::open(const store::StoreContext& context, Common& common, const Ope
 }
 
 Status Shard::recover(const Opening& opening) {
-  // Recovery accounts dead entries in the store that is being opened, which is known only to the
-  // store until open() returns; so the store hands itself out with each entry.
+  // Recovery settles entries in the store that is being opened, which is known only to the store
+  // until open() returns; so the store hands itself out with each entry.
   RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
-  Status status = store::LogStore::open(
-      context_,
-      [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
+  Status status =
+      open_store(opening, [&](store::Store& opened, const store::RecoveredEntry& entry) {
         return batch.add(opened, entry);
-      },
-      opening.sequence_limit, store_);
+      });
   if (status.ok()) status = batch.apply(*store_);
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
@@ -13926,6 +14266,22 @@ Status Shard::recover(const Opening& opening) {
     }
     return {};
   });
+}
+
+Status Shard::open_store(const Opening& opening, store::RecoveryVisitor visit) {
+  if (context_.shape.fixed) {
+    Result<std::unique_ptr<store::SlotStore>> slots =
+        store::SlotStore::open(context_, opening.slots, visit);
+    if (!slots.ok()) return slots.status();
+    slots_ = slots->get();
+    store_ = std::move(*slots);
+    return {};
+  }
+  std::unique_ptr<store::LogStore> log;
+  Status status = store::LogStore::open(context_, visit, opening.sequence_limit, log);
+  log_ = log.get();
+  store_ = std::move(log);
+  return status;
 }
 
 Shard::~Shard() {
@@ -13994,19 +14350,25 @@ Status Shard::refuse_if_closed() const {
 
 Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    if (!status.ok()) return status;
-    index::Place place;
-    index_->locate(request.key.data(), request.hash, place);
-    status = write_located(request, place, nullptr);
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
+  for (;; wait_for_sync()) {
+    bool sync_wanted = false;
+    {
+      const base::MutexLock lock(mutex_);
+      Status status = refuse_if_closed();
+      if (!status.ok()) return status;
+      index::Place place;
+      index_->locate(request.key.data(), request.hash, place);
+      status = write_located(request, place, nullptr);
+      if (status.is(Errc::aborted)) continue;
+      if (!status.ok()) return status;
+      sync_wanted = store_->take_sync_wanted();
+    }
+    return after_write(sync_wanted);
   }
-  return after_write(sync_wanted);
 }
+
+// A store that has no room for more beside the running sync.
+void Shard::wait_for_sync() { const base::MutexLock turn(sync_mutex_); }
 
 // Whether the write may happen.
 Status Shard::judge(const WriteRequest& request, const index::Place& place) const {
@@ -14044,18 +14406,19 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
   // Store first, index second. The other way round a reader could see a value whose write then
   // fails (invariant 1).
   base::Location at;
-  status = append(request, expiry_ms, at);
+  status = append(request, expiry_ms, place.found ? place.at : base::Location(), at);
   if (!status.ok()) [[unlikely]]
     return status;
   publish(request, place, at, expiry_ms, old);
   return {};
 }
 
-Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at) {
+Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
+                     base::Location& at) {
   store::Write write{request.key, request.value, request.erase, request.erase ? 0 : expiry_ms};
   if (write.expiry_ms != 0 && !expiries_.reserve(1))
     return base::out_of_memory("no memory for the index");
-  return store_->append(write, at);
+  return store_->write(write, old, at);
 }
 
 // The log has the write: now the index, the expiry behind it, and the hook last.
@@ -14200,7 +14563,7 @@ Status Shard::describe(Status status, base::Location at) const {
 Status Shard::read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                             bool& moved) const {
   Status status;
-  const store::ReadOutcome outcome = store_->read(at, key, buffer, value, status);
+  const store::ReadOutcome outcome = log_->read(at, key, buffer, value, status);
   moved = outcome == store::ReadOutcome::moved;
   return status;
 }
@@ -14304,7 +14667,7 @@ Status Shard::sync_all(bool files_too) {
       if (!status.ok()) return status;
     }
     if (alone) {
-      Status outcome = store::LogStore::run_sync(context_, ticket);
+      Status outcome = store_->run_sync(ticket);
       const base::MutexLock lock(mutex_);
       return store_->end_sync(ticket, std::move(outcome));
     }
@@ -14338,7 +14701,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const S
   if (status.ok()) {
     os::run_parallel(shards.size(), 8, [&](std::size_t at) {
       if (!tickets[at].wanted) return;
-      outcomes[at] = store::LogStore::run_sync(shards[at]->context_, tickets[at]);
+      outcomes[at] = shards[at]->store_->run_sync(tickets[at]);
     });
     for (const Status& outcome : outcomes) {
       if (status.ok()) status = outcome;
@@ -14364,19 +14727,19 @@ bool Shard::unsynced() const noexcept {
 Status Shard::seal() {
   const base::MutexLock lock(mutex_);
   Status status = refuse_if_closed();
-  return status.ok() ? store_->seal_active() : status;
+  return status.ok() && log_ != nullptr ? log_->seal_active() : status;
 }
 
 Status Shard::checkpoint() {
   const base::MutexLock maintenance(maintenance_);
   Status status = seal();
   if (status.ok()) status = sync_all(true);
-  if (!status.ok()) return status;
+  if (!status.ok() || log_ == nullptr) return status;
   std::vector<store::SegmentPtr> segments;
   {
     const base::MutexLock lock(mutex_);
-    segments = store_->segments();
-    std::erase_if(segments, [&](const auto& segment) { return !store_->wants_hint(*segment); });
+    segments = log_->segments();
+    std::erase_if(segments, [&](const auto& segment) { return !log_->wants_hint(*segment); });
   }
   for (const store::SegmentPtr& segment : segments) {
     const bool written = store::LogStore::write_hint(context_, *segment);
@@ -14388,13 +14751,13 @@ Status Shard::checkpoint() {
     const base::MutexLock lock(mutex_);
     status = store_->failed();
     if (!status.ok()) return status;
-    manifest = store_->manifest_now();
+    manifest = log_->manifest_now();
   }
   status = store::LogStore::write_manifest(context_, manifest);
   if (status.is(Errc::failed)) return fail(std::move(status));
   if (!status.ok()) {
     const base::MutexLock lock(mutex_);
-    store_->manifest_failed();
+    log_->manifest_failed();
   }
   return status;
 }
@@ -14404,23 +14767,51 @@ Status Shard::close() {
   if (!context_.config.read_only) status = checkpoint();
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();
+  const base::MutexLock turn(sync_mutex_);
   const base::MutexLock lock(mutex_);
   // A put that came in between is written, as every put is.
-  if (!context_.config.read_only && status.ok() && !closed_) status = store_->flush();
+  if (!context_.config.read_only && status.ok() && !closed_) {
+    status = slots_ != nullptr ? slots_->close() : store_->flush();
+  }
   closed_ = true;
   return status;
 }
 
 // ---- Looking after it ----
 Status Shard::warmup() {
+  if (log_ == nullptr) return {};  // all values are in memory
   const base::EpochDomain::Guard guard(context_.epochs);
   return each_block([&](index::Block& block) {
-    for (std::size_t at = 0; at < block.count(); ++at) store_->touch(block.location(at));
+    for (std::size_t at = 0; at < block.count(); ++at) log_->touch(block.location(at));
     return Status();
   });
 }
 
+// The slots as they are in the file, piece after piece.
+Status Shard::each_slot(std::uint64_t first, VerifyReport& report,
+                        FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                        FunctionRef<Status(std::uint64_t)> passed) {
+  for (store::SlotPiece piece;; first = piece.first + piece.count) {
+    Status status;
+    {
+      const base::MutexLock lock(mutex_);
+      status = refuse_if_closed();
+      if (status.ok()) status = slots_->read_piece(first, piece);
+    }
+    if (!status.ok() || piece.count == 0) return status;
+    status = slots_->visit_piece(piece, report, visit);
+    if (status.ok()) status = passed(piece.first + piece.count);
+    if (!status.ok()) return status;
+  }
+}
+
 Status Shard::verify(VerifyReport& report) {
+  if (slots_ != nullptr) {
+    ++report.segments;
+    return each_slot(
+        0, report, [](const store::RecoveredEntry&) { return Status(); },
+        [](std::uint64_t) { return Status(); });
+  }
   std::vector<store::SegmentPtr> segments;
   {
     const base::MutexLock lock(mutex_);
@@ -14428,7 +14819,7 @@ Status Shard::verify(VerifyReport& report) {
     if (!status.ok()) return status;
     // On a full or failed disk what is in the files can still be verified.
     if (!context_.config.read_only) static_cast<void>(store_->flush());
-    segments = store_->segments();
+    segments = log_->segments();
   }
   for (const store::SegmentPtr& segment : segments) {
     Status status = store::verify_segment(context_, *segment, report);
@@ -14482,24 +14873,35 @@ Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) 
 Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
                         FunctionRef<Status(const store::RecoveredEntry&)> visit,
                         FunctionRef<Status(std::uint64_t)> passed) {
+  // Slots are told in the order of their numbers: there `done` is one of these.
+  const std::uint64_t done_sequence = slots_ == nullptr ? done : 0;
+  const auto visit_live = [&](const store::RecoveredEntry& entry) -> Status {
+    if (entry.tombstone || entry.sequence <= done_sequence || entry.sequence > start) return {};
+    base::Location now;
+    const bool live = find(entry.key.data(),
+                           base::hash64(entry.key.data(), entry.key.size(), seed_), &now, nullptr);
+    return live && now == entry.at ? visit(entry) : Status();
+  };
   const base::MutexLock maintenance(maintenance_);
+  if (slots_ != nullptr) {
+    VerifyReport unused;
+    Status status = each_slot(done, unused, visit_live, [&](std::uint64_t slots) {
+      Status synced = sync();
+      return synced.ok() ? passed(std::min(start - 1, slots)) : synced;
+    });
+    return status.ok() ? passed(start) : status;
+  }
   compaction_.reset();  // begun by a compact_step(): its copies would be of another time
   Status status = seal();
   if (!status.ok()) return status;
   std::vector<store::SegmentPtr> segments;
   {
     const base::MutexLock lock(mutex_);
-    segments = store_->segments();
+    segments = log_->segments();
   }
   for (const store::SegmentPtr& segment : segments) {
     if (segment->first_sequence > start || segment->last_sequence <= done) continue;
-    status = store::visit_segment(*segment, [&](const store::RecoveredEntry& entry) -> Status {
-      if (entry.tombstone || entry.sequence <= done || entry.sequence > start) return {};
-      base::Location now;
-      const bool live = find(
-          entry.key.data(), base::hash64(entry.key.data(), entry.key.size(), seed_), &now, nullptr);
-      return live && now == entry.at ? visit(entry) : Status();
-    });
+    status = store::visit_segment(*segment, visit_live);
     if (status.ok()) status = sync();
     if (status.ok()) status = passed(std::min(start, segment->last_sequence));
     if (!status.ok()) return status;
@@ -14508,7 +14910,57 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 }
 
 // ---- Compaction ----
+// The last live slots move to free ones before them, some at a time; then the end of the file goes.
+// Two slots have the same key for a moment: after a crash the newer one counts.
+Status Shard::shrink() {
+  constexpr int kMovesPerLock = 64;
+  constexpr int kTries = 4;  // beside busy writers it is left to another call
+  const base::MutexLock maintenance(maintenance_);
+  std::vector<std::uint8_t> key;
+  for (int tries = 0; tries < kTries;) {
+    bool more = !common_.migrating.load(std::memory_order_relaxed);
+    {
+      const base::MutexLock turn(sync_mutex_);
+      const base::MutexLock lock(mutex_);
+      Status status = refuse_if_closed();
+      for (int moves = 0; status.ok() && more && moves < kMovesPerLock; ++moves) {
+        base::Location from;
+        const Result<bool> found = slots_->last_live(key, from);
+        more = found.ok() && *found;
+        status = more ? move_slot(Bytes(key), from) : found.status();
+      }
+      if (!status.ok()) return status;
+      if (more) continue;
+      const Result<bool> begun = slots_->begin_trim();
+      if (!begun.ok() || !*begun) return begun.status();
+    }
+    Status status = sync();
+    if (!status.ok()) return status;
+    const base::MutexLock turn(sync_mutex_);
+    const base::MutexLock lock(mutex_);
+    const Result<bool> done = slots_->end_trim();
+    if (!done.ok() || *done) return done.status();
+    ++tries;
+  }
+  return {};
+}
+
+Status Shard::move_slot(Bytes key, base::Location from) {
+  index::Place place;
+  const std::uint64_t hash = base::hash64(key.data(), key.size(), seed_);
+  index_->locate(key.data(), hash, place);
+  if (!place.found || place.at != from) return base::corrupt("a slot is not in the index");
+  const std::uint64_t expiry_ms = expiries_.any() ? expiries_.find(key.data(), hash) : 0;
+  const Bytes value(place.value, context_.shape.value_size);
+  base::Location at;
+  Status status = store_->write({key, value, false, expiry_ms}, {}, at);
+  if (!status.ok()) return status;
+  index_->relocate(place, at);
+  return store_->write({key, {}, true, 0}, from, at);
+}
+
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
+  if (log_ == nullptr) return false;
   const base::MutexLock maintenance(maintenance_);
   Result<bool> more = compact_once(budget, threshold, false);
   if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
@@ -14521,7 +14973,7 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {
-    auto job = std::make_unique<store::LogCompaction>(*store_);
+    auto job = std::make_unique<store::LogCompaction>(*log_);
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = store_->failed();
@@ -14768,8 +15220,9 @@ Collection::~Collection() {
   delete engine_;
 }
 
-Result<Collection> Collection::open(std::string_view path, const Shape& shape, const Config& config,
-                                    Owned<detail::Hook> hook, const detail::ObjectOps* objects) {
+Result<Collection> Collection::open(std::string_view path, const Shape& shape,
+                                    const FixedConfig& config, Owned<detail::Hook> hook,
+                                    const detail::ObjectOps* objects) {
   Result<std::unique_ptr<engine::Engine>> engine =
       engine::Engine::open(std::string(path), &shape, config, {std::move(hook), objects});
   if (!engine.ok()) return std::move(engine).status();
@@ -14784,6 +15237,8 @@ Result<Collection> Collection::open_existing(std::string_view path, const Config
 }
 
 Status Collection::close() { return engine_ == nullptr ? base::not_open() : engine_->close(); }
+
+Status Collection::tick() { return engine_ == nullptr ? base::not_open() : engine_->tick(); }
 
 Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() : engine_->shape(); }
 
@@ -15214,6 +15669,22 @@ Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {
 
 // ---- Batches ----
 namespace detail {
+MutableBytes Encoded::room(std::size_t size) {
+  std::uint8_t* at = small_;
+  if (size > sizeof small_) {
+    large_.resize(size);
+    at = reinterpret_cast<std::uint8_t*>(large_.data());
+  }
+  bytes = Bytes(at, size);
+  return {at, size};
+}
+
+BatchBuffer& BatchBuffer::operator=(BatchBuffer&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  std::swap(count_, other.count_);
+  return *this;
+}
+
 // An item of a BatchBuffer: this, then the key, then the value.
 struct BatchBuffer::Item {
   Shared* object = nullptr;

@@ -25,28 +25,11 @@
 //   * No thread, signal handler, environment variable or output unless you ask for it.
 //   * Compile armdb.cpp with the same ARMDB_ switches as every file that includes armdb.hpp.
 //
-// Contents
-//   core/version.hpp         Version numbers, build switches, and the link check that keeps header and source in step.
-//   core/bytes.hpp           Views of bytes: Bytes (read-only), MutableBytes, and ByteArray<N>, the plain fixed-width key.
-//   core/byte_view.hpp       ByteView: a value that was read, owned: up to 20 bytes inside it, longer ones shared.
-//   core/config.hpp          Config: the settings of a collection, and Shape: the plain numbers that describe its type.
-//   core/function_ref.hpp    FunctionRef: a borrowed callable. Two words, no allocation. Pass it down a call, never keep it.
-//   core/owned.hpp           Owned<T>: a unique owner, which deletes. Here in place of <memory>, which costs parse time.
-//   core/status.hpp          Status and Result<T>: how every call says what went wrong. Nothing in the library throws.
-//   core/hook.hpp            Hooks: how a program is told of each write, to keep a secondary index right.
-//   core/file_system.hpp     FileSystem: the one seam between armdb and a disk.
-//   core/stats.hpp           Stats and VerifyReport: what a collection tells about itself.
-//   api/collection.hpp       Collection: the type-erased handle behind every tree and map, for tools that know no types.
-//   api/compactor.hpp        Compactor: a background thread that compacts a collection while it lives.
-//   api/key_traits.hpp       key_traits<K>: how a type becomes a key of fixed width whose byte order is its order.
-//   api/codec.hpp            Codecs: how a typed value becomes bytes and comes back.
-//   api/view.hpp             Ranges over trees: what iter(), range(), range_bounds() and prefix() give back.
-//   api/values.hpp           Kinds of values: what writes take (In), what reads give (Out), how one becomes the other.
-//   api/hook_adapter.hpp     HookAdapter: a user's hook, with its types, as the engine sees it.
-//   api/face.hpp             Faces: what all typed collections share.
-//   api/collections.hpp      The ten collections: a tree and a map for each kind of values.
-//   api/write_batch.hpp      WriteBatch: writes to any keys of one collection that happen as a whole.
-//   api/collection_meta.hpp  CollectionMeta: what a value type says about the collection of it, at compile time.
+// Contents: core/version.hpp, core/bytes.hpp, core/byte_view.hpp, core/config.hpp,
+//   core/function_ref.hpp, core/owned.hpp, core/status.hpp, core/hook.hpp, core/file_system.hpp,
+//   core/stats.hpp, api/collection.hpp, api/compactor.hpp, api/key_traits.hpp, api/codec.hpp,
+//   api/view.hpp, api/values.hpp, api/hook_adapter.hpp, api/face.hpp, api/collections.hpp,
+//   api/write_batch.hpp, api/collection_meta.hpp
 
 #pragma once
 
@@ -310,6 +293,18 @@ struct Config {
   static Config embedded() noexcept;
 };
 
+// Settings of a collection on the Fixed store. What Config says of segments, write buffers, hints,
+// caches and compaction means nothing here.
+struct FixedConfig : Config {
+  FixedConfig(const Config& config = {}) : Config(config) {}
+  std::uint64_t grow_step = 0;  // bytes by which the file grows at most; 0: it doubles
+  // One copy of each slot, which then has 512 bytes at most: half the space, on disks that write a
+  // sector whole or not at all. Fixed when the store is created.
+  bool single_copy = false;
+  std::uint32_t sync_interval_ms = 50;   // between the syncs of tick(), or of a Compactor
+  std::uint32_t sync_batch_size = 1024;  // writes after which enable_fsync has the writer sync
+};
+
 struct WriteOptions {
   // Return only when it survives a power cut. Concurrent syncs share one fdatasync.
   bool sync = false;
@@ -337,6 +332,7 @@ struct Shape {
   std::uint32_t value_size = 0;  // bytes of each value; 0 when payload is location
   bool ordered = false;          // tree or map
   Payload payload = Payload::value;
+  bool fixed = false;  // on the Fixed store, not the log
   friend bool operator==(const Shape&, const Shape&) = default;
 };
 
@@ -737,11 +733,7 @@ class BatchBuffer {
  public:
   BatchBuffer() noexcept = default;
   BatchBuffer(BatchBuffer&& other) noexcept { *this = std::move(other); }
-  BatchBuffer& operator=(BatchBuffer&& other) noexcept {
-    std::swap(bytes_, other.bytes_);
-    std::swap(count_, other.count_);
-    return *this;
-  }
+  BatchBuffer& operator=(BatchBuffer&& other) noexcept;
   ~BatchBuffer() { clear(); }
   void add(const WriteCall& call, std::uint64_t ttl_ms);
   void clear() noexcept;
@@ -842,7 +834,7 @@ class Collection {
   // directory must exist). Recovers what a crash left. `shape_mismatch` and `format_mismatch`
   // when it is another one, `locked` when somebody has it open.
   static Result<Collection> open(std::string_view path, const Shape& shape,
-                                 const Config& config = {}, Owned<detail::Hook> hook = {},
+                                 const FixedConfig& config = {}, Owned<detail::Hook> hook = {},
                                  const detail::ObjectOps* objects = nullptr);
   // One that exists, whatever its shape.
   static Result<Collection> open_existing(std::string_view path, const Config& config = {});
@@ -951,11 +943,12 @@ class Collection {
   [[nodiscard]] Stats stats() const;
   // Reads everything stored; damage is counted, and told to Config::log with file and offset.
   Result<VerifyReport> verify();
-  // Rewrites segments with enough dead in them (Config::compaction_threshold); safe beside
-  // everything.
+  // Rewrites segments with enough dead in them (Config::compaction_threshold); Fixed: moves slots
+  // together and gives the end of the file back. Safe beside everything.
   Status compact();
   // A piece of that: reads about `budget_bytes`; true when there is more to do.
   Result<bool> compact_step(std::uint64_t budget_bytes);
+  Status tick();  // Fixed: syncs every FixedConfig::sync_interval_ms; call it where no Compactor is
   // Flushes, syncs, writes hints and releases the lock. Terminal: every later call is `closed`.
   Status close();
 
@@ -1549,15 +1542,7 @@ struct Encoded {
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
   // Room for `size` bytes, which `bytes` then shows.
-  MutableBytes room(std::size_t size) {
-    std::uint8_t* at = small_;
-    if (size > sizeof small_) {
-      large_.resize(size);
-      at = reinterpret_cast<std::uint8_t*>(large_.data());
-    }
-    bytes = Bytes(at, size);
-    return {at, size};
-  }
+  MutableBytes room(std::size_t size);
   // The call with this value.
   WriteCall in(WriteCall call, Bytes key) const noexcept {
     call.key = key;
@@ -1794,8 +1779,10 @@ template <class H, class K, class Values> class HookAdapter final : public Hook 
 // They turn keys and values into bytes, as the kind of `Values` says, and call Collection;
 // durability, threads and errors are as there. Types that are decoded are default constructible.
 
-// The store under a collection; Bitcask is the append-only log.
+// The store under a collection: Bitcask is the append-only log; Fixed has slots of one size that
+// are written in place, which needs no compaction, but atomic() and WriteBatch need a log.
 struct Bitcask {};
+struct Fixed {};
 
 // What the function given to migrate() returns for an entry.
 template <class V> struct MigrateAction {
@@ -1931,7 +1918,8 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
       Collection::compact_step, Collection::data_version, Collection::empty,
       Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
-      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
+      Collection::sweep_expired, Collection::sync, Collection::tick, Collection::verify,
+      Collection::warmup;
   // The handle without types.
   [[nodiscard]] Collection& collection() noexcept { return *this; }
   [[nodiscard]] const Collection& collection() const noexcept { return *this; }
@@ -2330,9 +2318,10 @@ using OrderedFace =
 // A whole collection type.
 template <Key K, class Values, bool kOrdered, class Hook, class Store>
 class Typed : public OrderedFace<K, Values, kOrdered> {
-  static_assert(std::is_same_v<Store, Bitcask>, "this build has the Bitcask store only");
-
  public:
+  static constexpr bool kFixed = std::is_same_v<Store, Fixed>;
+  static_assert(!kFixed || Values::kPayload == Payload::value, "Fixed is for Const* and Zero*");
+  using Config = std::conditional_t<kFixed, FixedConfig, armdb::Config>;
   // Opens the collection in the directory `path`, or creates it; recovers what a crash left.
   static Result<Typed> open(std::string_view path, const Config& config = {}) {
     static_assert(std::is_same_v<Hook, NoHook>, "this collection has a hook: use open_hooked()");
@@ -2345,11 +2334,17 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
     if (adapter == nullptr) return Errc::out_of_memory;
     return open_with(path, config, adapter);
   }
+  template <class F> Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
+    static_assert(!kFixed, "atomic() needs a log: use the Bitcask store");
+    return OrderedFace<K, Values, kOrdered>::atomic(key, fn, options);
+  }
 
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
+    Shape shape = Typed::kShape;
+    shape.fixed = kFixed;
     Result<Collection> opened =
-        Collection::open(path, Typed::kShape, config, Owned<detail::Hook>(hook), Values::kObjects);
+        Collection::open(path, shape, config, Owned<detail::Hook>(hook), Values::kObjects);
     if (!opened.ok()) return std::move(opened).status();
     Typed self;
     self.collection() = std::move(*opened);
@@ -2378,6 +2373,10 @@ template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
 using ZeroTree = detail::Typed<K, detail::InlineValues<T, false>, true, Hook, Store>;
 template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
 using ZeroMap = detail::Typed<K, detail::InlineValues<T, false>, false, Hook, Store>;
+
+// Const* on the Fixed store: counters, sessions, metrics.
+template <Key K, class V, class Hook = NoHook> using FixedTree = ConstTree<K, V, Hook, Fixed>;
+template <Key K, class V, class Hook = NoHook> using FixedMap = ConstMap<K, V, Hook, Fixed>;
 
 // A type that codec C encodes, kept decoded in memory. Reads give a TypedRef and copy nothing.
 template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
@@ -2416,6 +2415,7 @@ using VarTypedMap = detail::Typed<K, detail::DecodedValues<T, C>, false, Hook, S
 // Threads: one per batch; many batches may commit at once. The collection must outlive it.
 template <class C> class WriteBatch {
  public:
+  static_assert(!C::kFixed, "a WriteBatch needs a log: use the Bitcask store");
   using K = typename C::key_type;
   using In = typename C::In;
   explicit WriteBatch(C& collection) noexcept : collection_(&collection) {}

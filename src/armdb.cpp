@@ -122,6 +122,7 @@
 #include "store/log_recovery.cpp"
 #include "store/log_recovery_scan.cpp"
 #include "store/log_store.cpp"
+#include "store/slot_recovery.cpp"
 #include "store/slot_store.cpp"
 #include "store/log_verify.cpp"
 #include "store/manifest_file.cpp"

@@ -131,7 +131,7 @@ class Output(TreeTest):
         self.assertIn("// Before the first put(): caveat one.\n//   * caveat two\n", text)
         self.assertIn("//   core/version.hpp  Version of the library.\n", text)
         self.assertIn("//   core/bytes.hpp    Bytes: a read-only view.\n", text)
-        self.assertLess(text.index("// Contents"), text.index("#pragma once"))
+        self.assertLess(text.index("// Contents: core/version.hpp"), text.index("#pragma once"))
         self.assertLess(text.index("---- core/version.hpp"), text.index("---- core/bytes.hpp"))
         self.assertEqual(text.count("#pragma once"), 1)
         self.assertNotIn("clang-format", text)

@@ -77,8 +77,9 @@ Collection::~Collection() {
   delete engine_;
 }
 
-Result<Collection> Collection::open(std::string_view path, const Shape& shape, const Config& config,
-                                    Owned<detail::Hook> hook, const detail::ObjectOps* objects) {
+Result<Collection> Collection::open(std::string_view path, const Shape& shape,
+                                    const FixedConfig& config, Owned<detail::Hook> hook,
+                                    const detail::ObjectOps* objects) {
   Result<std::unique_ptr<engine::Engine>> engine =
       engine::Engine::open(std::string(path), &shape, config, {std::move(hook), objects});
   if (!engine.ok()) return std::move(engine).status();
@@ -93,6 +94,8 @@ Result<Collection> Collection::open_existing(std::string_view path, const Config
 }
 
 Status Collection::close() { return engine_ == nullptr ? base::not_open() : engine_->close(); }
+
+Status Collection::tick() { return engine_ == nullptr ? base::not_open() : engine_->tick(); }
 
 Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() : engine_->shape(); }
 

@@ -64,11 +64,7 @@ class BatchBuffer {
  public:
   BatchBuffer() noexcept = default;
   BatchBuffer(BatchBuffer&& other) noexcept { *this = std::move(other); }
-  BatchBuffer& operator=(BatchBuffer&& other) noexcept {
-    std::swap(bytes_, other.bytes_);
-    std::swap(count_, other.count_);
-    return *this;
-  }
+  BatchBuffer& operator=(BatchBuffer&& other) noexcept;
   ~BatchBuffer() { clear(); }
   void add(const WriteCall& call, std::uint64_t ttl_ms);
   void clear() noexcept;
@@ -170,7 +166,7 @@ class Collection {
   // directory must exist). Recovers what a crash left. `shape_mismatch` and `format_mismatch`
   // when it is another one, `locked` when somebody has it open.
   static Result<Collection> open(std::string_view path, const Shape& shape,
-                                 const Config& config = {}, Owned<detail::Hook> hook = {},
+                                 const FixedConfig& config = {}, Owned<detail::Hook> hook = {},
                                  const detail::ObjectOps* objects = nullptr);
   // One that exists, whatever its shape.
   static Result<Collection> open_existing(std::string_view path, const Config& config = {});
@@ -279,11 +275,12 @@ class Collection {
   [[nodiscard]] Stats stats() const;
   // Reads everything stored; damage is counted, and told to Config::log with file and offset.
   Result<VerifyReport> verify();
-  // Rewrites segments with enough dead in them (Config::compaction_threshold); safe beside
-  // everything.
+  // Rewrites segments with enough dead in them (Config::compaction_threshold); Fixed: moves slots
+  // together and gives the end of the file back. Safe beside everything.
   Status compact();
   // A piece of that: reads about `budget_bytes`; true when there is more to do.
   Result<bool> compact_step(std::uint64_t budget_bytes);
+  Status tick();  // Fixed: syncs every FixedConfig::sync_interval_ms; call it where no Compactor is
   // Flushes, syncs, writes hints and releases the lock. Terminal: every later call is `closed`.
   Status close();
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "api/collection.hpp"
+#include "api/values.hpp"
 #include "base/append.hpp"
 #include "base/errors.hpp"
 #include "engine/decoded_value.hpp"
@@ -18,6 +19,22 @@ namespace armdb {
 // ---- Batches ----
 
 namespace detail {
+
+MutableBytes Encoded::room(std::size_t size) {
+  std::uint8_t* at = small_;
+  if (size > sizeof small_) {
+    large_.resize(size);
+    at = reinterpret_cast<std::uint8_t*>(large_.data());
+  }
+  bytes = Bytes(at, size);
+  return {at, size};
+}
+
+BatchBuffer& BatchBuffer::operator=(BatchBuffer&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  std::swap(count_, other.count_);
+  return *this;
+}
 
 // An item of a BatchBuffer: this, then the key, then the value.
 struct BatchBuffer::Item {

@@ -22,6 +22,10 @@ using ZeroTree = detail::Typed<K, detail::InlineValues<T, false>, true, Hook, St
 template <Key K, class T, class Hook = NoHook, class Store = Bitcask>
 using ZeroMap = detail::Typed<K, detail::InlineValues<T, false>, false, Hook, Store>;
 
+// Const* on the Fixed store: counters, sessions, metrics.
+template <Key K, class V, class Hook = NoHook> using FixedTree = ConstTree<K, V, Hook, Fixed>;
+template <Key K, class V, class Hook = NoHook> using FixedMap = ConstMap<K, V, Hook, Fixed>;
+
 // A type that codec C encodes, kept decoded in memory. Reads give a TypedRef and copy nothing.
 template <Key K, class T, class C = DefaultCodec<T>, class Hook = NoHook, class Store = Bitcask>
 using TypedTree = detail::Typed<K, detail::ObjectValues<T, C>, true, Hook, Store>;

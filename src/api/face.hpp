@@ -19,8 +19,10 @@
 
 namespace armdb {
 
-// The store under a collection; Bitcask is the append-only log.
+// The store under a collection: Bitcask is the append-only log; Fixed has slots of one size that
+// are written in place, which needs no compaction, but atomic() and WriteBatch need a log.
 struct Bitcask {};
+struct Fixed {};
 
 // What the function given to migrate() returns for an entry.
 template <class V> struct MigrateAction {
@@ -157,7 +159,8 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
       Collection::compact_step, Collection::data_version, Collection::empty,
       Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
-      Collection::sweep_expired, Collection::sync, Collection::verify, Collection::warmup;
+      Collection::sweep_expired, Collection::sync, Collection::tick, Collection::verify,
+      Collection::warmup;
   // The handle without types.
   [[nodiscard]] Collection& collection() noexcept { return *this; }
   [[nodiscard]] const Collection& collection() const noexcept { return *this; }
@@ -556,9 +559,10 @@ using OrderedFace =
 // A whole collection type.
 template <Key K, class Values, bool kOrdered, class Hook, class Store>
 class Typed : public OrderedFace<K, Values, kOrdered> {
-  static_assert(std::is_same_v<Store, Bitcask>, "this build has the Bitcask store only");
-
  public:
+  static constexpr bool kFixed = std::is_same_v<Store, Fixed>;
+  static_assert(!kFixed || Values::kPayload == Payload::value, "Fixed is for Const* and Zero*");
+  using Config = std::conditional_t<kFixed, FixedConfig, armdb::Config>;
   // Opens the collection in the directory `path`, or creates it; recovers what a crash left.
   static Result<Typed> open(std::string_view path, const Config& config = {}) {
     static_assert(std::is_same_v<Hook, NoHook>, "this collection has a hook: use open_hooked()");
@@ -571,11 +575,17 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
     if (adapter == nullptr) return Errc::out_of_memory;
     return open_with(path, config, adapter);
   }
+  template <class F> Status atomic(const K& key, F&& fn, WriteOptions options = {}) {
+    static_assert(!kFixed, "atomic() needs a log: use the Bitcask store");
+    return OrderedFace<K, Values, kOrdered>::atomic(key, fn, options);
+  }
 
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
+    Shape shape = Typed::kShape;
+    shape.fixed = kFixed;
     Result<Collection> opened =
-        Collection::open(path, Typed::kShape, config, Owned<detail::Hook>(hook), Values::kObjects);
+        Collection::open(path, shape, config, Owned<detail::Hook>(hook), Values::kObjects);
     if (!opened.ok()) return std::move(opened).status();
     Typed self;
     self.collection() = std::move(*opened);

@@ -57,15 +57,7 @@ struct Encoded {
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
   // Room for `size` bytes, which `bytes` then shows.
-  MutableBytes room(std::size_t size) {
-    std::uint8_t* at = small_;
-    if (size > sizeof small_) {
-      large_.resize(size);
-      at = reinterpret_cast<std::uint8_t*>(large_.data());
-    }
-    bytes = Bytes(at, size);
-    return {at, size};
-  }
+  MutableBytes room(std::size_t size);
   // The call with this value.
   WriteCall in(WriteCall call, Bytes key) const noexcept {
     call.key = key;

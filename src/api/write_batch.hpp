@@ -20,6 +20,7 @@ namespace armdb {
 // Threads: one per batch; many batches may commit at once. The collection must outlive it.
 template <class C> class WriteBatch {
  public:
+  static_assert(!C::kFixed, "a WriteBatch needs a log: use the Bitcask store");
   using K = typename C::key_type;
   using In = typename C::In;
   explicit WriteBatch(C& collection) noexcept : collection_(&collection) {}

@@ -53,6 +53,18 @@ struct Config {
   static Config embedded() noexcept;
 };
 
+// Settings of a collection on the Fixed store. What Config says of segments, write buffers, hints,
+// caches and compaction means nothing here.
+struct FixedConfig : Config {
+  FixedConfig(const Config& config = {}) : Config(config) {}
+  std::uint64_t grow_step = 0;  // bytes by which the file grows at most; 0: it doubles
+  // One copy of each slot, which then has 512 bytes at most: half the space, on disks that write a
+  // sector whole or not at all. Fixed when the store is created.
+  bool single_copy = false;
+  std::uint32_t sync_interval_ms = 50;   // between the syncs of tick(), or of a Compactor
+  std::uint32_t sync_batch_size = 1024;  // writes after which enable_fsync has the writer sync
+};
+
 struct WriteOptions {
   // Return only when it survives a power cut. Concurrent syncs share one fdatasync.
   bool sync = false;
@@ -80,6 +92,7 @@ struct Shape {
   std::uint32_t value_size = 0;  // bytes of each value; 0 when payload is location
   bool ordered = false;          // tree or map
   Payload payload = Payload::value;
+  bool fixed = false;  // on the Fixed store, not the log
   friend bool operator==(const Shape&, const Shape&) = default;
 };
 

@@ -163,27 +163,26 @@ Status Shard::prepare(std::span<const WriteRequest> requests, store::Batch& batc
     const WriteRequest& request = static_cast<const WriteRequest*>(writes)[at];
     return {request.key, request.value, request.erase, request.expiry_ms};
   };
-  return store_->prepare_batch(batch);
+  return log_->prepare_batch(batch);
 }
 
 void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) {
-  store_->accept_batch(
-      batch, [&](std::size_t n, base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-        const WriteRequest& request = requests[n];
-        index::Place place;
-        index_->locate(request.key.data(), request.hash, place);
-        if (!hook_reads() || !place.found) {
-          publish(request, place, at, request.expiry_ms, nullptr);
-          return;
-        }
-        store::ReadBuffer buffer;
-        Bytes old;
-        bool moved = false;
-        const base::EpochDomain::Guard guard(context_.epochs);
-        const Status status = read_location(place.at, request.key, buffer, old, moved);
-        if (!status.ok()) log_untold(status);
-        publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
-      });
+  log_->accept_batch(batch, [&](std::size_t n, base::Location at) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    const WriteRequest& request = requests[n];
+    index::Place place;
+    index_->locate(request.key.data(), request.hash, place);
+    if (!hook_reads() || !place.found) {
+      publish(request, place, at, request.expiry_ms, nullptr);
+      return;
+    }
+    store::ReadBuffer buffer;
+    Bytes old;
+    bool moved = false;
+    const base::EpochDomain::Guard guard(context_.epochs);
+    const Status status = read_location(place.at, request.key, buffer, old, moved);
+    if (!status.ok()) log_untold(status);
+    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+  });
 }
 
 // ---- Several shards ----
@@ -213,8 +212,7 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   for (std::size_t at = 0; at < parts.size(); ++at) {
     Shard& shard = *parts[at].shard;
     if (status.ok()) status = shard.refuse_if_closed();
-    names[at] = {shard.context_.shard,
-                 shard.store_->next_sequence() + parts[at].requests.size() - 1};
+    names[at] = {shard.context_.shard, shard.log_->next_sequence() + parts[at].requests.size() - 1};
   }
   std::size_t ready = 0;
   for (; status.ok() && ready < parts.size(); ++ready) {
@@ -225,7 +223,7 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   for (std::size_t at = 0; at < ready; ++at) {
     Shard& shard = *parts[at].shard;
     if (!status.ok()) {
-      shard.store_->abandon_batch(batches[at]);
+      shard.log_->abandon_batch(batches[at]);
       continue;
     }
     shard.joint_last_ = names[at].last_sequence;

@@ -6,46 +6,51 @@
 namespace armdb::engine {
 
 Status Shard::put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
-  const auto count = [&](const WriteRequest& request, Status status) {
-    if (status.ok()) ++done;
-    return request.erase && status.is(Errc::not_found) ? Status() : status;
-  };
-  if (hook_reads()) {
-    Status status;
-    for (const WriteRequest* request : requests) {
-      if (status.ok()) status = count(*request, write(*request));
-    }
-    return status;
+  if (!hook_reads()) return write_some(requests, done, false);
+  for (const WriteRequest* request : requests) {
+    Status status = write(*request);
+    done += status.ok() ? 1 : 0;
+    if (!status.ok() && !(request->erase && status.is(Errc::not_found))) return status;
   }
-  fetch(requests);
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    for (const WriteRequest* request : requests) {
-      if (!status.ok()) return status;
-      index::Place place;
-      index_->locate(request->key.data(), request->hash, place);
-      status = count(*request, write_located(*request, place, nullptr));
-    }
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
-  }
-  return after_write(sync_wanted);
+  return {};
 }
 
+// Runs of new keys that have the same neighbours go to the log one after the other, then to their
+// leaf in one step; a key that is there goes the way of all writes.
 Status Shard::put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
+  return common_.hook ? put_group(requests, done) : write_some(requests, done, true);
+}
+
+Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
+                         bool sorted) {
   ARMDB_ASSERT(requests.size() <= kRunMax);
-  if (common_.hook) return put_group(requests, done);
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    if (status.ok()) status = put_run_locked(requests, done);
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
+  if (!sorted) fetch(requests);
+  for (std::size_t at = 0;; wait_for_sync()) {
+    bool sync_wanted = false;
+    {
+      const base::MutexLock lock(mutex_);
+      Status status = refuse_if_closed();
+      while (status.ok() && at < requests.size()) {
+        const std::span<const WriteRequest* const> rest = requests.subspan(at);
+        const std::uint64_t before = done;
+        if (sorted) {
+          status = put_run_locked(rest, done);
+          at += static_cast<std::size_t>(done - before);
+        } else {
+          index::Place place;
+          index_->locate(rest[0]->key.data(), rest[0]->hash, place);
+          status = write_located(*rest[0], place, nullptr);
+          done += status.ok() ? 1 : 0;
+          if (rest[0]->erase && status.is(Errc::not_found)) status = Status();
+          at += status.ok() ? 1 : 0;
+        }
+      }
+      if (status.is(Errc::aborted)) continue;
+      if (!status.ok()) return status;
+      sync_wanted = store_->take_sync_wanted();
+    }
+    return after_write(sync_wanted);
   }
-  return after_write(sync_wanted);
 }
 
 Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done) {
@@ -88,7 +93,7 @@ Status Shard::insert_run(std::span<const WriteRequest* const> requests, std::spa
   Status status;
   std::size_t count = 0;
   for (; count < run.size(); ++count) {
-    status = append(*requests[count], requests[count]->expiry_ms, run[count].at);
+    status = append(*requests[count], requests[count]->expiry_ms, {}, run[count].at);
     if (!status.ok()) break;
   }
   if (count == 0) return status;

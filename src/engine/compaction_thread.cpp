@@ -16,7 +16,7 @@ void CompactionThread::run() {
     error_ = more.status();
     if (more.is(Errc::closed)) return;
     const bool busy = more.ok() && *more;
-    if (!stopping_) static_cast<void>(wake_.wait_for_ms(mutex_, busy ? pause_ms_ : idle_ms_));
+    if (!stopping_) static_cast<void>(wake_.wait_for_ms(mutex_, busy ? pause_ms_ : idle_ms()));
   }
 }
 

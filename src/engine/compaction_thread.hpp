@@ -3,6 +3,8 @@
 // Threads: one owner; last_error() by anyone.
 #pragma once
 
+#include <algorithm>
+
 #include "base/mutex.hpp"
 #include "core/status.hpp"
 #include "engine/engine.hpp"
@@ -24,6 +26,11 @@ class CompactionThread {
 
  private:
   void run();
+  // The slots of a Fixed store are synced by the same steps.
+  [[nodiscard]] std::uint32_t idle_ms() const noexcept {
+    if (!engine_.shape().fixed) return idle_ms_;
+    return std::min(idle_ms_, engine_.config().sync_interval_ms);
+  }
 
   Engine& engine_;
   const std::uint64_t step_bytes_;

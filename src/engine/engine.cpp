@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/insertion_sort.hpp"
+#include "os/clock.hpp"
 #include "os/thread.hpp"
 
 namespace armdb::engine {
@@ -71,8 +72,17 @@ std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
   return now < kEndOfTime && ttl_ms < kEndOfTime - now ? now + ttl_ms : kEndOfTime;
 }
 
-Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync) {
+// Each would cost a sync of its own, to have what it changes safe before it changes it in place.
+Status Engine::refuse_batch() const {
   if (config_.read_only) return refuse_write();
+  if (!shape_.fixed) return {};
+  return Status(Errc::unsupported, "batches and atomic() need the log: use the Bitcask store")
+      .at(path_);
+}
+
+Status Engine::atomic(Bytes key, FunctionRef<Status(Transaction&)> body, bool sync) {
+  Status refusal = refuse_batch();
+  if (!refusal.ok()) return refusal;
   std::uint64_t hash = 0;
   Shard& shard = owner(key, hash);
   Status status = shard.atomic(body);
@@ -157,7 +167,7 @@ Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uin
 Status Engine::write_batch(std::span<WriteRequest> requests, bool sync, bool& written) {
   written = false;
   Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  if (status.ok()) status = refuse_batch();
   if (!status.ok() || requests.empty()) return status;
   std::vector<std::size_t> ends(shard_count() + 1);
   for (WriteRequest& request : requests) {
@@ -230,6 +240,14 @@ Status Engine::sync() {
   }
   // A sync waits for the disk, not for a processor: more threads than processors pay.
   return os::run_all(count, 8, [&](std::size_t at) { return dirty[at]->sync(); });
+}
+
+Status Engine::tick() {
+  const std::uint64_t now = os::monotonic_ms();
+  const std::uint64_t last = ticked_ms_.load(std::memory_order_relaxed);
+  if (!shape_.fixed || now - last < config_.sync_interval_ms) return refuse_if_closed();
+  ticked_ms_.store(now, std::memory_order_relaxed);
+  return sync();
 }
 
 Status Engine::sync_joint(const Shard* asking) {
@@ -305,6 +323,7 @@ Status Engine::compact() {
   const Result<std::uint64_t> swept = sweep(~std::uint64_t{0});
   // A full disk: all the more there is to compact.
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
+  if (shape_.fixed) return on_all_shards([](Shard& shard) { return shard.shrink(); });
   return on_all_shards([&](Shard& shard) -> Status {
     Status sealed = shard.seal();
     if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
@@ -322,6 +341,8 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!status.ok()) return status;
   if (config_.read_only)
     return Status(Errc::read_only, "a read_only collection cannot be compacted");
+  status = tick();
+  if (!status.ok()) return status;
   constexpr std::uint64_t kSweepPerStep = 4096;
   const Result<std::uint64_t> swept = sweep(kSweepPerStep);
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();

@@ -28,7 +28,7 @@ class Engine {
   // `shape` is checked against the stored one; without it (null) the stored one is taken and the
   // collection must exist.
   static Result<std::unique_ptr<Engine>> open(const std::string& path, const Shape* shape,
-                                              const Config& config, Parts parts);
+                                              const FixedConfig& config, Parts parts);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -65,6 +65,8 @@ class Engine {
 
   Status flush();
   Status sync();
+  // Syncs when that was FixedConfig::sync_interval_ms ago.
+  Status tick();
   // Syncs the shards that joint batches bind together; for Shard::sync().
   Status sync_joint(const Shard* asking);
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
@@ -87,7 +89,7 @@ class Engine {
 
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
-  [[nodiscard]] const Config& config() const noexcept { return config_; }
+  [[nodiscard]] const FixedConfig& config() const noexcept { return config_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] base::EpochDomain& epochs() const noexcept { return epochs_; }
   // Null where values are not kept decoded.
@@ -104,7 +106,7 @@ class Engine {
   [[nodiscard]] Stats stats() const;
 
  private:
-  Engine(std::string path, const Config& config) : path_(std::move(path)), config_(config) {
+  Engine(std::string path, const FixedConfig& config) : path_(std::move(path)), config_(config) {
     common_.engine = this;
   }
   friend class Opening;
@@ -116,7 +118,9 @@ class Engine {
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
   Status refuse_write() const;
+  Status refuse_batch() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
+  Status migrate_all(std::uint32_t to_version, MigrationCalls calls);
   Status begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts)
       ARMDB_REQUIRES(state_mutex_);
   Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
@@ -125,7 +129,7 @@ class Engine {
   Status on_all_shards(FunctionRef<Status(Shard&)> what);
 
   const std::string path_;
-  const Config config_;
+  const FixedConfig config_;  // of a Bitcask store only the part that is Config
   Shape shape_;
   Router router_;
   Owned<FileLock> lock_;
@@ -142,6 +146,7 @@ class Engine {
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
+  std::atomic<std::uint64_t> ticked_ms_{0};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };
 

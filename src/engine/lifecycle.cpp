@@ -19,8 +19,9 @@ namespace {
 std::string shape_text(const Shape& shape) {
   const std::string values =
       shape.payload == Payload::location ? "any length" : base::text("% bytes", {shape.value_size});
-  return base::text("a % with keys of % bytes and values of %",
-                    {shape.ordered ? "tree" : "map", shape.key_size, values});
+  return base::text(
+      "a % with keys of % bytes and values of % on the % store",
+      {shape.ordered ? "tree" : "map", shape.key_size, values, shape.fixed ? "Fixed" : "Bitcask"});
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
@@ -74,7 +75,8 @@ Status check_shape(const Shape& shape, const Config& config) {
 // The steps of opening; what was made so far is undone by the destructors.
 class Opening {
  public:
-  Opening(const std::string& path, const Shape* shape, const Config& config, Engine::Parts parts)
+  Opening(const std::string& path, const Shape* shape, const FixedConfig& config,
+          Engine::Parts parts)
       : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
 
   Result<std::unique_ptr<Engine>> run() {
@@ -103,6 +105,7 @@ class Opening {
     if (status.ok()) status = read_or_create_meta();
     if (status.ok()) status = read_state();
     if (status.ok()) status = open_shards();
+    if (status.ok() && meta_.shape.fixed && !known_) status = note_slots();
     return status;
   }
 
@@ -152,6 +155,10 @@ class Opening {
 
   Status create() {
     const Config& config = engine_->config_;
+    if (shape_->fixed) {
+      Status status = store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2);
+      if (!status.ok()) return status;
+    }
     meta_.shape = *shape_;
     meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
@@ -187,7 +194,8 @@ class Opening {
 
   Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     Engine& engine = *engine_;
-    Status status = store::read_state(files(), engine.path_, meta_.store_id, engine.state_);
+    Status status =
+        store::read_state(files(), engine.path_, meta_.store_id, engine.state_, &known_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
       return base::corrupt("db.state is of a collection with another number of shards");
@@ -196,7 +204,15 @@ class Opening {
     engine.common_.hook = std::move(parts_.hook);
     engine.common_.objects = parts_.objects;
     engine.joint_marked_ = engine.state_.joint;
+    engine.common_.migrating = engine.state_.migrating;
     return {};
+  }
+
+  // From here on a slots.dat that is missing was lost: db.state is there.
+  Status note_slots() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    if (engine_->config_.read_only) return {};
+    engine_->state_changed_ = true;
+    return engine_->save_state();
   }
 
   [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
@@ -219,7 +235,14 @@ class Opening {
 
   Status open_shards() {
     std::vector<Shard::Opening> openings(meta_.shard_count);
-    for (Shard::Opening& opening : openings) opening.hash_seed = meta_.hash_seed;
+    const FixedConfig& config = engine_->config_;
+    for (Shard::Opening& opening : openings) {
+      opening.hash_seed = meta_.hash_seed;
+      opening.slots.create = !known_;
+      opening.slots.copies = config.single_copy ? 1 : 2;
+      opening.slots.grow_step_bytes = config.grow_step;
+      opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
+    }
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
       std::vector<store::Survey> surveys(meta_.shard_count);
@@ -270,10 +293,11 @@ class Opening {
   Engine::Parts parts_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
+  bool known_ = false;  // there is a db.state
 };
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
-                                             const Config& config, Parts parts) {
+                                             const FixedConfig& config, Parts parts) {
   if (path.empty()) return Status(Errc::invalid_argument, "the path of a collection is empty");
   // Without slashes at the end: what stands before the last one is then the parent.
   std::size_t size = path.size();

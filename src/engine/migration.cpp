@@ -25,11 +25,20 @@ Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
   if (status.ok()) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock turn(migration_mutex_);
+  common_.migrating = true;
+  for (const auto& shard : shards_) shard->wait_for_care();
+  status = migrate_all(to_version, calls);
+  const base::MutexLock lock(state_mutex_);
+  common_.migrating = state_.migrating;
+  return status;
+}
+
+Status Engine::migrate_all(std::uint32_t to_version, MigrationCalls calls) {
   // What is written from here on is new. Durable before it is stored: sequences that a power cut
   // takes back are given out again.
   std::vector<std::uint64_t> starts(shard_count());
   for (std::uint32_t at = 0; at < shard_count(); ++at) starts[at] = shards_[at]->last_sequence();
-  status = sync();
+  Status status = sync();
   if (!status.ok()) return status;
   {
     const base::MutexLock lock(state_mutex_);

@@ -1,4 +1,4 @@
-// Recovered entries, in the order of sequences: the last one of a key wins.
+// Recovered entries on their way into the index; of two of one key the store says which counts.
 #include "engine/recovery_batch.hpp"
 
 #include "base/errors.hpp"
@@ -33,7 +33,7 @@ RecoveryBatch::~RecoveryBatch() {
   }
 }
 
-Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& entry) {
+Status RecoveryBatch::add(store::Store& store, const store::RecoveredEntry& entry) {
   std::uint8_t* key = bytes_.data() + count_ * (key_size_ + kept_size_);
   std::memcpy(key, entry.key.data(), key_size_);
   if (objects_ != nullptr) {
@@ -50,6 +50,7 @@ Status RecoveryBatch::add(store::LogStore& store, const store::RecoveredEntry& e
   lookups_[count_] = {key, base::hash64(key, key_size_, seed_), nullptr, {}, false};
   at_[count_] = entry.at;
   expiry_ms_[count_] = entry.expiry_ms;
+  sequence_[count_] = entry.sequence;
   tombstone_[count_] = entry.tombstone;
   ++count_;
   return count_ == kEntries ? apply(store) : Status();
@@ -60,7 +61,7 @@ void RecoveryBatch::drop_object(const std::uint8_t* kept) noexcept {
   object != nullptr ? detail::unshare(object) : static_cast<void>(--undecoded_);
 }
 
-Status RecoveryBatch::apply(store::LogStore& store) {
+Status RecoveryBatch::apply(store::Store& store) {
   // Only for the misses it takes: every entry is located again below, in order.
   index_.find_many({lookups_, count_});
   for (std::size_t& at = first_; at < count_; ++at) {
@@ -68,9 +69,13 @@ Status RecoveryBatch::apply(store::LogStore& store) {
     const std::uint64_t hash = lookups_[at].hash;
     index::Place place;
     index_.locate(key, hash, place);
-    if (place.found && objects_ != nullptr) drop_object(place.value);
-    // The same entry may be told twice: by a segment, and by the tail that continued it.
-    if (place.found && place.at != at_[at]) store.mark_dead(place.at);
+    if (place.found) {
+      const Result<bool> newer = store.settle(
+          place.at, {.key = {}, .value = {}, .sequence = sequence_[at], .at = at_[at]});
+      if (!newer.ok()) return newer.status();
+      if (!*newer) continue;
+      if (objects_ != nullptr) drop_object(place.value);
+    }
     if (expiry_ms_[at] != 0 && !expiries_.reserve(1)) {
       return base::out_of_memory("no memory for the table of expiries");
     }

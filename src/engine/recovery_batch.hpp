@@ -20,8 +20,8 @@ class RecoveryBatch {
   RecoveryBatch(const RecoveryBatch&) = delete;
   RecoveryBatch& operator=(const RecoveryBatch&) = delete;
 
-  Status add(store::LogStore& store, const store::RecoveredEntry& entry);
-  Status apply(store::LogStore& store);
+  Status add(store::Store& store, const store::RecoveredEntry& entry);
+  Status apply(store::Store& store);
 
   // Keys whose last value so far was rejected by the codec; their object is null in the index.
   [[nodiscard]] std::uint64_t undecoded() const noexcept { return undecoded_; }
@@ -42,6 +42,7 @@ class RecoveryBatch {
   index::Lookup lookups_[kEntries];
   base::Location at_[kEntries];
   std::uint64_t expiry_ms_[kEntries] = {};
+  std::uint64_t sequence_[kEntries] = {};
   bool tombstone_[kEntries] = {};
   std::size_t first_ = 0;  // those before it have been applied
   std::size_t count_ = 0;

@@ -64,15 +64,13 @@ Status Shard::open(const store::StoreContext& context, Common& common, const Ope
 }
 
 Status Shard::recover(const Opening& opening) {
-  // Recovery accounts dead entries in the store that is being opened, which is known only to the
-  // store until open() returns; so the store hands itself out with each entry.
+  // Recovery settles entries in the store that is being opened, which is known only to the store
+  // until open() returns; so the store hands itself out with each entry.
   RecoveryBatch batch(*index_, expiries_, context_.shape, common_.objects, seed_);
-  Status status = store::LogStore::open(
-      context_,
-      [&](store::LogStore& opened, const store::RecoveredEntry& entry) {
+  Status status =
+      open_store(opening, [&](store::Store& opened, const store::RecoveredEntry& entry) {
         return batch.add(opened, entry);
-      },
-      opening.sequence_limit, store_);
+      });
   if (status.ok()) status = batch.apply(*store_);
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
@@ -84,6 +82,22 @@ Status Shard::recover(const Opening& opening) {
     }
     return {};
   });
+}
+
+Status Shard::open_store(const Opening& opening, store::RecoveryVisitor visit) {
+  if (context_.shape.fixed) {
+    Result<std::unique_ptr<store::SlotStore>> slots =
+        store::SlotStore::open(context_, opening.slots, visit);
+    if (!slots.ok()) return slots.status();
+    slots_ = slots->get();
+    store_ = std::move(*slots);
+    return {};
+  }
+  std::unique_ptr<store::LogStore> log;
+  Status status = store::LogStore::open(context_, visit, opening.sequence_limit, log);
+  log_ = log.get();
+  store_ = std::move(log);
+  return status;
 }
 
 Shard::~Shard() {
@@ -153,19 +167,25 @@ Status Shard::refuse_if_closed() const {
 
 Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
-  bool sync_wanted = false;
-  {
-    const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
-    if (!status.ok()) return status;
-    index::Place place;
-    index_->locate(request.key.data(), request.hash, place);
-    status = write_located(request, place, nullptr);
-    if (!status.ok()) return status;
-    sync_wanted = store_->take_sync_wanted();
+  for (;; wait_for_sync()) {
+    bool sync_wanted = false;
+    {
+      const base::MutexLock lock(mutex_);
+      Status status = refuse_if_closed();
+      if (!status.ok()) return status;
+      index::Place place;
+      index_->locate(request.key.data(), request.hash, place);
+      status = write_located(request, place, nullptr);
+      if (status.is(Errc::aborted)) continue;
+      if (!status.ok()) return status;
+      sync_wanted = store_->take_sync_wanted();
+    }
+    return after_write(sync_wanted);
   }
-  return after_write(sync_wanted);
 }
+
+// A store that has no room for more beside the running sync.
+void Shard::wait_for_sync() { const base::MutexLock turn(sync_mutex_); }
 
 // Whether the write may happen.
 Status Shard::judge(const WriteRequest& request, const index::Place& place) const {
@@ -203,18 +223,19 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
   // Store first, index second. The other way round a reader could see a value whose write then
   // fails (invariant 1).
   base::Location at;
-  status = append(request, expiry_ms, at);
+  status = append(request, expiry_ms, place.found ? place.at : base::Location(), at);
   if (!status.ok()) [[unlikely]]
     return status;
   publish(request, place, at, expiry_ms, old);
   return {};
 }
 
-Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at) {
+Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
+                     base::Location& at) {
   store::Write write{request.key, request.value, request.erase, request.erase ? 0 : expiry_ms};
   if (write.expiry_ms != 0 && !expiries_.reserve(1))
     return base::out_of_memory("no memory for the index");
-  return store_->append(write, at);
+  return store_->write(write, old, at);
 }
 
 // The log has the write: now the index, the expiry behind it, and the hook last.
@@ -360,7 +381,7 @@ Status Shard::describe(Status status, base::Location at) const {
 Status Shard::read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                             bool& moved) const {
   Status status;
-  const store::ReadOutcome outcome = store_->read(at, key, buffer, value, status);
+  const store::ReadOutcome outcome = log_->read(at, key, buffer, value, status);
   moved = outcome == store::ReadOutcome::moved;
   return status;
 }

@@ -3,8 +3,9 @@
 // Invariants:
 //   (1) The index never names an entry the store has not accepted.
 //   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
-//       what its caller asks for, a batch the old values that a hook wants, and a large part of
-//       a joint batch that another shard refused is taken back durably.
+//       what its caller asks for, a batch the old values that a hook wants, a large part of a
+//       joint batch that another shard refused is taken back durably, verify() and migrate() of
+//       slots read a piece of their file at a time, and closing them syncs.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
@@ -27,6 +28,7 @@
 #include "index/index.hpp"
 #include "store/log_compaction.hpp"
 #include "store/log_store.hpp"
+#include "store/slot_store.hpp"
 
 namespace armdb::engine {
 
@@ -63,6 +65,7 @@ struct Common {
   Clock clock;
   Owned<detail::Hook> hook;
   const detail::ObjectOps* objects = nullptr;
+  std::atomic<bool> migrating{false};
 };
 
 class Transaction;
@@ -84,6 +87,7 @@ class Shard {
     std::uint64_t hash_seed = 0;  // that of the router
     std::uint64_t sequence_limit = ~std::uint64_t{0};
     std::uint64_t joint_last = 0;  // the last joint batch that was found
+    store::SlotOptions slots;      // of a Fixed store
   };
   static Status open(const store::StoreContext& context, Common& common, const Opening& opening,
                      std::unique_ptr<Shard>& opened);
@@ -156,6 +160,11 @@ class Shard {
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
   // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // Fixed: gives free space at the end of the file back. While somebody is migrating no slot moves:
+  // it would look like a new one, and be passed over.
+  Status shrink();
+  // Common::migrating is seen from here on.
+  void wait_for_care() { const base::MutexLock maintenance(maintenance_); }
   // Erases entries that have expired; looks at about `budget` of those that may, from `cursor`
   // on, and moves it (0 at the end). Returns how many were erased.
   Result<std::uint64_t> sweep(std::uint64_t budget, std::uint64_t& cursor);
@@ -197,6 +206,7 @@ class Shard {
         joint_last_(opening.joint_last) {}
 
   Status recover(const Opening& opening);
+  Status open_store(const Opening& opening, store::RecoveryVisitor visit);
   [[nodiscard]] bool keeps_bytes() const noexcept {
     return context_.shape.payload == Payload::value;
   }
@@ -212,8 +222,11 @@ class Shard {
   void publish(const WriteRequest& request, index::Place& place, base::Location at,
                std::uint64_t expiry_ms, const Bytes* old) ARMDB_REQUIRES(mutex_);
   Status write_reading_value(const WriteRequest& request);
-  Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location& at)
-      ARMDB_REQUIRES(mutex_);
+  Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
+                base::Location& at) ARMDB_REQUIRES(mutex_);
+  void wait_for_sync();
+  Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
+                    bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
       ARMDB_REQUIRES(mutex_);
   Status insert_run(std::span<const WriteRequest* const> requests, std::span<index::Fresh> run,
@@ -239,8 +252,12 @@ class Shard {
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
     return joint_last_ > store_->durable_sequence();
   }
+  Status move_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
+  Status each_slot(std::uint64_t first, VerifyReport& report,
+                   FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                   FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 
   const store::StoreContext context_;
@@ -255,7 +272,9 @@ class Shard {
   // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
   std::unique_ptr<index::Index> index_;
-  std::unique_ptr<store::LogStore> store_;
+  std::unique_ptr<store::Store> store_;
+  store::LogStore* log_ = nullptr;  // it is one of these two
+  store::SlotStore* slots_ = nullptr;
   ExpiryTable expiries_;
   // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
   // entries: what is durable here must not depend on what a power cut may take there.

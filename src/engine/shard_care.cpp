@@ -52,7 +52,7 @@ Status Shard::sync_all(bool files_too) {
       if (!status.ok()) return status;
     }
     if (alone) {
-      Status outcome = store::LogStore::run_sync(context_, ticket);
+      Status outcome = store_->run_sync(ticket);
       const base::MutexLock lock(mutex_);
       return store_->end_sync(ticket, std::move(outcome));
     }
@@ -86,7 +86,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const S
   if (status.ok()) {
     os::run_parallel(shards.size(), 8, [&](std::size_t at) {
       if (!tickets[at].wanted) return;
-      outcomes[at] = store::LogStore::run_sync(shards[at]->context_, tickets[at]);
+      outcomes[at] = shards[at]->store_->run_sync(tickets[at]);
     });
     for (const Status& outcome : outcomes) {
       if (status.ok()) status = outcome;
@@ -112,19 +112,19 @@ bool Shard::unsynced() const noexcept {
 Status Shard::seal() {
   const base::MutexLock lock(mutex_);
   Status status = refuse_if_closed();
-  return status.ok() ? store_->seal_active() : status;
+  return status.ok() && log_ != nullptr ? log_->seal_active() : status;
 }
 
 Status Shard::checkpoint() {
   const base::MutexLock maintenance(maintenance_);
   Status status = seal();
   if (status.ok()) status = sync_all(true);
-  if (!status.ok()) return status;
+  if (!status.ok() || log_ == nullptr) return status;
   std::vector<store::SegmentPtr> segments;
   {
     const base::MutexLock lock(mutex_);
-    segments = store_->segments();
-    std::erase_if(segments, [&](const auto& segment) { return !store_->wants_hint(*segment); });
+    segments = log_->segments();
+    std::erase_if(segments, [&](const auto& segment) { return !log_->wants_hint(*segment); });
   }
   for (const store::SegmentPtr& segment : segments) {
     const bool written = store::LogStore::write_hint(context_, *segment);
@@ -136,13 +136,13 @@ Status Shard::checkpoint() {
     const base::MutexLock lock(mutex_);
     status = store_->failed();
     if (!status.ok()) return status;
-    manifest = store_->manifest_now();
+    manifest = log_->manifest_now();
   }
   status = store::LogStore::write_manifest(context_, manifest);
   if (status.is(Errc::failed)) return fail(std::move(status));
   if (!status.ok()) {
     const base::MutexLock lock(mutex_);
-    store_->manifest_failed();
+    log_->manifest_failed();
   }
   return status;
 }
@@ -152,9 +152,12 @@ Status Shard::close() {
   if (!context_.config.read_only) status = checkpoint();
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();
+  const base::MutexLock turn(sync_mutex_);
   const base::MutexLock lock(mutex_);
   // A put that came in between is written, as every put is.
-  if (!context_.config.read_only && status.ok() && !closed_) status = store_->flush();
+  if (!context_.config.read_only && status.ok() && !closed_) {
+    status = slots_ != nullptr ? slots_->close() : store_->flush();
+  }
   closed_ = true;
   return status;
 }
@@ -162,14 +165,39 @@ Status Shard::close() {
 // ---- Looking after it ----
 
 Status Shard::warmup() {
+  if (log_ == nullptr) return {};  // all values are in memory
   const base::EpochDomain::Guard guard(context_.epochs);
   return each_block([&](index::Block& block) {
-    for (std::size_t at = 0; at < block.count(); ++at) store_->touch(block.location(at));
+    for (std::size_t at = 0; at < block.count(); ++at) log_->touch(block.location(at));
     return Status();
   });
 }
 
+// The slots as they are in the file, piece after piece.
+Status Shard::each_slot(std::uint64_t first, VerifyReport& report,
+                        FunctionRef<Status(const store::RecoveredEntry&)> visit,
+                        FunctionRef<Status(std::uint64_t)> passed) {
+  for (store::SlotPiece piece;; first = piece.first + piece.count) {
+    Status status;
+    {
+      const base::MutexLock lock(mutex_);
+      status = refuse_if_closed();
+      if (status.ok()) status = slots_->read_piece(first, piece);
+    }
+    if (!status.ok() || piece.count == 0) return status;
+    status = slots_->visit_piece(piece, report, visit);
+    if (status.ok()) status = passed(piece.first + piece.count);
+    if (!status.ok()) return status;
+  }
+}
+
 Status Shard::verify(VerifyReport& report) {
+  if (slots_ != nullptr) {
+    ++report.segments;
+    return each_slot(
+        0, report, [](const store::RecoveredEntry&) { return Status(); },
+        [](std::uint64_t) { return Status(); });
+  }
   std::vector<store::SegmentPtr> segments;
   {
     const base::MutexLock lock(mutex_);
@@ -177,7 +205,7 @@ Status Shard::verify(VerifyReport& report) {
     if (!status.ok()) return status;
     // On a full or failed disk what is in the files can still be verified.
     if (!context_.config.read_only) static_cast<void>(store_->flush());
-    segments = store_->segments();
+    segments = log_->segments();
   }
   for (const store::SegmentPtr& segment : segments) {
     Status status = store::verify_segment(context_, *segment, report);
@@ -232,24 +260,35 @@ Result<std::uint64_t> Shard::sweep(std::uint64_t budget, std::uint64_t& cursor) 
 Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
                         FunctionRef<Status(const store::RecoveredEntry&)> visit,
                         FunctionRef<Status(std::uint64_t)> passed) {
+  // Slots are told in the order of their numbers: there `done` is one of these.
+  const std::uint64_t done_sequence = slots_ == nullptr ? done : 0;
+  const auto visit_live = [&](const store::RecoveredEntry& entry) -> Status {
+    if (entry.tombstone || entry.sequence <= done_sequence || entry.sequence > start) return {};
+    base::Location now;
+    const bool live = find(entry.key.data(),
+                           base::hash64(entry.key.data(), entry.key.size(), seed_), &now, nullptr);
+    return live && now == entry.at ? visit(entry) : Status();
+  };
   const base::MutexLock maintenance(maintenance_);
+  if (slots_ != nullptr) {
+    VerifyReport unused;
+    Status status = each_slot(done, unused, visit_live, [&](std::uint64_t slots) {
+      Status synced = sync();
+      return synced.ok() ? passed(std::min(start - 1, slots)) : synced;
+    });
+    return status.ok() ? passed(start) : status;
+  }
   compaction_.reset();  // begun by a compact_step(): its copies would be of another time
   Status status = seal();
   if (!status.ok()) return status;
   std::vector<store::SegmentPtr> segments;
   {
     const base::MutexLock lock(mutex_);
-    segments = store_->segments();
+    segments = log_->segments();
   }
   for (const store::SegmentPtr& segment : segments) {
     if (segment->first_sequence > start || segment->last_sequence <= done) continue;
-    status = store::visit_segment(*segment, [&](const store::RecoveredEntry& entry) -> Status {
-      if (entry.tombstone || entry.sequence <= done || entry.sequence > start) return {};
-      base::Location now;
-      const bool live = find(
-          entry.key.data(), base::hash64(entry.key.data(), entry.key.size(), seed_), &now, nullptr);
-      return live && now == entry.at ? visit(entry) : Status();
-    });
+    status = store::visit_segment(*segment, visit_live);
     if (status.ok()) status = sync();
     if (status.ok()) status = passed(std::min(start, segment->last_sequence));
     if (!status.ok()) return status;
@@ -259,7 +298,57 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 
 // ---- Compaction ----
 
+// The last live slots move to free ones before them, some at a time; then the end of the file goes.
+// Two slots have the same key for a moment: after a crash the newer one counts.
+Status Shard::shrink() {
+  constexpr int kMovesPerLock = 64;
+  constexpr int kTries = 4;  // beside busy writers it is left to another call
+  const base::MutexLock maintenance(maintenance_);
+  std::vector<std::uint8_t> key;
+  for (int tries = 0; tries < kTries;) {
+    bool more = !common_.migrating.load(std::memory_order_relaxed);
+    {
+      const base::MutexLock turn(sync_mutex_);
+      const base::MutexLock lock(mutex_);
+      Status status = refuse_if_closed();
+      for (int moves = 0; status.ok() && more && moves < kMovesPerLock; ++moves) {
+        base::Location from;
+        const Result<bool> found = slots_->last_live(key, from);
+        more = found.ok() && *found;
+        status = more ? move_slot(Bytes(key), from) : found.status();
+      }
+      if (!status.ok()) return status;
+      if (more) continue;
+      const Result<bool> begun = slots_->begin_trim();
+      if (!begun.ok() || !*begun) return begun.status();
+    }
+    Status status = sync();
+    if (!status.ok()) return status;
+    const base::MutexLock turn(sync_mutex_);
+    const base::MutexLock lock(mutex_);
+    const Result<bool> done = slots_->end_trim();
+    if (!done.ok() || *done) return done.status();
+    ++tries;
+  }
+  return {};
+}
+
+Status Shard::move_slot(Bytes key, base::Location from) {
+  index::Place place;
+  const std::uint64_t hash = base::hash64(key.data(), key.size(), seed_);
+  index_->locate(key.data(), hash, place);
+  if (!place.found || place.at != from) return base::corrupt("a slot is not in the index");
+  const std::uint64_t expiry_ms = expiries_.any() ? expiries_.find(key.data(), hash) : 0;
+  const Bytes value(place.value, context_.shape.value_size);
+  base::Location at;
+  Status status = store_->write({key, value, false, expiry_ms}, {}, at);
+  if (!status.ok()) return status;
+  index_->relocate(place, at);
+  return store_->write({key, {}, true, 0}, from, at);
+}
+
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
+  if (log_ == nullptr) return false;
   const base::MutexLock maintenance(maintenance_);
   Result<bool> more = compact_once(budget, threshold, false);
   if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
@@ -272,7 +361,7 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {
-    auto job = std::make_unique<store::LogCompaction>(*store_);
+    auto job = std::make_unique<store::LogCompaction>(*log_);
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = store_->failed();

@@ -19,9 +19,9 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   Status status = read_meta(files, path, meta);
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
-    const Result<FileInfo> manifest =
-        files.info(path_in(shard_path(path, 0), format::kManifestName));
-    if (manifest.ok()) {
+    const std::string shard = shard_path(path, 0);
+    if (files.info(path_in(shard, format::kManifestName)).ok() ||
+        files.info(path_in(shard, format::kSlotsName)).ok()) {
       return base::corrupt(
                  "db.meta is missing, but there are shards: restore it from a "
                  "backup, or see README, \"Repair\"")
@@ -30,12 +30,6 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     return status;
   }
   if (!status.ok()) return status;
-  if (meta.store != format::StoreKind::bitcask) {
-    return Status(Errc::shape_mismatch,
-                  "the collection is on the Fixed store, but was opened on "
-                  "Bitcask")
-        .at(path);
-  }
   if (meta.encryption != 0) {
     return Status(Errc::unsupported,
                   "the collection is encrypted, and this build has no "
@@ -44,6 +38,7 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   }
   description.store_id = meta.store_id;
   description.shape = meta.shape;
+  description.shape.fixed = meta.store == format::StoreKind::fixed;
   description.shard_count = meta.shard_count;
   description.shard_prefix_bits = meta.shard_prefix_bits;
   description.hash_seed = meta.hash_seed;
@@ -66,6 +61,7 @@ Status create_description(FileSystem& files, const std::string& path,
   format::Meta meta;
   meta.store_id = description.store_id;
   meta.shape = description.shape;
+  meta.store = description.shape.fixed ? format::StoreKind::fixed : format::StoreKind::bitcask;
   meta.shard_count = description.shard_count;
   meta.shard_prefix_bits = description.shard_prefix_bits;
   meta.hash_seed = description.hash_seed;

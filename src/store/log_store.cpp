@@ -107,8 +107,8 @@ Status LogStore::survey(const StoreContext& context, Survey& survey) {
                        context.store_id, context.shard, context.shard_count, context.shape};
   std::unique_ptr<LogStore> opened;
   return recover(
-      reading, [](LogStore&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0},
-      &survey, opened);
+      reading, [](Store&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0}, &survey,
+      opened);
 }
 
 LogStore::~LogStore() { delete map_.load(std::memory_order_relaxed); }
@@ -402,6 +402,13 @@ void LogStore::account(Segment& segment, const format::Entry& entry, base::Locat
   }
 }
 
+// Entries are told in the order of their sequences. The same one may be told twice: by a segment,
+// and by the tail that continued it.
+Result<bool> LogStore::settle(base::Location old, const RecoveredEntry& entry) {
+  if (old != entry.at) mark_dead(old);
+  return true;
+}
+
 void LogStore::mark_dead(base::Location at) noexcept {
   if (active_ != nullptr && active_->id() == at.file_id()) {
     active_->dead += at.bytes_max();
@@ -530,7 +537,7 @@ bool LogStore::has_unsynced() const noexcept {
          base::any_of(segments_, [](const SegmentPtr& segment) { return !segment->durable; });
 }
 
-Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket) {
+Status LogStore::run_sync(const SyncTicket& ticket) {
   // Oldest first: what a power cut leaves is a prefix.
   for (const SegmentPtr& segment : ticket.segments) {
     Status status = segment->file->sync();
@@ -541,7 +548,7 @@ Status LogStore::run_sync(const StoreContext& context, const SyncTicket& ticket)
     return std::move(status).at(segment->path);
   }
   if (!ticket.sync_directory) return {};
-  return context.files.sync_directory(context.directory).at(context.directory);
+  return context_.files.sync_directory(context_.directory).at(context_.directory);
 }
 
 Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {

@@ -18,7 +18,6 @@
 #include <span>
 #include <vector>
 
-#include "core/stats.hpp"
 #include "store/block_cache.hpp"
 #include "store/hint_file.hpp"
 #include "store/segment.hpp"
@@ -28,16 +27,6 @@ namespace armdb::store {
 
 // No store comes near this; crafted files that claim it would leave no room to go on.
 inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;
-
-// What one sync has to make durable, collected under the lock and worked off without it.
-struct SyncTicket {
-  std::vector<SegmentPtr> segments;  // oldest first
-  SegmentPtr active;                 // of these, the one that was still growing
-  std::uint64_t directory_changes = 0;
-  bool sync_directory = false;
-  std::uint64_t sequence = 0;  // durable when all is done
-  bool wanted = true;
-};
 
 // Entries that count whole or not at all.
 struct Batch {
@@ -66,7 +55,7 @@ struct SegmentMap {
   [[nodiscard]] Segment* find(std::uint32_t file_id) const noexcept;
 };
 
-class LogStore {
+class LogStore final : public Store {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
   // sequence. Changes nothing on disk when the configuration is read_only.
@@ -75,7 +64,7 @@ class LogStore {
                      std::uint64_t sequence_limit, std::unique_ptr<LogStore>& opened);
   // Recovers without changing anything, to learn which joint batches are there.
   static Status survey(const StoreContext& context, Survey& survey);
-  ~LogStore();
+  ~LogStore() override;
   LogStore(const LogStore&) = delete;
   LogStore& operator=(const LogStore&) = delete;
 
@@ -90,16 +79,17 @@ class LogStore {
   // Tells where each write went.
   void accept_batch(Batch& batch, FunctionRef<void(std::size_t at, base::Location)> accepted);
   void abandon_batch(Batch& batch) noexcept;
-  // The entry at `at` is superseded or erased.
-  void mark_dead(base::Location at) noexcept;
-  // Writes the buffer to the active segment: to the operating system, not to the disk.
-  Status flush();
+  Status write(const Write& write, base::Location, base::Location& at) override {
+    return append(write, at);
+  }
+  Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
+  void mark_dead(base::Location at) noexcept override;
+  // Writes the buffer to the active segment.
+  Status flush() override;
 
-  SyncTicket begin_sync(Status& status);
-  static Status run_sync(const StoreContext& context, const SyncTicket& ticket);
-  Status end_sync(const SyncTicket& ticket, Status outcome);
-  // True once after a flush under Config::enable_fsync: the caller should sync.
-  bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
+  SyncTicket begin_sync(Status& status) override;
+  Status run_sync(const SyncTicket& ticket) override;
+  Status end_sync(const SyncTicket& ticket, Status outcome) override;
 
   // Ends the active segment, so that checkpoint and compaction see all there is.
   Status seal_active();
@@ -115,22 +105,15 @@ class LogStore {
   static bool release_reserve(const StoreContext& context);
   [[nodiscard]] bool wants_hint(const Segment& segment) const noexcept;
 
-  // Of the last entry that was accepted; the next one may come behind a gap.
-  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
+  // May come behind a gap.
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
-  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
-    return durable_sequence_.load(std::memory_order_acquire);
-  }
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
-  // Something that is sealed, or a name, is not durable yet.
-  [[nodiscard]] bool has_unsynced() const noexcept;
-  // A failure after which nothing more may be written.
-  Status fail(Status cause) { return poison(std::move(cause), {}); }
+  [[nodiscard]] bool has_unsynced() const noexcept override;
+  Status fail(Status cause) override { return poison(std::move(cause), {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
-  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
-  void add_stats(Stats& stats) const;
+  void add_stats(Stats& stats) const override;
   [[nodiscard]] std::vector<SegmentPtr> segments() const { return segments_; }
 
   // ---- Readers ----
@@ -140,8 +123,7 @@ class LogStore {
   ReadOutcome read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
                    Status& status) const;
 
-  // `status` with the file and offset of `at`.
-  [[nodiscard]] Status describe(Status status, base::Location at) const;
+  [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
   // Starts reading at `at` from memory, for warmup(). Under a guard.
   void touch(base::Location at) const;
@@ -197,20 +179,15 @@ class LogStore {
   std::unique_ptr<BlockCache> cache_;
   std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
   std::uint64_t sequence_next_ = 1;
-  std::uint64_t last_sequence_ = 0;
   std::uint64_t watermark_written_ = 0;
   std::atomic<std::uint32_t> next_file_id_{1};
   std::uint64_t manifest_generation_ = 0;
   bool manifest_stale_ = false;  // segments were sealed, synced or retired since the last one
   std::uint64_t directory_changes_ = 0;
   std::uint64_t directory_synced_ = 0;
-  std::uint64_t syncs_ = 0;
   std::uint64_t compactions_ = 0;
-  bool sync_wanted_ = false;
   bool full_ = false;  // the last put found no space
-  Status failed_;
 
-  std::atomic<std::uint64_t> durable_sequence_{0};
   std::atomic<const SegmentMap*> map_{nullptr};
 };
 

@@ -101,12 +101,13 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 }
 
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
-                  format::State& state) {
+                  format::State& state, bool* found) {
   const std::string path = path_in(directory, format::kStateName);
   std::vector<std::uint8_t> bytes;
   format::State read;
   read.store_id = store_id;
   Status status = read_file(files, path, format::kStateBytesMax, bytes);
+  if (found != nullptr) *found = !status.is(Errc::not_found);
   if (status.ok()) {
     status = format::decode_state(bytes, read);
   } else if (status.is(Errc::not_found)) {

@@ -23,7 +23,7 @@ Status create_meta(FileSystem& files, const std::string& directory, const format
 using CollectionState = format::State;
 // All zeros, with this store_id, when there is none; corrupt also when it is another store's.
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
-                  format::State& state);
+                  format::State& state, bool* found = nullptr);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
 
 // Opens a file and asks for its size. Errors name the path.

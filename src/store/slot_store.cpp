@@ -1,4 +1,4 @@
-// The Fixed store of a shard: opening, writing in place, syncing.
+// The Fixed store of a shard: creating and opening its file, writing in place, syncing.
 #include "store/slot_store.hpp"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "base/check.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "os/entropy.hpp"
 #include "store/manifest_file.hpp"
 
@@ -20,12 +21,21 @@ namespace {
 constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
 constexpr std::uint32_t kStageCountMin = 8;
 constexpr std::uint8_t kSlotGenerationMax = 127;
-constexpr std::uint8_t kSlotCopyBit = 0x80;
-constexpr std::uint32_t kFailedMarkId = 1;
 
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 
 }  // namespace
+
+Status check_slots(const Shape& shape, std::uint32_t copies) {
+  if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
+    return {};
+  }
+  return {Errc::too_large,
+          base::text("a slot of % bytes does not fit into a sector of % bytes: leave "
+                     "FixedConfig::single_copy false",
+                     {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
+                      format::kSlotSectorBytes})};
+}
 
 SlotStore::SlotStore(const StoreContext& context)
     : context_(context), path_(context.path_of(format::kSlotsName)) {}
@@ -33,7 +43,8 @@ SlotStore::SlotStore(const StoreContext& context)
 // ---- Opening ----
 
 Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
-                                                   const SlotOptions& options, SlotVisitor visit) {
+                                                   const SlotOptions& options,
+                                                   RecoveryVisitor visit) {
   std::unique_ptr<SlotStore> store(new (std::nothrow) SlotStore(context));
   if (store == nullptr) return slot_store_memory();
   Status status = store->open_file(options);
@@ -67,10 +78,14 @@ Status SlotStore::create_file(const SlotOptions& options) {
 
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
+  sync_batch_ = options.sync_batch;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
-  if (status.is(Errc::not_found) && !context_.config.read_only) {
-    status = create_file(options);
+  if (status.is(Errc::not_found)) {
+    const bool lost = !options.create || context_.config.read_only ||
+                      context_.files.info(context_.path_of(format::kManifestName)).ok();
+    status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
+                  : create_file(options);
     if (status.ok()) {
       status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
     }
@@ -91,6 +106,11 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (header_.key_size != context_.shape.key_size ||
       header_.value_size != context_.shape.value_size) {
     return {Errc::shape_mismatch, "slots.dat has keys or values of other sizes than db.meta says"};
+  }
+  if (options.copies == 1 && header_.copies == 2) {
+    return {Errc::format_mismatch,
+            "the store has two copies of each slot, FixedConfig::single_copy asks for one; leave "
+            "it false to take what is stored"};
   }
   layout_ =
       format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
@@ -116,191 +136,11 @@ void SlotStore::map_file() {
   }
 }
 
-// ---- Recovery ----
-
-Status SlotStore::recover(SlotVisitor visit) {
-  std::uint8_t mark_bytes[format::kCleanMarkBytes];
-  const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
-  if (!got.ok()) return got.status();
-  format::CleanMark mark;
-  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
-  if (was_clean_) version_last_ = mark.version_last;
-  if (was_clean_ && mark.slot_count > slot_count()) {
-    return base::corrupt("slots.dat is shorter than it was when it was closed");
-  }
-  Status status = read_stage();
-  if (!status.ok()) return status;
-
-  const auto group = static_cast<std::size_t>(layout_.group_bytes());
-  const std::size_t groups = std::max<std::size_t>(1, context_.piece_bytes() / group);
-  std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[groups * group]);
-  if (piece == nullptr) return slot_store_memory();
-  for (std::uint64_t number = 0; number < slot_count();) {
-    const std::uint64_t at = layout_.offset(number, 0);
-    const auto bytes =
-        static_cast<std::size_t>(std::min<std::uint64_t>(groups * group, file_bytes_ - at));
-    const Result<std::size_t> read = file_->read_at(at, {piece.get(), bytes});
-    if (!read.ok()) return Status(read.status()).at(path_, at);
-    // The end of the last group may be missing: it was never written.
-    std::memset(piece.get() + *read, 0, bytes - *read);
-    for (const std::uint8_t* from = piece.get(); from < piece.get() + bytes; from += group) {
-      for (std::uint32_t i = 0; i < layout_.group_slots(); ++i, ++number) {
-        status = recover_slot(number, from, visit);
-        if (!status.ok()) return status;
-      }
-    }
-  }
-  return {};
-}
-
-Status SlotStore::read_stage() {
-  stage_.resize(header_.stage_count * layout_.stage_bytes());
-  const Result<std::size_t> got = file_->read_at(format::kStageAt, stage_);
-  if (!got.ok()) return Status(got.status()).at(path_, format::kStageAt);
-  for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
-    const Bytes staged = staged_at(place);
-    format::Slot slot;
-    if (format::decode_slot(staged.sub(8), seed_, format::staged_number(staged), header_.key_size,
-                            header_.value_size, slot) == format::SlotRead::whole) {
-      stage_order_.push_back(place);
-    }
-  }
-  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
-  });
-  return {};
-}
-
-// `group` has all copies of the slots around this one.
-Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit) {
-  const std::uint64_t group_at =
-      layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
-  format::Slot best;
-  std::uint32_t broken = 0;
-  const auto judge = [&](Bytes copy) {
-    format::Slot slot;
-    const format::SlotRead outcome =
-        format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
-    if (outcome == format::SlotRead::broken) ++broken;
-    if (outcome != format::SlotRead::whole || slot.version <= best.version) return false;
-    best = slot;
-    return true;
-  };
-  for (std::uint32_t copy = 0; copy < layout_.copies(); ++copy) {
-    const std::uint64_t at = layout_.offset(number, copy) - group_at;
-    if (judge(Bytes(group + at, layout_.slot_bytes()))) {
-      stamps_[number] = static_cast<std::uint8_t>(copy << 7);
-    }
-  }
-  torn_copies_ += broken;
-  std::uint32_t winner = header_.stage_count;
-  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
-                                      [&](std::uint32_t place, std::uint64_t of) {
-                                        return format::staged_number(staged_at(place)) < of;
-                                      });
-  for (auto at = first; at != stage_order_.end(); ++at) {
-    if (format::staged_number(staged_at(*at)) != number) break;
-    if (judge(staged_at(*at).sub(8))) winner = *at;
-  }
-  if (winner != header_.stage_count) stage_wins_.push_back(winner);
-  version_last_ = std::max(version_last_, best.version);
-  if (best.state == format::SlotState::live) {
-    ++live_;
-    return visit(*this, {.key = best.key,
-                         .value = best.value,
-                         .sequence = best.version,
-                         .expiry_ms = best.expiry_ms,
-                         .at = location_of(number, best.version)});
-  }
-  // A slot that lost all its copies is left alone for repair. The first write of a fresh slot may
-  // be torn: then the other copy is unused, and there was nothing to lose.
-  if (best.state == format::SlotState::unused && broken == layout_.copies()) {
-    ++damaged_slots_;
-    base::log(context_.config.log, LogLevel::error, "a damaged slot",
-              base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
-  } else {
-    give_free(number);
-  }
-  return {};
-}
-
-Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy,
-                              format::Slot& slot) {
-  for (const std::uint32_t place : stage_wins_) {
-    const Bytes staged = staged_at(place);
-    if (format::staged_number(staged) != number) continue;
-    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
-                                          header_.value_size, slot));
-    return {};
-  }
-  copy.resize(layout_.slot_bytes());
-  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
-  const Result<std::size_t> got = file_->read_at(at, copy);
-  if (!got.ok()) return Status(got.status()).at(path_, at);
-  const format::SlotRead outcome =
-      format::decode_slot(Bytes(copy), seed_, number, header_.key_size, header_.value_size, slot);
-  if (outcome == format::SlotRead::whole) return {};
-  return base::corrupt("a slot changed while it was read").at(path_, at);
-}
-
-Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) {
-  std::uint64_t loser = number_of(old);
-  std::vector<std::uint8_t> copy;
-  format::Slot slot;
-  Status status = read_newest(loser, copy, slot);
-  if (!status.ok()) return status;
-  const bool newer = entry.sequence > slot.version;
-  if (!newer) loser = number_of(entry.at);
-  losers_.push_back(loser);
-  --live_;
-  return newer;
-}
-
-// What was read becomes durable before anything changes: from then on the copy that counts is the
-// one that has to be kept. Then what the crash left half done is finished, and made durable before
-// the first write, which a later power cut must not find beside it.
-Status SlotStore::finish_recovery() {
-  Status status;
-  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
-  if (status.ok() && !was_clean_) status = file_->sync();
-  if (!status.ok()) return status;
-  map_file();
-  for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
-    const Bytes staged = staged_at(stage_wins_[at]);
-    const std::uint64_t number = format::staged_number(staged);
-    format::Slot slot;
-    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
-                                          header_.value_size, slot));
-    status = write_slot(number, slot);
-  }
-  std::vector<std::uint8_t> copy;
-  for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
-    format::Slot slot;
-    status = read_newest(losers_[at], copy, slot);
-    if (!status.ok()) return status;
-    status = write_erased(losers_[at], slot.key);
-    give_free(losers_[at]);
-  }
-  losers_ = {};
-  stage_ = {};
-  stage_order_ = {};
-  stage_wins_ = {};
-  const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
-  if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
-  if (status.ok()) status = file_->sync();
-  if (!status.ok()) return status;
-  for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
-  version_durable_ = version_last_;
-  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
-  if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
-  return {};
-}
-
 // ---- Writing ----
 
 std::uint64_t SlotStore::next_version() const noexcept {
   // A location whose bits are all zero means nowhere.
-  const std::uint64_t next = version_last_ + 1;
+  const std::uint64_t next = last_sequence_ + 1;
   return (next & 0xffffffff) == 0 ? next + 1 : next;
 }
 
@@ -315,24 +155,25 @@ bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
 
 Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
   ARMDB_ASSERT(write.key.size() == header_.key_size);
-  ARMDB_ASSERT(write.tombstone ? !old.nowhere() : write.value.size() == header_.value_size);
+  ARMDB_ASSERT(write.tombstone || write.value.size() == header_.value_size);
   if (!failed_.ok()) return failed_;
+  if (write.tombstone && old.nowhere()) return {};
   std::uint64_t number = number_of(old);
   Status status = old.nowhere() ? take_free(number) : Status();
   if (!status.ok()) return std::move(status).at(path_);
-  const std::uint64_t version_before = version_last_;
+  const std::uint64_t version_before = last_sequence_;
   if (write.tombstone) {
     status = write_erased(number, write.key);
   } else {
-    version_last_ = next_version();
+    last_sequence_ = next_version();
     status = write_slot(number, {.state = format::SlotState::live,
-                                 .version = version_last_,
+                                 .version = last_sequence_,
                                  .expiry_ms = write.expiry_ms,
                                  .key = write.key,
                                  .value = write.value});
   }
   if (status.is(Errc::aborted)) {
-    version_last_ = version_before;
+    last_sequence_ = version_before;
     if (old.nowhere()) give_free(number);
     return status;
   }
@@ -343,14 +184,18 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
   } else if (old.nowhere()) {
     ++live_;
   }
-  at = location_of(number, version_last_);
+  at = location_of(number, last_sequence_);
+  if (sync_batch_ != 0 && last_sequence_ >= sync_wanted_from_) {
+    sync_wanted_ = true;
+    sync_wanted_from_ = last_sequence_ + sync_batch_;
+  }
   return {};
 }
 
 Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
-  version_last_ = next_version();
+  last_sequence_ = next_version();
   return write_slot(number, {.state = format::SlotState::erased,
-                             .version = version_last_,
+                             .version = last_sequence_,
                              .expiry_ms = 0,
                              .key = key,
                              .value = {}});
@@ -435,6 +280,24 @@ Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
   return {};
 }
 
+void SlotStore::add_stats(Stats& stats) const {
+  stats.file_bytes += file_bytes_;
+  stats.data_bytes += slot_count() * layout_.slot_bytes() * layout_.copies();
+  stats.dead_bytes += free_count_ * layout_.slot_bytes() * layout_.copies();
+  stats.last_sequence = std::max(stats.last_sequence, last_sequence());
+  stats.unsynced_shards += durable_sequence() < last_sequence() ? 1 : 0;
+  stats.failed_shards += failed_.ok() ? 0 : 1;
+  stats.opened_by_scan += opened_;
+  stats.torn_bytes += torn_copies_ * layout_.slot_bytes();
+  stats.damaged_regions += damaged_slots_;
+  stats.syncs += syncs_;
+}
+
+Status SlotStore::describe(Status status, base::Location at) const {
+  const std::uint64_t number = number_of(at);
+  return std::move(status).at(path_, layout_.offset(number, 0));
+}
+
 // ---- Free slots ----
 
 void SlotStore::give_free(std::uint64_t number) noexcept {
@@ -481,6 +344,62 @@ Status SlotStore::grow() {
   return {};
 }
 
+Result<bool> SlotStore::last_live(std::vector<std::uint8_t>& key, base::Location& at) {
+  std::uint64_t number = slot_count();
+  while (number > 0 && is_free(number - 1)) --number;
+  if (number == 0 || free_count_ == slot_count() - number) return false;
+  std::vector<std::uint8_t> copy;
+  format::Slot slot;
+  Status status = read_newest(--number, copy, slot);
+  if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
+  if (!status.ok()) return status;
+  key.assign(slot.key.begin(), slot.key.end());
+  at = location_of(number, slot.version);
+  return slot.state == format::SlotState::live;
+}
+
+// Whole groups, with room for the slot that begin_trim() writes.
+std::uint64_t SlotStore::slots_to_keep() const noexcept {
+  std::uint64_t slots = slot_count();
+  while (slots > 0 && is_free(slots - 1)) --slots;
+  const std::uint32_t group = layout_.group_slots();
+  if (free_count_ == slot_count() - slots) ++slots;
+  return std::min((slots + group - 1) / group * group, slot_count());
+}
+
+Result<bool> SlotStore::begin_trim() {
+  if (!failed_.ok()) return failed_;
+  if (slots_to_keep() == slot_count()) return false;
+  std::uint64_t number = 0;
+  Status status = take_free(number);
+  const std::vector<std::uint8_t> no_key(header_.key_size);
+  if (status.ok()) status = write_erased(number, Bytes(no_key));
+  if (status.is(Errc::aborted)) give_free(number);
+  if (status.is(Errc::aborted)) return true;
+  if (!status.ok()) return poison(std::move(status));
+  give_free(number);
+  kept_version_ = last_sequence_;
+  return true;
+}
+
+Result<bool> SlotStore::end_trim() {
+  if (!failed_.ok()) return failed_;
+  if (kept_version_ != last_sequence_ || durable_sequence() != last_sequence_) return false;
+  const std::uint64_t slots = slots_to_keep();
+  if (slots == slot_count()) return true;
+  mapping_.reset();
+  Status status = file_->truncate(layout_.file_bytes(slots));
+  if (!status.ok()) return poison(std::move(status).at(path_));
+  file_bytes_ = layout_.file_bytes(slots);
+  free_count_ -= slot_count() - slots;
+  stamps_.resize(static_cast<std::size_t>(slots));
+  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  if (slots % 64 != 0) free_.back() &= (std::uint64_t{1} << (slots % 64)) - 1;
+  free_first_ = 0;
+  map_file();
+  return true;
+}
+
 // Real blocks, so that a full disk is noticed here and not by a store into the mapping.
 Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
   Status status = file_->allocate(from, bytes);
@@ -492,25 +411,32 @@ Status SlotStore::allocate(std::uint64_t from, std::uint64_t bytes) {
 
 // ---- Syncing ----
 
-SlotStore::Ticket SlotStore::begin_sync() noexcept {
-  Ticket ticket{.version = version_last_, .wanted = version_last_ != version_durable_};
+SyncTicket SlotStore::begin_sync(Status& status) {
+  status = failed_;
+  SyncTicket ticket;
+  ticket.sequence = last_sequence_;
+  ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
   if (!ticket.wanted) return ticket;
+  sync_wanted_from_ = last_sequence_ + sync_batch_;
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;
 }
 
-Status SlotStore::run_sync(const Ticket& ticket) {
+Status SlotStore::run_sync(const SyncTicket& ticket) {
   if (!ticket.wanted) return {};
   return file_->sync().at(path_);
 }
 
-Status SlotStore::end_sync(const Ticket& ticket, Status outcome) {
+Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
   if (!outcome.ok()) return poison(std::move(outcome));
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
   syncing_ = 0;
-  version_durable_ = std::max(version_durable_, ticket.version);
+  ++syncs_;
+  if (ticket.sequence > durable_sequence()) {
+    durable_sequence_.store(ticket.sequence, std::memory_order_release);
+  }
   Status status = unstage();
   if (!status.ok()) return poison(std::move(status));
   forget_old_generations();
@@ -529,12 +455,13 @@ void SlotStore::forget_old_generations() noexcept {
 
 Status SlotStore::close() {
   if (!failed_.ok()) return failed_;
-  const Ticket ticket = begin_sync();
-  Status status = end_sync(ticket, run_sync(ticket));
+  Status status;
+  const SyncTicket ticket = begin_sync(status);
+  if (status.ok()) status = end_sync(ticket, run_sync(ticket));
   if (!status.ok()) return status;
   std::uint8_t mark[format::kCleanMarkBytes];
   format::encode_clean_mark(
-      {.version_last = version_last_, .slot_count = slot_count(), .live_count = live_}, header_,
+      {.version_last = last_sequence_, .slot_count = slot_count(), .live_count = live_}, header_,
       mark);
   status = write_bytes(format::kCleanMarkAt, Bytes(mark));
   if (status.ok()) status = file_->sync().at(path_);

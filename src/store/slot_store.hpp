@@ -31,49 +31,70 @@
 namespace armdb::store {
 
 struct SlotOptions {
+  bool create = true;  // slots.dat, when there is none
   // Of a new file.
   std::uint32_t copies = 2;
   std::uint32_t stage_bytes = 64 << 10;
 
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
+  std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
 
-class SlotStore;
+// Whether a Fixed store can be created for such entries: too_large.
+Status check_slots(const Shape& shape, std::uint32_t copies);
 
-// Receives each live slot once, in no order; an error ends the recovery. See settle().
-using SlotVisitor = FunctionRef<Status(SlotStore&, const RecoveredEntry&)>;
+// A part of slots.dat in memory: whole groups, from a group's first slot on.
+struct SlotPiece {
+  std::vector<std::uint8_t> bytes;
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;  // of slots
+  std::vector<std::uint8_t> in_use;
+};
 
-class SlotStore {
+class SlotStore final : public Store {
  public:
-  // Recovers what slots.dat holds, or creates it. Changes nothing when the configuration is
-  // read_only.
+  // Recovers what slots.dat holds, or creates it; tells `visit` each live slot, in no order.
+  // Changes nothing when the configuration is read_only.
   static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
-                                                 const SlotOptions& options, SlotVisitor visit);
+                                                 const SlotOptions& options, RecoveryVisitor visit);
   SlotStore(const SlotStore&) = delete;
   SlotStore& operator=(const SlotStore&) = delete;
 
-  // During recovery: the key of `entry` was told before, at `old`. True when `entry` is the newer
-  // one; the other one will be erased.
-  Result<bool> settle(base::Location old, const RecoveredEntry& entry);
+  // Reads the other one again, to compare; the loser will be erased.
+  Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
 
-  // Writes the entry over the one at `old`, or to a free slot when `old` is nowhere; erases it when
-  // it is a tombstone. The new place differs from all before it. no_space: nothing has changed.
-  // aborted: the same; call again when the running sync has ended.
-  Status write(const Write& write, base::Location old, base::Location& at);
+  // Writes the entry over the one at `old`, or to a free slot; erases it when it is a tombstone.
+  // The new place differs from all before it.
+  Status write(const Write& write, base::Location old, base::Location& at) override;
+  void mark_dead(base::Location) noexcept override {}
+  Status flush() override { return {}; }  // written is written
 
-  // What one sync makes durable.
-  struct Ticket {
-    std::uint64_t version = 0;
-    bool wanted = false;
-  };
-  Ticket begin_sync() noexcept;
-  Status run_sync(const Ticket& ticket);
-  Status end_sync(const Ticket& ticket, Status outcome);
+  SyncTicket begin_sync(Status& status) override;
+  Status run_sync(const SyncTicket& ticket) override;
+  Status end_sync(const SyncTicket& ticket, Status outcome) override;
+  Status fail(Status cause) override { return poison(std::move(cause)); }
+  void add_stats(Stats& stats) const override;
+  [[nodiscard]] Status describe(Status status, base::Location at) const override;
+
+  // Of the live slot with the highest number, while a free one lies before it: its key, and where
+  // it is. False when there is none.
+  Result<bool> last_live(std::vector<std::uint8_t>& key, base::Location& at);
+  // Free groups at the end of the file are given back in two steps, with a sync between them: the
+  // largest version has to stay in the file. False when there are none.
+  Result<bool> begin_trim();
+  // No sync may run. False when somebody wrote meanwhile.
+  Result<bool> end_trim();
+
+  // Copies the slots from the group of `first` on, as many as fit into a piece; none at the end.
+  Status read_piece(std::uint64_t first, SlotPiece& piece);
+  // Tells the live slots of a piece as they were in the file then; needs no lock. Adds to the
+  // report.
+  Status visit_piece(const SlotPiece& piece, VerifyReport& report,
+                     FunctionRef<Status(const RecoveredEntry&)> visit) const;
+
   // Syncs, then marks the file as clean and syncs that.
   Status close();
 
-  [[nodiscard]] std::uint64_t last_version() const noexcept { return version_last_; }
-  [[nodiscard]] std::uint64_t durable_version() const noexcept { return version_durable_; }
   [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
   [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
@@ -82,16 +103,21 @@ class SlotStore {
   // theirs.
   [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
   [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
-  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
 
  private:
+  static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
+  static constexpr std::uint32_t kFailedMarkId = 1;
+
   explicit SlotStore(const StoreContext& context);
 
   Status open_file(const SlotOptions& options);
   Status create_file(const SlotOptions& options);
   void map_file();
-  Status recover(SlotVisitor visit);
-  Status recover_slot(std::uint64_t number, const std::uint8_t* group, SlotVisitor visit);
+  Status recover(RecoveryVisitor visit);
+  Status recover_slot(std::uint64_t number, const std::uint8_t* group, RecoveryVisitor visit);
+  std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
+  std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
+                             std::uint32_t& copy) const;
   Status finish_recovery();
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
@@ -100,6 +126,10 @@ class SlotStore {
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
   void give_free(std::uint64_t number) noexcept;
+  [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
+    return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
+  }
+  [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
   Status write_slot(std::uint64_t number, const format::Slot& slot);
   Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
@@ -116,6 +146,8 @@ class SlotStore {
   void forget_old_generations() noexcept;
   Status poison(Status cause);
 
+  [[nodiscard]] static RecoveredEntry entry_of(std::uint64_t number,
+                                               const format::Slot& slot) noexcept;
   // A slot's place: its number, and enough of the version to tell two states of it apart.
   [[nodiscard]] static base::Location location_of(std::uint64_t number,
                                                   std::uint64_t version) noexcept {
@@ -128,6 +160,8 @@ class SlotStore {
   const StoreContext context_;
   const std::string path_;
   std::uint64_t grow_step_bytes_ = 0;
+  std::uint64_t sync_batch_ = 0;
+  std::uint64_t sync_wanted_from_ = 0;  // the sequence from which a sync is wanted
   format::SlotsHeader header_;
   format::SlotLayout layout_;
   std::uint32_t seed_ = 0;
@@ -145,9 +179,9 @@ class SlotStore {
   std::uint64_t free_count_ = 0;
   std::size_t free_first_ = 0;  // no free slot in words before it
   std::uint64_t live_ = 0;
+  std::uint64_t kept_version_ = 0;  // see begin_trim()
+  std::uint64_t opened_ = 0;        // live slots that recovery told
 
-  std::uint64_t version_last_ = 0;
-  std::uint64_t version_durable_ = 0;
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   std::size_t forget_at_ = 0;
@@ -157,16 +191,16 @@ class SlotStore {
   std::vector<std::uint32_t> staged_;
   std::vector<std::uint32_t> staged_find_;
 
-  // During recovery: the stage as it was, which of its places are newer than their slots, and the
+  // During recovery: the stage as it was, which of its places are newer than their slots, the
   // slots that lost their key to another one.
   std::vector<std::uint8_t> stage_;
   std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
+  std::vector<std::uint64_t> torn_free_;  // free slots of which a crash tore the first write
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;
-  Status failed_;
 };
 
 }  // namespace armdb::store

@@ -1,9 +1,12 @@
 // What all stores share: the context of a shard's files, recovered entries, reads.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/epoch.hpp"
@@ -12,6 +15,7 @@
 #include "core/bytes.hpp"
 #include "core/config.hpp"
 #include "core/file_system.hpp"
+#include "core/stats.hpp"
 #include "core/status.hpp"
 #include "format/file_name.hpp"
 
@@ -78,11 +82,11 @@ struct Survey {
   std::vector<JointBatch> joints;
 };
 
-class LogStore;
+class Store;
 
-// Receives recovered entries, and the store that is being opened, to account dead entries in;
-// an error ends the recovery.
-using RecoveryVisitor = FunctionRef<Status(LogStore&, const RecoveredEntry&)>;
+// Receives recovered entries, and the store that is being opened, to settle() in it which of two
+// of one key counts; an error ends the recovery.
+using RecoveryVisitor = FunctionRef<Status(Store&, const RecoveredEntry&)>;
 
 // What opening found; sums go to Stats.
 struct RecoveryReport {
@@ -99,6 +103,66 @@ struct Write {
   Bytes value;
   bool tombstone = false;
   std::uint64_t expiry_ms = 0;  // milliseconds since 1970; 0: never
+};
+
+class Segment;
+
+// What one sync has to make durable, collected under the lock and worked off without it.
+struct SyncTicket {
+  std::vector<std::shared_ptr<Segment>> segments;  // of a log: oldest first
+  std::shared_ptr<Segment> active;                 // of these, the one that was still growing
+  std::uint64_t directory_changes = 0;
+  bool sync_directory = false;
+  std::uint64_t sequence = 0;  // durable when all is done
+  bool wanted = true;
+};
+
+// What a shard asks of either store.
+//
+// Threads: run_sync() by one thread beside a writer, durable_sequence() by anyone; everything else
+// by the holder of the shard's lock.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // During recovery: the key of `entry` was told before, at `old`. True when `entry` is the newer
+  // one; the other one is dead.
+  virtual Result<bool> settle(base::Location old, const RecoveredEntry& entry) = 0;
+
+  // Accepts one entry in place of the one at `old`, or of none when that is nowhere. On an error
+  // nothing has changed; `aborted`: call again when the running sync has ended.
+  virtual Status write(const Write& write, base::Location old, base::Location& at) = 0;
+  // The entry at `at` is superseded or erased.
+  virtual void mark_dead(base::Location at) noexcept = 0;
+  // To the operating system, not to the disk.
+  virtual Status flush() = 0;
+
+  virtual SyncTicket begin_sync(Status& status) = 0;
+  virtual Status run_sync(const SyncTicket& ticket) = 0;
+  virtual Status end_sync(const SyncTicket& ticket, Status outcome) = 0;
+  // True once after a flush, or so many writes, under Config::enable_fsync: the caller should sync.
+  bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
+
+  // Of the last entry that was accepted.
+  [[nodiscard]] std::uint64_t last_sequence() const noexcept { return last_sequence_; }
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return durable_sequence_.load(std::memory_order_acquire);
+  }
+  // Something besides entries is not durable yet: what is sealed, or a name.
+  [[nodiscard]] virtual bool has_unsynced() const noexcept { return false; }
+  // A failure after which nothing more may be written.
+  virtual Status fail(Status cause) = 0;
+  [[nodiscard]] const Status& failed() const noexcept { return failed_; }
+  virtual void add_stats(Stats& stats) const = 0;
+  // `status` with the file and offset of `at`.
+  [[nodiscard]] virtual Status describe(Status status, base::Location at) const = 0;
+
+ protected:
+  std::uint64_t last_sequence_ = 0;
+  std::atomic<std::uint64_t> durable_sequence_{0};
+  std::uint64_t syncs_ = 0;
+  bool sync_wanted_ = false;
+  Status failed_;
 };
 
 // A heap block that ByteViews share.

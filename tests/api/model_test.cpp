@@ -1,4 +1,4 @@
-// Random programs on all ten collections, compared with a std::map after every step.
+// Random programs on all collections, compared with a std::map after every step.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -100,6 +100,18 @@ TEST_CASE("model: VarTypedTree does what a std::map does, through closes and kil
 
 TEST_CASE("model: VarTypedMap does what a std::map does, through closes and kills") {
   run_kind(SubjectKind::var_typed_map);
+}
+
+TEST_CASE("model: FixedTree does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::fixed_tree);
+}
+
+TEST_CASE("model: FixedMap does what a std::map does, through closes and kills") {
+  run_kind(SubjectKind::fixed_map);
+}
+
+TEST_CASE("model: FixedTree with single copies does what a std::map does") {
+  run_kind(SubjectKind::fixed_single);
 }
 
 TEST_CASE("model: few keys that change often") {

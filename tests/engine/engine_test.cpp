@@ -39,7 +39,14 @@ std::string run_with_cuts(SubjectKind kind, FaultFileSystem::Model model, std::u
   options.long_values = !bulky;
   options.bulky = bulky;
   options.kill = [&] { files.kill_process(); };
-  options.power_cut = [&](std::uint64_t cut) { files.power_cut_random(cut); };
+  test::Tearing tearing = test::Tearing::any;
+  if (kind == SubjectKind::fixed_tree || kind == SubjectKind::fixed_map) {
+    tearing = test::Tearing::half;
+  }
+  if (kind == SubjectKind::fixed_single) tearing = test::Tearing::none;
+  options.power_cut = [&files, tearing](std::uint64_t cut) {
+    files.power_cut_random(cut, tearing);
+  };
   engine::Router router;
   bool known = false;
   options.shard_of = [&](test::ModelKey key) {
@@ -109,6 +116,18 @@ TEST_CASE("engine: VarTypedTree is a prefix of its writes after power cuts") {
 
 TEST_CASE("engine: VarTypedMap is a prefix of its writes after power cuts") {
   run_kind(SubjectKind::var_typed_map, test::scaled(600, 300));
+}
+
+TEST_CASE("engine: after power cuts a FixedTree has of each key a state past its last sync") {
+  run_kind(SubjectKind::fixed_tree, test::scaled(600, 300));
+}
+
+TEST_CASE("engine: after power cuts a FixedMap has of each key a state past its last sync") {
+  run_kind(SubjectKind::fixed_map, test::scaled(600, 300));
+}
+
+TEST_CASE("engine: after power cuts single copies have a state past their last sync") {
+  run_kind(SubjectKind::fixed_single, test::scaled(600, 300));
 }
 
 TEST_CASE("engine: migrations go on after power cuts") {

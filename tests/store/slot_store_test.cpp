@@ -53,7 +53,7 @@ class Subject {
                                .epochs = epochs_,
                                .directory = "/s",
                                .shape = {.key_size = 8, .value_size = kind_.value_size}};
-    const auto visit = [&](SlotStore& store, const RecoveredEntry& entry) -> Status {
+    const auto visit = [&](Store& store, const RecoveredEntry& entry) -> Status {
       const std::string key(entry.key.text());
       if (const auto old = at_.find(key); old != at_.end()) {
         const Result<bool> newer = store.settle(old->second, entry);
@@ -84,7 +84,8 @@ class Subject {
   }
 
   void begin_sync() {
-    ticket_ = store_->begin_sync();
+    Status status;
+    ticket_ = store_->begin_sync(status);
     for (auto& [key, history] : possible_) {
       history.covered = history.states.empty() ? 0 : history.states.size() - 1;
     }
@@ -175,7 +176,7 @@ class Subject {
   Config config_;
   base::EpochDomain epochs_;
   std::unique_ptr<SlotStore> store_;
-  SlotStore::Ticket ticket_;
+  SyncTicket ticket_;
   std::map<std::string, base::Location> at_;
   std::map<std::string, std::string> held_;
   std::map<std::string, History> possible_;

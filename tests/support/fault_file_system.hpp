@@ -59,6 +59,10 @@ enum class AtomFate : std::uint8_t {
   half,     // its first half is new, the rest is old
 };
 
+// What may become of atoms at worst, where bytes are changed in place: any of the above; a part of
+// an atom, as of a sector whose other bytes are not touched; or all of it or nothing.
+enum class Tearing : std::uint8_t { any, half, none };
+
 struct PendingAtom {
   std::string_view path;  // a name of the file, live or durable; empty when it has none
   std::uint64_t inode = 0;
@@ -86,7 +90,7 @@ class FaultFileSystem final : public FileSystem {
   void power_cut_keep_all();
   // A random mix, the same for the same seed; directory operations as a prefix, or under
   // Model::strict every other time as any subset.
-  void power_cut_random(std::uint64_t seed);
+  void power_cut_random(std::uint64_t seed, Tearing tearing = Tearing::any);
   // The process dies; the page cache stays.
   void kill_process();
 

@@ -387,7 +387,7 @@ void FaultFileSystem::power_cut_keep_all() {
   power_cut([](const PendingAtom&) { return AtomFate::present; }, [](std::size_t) { return true; });
 }
 
-void FaultFileSystem::power_cut_random(std::uint64_t seed) {
+void FaultFileSystem::power_cut_random(std::uint64_t seed, Tearing tearing) {
   base::Random random(seed);
   const std::size_t atoms = pending_atoms();
   const std::size_t operations = pending_directory_operations();
@@ -398,7 +398,11 @@ void FaultFileSystem::power_cut_random(std::uint64_t seed) {
   const std::uint64_t style = random.below(3);
   const std::uint64_t cut = random.below(atoms + 1);
   const std::uint64_t present_of_8 = random.below(9);
-  const auto torn = [&] { return static_cast<AtomFate>(random.below(5)); };
+  const auto torn = [&] {
+    const auto fate = static_cast<AtomFate>(random.below(5));
+    if (tearing == Tearing::any || fate <= AtomFate::present) return fate;
+    return tearing == Tearing::half ? AtomFate::half : AtomFate::present;
+  };
   power_cut(
       [&](const PendingAtom& atom) {
         if (style == 0) {

@@ -53,8 +53,11 @@ enum class SubjectKind {
   var_map,
   var_typed_tree,
   var_typed_map,
+  fixed_tree,
+  fixed_map,
+  fixed_single,  // a tree with one copy of each slot
 };
-inline constexpr int kSubjectKinds = 10;
+inline constexpr int kSubjectKinds = 13;
 const char* subject_name(SubjectKind kind);
 
 // One way through a tree.
@@ -124,6 +127,9 @@ class Subject {
   virtual ~Subject() = default;
 
   virtual bool ordered() const = 0;
+  // On the Fixed store: atomic() is refused, batch() writes one entry after the other, and a power
+  // cut leaves of each key a state at or past its last sync.
+  virtual bool fixed() const = 0;
   virtual std::size_t value_size() const = 0;  // 0: any
   virtual Status open(const std::string& path, const Config& config) = 0;
   virtual void drop() = 0;

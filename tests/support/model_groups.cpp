@@ -19,6 +19,10 @@ AtomicStep Program::random_atomic_step(std::uint32_t shard, bool foreign) {
 }
 
 void Program::atomic() {
+  if (subject_->fixed()) {
+    const auto body = [](detail::AtomicCalls&) { return Status(); };
+    return check_code(subject_->raw().atomic(Bytes("abcd"), body, {}), Errc::unsupported, "atomic");
+  }
   const ModelKey key = random_key();
   Block block;
   block.shard = shard_of(key);
@@ -115,6 +119,7 @@ void Program::check_one(ModelKey key, const std::string& when) {
 // ---- Batches ----
 
 void Program::batch() {
+  if (subject_->fixed()) return;
   std::vector<BatchItem> items;
   for (std::size_t left = dice_.below(dice_.one_in(5) ? 200 : 12); left > 0; --left) {
     BatchItem item;

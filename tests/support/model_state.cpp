@@ -90,7 +90,7 @@ void ModelState::end_group() {
   grouped_ = false;
   std::map<std::uint32_t, Step> steps;
   for (Mutation& mutation : group_) {
-    steps[shard_of_(mutation.key)].writes.push_back(std::move(mutation));
+    steps[history_of(mutation.key)].writes.push_back(std::move(mutation));
   }
   group_.clear();
   for (auto& [shard, step] : steps) {
@@ -123,12 +123,16 @@ void ModelState::all_synced() {
 
 void ModelState::synced(ModelKey key, std::uint64_t number) {
   if (!shard_of_) return;
-  const std::uint32_t shard = shard_of_(key);
-  const std::vector<Step>& since = history_[shard].since;
-  const auto end = std::find_if(since.begin(), since.end(), [&](const Step& step) {
-    return step.writes.front().number > number;
-  });
-  sync_to(shard, static_cast<std::size_t>(end - since.begin()));
+  for (const auto& [own, history] : history_) {
+    const bool same =
+        by_key_ ? shard_of_(static_cast<ModelKey>(own)) == shard_of_(key) : own == shard_of_(key);
+    if (!same) continue;
+    const std::vector<Step>& since = history.since;
+    const auto end = std::find_if(since.begin(), since.end(), [&](const Step& step) {
+      return step.writes.front().number > number;
+    });
+    sync_to(own, static_cast<std::size_t>(end - since.begin()));
+  }
 }
 
 // The first steps of the shard are durable; so is, in other shards, what their groups wrote, and
@@ -206,7 +210,7 @@ std::string ModelState::make_joint(std::map<std::uint32_t, std::vector<std::size
 
 std::string ModelState::accept(const ModelMap& found) {
   std::map<std::uint32_t, ModelMap> recovered;
-  for (const auto& [key, entry] : found) recovered[shard_of_(key)][key] = entry;
+  for (const auto& [key, entry] : found) recovered[history_of(key)][key] = entry;
   for (const auto& [shard, state] : recovered) history_[shard];
   std::map<std::uint32_t, std::vector<std::size_t>> fits;
   for (const auto& [shard, history] : history_) {

@@ -31,9 +31,10 @@ bool same_entry(const ModelEntry& a, const ModelEntry& b);
 
 class ModelState {
  public:
-  // With `shard_of` it remembers what a power cut needs.
-  explicit ModelState(std::function<std::uint32_t(ModelKey)> shard_of)
-      : shard_of_(std::move(shard_of)) {}
+  // With `shard_of` it remembers what a power cut needs. `by_key`: each key has a history of its
+  // own, as in slots; but a sync is of a whole shard.
+  ModelState(std::function<std::uint32_t(ModelKey)> shard_of, bool by_key)
+      : shard_of_(std::move(shard_of)), by_key_(by_key) {}
 
   const ModelMap& now() const { return now_; }
   const ModelEntry* find(ModelKey key) const {
@@ -70,6 +71,9 @@ class ModelState {
   };
   using Places = std::map<std::uint64_t, std::vector<std::pair<std::uint32_t, std::size_t>>>;
 
+  std::uint32_t history_of(ModelKey key) const {
+    return by_key_ ? static_cast<std::uint32_t>(key) : shard_of_(key);
+  }
   void note(Mutation mutation);
   void sync_to(std::uint32_t shard, std::size_t steps);
   Places places_of_groups() const;
@@ -78,6 +82,7 @@ class ModelState {
   std::string make_joint(std::map<std::uint32_t, std::vector<std::size_t>>& fits) const;
 
   const std::function<std::uint32_t(ModelKey)> shard_of_;
+  const bool by_key_;
   ModelMap now_;
   std::uint64_t number_ = 0;
   std::map<std::uint32_t, History> history_;

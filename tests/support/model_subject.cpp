@@ -1,12 +1,22 @@
-// The ten adapters.
+// The adapters.
 #include "support/model_subject.hpp"
 
 namespace armdb::test {
 
 const char* subject_name(SubjectKind kind) {
-  static constexpr const char* kNames[kSubjectKinds] = {
-      "ConstTree", "ConstMap", "ZeroTree", "ZeroMap",      "TypedTree",
-      "TypedMap",  "VarTree",  "VarMap",   "VarTypedTree", "VarTypedMap"};
+  static constexpr const char* kNames[kSubjectKinds] = {"ConstTree",
+                                                        "ConstMap",
+                                                        "ZeroTree",
+                                                        "ZeroMap",
+                                                        "TypedTree",
+                                                        "TypedMap",
+                                                        "VarTree",
+                                                        "VarMap",
+                                                        "VarTypedTree",
+                                                        "VarTypedMap",
+                                                        "FixedTree",
+                                                        "FixedMap",
+                                                        "FixedTree of one copy"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -33,6 +43,12 @@ std::unique_ptr<Subject> Subject::make(SubjectKind kind) {
       return std::make_unique<Adapter<VarTypedTree<K, std::string>, true>>();
     case SubjectKind::var_typed_map:
       return std::make_unique<Adapter<VarTypedMap<K, Person, PersonCodec>, false>>();
+    case SubjectKind::fixed_tree:
+      return std::make_unique<Adapter<FixedTree<K, ByteArray<12>>, true>>();
+    case SubjectKind::fixed_map:
+      return std::make_unique<Adapter<ZeroMap<K, Record, NoHook, Fixed>, false>>();
+    case SubjectKind::fixed_single:
+      return std::make_unique<Adapter<FixedTree<K, ByteArray<40>>, true, true>>();
   }
   return nullptr;
 }

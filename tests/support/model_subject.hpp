@@ -115,7 +115,7 @@ template <> struct Form<Bytes> {
 
 // ---- The adapter ----
 
-template <class C, bool kOrdered> class Adapter final : public Subject {
+template <class C, bool kOrdered, bool kSingleCopy = false> class Adapter final : public Subject {
   using In = typename C::In;
   using Values = Form<In>;
   using Owned = typename Values::Owned;
@@ -123,9 +123,15 @@ template <class C, bool kOrdered> class Adapter final : public Subject {
 
  public:
   bool ordered() const override { return kOrdered; }
+  bool fixed() const override { return C::kFixed; }
   std::size_t value_size() const override { return Values::kSize; }
   Status open(const std::string& path, const Config& config) override {
-    Result<C> opened = C::open(path, config);
+    typename C::Config own(config);
+    if constexpr (C::kFixed) {
+      own.single_copy = kSingleCopy;
+      own.sync_batch_size = 50;
+    }
+    Result<C> opened = C::open(path, own);
     if (!opened.ok()) return opened.status();
     collection_ = std::move(*opened);
     return {};
@@ -175,39 +181,24 @@ template <class C, bool kOrdered> class Adapter final : public Subject {
 
   Status atomic(ModelKey key, std::vector<AtomicStep>& steps, AtomicEnd end,
                 WriteOptions options) override {
-    if (end == AtomicEnd::nothing) {
-      const auto body = [&](Handle& handle) {
-        for (AtomicStep& step : steps) run(handle, step);
-      };
-      return collection_.atomic(key, body, options);
-    }
-    const auto body = [&](Handle& handle) -> Status {
-      for (AtomicStep& step : steps) run(handle, step);
-      if (end == AtomicEnd::throws) throw Thrown();
-      return end == AtomicEnd::error ? kBlockError : Errc::ok;
-    };
-    return collection_.atomic(key, body, options);
+    if constexpr (C::kFixed)
+      return Errc::unsupported;
+    else
+      return atomic_with_log(key, steps, end, options);
   }
   Status batch(const std::vector<BatchItem>& items, WriteOptions options) override {
-    WriteBatch<C> batch(collection_);
-    // What is cleared is not committed.
-    for (const BatchItem& item : items) {
-      Status status = batch.erase(item.key);
-      if (!status.ok()) return status;
+    if constexpr (C::kFixed) {
+      Status status;
+      for (const BatchItem& item : items) {
+        const WriteOptions own{options.sync, item.ttl_ms};
+        if (status.ok())
+          status = item.value ? put(item.key, *item.value, own) : erase(item.key, own);
+        if (status.is(Errc::not_found)) status = {};
+      }
+      return status;
+    } else {
+      return batch_with_log(items, options);
     }
-    batch.clear();
-    for (const BatchItem& item : items) {
-      Status status = item.value ? batch.put(item.key, Values::make(*item.value),
-                                             {.sync = false, .ttl_ms = item.ttl_ms})
-                                 : batch.erase(item.key);
-      if (!status.ok()) return status;
-    }
-    if (batch.size() != items.size() || batch.empty() != items.empty()) {
-      return Status(Errc::failed, "the batch does not hold what it was given");
-    }
-    Status status = batch.commit(options);
-    if (status.ok() && !batch.empty()) return Status(Errc::failed, "the batch is not empty");
-    return status;
   }
   Status put_many(const Entries& entries, WriteOptions options) override {
     return collection_.put_many(owned(entries), options);
@@ -317,6 +308,43 @@ template <class C, bool kOrdered> class Adapter final : public Subject {
   }
 
  private:
+  Status atomic_with_log(ModelKey key, std::vector<AtomicStep>& steps, AtomicEnd end,
+                         WriteOptions options) {
+    if (end == AtomicEnd::nothing) {
+      const auto body = [&](Handle& handle) {
+        for (AtomicStep& step : steps) run(handle, step);
+      };
+      return collection_.atomic(key, body, options);
+    }
+    const auto body = [&](Handle& handle) -> Status {
+      for (AtomicStep& step : steps) run(handle, step);
+      if (end == AtomicEnd::throws) throw Thrown();
+      return end == AtomicEnd::error ? kBlockError : Errc::ok;
+    };
+    return collection_.atomic(key, body, options);
+  }
+  Status batch_with_log(const std::vector<BatchItem>& items, WriteOptions options) {
+    WriteBatch<C> batch(collection_);
+    // What is cleared is not committed.
+    for (const BatchItem& item : items) {
+      Status status = batch.erase(item.key);
+      if (!status.ok()) return status;
+    }
+    batch.clear();
+    for (const BatchItem& item : items) {
+      Status status = item.value ? batch.put(item.key, Values::make(*item.value),
+                                             {.sync = false, .ttl_ms = item.ttl_ms})
+                                 : batch.erase(item.key);
+      if (!status.ok()) return status;
+    }
+    if (batch.size() != items.size() || batch.empty() != items.empty()) {
+      return Status(Errc::failed, "the batch does not hold what it was given");
+    }
+    Status status = batch.commit(options);
+    if (status.ok() && !batch.empty()) return Status(Errc::failed, "the batch is not empty");
+    return status;
+  }
+
   static Owned owned(const std::string& value) {
     if constexpr (std::is_same_v<Owned, std::string>) {
       return value;

@@ -1,0 +1,256 @@
+// What slots.dat holds when it is opened, and what verify and migrate see of it later.
+#include <algorithm>
+
+#include "base/errors.hpp"
+#include "base/log.hpp"
+#include "store/slot_store.hpp"
+
+namespace armdb::store {
+
+Status SlotStore::recover(RecoveryVisitor visit) {
+  std::uint8_t mark_bytes[format::kCleanMarkBytes];
+  const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
+  if (!got.ok()) return got.status();
+  format::CleanMark mark;
+  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
+  if (was_clean_) last_sequence_ = mark.version_last;
+  if (was_clean_ && mark.slot_count > slot_count()) {
+    return base::corrupt("slots.dat is shorter than it was when it was closed");
+  }
+  Status status = read_stage();
+  if (!status.ok()) return status;
+
+  SlotPiece piece;
+  const auto group = static_cast<std::size_t>(layout_.group_bytes());
+  for (std::uint64_t number = 0; number < slot_count();) {
+    status = read_piece(number, piece);
+    if (!status.ok()) return status;
+    for (const std::uint8_t* from = piece.bytes.data(); number < piece.first + piece.count;
+         from += group) {
+      for (std::uint32_t i = 0; i < layout_.group_slots(); ++i, ++number) {
+        status = recover_slot(number, from, visit);
+        if (!status.ok()) return status;
+      }
+    }
+  }
+  return {};
+}
+
+Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
+  const std::uint32_t group_slots = layout_.group_slots();
+  piece.first = first / group_slots * group_slots;
+  piece.count = 0;
+  if (piece.first >= slot_count()) return {};
+  const std::uint64_t groups =
+      std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
+                                (slot_count() - piece.first) / group_slots);
+  const std::uint64_t at = layout_.offset(piece.first, 0);
+  piece.bytes.resize(static_cast<std::size_t>(groups * layout_.group_bytes()));
+  const Result<std::size_t> got = file_->read_at(at, piece.bytes);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  // The end of the last group may be missing: it was never written.
+  std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
+  piece.count = groups * group_slots;
+  piece.in_use.resize(static_cast<std::size_t>(piece.count));
+  for (std::uint64_t i = 0; i < piece.count; ++i) piece.in_use[i] = !is_free(piece.first + i);
+  return {};
+}
+
+Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
+                              FunctionRef<Status(const RecoveredEntry&)> visit) const {
+  const std::uint32_t group_slots = layout_.group_slots();
+  for (std::uint64_t at = 0; at < piece.count; ++at) {
+    const std::uint64_t number = piece.first + at;
+    const std::uint8_t* group = piece.bytes.data() + at / group_slots * layout_.group_bytes();
+    format::Slot slot;
+    std::uint32_t copy = 0;
+    const std::uint32_t broken = judge_copies(number, group, slot, copy);
+    // What a crash tore of a free slot stays so until the slot is used again.
+    if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
+      ++report.damaged_regions;
+      base::log(context_.config.log, LogLevel::error, "a damaged slot",
+                base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+    }
+    if (slot.state != format::SlotState::live) continue;
+    ++report.entries;
+    Status status = visit(entry_of(number, slot));
+    if (!status.ok()) return status;
+  }
+  report.bytes += piece.bytes.size();
+  return {};
+}
+
+Status SlotStore::read_stage() {
+  stage_.resize(header_.stage_count * layout_.stage_bytes());
+  const Result<std::size_t> got = file_->read_at(format::kStageAt, stage_);
+  if (!got.ok()) return Status(got.status()).at(path_, format::kStageAt);
+  for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
+    const Bytes staged = staged_at(place);
+    format::Slot slot;
+    if (format::decode_slot(staged.sub(8), seed_, format::staged_number(staged), header_.key_size,
+                            header_.value_size, slot) == format::SlotRead::whole) {
+      stage_order_.push_back(place);
+    }
+  }
+  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
+  });
+  return {};
+}
+
+// Takes a copy over when it is whole and newer than the best one so far. Returns 1 for a broken
+// one.
+std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, format::Slot& best,
+                               bool& won) const {
+  format::Slot slot;
+  const format::SlotRead outcome =
+      format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+  won = outcome == format::SlotRead::whole && slot.version > best.version;
+  if (won) best = slot;
+  return outcome == format::SlotRead::broken ? 1 : 0;
+}
+
+// `group` has all copies of the slots around this one. Returns how many of its own are broken.
+std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* group,
+                                      format::Slot& best, std::uint32_t& copy) const {
+  const std::uint64_t group_at =
+      layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
+  std::uint32_t broken = 0;
+  for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
+    const std::uint8_t* from = group + (layout_.offset(number, at) - group_at);
+    bool won = false;
+    broken += judge(number, Bytes(from, layout_.slot_bytes()), best, won);
+    if (won) copy = at;
+  }
+  return broken;
+}
+
+RecoveredEntry SlotStore::entry_of(std::uint64_t number, const format::Slot& slot) noexcept {
+  return {.key = slot.key,
+          .value = slot.value,
+          .sequence = slot.version,
+          .expiry_ms = slot.expiry_ms,
+          .at = location_of(number, slot.version)};
+}
+
+Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
+                               RecoveryVisitor visit) {
+  format::Slot best;
+  std::uint32_t copy = 0;
+  const std::uint32_t broken = judge_copies(number, group, best, copy);
+  stamps_[number] = static_cast<std::uint8_t>(copy << 7);
+  torn_copies_ += broken;
+  std::uint32_t winner = header_.stage_count;
+  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
+                                      [&](std::uint32_t place, std::uint64_t of) {
+                                        return format::staged_number(staged_at(place)) < of;
+                                      });
+  for (auto at = first; at != stage_order_.end(); ++at) {
+    if (format::staged_number(staged_at(*at)) != number) break;
+    bool won = false;
+    judge(number, staged_at(*at).sub(8), best, won);
+    if (won) winner = *at;
+  }
+  if (winner != header_.stage_count) stage_wins_.push_back(winner);
+  last_sequence_ = std::max(last_sequence_, best.version);
+  if (best.state == format::SlotState::live) {
+    ++live_;
+    ++opened_;
+    return visit(*this, entry_of(number, best));
+  }
+  // A slot that lost what it had is left alone for repair. After a crash the first write of a fresh
+  // slot may be torn: then the other copy is unused, and there was nothing to lose.
+  if (best.state == format::SlotState::unused && broken != 0 &&
+      (was_clean_ || broken == layout_.copies())) {
+    ++damaged_slots_;
+    base::log(context_.config.log, LogLevel::error, "a damaged slot",
+              base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+  } else {
+    if (best.state == format::SlotState::unused && broken != 0) torn_free_.push_back(number);
+    give_free(number);
+  }
+  return {};
+}
+
+Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy,
+                              format::Slot& slot) {
+  for (const std::uint32_t place : stage_wins_) {
+    const Bytes staged = staged_at(place);
+    if (format::staged_number(staged) != number) continue;
+    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
+                                          header_.value_size, slot));
+    return {};
+  }
+  copy.resize(layout_.slot_bytes());
+  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
+  const Result<std::size_t> got = file_->read_at(at, copy);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  const format::SlotRead outcome =
+      format::decode_slot(Bytes(copy), seed_, number, header_.key_size, header_.value_size, slot);
+  if (outcome == format::SlotRead::whole) return {};
+  return base::corrupt("a slot changed while it was read").at(path_, at);
+}
+
+Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) {
+  std::uint64_t loser = number_of(old);
+  std::vector<std::uint8_t> copy;
+  format::Slot slot;
+  Status status = read_newest(loser, copy, slot);
+  if (!status.ok()) return status;
+  const bool newer = entry.sequence > slot.version;
+  if (!newer) loser = number_of(entry.at);
+  losers_.push_back(loser);
+  --live_;
+  return newer;
+}
+
+// What was read becomes durable before anything changes: from then on the copy that counts is the
+// one that has to be kept. Then what the crash left half done is finished, and made durable before
+// the first write, which a later power cut must not find beside it.
+Status SlotStore::finish_recovery() {
+  Status status;
+  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (status.ok() && !was_clean_) status = file_->sync();
+  if (!status.ok()) return status;
+  map_file();
+  for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
+    const Bytes staged = staged_at(stage_wins_[at]);
+    const std::uint64_t number = format::staged_number(staged);
+    format::Slot slot;
+    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
+                                          header_.value_size, slot));
+    status = write_slot(number, slot);
+  }
+  std::vector<std::uint8_t> copy;
+  for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
+    format::Slot slot;
+    status = read_newest(losers_[at], copy, slot);
+    if (!status.ok()) return status;
+    status = write_erased(losers_[at], slot.key);
+    give_free(losers_[at]);
+  }
+  // Or the next open, after a clean close, would take them for damaged.
+  const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
+  for (const std::uint64_t number : torn_free_) {
+    for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
+      status = write_bytes(layout_.offset(number, at), Bytes(zeros));
+    }
+  }
+  torn_free_ = {};
+  losers_ = {};
+  stage_ = {};
+  stage_order_ = {};
+  stage_wins_ = {};
+  const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
+  if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
+  if (status.ok()) status = file_->sync();
+  if (!status.ok()) return status;
+  for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
+  durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
+  sync_wanted_from_ = last_sequence_ + sync_batch_;
+  const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
+  if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
+  return {};
+}
+
+}  // namespace armdb::store
