@@ -89,7 +89,11 @@ Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std:
 // Goes to the log one after the other, as far as that goes well, and then to the index in one step.
 Status Shard::insert_run(std::span<const WriteRequest* const> requests, std::span<index::Fresh> run,
                          index::Place& place, std::uint64_t& done) {
-  if (!index_->reserve()) return base::out_of_memory("no memory for the index");
+  std::size_t expiring = 0;
+  for (const WriteRequest* request : requests) expiring += request->expiry_ms != 0 ? 1 : 0;
+  // For all: between the reserve() of each append() and its set() stand those of the others.
+  if (!index_->reserve() || (expiring != 0 && !expiries_.reserve(expiring)))
+    return base::out_of_memory("no memory for the index");
   Status status;
   std::size_t count = 0;
   for (; count < run.size(); ++count) {

@@ -1,10 +1,14 @@
 // Writes of many keys that cannot be finished.
+#include <sys/resource.h>
+
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "api/collections.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
+#include "support/sanitized.hpp"
 
 using namespace armdb;
 using test::FaultFileSystem;
@@ -37,3 +41,67 @@ TEST_CASE("bulk: a load on a full disk what was written before stays, and the er
   tree = *ZeroTree<Number, Number>::open("c", config);
   CHECK(tree.size() == count);
 }
+
+#if !ARMDB_TEST_SANITIZED
+
+namespace {
+
+// While it lives, the system gives no more memory; the heap gives what it has. Under an emulator
+// it may do nothing.
+class NoMorePages {
+ public:
+  NoMorePages() {
+    REQUIRE(::getrlimit(RLIMIT_AS, &before_) == 0);
+    rlimit none = before_;
+    none.rlim_cur = 1;
+    static_cast<void>(::setrlimit(RLIMIT_AS, &none));
+  }
+  ~NoMorePages() { static_cast<void>(::setrlimit(RLIMIT_AS, &before_)); }
+  NoMorePages(const NoMorePages&) = delete;
+  NoMorePages& operator=(const NoMorePages&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+}  // namespace
+
+TEST_CASE("bulk: a load without memory for its expiries leaves no entry that stays for ever") {
+  // The table of expiries holds 4095 entries in its first step, and the tree has room in its own.
+  constexpr WriteOptions kHour{.ttl_ms = 3600000};
+  FaultFileSystem files;
+  Config config;
+  config.file_system = &files;
+  config.shard_count = 1;
+  config.index_step_bytes = 64u << 10;
+  std::vector<std::pair<Number, Number>> entries;
+  for (Number key = 0; key < 64; ++key) entries.emplace_back((Number{1} << 40) + key, key);
+  {
+    // The stack and the heap have grown by then.
+    auto other = *ZeroTree<Number, Number>::open("other", config);
+    REQUIRE(other.load(entries, kHour).ok());
+  }
+  for (Number before = 4032; before <= 4096; before += 8) {
+    CAPTURE(before);
+    auto tree = *ZeroTree<Number, Number>::open(std::to_string(before), config);
+    for (Number key = 0; key < before; ++key) {
+      REQUIRE(tree.put(key * 2654435761u % 4294967296u, key, kHour).ok());
+    }
+    Status status;
+    {
+      const NoMorePages limit;
+      status = tree.load(entries, kHour);
+    }
+    INFO(status.message());
+    CHECK((status.ok() || status.is(Errc::out_of_memory)));
+    std::size_t for_ever = 0;
+    for (const auto& [key, value] : tree.iter()) {
+      for_ever += *tree.expires_at(key) == WriteOptions::kForever ? 1 : 0;
+    }
+    CHECK(for_ever == 0);
+    REQUIRE(tree.load(entries, kHour).ok());
+    CHECK(tree.size() == before + 64);
+  }
+}
+
+#endif  // !ARMDB_TEST_SANITIZED
