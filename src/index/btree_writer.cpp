@@ -82,8 +82,16 @@ std::size_t BtreeIndex::run_length(const Place& place, std::span<const Fresh> ru
     if (std::memcmp(run[length - 1].key, key, shape_.key_size) >= 0) break;
     if (bounded && std::memcmp(key, bound, shape_.key_size) >= 0) break;
   }
+  if (count < capacity) return length;
+  // The next leaf has much room: publish() shares it. Else groups that come from the largest down
+  // would begin a leaf each.
+  const std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
+  const std::uint32_t right = place.path_slot[place.depth - 1] + 1u;
+  if (right <= btree_count(parent) && btree_count(leaf_below(parent, right)) < capacity * 2 / 3) {
+    return 1;
+  }
   const std::uint32_t behind = capacity - place.slot;
-  if (count < capacity || behind == 0) return length;
+  if (behind == 0) return length;
   // A new leaf takes what is behind the place; the run goes where more room is then.
   if (behind > capacity / 4 && length < capacity / 2) return 1;
   return std::min<std::size_t>(length, std::max(behind, place.slot));

@@ -407,6 +407,24 @@ TEST_CASE("btree: a run fills leaves to the brim, a leaf in a few steps") {
   }
 }
 
+TEST_CASE("btree: sorted groups that come from the largest down do not waste leaves") {
+  for (const std::uint64_t step : {2u, 8u, 32u, 64u}) {
+    CAPTURE(step);
+    Pair pair(8, 8);
+    REQUIRE(pair.made());
+    const std::uint64_t count = 38400;
+    for (std::uint64_t first = count; first > 0;) {
+      first -= step;
+      std::vector<Key> run;
+      for (std::uint64_t i = 0; i < step; ++i) run.push_back(numbered(8, first + i, '\0'));
+      REQUIRE(pair.put_run(run) != 0);
+    }
+    Random random(1);
+    REQUIRE(pair.agrees(random));
+    CHECK(pair.tree().memory_bytes() < count * 25 * 3 / 2);
+  }
+}
+
 TEST_CASE("btree: random inserts use at most 1.35 times their bytes") {
   Pair pair(8, 64);
   REQUIRE(pair.made());
