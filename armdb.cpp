@@ -6049,7 +6049,7 @@ Result<Owned<Mapping>> PosixFile::map(std::size_t length, MapMode mode) {
     return failure(errno, "cannot map", path_);
   }
   // Single entries are read, here and there: reading ahead would fill memory with neighbours.
-  if (mode == MapMode::read) ::madvise(memory, length, MADV_RANDOM);
+  ::madvise(memory, length, MADV_RANDOM);
   Owned<Mapping> mapping(new (std::nothrow) PosixMapping(memory, length));
   if (!mapping) {
     ::munmap(memory, length);
@@ -6076,6 +6076,11 @@ class PosixFileSystem final : public FileSystem {
     if (mode == OpenMode::create_new) flags = O_RDWR | O_CREAT | O_EXCL;
     Result<Descriptor> file = open_regular_file(path, flags);
     if (!file.ok()) return file.status();
+#if defined(POSIX_FADV_RANDOM)
+    // Reading ahead would bring in large folios, in which Linux makes each first store to a page
+    // several times as slow.
+    if (mode == OpenMode::read_write) ::posix_fadvise(file->get(), 0, 0, POSIX_FADV_RANDOM);
+#endif
     Owned<File> opened(new (std::nothrow) PosixFile(*std::move(file), path));
     if (!opened) return Errc::out_of_memory;
     return opened;
@@ -8454,9 +8459,10 @@ void BtreeIndex::pull_root_up() noexcept {
 //       arena's free list. So a reader of the old chain that sees one of those bytes fails
 //       still() there (fence to fence, see base/shared_bytes.hpp). This is why publish() may
 //       fill a reused record before it enters the new chain's version.
-//   (4) bucket_count_ only grows, by one per split. A split stores it while source and target
-//       are odd, after the target is filled. Its release pairs with the acquire in find():
-//       who sees the count finds the target's memory, and its version odd or already final.
+//   (4) bucket_count_ only grows: by one per split, or at once while nothing is in the table. A
+//       split stores it while source and target are odd, after the target is filled. Its release
+//       pairs with the acquire in find(): who sees the count finds the target's memory, and its
+//       version odd or already final.
 //   (5) At each even version of all chains, a key that is in the index is in the chain of
 //       hash_bucket_number(hash, bucket_count_), once.
 //

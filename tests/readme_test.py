@@ -32,6 +32,7 @@ OUTCOMES = {
     "Changing what is there":
         "now.ok() && status.ok() && !scores.contains(2) && scores.get(3)->games == 1 && "
         "scores.get(1)->points == 8",
+    "The collections": "status.ok() && timer.ok() && hits.get(1) == 2u && hits.get(2) == 1u",
     "Hooks": "status.ok() && emails.find(\"ann@example.org\") == 7u && !emails.find(\"bob\")",
     "Expiry": "status.ok() && ends.ok() && *ends > 0 && erased.ok() && *erased == 0 && "
               "*sessions.expires_at(2) == WriteOptions::kForever && sessions.size() == 3",

@@ -21,9 +21,10 @@
 //       arena's free list. So a reader of the old chain that sees one of those bytes fails
 //       still() there (fence to fence, see base/shared_bytes.hpp). This is why publish() may
 //       fill a reused record before it enters the new chain's version.
-//   (4) bucket_count_ only grows, by one per split. A split stores it while source and target
-//       are odd, after the target is filled. Its release pairs with the acquire in find():
-//       who sees the count finds the target's memory, and its version odd or already final.
+//   (4) bucket_count_ only grows: by one per split, or at once while nothing is in the table. A
+//       split stores it while source and target are odd, after the target is filled. Its release
+//       pairs with the acquire in find(): who sees the count finds the target's memory, and its
+//       version odd or already final.
 //   (5) At each even version of all chains, a key that is in the index is in the chain of
 //       hash_bucket_number(hash, bucket_count_), once.
 //

@@ -188,7 +188,7 @@ Result<Owned<Mapping>> PosixFile::map(std::size_t length, MapMode mode) {
     return failure(errno, "cannot map", path_);
   }
   // Single entries are read, here and there: reading ahead would fill memory with neighbours.
-  if (mode == MapMode::read) ::madvise(memory, length, MADV_RANDOM);
+  ::madvise(memory, length, MADV_RANDOM);
   Owned<Mapping> mapping(new (std::nothrow) PosixMapping(memory, length));
   if (!mapping) {
     ::munmap(memory, length);
@@ -215,6 +215,11 @@ class PosixFileSystem final : public FileSystem {
     if (mode == OpenMode::create_new) flags = O_RDWR | O_CREAT | O_EXCL;
     Result<Descriptor> file = open_regular_file(path, flags);
     if (!file.ok()) return file.status();
+#if defined(POSIX_FADV_RANDOM)
+    // Reading ahead would bring in large folios, in which Linux makes each first store to a page
+    // several times as slow.
+    if (mode == OpenMode::read_write) ::posix_fadvise(file->get(), 0, 0, POSIX_FADV_RANDOM);
+#endif
     Owned<File> opened(new (std::nothrow) PosixFile(*std::move(file), path));
     if (!opened) return Errc::out_of_memory;
     return opened;

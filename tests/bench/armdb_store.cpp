@@ -106,7 +106,7 @@ template <class C, bool kOrdered, bool kVariable> class ArmdbSession : public Se
 template <class C, bool kOrdered, bool kVariable> class ArmdbStore : public Store {
  public:
   explicit ArmdbStore(const Setup& setup) : synced_(setup.synced) {
-    armdb::Config config;
+    typename C::Config config;
     config.reversed = false;
     config.hints = setup.hints;
     config.shard_count = setup.shards;
@@ -114,11 +114,18 @@ template <class C, bool kOrdered, bool kVariable> class ArmdbStore : public Stor
     auto collection = C::open(setup.folder, config);
     check(collection.status());
     collection_ = std::move(*collection);
+    if (!setup.timer) return;
+    auto timer = armdb::Compactor::start(collection_.collection());
+    check(timer.status());
+    timer_ = std::move(*timer);
   }
   std::unique_ptr<Session> session() override {
     return std::make_unique<ArmdbSession<C, kOrdered, kVariable>>(collection_, synced_);
   }
-  void close() override { check(collection_.close()); }
+  void close() override {
+    timer_.stop();
+    check(collection_.close());
+  }
   bool compact() override {
     check(collection_.compact());
     return true;
@@ -132,6 +139,7 @@ template <class C, bool kOrdered, bool kVariable> class ArmdbStore : public Stor
 
  private:
   C collection_;
+  armdb::Compactor timer_;
   bool synced_;
 };
 
@@ -140,6 +148,9 @@ template <std::size_t kKeyBytes> std::unique_ptr<Store> open_sized(const Setup& 
   if (setup.variable) {
     if (setup.ordered) return std::make_unique<ArmdbStore<armdb::VarTree<K>, true, true>>(setup);
     return std::make_unique<ArmdbStore<armdb::VarMap<K>, false, true>>(setup);
+  }
+  if (setup.fixed) {
+    return std::make_unique<ArmdbStore<armdb::FixedMap<K, Value>, false, false>>(setup);
   }
   if (setup.ordered) {
     return std::make_unique<ArmdbStore<armdb::ConstTree<K, Value>, true, false>>(setup);

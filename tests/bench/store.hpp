@@ -18,6 +18,8 @@ struct Setup {
   std::size_t value_bytes = 64;  // of each value; stores of variable values size buffers by it
   bool variable = false;         // values on disk (armdb: VarMap, VarTree)
   bool ordered = false;
+  bool fixed = false;   // armdb alone: on the Fixed store
+  bool timer = false;   // and a Compactor syncs it
   bool synced = false;  // every put and batch returns when it would survive a power cut
   bool hints = true;
   std::uint32_t shards = 0;  // armdb alone: 0 is its default
@@ -99,6 +101,7 @@ void run_variable(const Options& options, Report& report);
 void run_erasure(const Options& options, Report& report);
 // The calls beyond put and get.
 void run_calls(const Options& options, Report& report);
+void run_fixed(const Options& options, Report& report);
 // The child that run_reopen kills: loads `keys` entries, says so on file descriptor 1, waits.
 int run_victim(const std::string& store, const Setup& setup);
 
