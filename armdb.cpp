@@ -1386,7 +1386,7 @@ Status decode_meta(Bytes in, Meta& meta);
 //       40     4  key_size     1..1024
 //       44     4  value_size   at most 2^20
 //       48     4  copies       1 or 2, of each slot
-//       52     4  stage_count  places of the stage, 1 to 65536
+//       52     4  stage_count  places of the stage, 1 to 65536, of 64 MiB in all at most
 //       56     8  salt         random; part of the seed of every slot's crc
 //       64     4  crc          CRC-32C of bytes 40..63, continued from the crc at 36
 //       68  4028  zero
@@ -1433,6 +1433,7 @@ inline constexpr std::uint64_t kCleanMarkAt = kSlotPageBytes;
 inline constexpr std::uint64_t kStageAt = 2 * kSlotPageBytes;
 inline constexpr std::uint32_t kSlotValueMax = std::uint32_t{1} << 20;
 inline constexpr std::uint32_t kStageCountMax = 65536;
+inline constexpr std::uint64_t kStageBytesMax = std::uint64_t{64} << 20;
 inline constexpr std::uint64_t kSlotVersionMax = (std::uint64_t{1} << 63) - 1;
 inline constexpr std::uint64_t kSlotCountMax = std::uint64_t{1} << 32;
 
@@ -3160,14 +3161,18 @@ struct SlotPiece {
 
 class SlotStore final : public Store {
  public:
-  // Recovers what slots.dat holds, or creates it; tells `visit` each live slot, in no order.
-  // Changes nothing when the configuration is read_only.
+  // Reads what slots.dat holds, or creates it; tells `visit` each live slot, in no order. Then
+  // start(), when all of them were settled.
   static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
                                                  const SlotOptions& options, RecoveryVisitor visit);
   SlotStore(const SlotStore&) = delete;
   SlotStore& operator=(const SlotStore&) = delete;
 
-  // Reads the other one again, to compare; the loser will be erased.
+  // Brings what recovery found into order, durably; from then on it may be written. Changes nothing
+  // when the configuration is read_only.
+  Status start();
+
+  // Reads the other one again, to compare; start() will erase the loser.
   Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
 
   // Writes the entry over the one at `old`, or to a free slot; erases it when it is a tombstone.
@@ -3183,13 +3188,14 @@ class SlotStore final : public Store {
   void add_stats(Stats& stats) const override;
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
-  // Of the live slot with the highest number, while a free one lies before it: its key, and where
-  // it is. False when there is none.
-  Result<bool> last_live(std::vector<std::uint8_t>& key, base::Location& at);
+  // Of the live slot with the highest number below `end`, while a free one lies before it: its key,
+  // and where it is; `end` becomes its number. False when there is none.
+  Result<bool> last_live(std::uint64_t& end, std::vector<std::uint8_t>& key, base::Location& at);
   // Free groups at the end of the file are given back in two steps, with a sync between them: the
-  // largest version has to stay in the file. False when there are none.
+  // largest version has to stay in the file. No sync may run in either of them. False when there
+  // are none.
   Result<bool> begin_trim();
-  // No sync may run. False when somebody wrote meanwhile.
+  // Syncs the new size. False when somebody wrote meanwhile.
   Result<bool> end_trim();
 
   // Copies the slots from the group of `first` on, as many as fit into a piece; none at the end.
@@ -3236,6 +3242,7 @@ class SlotStore final : public Store {
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
     return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
   }
+  [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
   Status write_slot(std::uint64_t number, const format::Slot& slot);
@@ -3243,6 +3250,7 @@ class SlotStore final : public Store {
                         bool with_number);
   Status write_bytes(std::uint64_t at, Bytes bytes);
   Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
   [[nodiscard]] std::uint64_t next_version() const noexcept;
   [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;
@@ -3679,7 +3687,7 @@ class ExpiryTable {
 //   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
 //       what its caller asks for, a batch the old values that a hook wants, a large part of a
 //       joint batch that another shard refused is taken back durably, verify() and migrate() of
-//       slots read a piece of their file at a time, and closing them syncs.
+//       slots read a piece of their file at a time, and moving and closing them syncs.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
@@ -3911,7 +3919,8 @@ class Shard {
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
     return joint_last_ > store_->durable_sequence();
   }
-  Status move_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
+  Status move_slots(bool& more) ARMDB_REQUIRES(mutex_);
+  Status copy_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
   Status each_slot(std::uint64_t first, VerifyReport& report,
@@ -7170,6 +7179,10 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
   }
   if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size)) {
     return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
+  }
+  const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count);
+  if (std::uint64_t{read.stage_count} * layout.stage_bytes() > kStageBytesMax) {
+    return base::corrupt("the header of slots.dat has a stage that is too large");
   }
   header = read;
   return {};
@@ -11594,22 +11607,29 @@ Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) 
   return newer;
 }
 
+Status SlotStore::start() {
+  if (context_.config.read_only) return {};
+  Status status;
+  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (!status.ok()) return std::move(status).at(path_);
+  status = finish_recovery();
+  // The next open must not take cached pages for what the disk has.
+  if (!status.ok()) static_cast<void>(poison(status));
+  return std::move(status).at(path_);
+}
+
 // What was read becomes durable before anything changes: from then on the copy that counts is the
 // one that has to be kept. Then what the crash left half done is finished, and made durable before
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
   Status status;
-  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
-  if (status.ok() && !was_clean_) status = file_->sync();
+  if (!was_clean_) status = file_->sync();
   if (!status.ok()) return status;
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
-    const std::uint64_t number = format::staged_number(staged);
-    format::Slot slot;
-    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
-                                          header_.value_size, slot));
-    status = write_slot(number, slot);
+    // Not by the first place: that may have the only whole copy of another slot.
+    status = bring_home(format::staged_number(staged), staged.sub(8));
   }
   std::vector<std::uint8_t> copy;
   for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
@@ -11625,6 +11645,12 @@ Status SlotStore::finish_recovery() {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
       status = write_bytes(layout_.offset(number, at), Bytes(zeros));
     }
+  }
+  // Slots that the file lost with its end: they will be others when it has grown again.
+  const std::vector<std::uint8_t> no_copy(layout_.stage_bytes());
+  for (const std::uint32_t place : stage_order_) {
+    if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
+    status = write_bytes(layout_.stage_at(place), Bytes(no_copy));
   }
   torn_free_ = {};
   losers_ = {};
@@ -11676,7 +11702,6 @@ Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
   if (store == nullptr) return slot_store_memory();
   Status status = store->open_file(options);
   if (status.ok()) status = store->recover(visit);
-  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
   if (!status.ok()) return std::move(status).at(store->path_);
   return store;
 }
@@ -11741,6 +11766,9 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   layout_ =
       format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  if (size_at_open_ < layout_.slots_at()) {
+    return base::corrupt("slots.dat ends before its slots: restore it from a backup");
+  }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
@@ -11753,6 +11781,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
 
 void SlotStore::map_file() {
   mapping_.reset();
+  if (static_cast<std::size_t>(file_bytes_) != file_bytes_) return;  // beyond a 32-bit process
   Result<Owned<Mapping>> mapping =
       file_->map(static_cast<std::size_t>(file_bytes_), MapMode::read_write);
   if (mapping.ok()) {
@@ -11879,21 +11908,24 @@ Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
   return {};
 }
 
+// From a place of the stage, which keeps it until it is whole here.
+Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
+  const std::uint32_t to = layout_.copies() == 2 ? (stamps_[number] >> 7) ^ 1u : 0;
+  stamps_[number] = static_cast<std::uint8_t>((to << 7) | generation_);
+  return write_bytes(layout_.offset(number, to), copy);
+}
+
 // After a sync: what waited for its end goes to the slots.
 Status SlotStore::unstage() {
   Status status;
   for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
-    const std::uint64_t number = staged_[at];
     const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
-    const std::uint32_t copy = (stamps_[number] >> 7) ^ 1u;
-    const std::uint64_t to = layout_.offset(number, copy);
     if (mapping_) {
-      std::memcpy(mapping_->data() + to, mapping_->data() + from + 8, layout_.slot_bytes());
+      status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
       const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? file_->write_at(to, Bytes(image_).sub(8)) : got.status();
+      status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
     }
-    stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
   }
   staged_.clear();
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
@@ -11969,24 +12001,37 @@ Status SlotStore::grow() {
   return {};
 }
 
-Result<bool> SlotStore::last_live(std::vector<std::uint8_t>& key, base::Location& at) {
-  std::uint64_t number = slot_count();
-  while (number > 0 && is_free(number - 1)) --number;
-  if (number == 0 || free_count_ == slot_count() - number) return false;
+// Behind the last slot before `end` that is not free; 0 when all are.
+std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
+  while (end > 0 && is_free(end - 1)) {
+    end -= end % 64 == 0 && free_[end / 64 - 1] == ~std::uint64_t{0} ? 64 : 1;
+  }
+  return end;
+}
+
+Result<bool> SlotStore::last_live(std::uint64_t& end, std::vector<std::uint8_t>& key,
+                                  base::Location& at) {
+  const std::uint64_t used = end_of_used(std::min(end, slot_count()));
+  while (free_first_ < free_.size() && free_[free_first_] == 0) ++free_first_;
+  if (used == 0 || free_first_ == free_.size()) return false;
+  const std::uint64_t number = used - 1;
+  if (free_first_ * 64 + static_cast<unsigned>(std::countr_zero(free_[free_first_])) > number) {
+    return false;
+  }
   std::vector<std::uint8_t> copy;
   format::Slot slot;
-  Status status = read_newest(--number, copy, slot);
+  Status status = read_newest(number, copy, slot);
   if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
   if (!status.ok()) return status;
   key.assign(slot.key.begin(), slot.key.end());
   at = location_of(number, slot.version);
+  end = number;
   return slot.state == format::SlotState::live;
 }
 
 // Whole groups, with room for the slot that begin_trim() writes.
 std::uint64_t SlotStore::slots_to_keep() const noexcept {
-  std::uint64_t slots = slot_count();
-  while (slots > 0 && is_free(slots - 1)) --slots;
+  std::uint64_t slots = end_of_used(slot_count());
   const std::uint32_t group = layout_.group_slots();
   if (free_count_ == slot_count() - slots) ++slots;
   return std::min((slots + group - 1) / group * group, slot_count());
@@ -11994,13 +12039,18 @@ std::uint64_t SlotStore::slots_to_keep() const noexcept {
 
 Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
+  ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
+  // Slots of these numbers come back when the file grows again.
+  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
+  Status status;
+  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
+    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
+  }
   std::uint64_t number = 0;
-  Status status = take_free(number);
+  if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (status.is(Errc::aborted)) give_free(number);
-  if (status.is(Errc::aborted)) return true;
   if (!status.ok()) return poison(std::move(status));
   give_free(number);
   kept_version_ = last_sequence_;
@@ -12014,6 +12064,8 @@ Result<bool> SlotStore::end_trim() {
   if (slots == slot_count()) return true;
   mapping_.reset();
   Status status = file_->truncate(layout_.file_bytes(slots));
+  // Or a power cut could find old copies of a slot beside the first one that is written anew.
+  if (status.ok()) status = file_->sync();
   if (!status.ok()) return poison(std::move(status).at(path_));
   file_bytes_ = layout_.file_bytes(slots);
   free_count_ -= slot_count() - slots;
@@ -14274,6 +14326,7 @@ Status Shard::recover(const Opening& opening) {
         return batch.add(opened, entry);
       });
   if (status.ok()) status = batch.apply(*store_);
+  if (status.ok() && slots_ != nullptr) status = slots_->start();
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {
@@ -14929,24 +14982,17 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 
 // ---- Compaction ----
 // The last live slots move to free ones before them, some at a time; then the end of the file goes.
-// Two slots have the same key for a moment: after a crash the newer one counts.
 Status Shard::shrink() {
-  constexpr int kMovesPerLock = 64;
   constexpr int kTries = 4;  // beside busy writers it is left to another call
   const base::MutexLock maintenance(maintenance_);
-  std::vector<std::uint8_t> key;
   for (int tries = 0; tries < kTries;) {
     bool more = !common_.migrating.load(std::memory_order_relaxed);
     {
       const base::MutexLock turn(sync_mutex_);
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
-      for (int moves = 0; status.ok() && more && moves < kMovesPerLock; ++moves) {
-        base::Location from;
-        const Result<bool> found = slots_->last_live(key, from);
-        more = found.ok() && *found;
-        status = more ? move_slot(Bytes(key), from) : found.status();
-      }
+      if (status.ok()) status = store_->failed();
+      if (status.ok() && more) status = move_slots(more);
       if (!status.ok()) return status;
       if (more) continue;
       const Result<bool> begun = slots_->begin_trim();
@@ -14963,7 +15009,40 @@ Status Shard::shrink() {
   return {};
 }
 
-Status Shard::move_slot(Bytes key, base::Location from) {
+// A power cut may take what was not synced: the new slots are durable before the old ones go. Until
+// then two have the same key, and nobody may erase it, as that would leave the other one; so the
+// writers wait. `more` tells whether there are any left.
+Status Shard::move_slots(bool& more) {
+  constexpr std::size_t kMovesPerLock = 1024;
+  const std::size_t key_size = context_.shape.key_size;
+  std::vector<std::uint8_t> key;
+  std::vector<std::uint8_t> keys;
+  std::vector<base::Location> moved;
+  std::uint64_t end = ~std::uint64_t{0};
+  Status status;
+  while (more && moved.size() < kMovesPerLock) {
+    base::Location from;
+    const Result<bool> found = slots_->last_live(end, key, from);
+    if (!found.ok()) return found.status();
+    more = *found;
+    if (!more) break;
+    status = copy_slot(Bytes(key), from);
+    if (!status.ok()) return status;
+    base::append(keys, Bytes(key));
+    moved.push_back(from);
+  }
+  if (moved.empty()) return {};
+  const store::SyncTicket ticket = store_->begin_sync(status);
+  if (status.ok()) status = store_->end_sync(ticket, store_->run_sync(ticket));
+  for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
+    base::Location gone;
+    status =
+        store_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
+  }
+  return status;
+}
+
+Status Shard::copy_slot(Bytes key, base::Location from) {
   index::Place place;
   const std::uint64_t hash = base::hash64(key.data(), key.size(), seed_);
   index_->locate(key.data(), hash, place);
@@ -14972,9 +15051,8 @@ Status Shard::move_slot(Bytes key, base::Location from) {
   const Bytes value(place.value, context_.shape.value_size);
   base::Location at;
   Status status = store_->write({key, value, false, expiry_ms}, {}, at);
-  if (!status.ok()) return status;
-  index_->relocate(place, at);
-  return store_->write({key, {}, true, 0}, from, at);
+  if (status.ok()) index_->relocate(place, at);
+  return status;
 }
 
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {

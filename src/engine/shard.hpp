@@ -5,7 +5,7 @@
 //   (2) Under mutex_ nothing is synced and no value is read from disk; but an atomic block reads
 //       what its caller asks for, a batch the old values that a hook wants, a large part of a
 //       joint batch that another shard refused is taken back durably, verify() and migrate() of
-//       slots read a piece of their file at a time, and closing them syncs.
+//       slots read a piece of their file at a time, and moving and closing them syncs.
 //
 // Threads: any thread may call any member. Writers hold mutex_; reads take no lock. sync_mutex_
 // lets one thread sync for all that wait (group commit). maintenance_ is held by compaction,
@@ -252,7 +252,8 @@ class Shard {
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
     return joint_last_ > store_->durable_sequence();
   }
-  Status move_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
+  Status move_slots(bool& more) ARMDB_REQUIRES(mutex_);
+  Status copy_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
   Status each_slot(std::uint64_t first, VerifyReport& report,

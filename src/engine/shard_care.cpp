@@ -299,24 +299,17 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 // ---- Compaction ----
 
 // The last live slots move to free ones before them, some at a time; then the end of the file goes.
-// Two slots have the same key for a moment: after a crash the newer one counts.
 Status Shard::shrink() {
-  constexpr int kMovesPerLock = 64;
   constexpr int kTries = 4;  // beside busy writers it is left to another call
   const base::MutexLock maintenance(maintenance_);
-  std::vector<std::uint8_t> key;
   for (int tries = 0; tries < kTries;) {
     bool more = !common_.migrating.load(std::memory_order_relaxed);
     {
       const base::MutexLock turn(sync_mutex_);
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
-      for (int moves = 0; status.ok() && more && moves < kMovesPerLock; ++moves) {
-        base::Location from;
-        const Result<bool> found = slots_->last_live(key, from);
-        more = found.ok() && *found;
-        status = more ? move_slot(Bytes(key), from) : found.status();
-      }
+      if (status.ok()) status = store_->failed();
+      if (status.ok() && more) status = move_slots(more);
       if (!status.ok()) return status;
       if (more) continue;
       const Result<bool> begun = slots_->begin_trim();
@@ -333,7 +326,40 @@ Status Shard::shrink() {
   return {};
 }
 
-Status Shard::move_slot(Bytes key, base::Location from) {
+// A power cut may take what was not synced: the new slots are durable before the old ones go. Until
+// then two have the same key, and nobody may erase it, as that would leave the other one; so the
+// writers wait. `more` tells whether there are any left.
+Status Shard::move_slots(bool& more) {
+  constexpr std::size_t kMovesPerLock = 1024;
+  const std::size_t key_size = context_.shape.key_size;
+  std::vector<std::uint8_t> key;
+  std::vector<std::uint8_t> keys;
+  std::vector<base::Location> moved;
+  std::uint64_t end = ~std::uint64_t{0};
+  Status status;
+  while (more && moved.size() < kMovesPerLock) {
+    base::Location from;
+    const Result<bool> found = slots_->last_live(end, key, from);
+    if (!found.ok()) return found.status();
+    more = *found;
+    if (!more) break;
+    status = copy_slot(Bytes(key), from);
+    if (!status.ok()) return status;
+    base::append(keys, Bytes(key));
+    moved.push_back(from);
+  }
+  if (moved.empty()) return {};
+  const store::SyncTicket ticket = store_->begin_sync(status);
+  if (status.ok()) status = store_->end_sync(ticket, store_->run_sync(ticket));
+  for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
+    base::Location gone;
+    status =
+        store_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
+  }
+  return status;
+}
+
+Status Shard::copy_slot(Bytes key, base::Location from) {
   index::Place place;
   const std::uint64_t hash = base::hash64(key.data(), key.size(), seed_);
   index_->locate(key.data(), hash, place);
@@ -342,9 +368,8 @@ Status Shard::move_slot(Bytes key, base::Location from) {
   const Bytes value(place.value, context_.shape.value_size);
   base::Location at;
   Status status = store_->write({key, value, false, expiry_ms}, {}, at);
-  if (!status.ok()) return status;
-  index_->relocate(place, at);
-  return store_->write({key, {}, true, 0}, from, at);
+  if (status.ok()) index_->relocate(place, at);
+  return status;
 }
 
 Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {

@@ -67,6 +67,10 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
   if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size)) {
     return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
   }
+  const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count);
+  if (std::uint64_t{read.stage_count} * layout.stage_bytes() > kStageBytesMax) {
+    return base::corrupt("the header of slots.dat has a stage that is too large");
+  }
   header = read;
   return {};
 }

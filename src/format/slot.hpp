@@ -7,7 +7,7 @@
 //       40     4  key_size     1..1024
 //       44     4  value_size   at most 2^20
 //       48     4  copies       1 or 2, of each slot
-//       52     4  stage_count  places of the stage, 1 to 65536
+//       52     4  stage_count  places of the stage, 1 to 65536, of 64 MiB in all at most
 //       56     8  salt         random; part of the seed of every slot's crc
 //       64     4  crc          CRC-32C of bytes 40..63, continued from the crc at 36
 //       68  4028  zero
@@ -64,6 +64,7 @@ inline constexpr std::uint64_t kCleanMarkAt = kSlotPageBytes;
 inline constexpr std::uint64_t kStageAt = 2 * kSlotPageBytes;
 inline constexpr std::uint32_t kSlotValueMax = std::uint32_t{1} << 20;
 inline constexpr std::uint32_t kStageCountMax = 65536;
+inline constexpr std::uint64_t kStageBytesMax = std::uint64_t{64} << 20;
 inline constexpr std::uint64_t kSlotVersionMax = (std::uint64_t{1} << 63) - 1;
 inline constexpr std::uint64_t kSlotCountMax = std::uint64_t{1} << 32;
 

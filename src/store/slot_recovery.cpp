@@ -204,22 +204,29 @@ Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) 
   return newer;
 }
 
+Status SlotStore::start() {
+  if (context_.config.read_only) return {};
+  Status status;
+  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (!status.ok()) return std::move(status).at(path_);
+  status = finish_recovery();
+  // The next open must not take cached pages for what the disk has.
+  if (!status.ok()) static_cast<void>(poison(status));
+  return std::move(status).at(path_);
+}
+
 // What was read becomes durable before anything changes: from then on the copy that counts is the
 // one that has to be kept. Then what the crash left half done is finished, and made durable before
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
   Status status;
-  if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
-  if (status.ok() && !was_clean_) status = file_->sync();
+  if (!was_clean_) status = file_->sync();
   if (!status.ok()) return status;
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
-    const std::uint64_t number = format::staged_number(staged);
-    format::Slot slot;
-    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
-                                          header_.value_size, slot));
-    status = write_slot(number, slot);
+    // Not by the first place: that may have the only whole copy of another slot.
+    status = bring_home(format::staged_number(staged), staged.sub(8));
   }
   std::vector<std::uint8_t> copy;
   for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
@@ -235,6 +242,12 @@ Status SlotStore::finish_recovery() {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
       status = write_bytes(layout_.offset(number, at), Bytes(zeros));
     }
+  }
+  // Slots that the file lost with its end: they will be others when it has grown again.
+  const std::vector<std::uint8_t> no_copy(layout_.stage_bytes());
+  for (const std::uint32_t place : stage_order_) {
+    if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
+    status = write_bytes(layout_.stage_at(place), Bytes(no_copy));
   }
   torn_free_ = {};
   losers_ = {};

@@ -49,7 +49,6 @@ Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
   if (store == nullptr) return slot_store_memory();
   Status status = store->open_file(options);
   if (status.ok()) status = store->recover(visit);
-  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
   if (!status.ok()) return std::move(status).at(store->path_);
   return store;
 }
@@ -114,6 +113,9 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   layout_ =
       format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  if (size_at_open_ < layout_.slots_at()) {
+    return base::corrupt("slots.dat ends before its slots: restore it from a backup");
+  }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
@@ -126,6 +128,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
 
 void SlotStore::map_file() {
   mapping_.reset();
+  if (static_cast<std::size_t>(file_bytes_) != file_bytes_) return;  // beyond a 32-bit process
   Result<Owned<Mapping>> mapping =
       file_->map(static_cast<std::size_t>(file_bytes_), MapMode::read_write);
   if (mapping.ok()) {
@@ -253,21 +256,24 @@ Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
   return {};
 }
 
+// From a place of the stage, which keeps it until it is whole here.
+Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
+  const std::uint32_t to = layout_.copies() == 2 ? (stamps_[number] >> 7) ^ 1u : 0;
+  stamps_[number] = static_cast<std::uint8_t>((to << 7) | generation_);
+  return write_bytes(layout_.offset(number, to), copy);
+}
+
 // After a sync: what waited for its end goes to the slots.
 Status SlotStore::unstage() {
   Status status;
   for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
-    const std::uint64_t number = staged_[at];
     const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
-    const std::uint32_t copy = (stamps_[number] >> 7) ^ 1u;
-    const std::uint64_t to = layout_.offset(number, copy);
     if (mapping_) {
-      std::memcpy(mapping_->data() + to, mapping_->data() + from + 8, layout_.slot_bytes());
+      status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
       const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? file_->write_at(to, Bytes(image_).sub(8)) : got.status();
+      status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
     }
-    stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
   }
   staged_.clear();
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
@@ -344,24 +350,37 @@ Status SlotStore::grow() {
   return {};
 }
 
-Result<bool> SlotStore::last_live(std::vector<std::uint8_t>& key, base::Location& at) {
-  std::uint64_t number = slot_count();
-  while (number > 0 && is_free(number - 1)) --number;
-  if (number == 0 || free_count_ == slot_count() - number) return false;
+// Behind the last slot before `end` that is not free; 0 when all are.
+std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
+  while (end > 0 && is_free(end - 1)) {
+    end -= end % 64 == 0 && free_[end / 64 - 1] == ~std::uint64_t{0} ? 64 : 1;
+  }
+  return end;
+}
+
+Result<bool> SlotStore::last_live(std::uint64_t& end, std::vector<std::uint8_t>& key,
+                                  base::Location& at) {
+  const std::uint64_t used = end_of_used(std::min(end, slot_count()));
+  while (free_first_ < free_.size() && free_[free_first_] == 0) ++free_first_;
+  if (used == 0 || free_first_ == free_.size()) return false;
+  const std::uint64_t number = used - 1;
+  if (free_first_ * 64 + static_cast<unsigned>(std::countr_zero(free_[free_first_])) > number) {
+    return false;
+  }
   std::vector<std::uint8_t> copy;
   format::Slot slot;
-  Status status = read_newest(--number, copy, slot);
+  Status status = read_newest(number, copy, slot);
   if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
   if (!status.ok()) return status;
   key.assign(slot.key.begin(), slot.key.end());
   at = location_of(number, slot.version);
+  end = number;
   return slot.state == format::SlotState::live;
 }
 
 // Whole groups, with room for the slot that begin_trim() writes.
 std::uint64_t SlotStore::slots_to_keep() const noexcept {
-  std::uint64_t slots = slot_count();
-  while (slots > 0 && is_free(slots - 1)) --slots;
+  std::uint64_t slots = end_of_used(slot_count());
   const std::uint32_t group = layout_.group_slots();
   if (free_count_ == slot_count() - slots) ++slots;
   return std::min((slots + group - 1) / group * group, slot_count());
@@ -369,13 +388,18 @@ std::uint64_t SlotStore::slots_to_keep() const noexcept {
 
 Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
+  ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
+  // Slots of these numbers come back when the file grows again.
+  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
+  Status status;
+  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
+    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
+  }
   std::uint64_t number = 0;
-  Status status = take_free(number);
+  if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (status.is(Errc::aborted)) give_free(number);
-  if (status.is(Errc::aborted)) return true;
   if (!status.ok()) return poison(std::move(status));
   give_free(number);
   kept_version_ = last_sequence_;
@@ -389,6 +413,8 @@ Result<bool> SlotStore::end_trim() {
   if (slots == slot_count()) return true;
   mapping_.reset();
   Status status = file_->truncate(layout_.file_bytes(slots));
+  // Or a power cut could find old copies of a slot beside the first one that is written anew.
+  if (status.ok()) status = file_->sync();
   if (!status.ok()) return poison(std::move(status).at(path_));
   file_bytes_ = layout_.file_bytes(slots);
   free_count_ -= slot_count() - slots;

@@ -53,14 +53,18 @@ struct SlotPiece {
 
 class SlotStore final : public Store {
  public:
-  // Recovers what slots.dat holds, or creates it; tells `visit` each live slot, in no order.
-  // Changes nothing when the configuration is read_only.
+  // Reads what slots.dat holds, or creates it; tells `visit` each live slot, in no order. Then
+  // start(), when all of them were settled.
   static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
                                                  const SlotOptions& options, RecoveryVisitor visit);
   SlotStore(const SlotStore&) = delete;
   SlotStore& operator=(const SlotStore&) = delete;
 
-  // Reads the other one again, to compare; the loser will be erased.
+  // Brings what recovery found into order, durably; from then on it may be written. Changes nothing
+  // when the configuration is read_only.
+  Status start();
+
+  // Reads the other one again, to compare; start() will erase the loser.
   Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
 
   // Writes the entry over the one at `old`, or to a free slot; erases it when it is a tombstone.
@@ -76,13 +80,14 @@ class SlotStore final : public Store {
   void add_stats(Stats& stats) const override;
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
-  // Of the live slot with the highest number, while a free one lies before it: its key, and where
-  // it is. False when there is none.
-  Result<bool> last_live(std::vector<std::uint8_t>& key, base::Location& at);
+  // Of the live slot with the highest number below `end`, while a free one lies before it: its key,
+  // and where it is; `end` becomes its number. False when there is none.
+  Result<bool> last_live(std::uint64_t& end, std::vector<std::uint8_t>& key, base::Location& at);
   // Free groups at the end of the file are given back in two steps, with a sync between them: the
-  // largest version has to stay in the file. False when there are none.
+  // largest version has to stay in the file. No sync may run in either of them. False when there
+  // are none.
   Result<bool> begin_trim();
-  // No sync may run. False when somebody wrote meanwhile.
+  // Syncs the new size. False when somebody wrote meanwhile.
   Result<bool> end_trim();
 
   // Copies the slots from the group of `first` on, as many as fit into a piece; none at the end.
@@ -129,6 +134,7 @@ class SlotStore final : public Store {
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
     return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
   }
+  [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
   Status write_slot(std::uint64_t number, const format::Slot& slot);
@@ -136,6 +142,7 @@ class SlotStore final : public Store {
                         bool with_number);
   Status write_bytes(std::uint64_t at, Bytes bytes);
   Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
   [[nodiscard]] std::uint64_t next_version() const noexcept;
   [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;

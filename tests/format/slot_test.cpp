@@ -255,6 +255,13 @@ TEST_CASE("slot: a header reads back, and any byte changed in it is refused") {
     encode_slots_header(wrong, bytes);
     CHECK(decode_slots_header(bytes, header).is(Errc::corrupt));
   }
+  SlotsHeader large = some_header(4, 4000);
+  large.stage_count = 16000;
+  encode_slots_header(large, bytes);
+  CHECK(decode_slots_header(bytes, header).ok());
+  large.stage_count = 17000;  // more than 64 MiB
+  encode_slots_header(large, bytes);
+  CHECK(decode_slots_header(bytes, header).is(Errc::corrupt));
 }
 
 TEST_CASE("slot: a clean mark counts for its own file only, and only whole") {

@@ -1,0 +1,121 @@
+// Collections on the Fixed store and crashes that need the index to be seen:
+// entries that move, and keys that a crash left in two slots.
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/collection.hpp"
+#include "format/slot.hpp"
+#include "support/catch.hpp"
+#include "support/fault_file_system.hpp"
+
+using namespace armdb;
+using test::AtomFate;
+using test::FaultFileSystem;
+
+namespace {
+
+constexpr std::uint32_t kValueBytes = 480;  // a copy then has a sector of its own
+
+Collection open_fixed(FaultFileSystem& files) {
+  FixedConfig config;
+  config.file_system = &files;
+  config.shard_count = 1;
+  Result<Collection> opened =
+      Collection::open("/c", {8, kValueBytes, true, Payload::value, true}, config);
+  INFO(opened.message());
+  REQUIRE(opened.ok());
+  return *std::move(opened);
+}
+
+std::string key_of(int number) {
+  const std::string digits = std::to_string(number);
+  return std::string(8 - digits.size(), '0') + digits;
+}
+
+std::string value_of(int number) {
+  std::string text = std::to_string(number);
+  text.resize(kValueBytes, '.');
+  return text;
+}
+
+std::optional<std::string> get(const Collection& collection, int number) {
+  const auto value = collection.get(key_of(number));
+  REQUIRE(value.ok());
+  if (!value->has_value()) return std::nullopt;
+  return std::string(Bytes(**value).text());
+}
+
+}  // namespace
+
+TEST_CASE(
+    "fixed: of a key that a crash left in two slots, the older one does "
+    "not come back") {
+  FaultFileSystem files;
+  {
+    Collection collection = open_fixed(files);
+    REQUIRE(collection.put(key_of(0), value_of(1)).ok());
+    REQUIRE(collection.put(key_of(1), value_of(2)).ok());
+    REQUIRE(collection.sync().ok());
+    REQUIRE(collection.erase(key_of(0)).ok());
+    REQUIRE(collection.erase(key_of(1)).ok());
+    REQUIRE(collection.put(key_of(1), value_of(3)).ok());  // where the other key was
+    // The disk gets only what was written to that slot.
+    const format::SlotLayout two(8, kValueBytes, 2, 1);
+    const auto stages = static_cast<std::uint32_t>((64u << 10) / two.stage_bytes());
+    const format::SlotLayout layout(8, kValueBytes, 2, stages);
+    const auto fate = [&](const test::PendingAtom& atom) {
+      const bool first = atom.offset == layout.offset(0, 0) || atom.offset == layout.offset(0, 1);
+      return first && atom.size != 0 ? AtomFate::present : AtomFate::absent;
+    };
+    files.power_cut(fate, [](std::size_t) { return true; });
+  }
+  {
+    Collection collection = open_fixed(files);
+    REQUIRE(get(collection, 1) == value_of(3));
+    CHECK(collection.size() == 1);
+    CHECK(collection.verify()->entries == 1);
+    CHECK(collection.compact().ok());
+    REQUIRE(collection.erase(key_of(1)).ok());
+    REQUIRE(collection.sync().ok());
+    REQUIRE(collection.close().ok());
+  }
+  CHECK(open_fixed(files).empty());
+}
+
+TEST_CASE(
+    "fixed: a power cut while compact moves entries takes none that was "
+    "synced") {
+  constexpr int kKeys = 200;
+  FaultFileSystem files;
+  std::vector<FaultFileSystem::Snapshot> states;
+  {
+    Collection collection = open_fixed(files);
+    for (int key = 0; key < kKeys; ++key) {
+      REQUIRE(collection.put(key_of(key), value_of(key)).ok());
+    }
+    for (int key = 0; key < kKeys; ++key) {
+      if (key % 4 != 0) REQUIRE(collection.erase(key_of(key)).ok());
+    }
+    REQUIRE(collection.sync().ok());
+    files.set_observer([&](test::Call, const std::string&) { states.push_back(files.snapshot()); });
+    REQUIRE(collection.compact().ok());
+    files.set_observer(nullptr);
+    states.push_back(files.snapshot());
+  }
+  REQUIRE(states.size() > 3);
+  for (const FaultFileSystem::Snapshot& state : states) {
+    for (std::uint64_t seed = 0; seed < 8; ++seed) {
+      FaultFileSystem after;
+      after.restore(state);
+      seed == 0 ? after.kill_process() : after.power_cut_random(seed, test::Tearing::half);
+      Collection collection = open_fixed(after);
+      CHECK(collection.size() == kKeys / 4);
+      int wrong = 0;
+      for (int key = 0; key < kKeys; key += 4)
+        wrong += get(collection, key) == value_of(key) ? 0 : 1;
+      CHECK(wrong == 0);
+    }
+  }
+}
