@@ -3160,8 +3160,8 @@ struct SlotPiece {
 
 class SlotStore final : public Store {
  public:
-  // Recovers what slots.dat holds, or creates it; tells `visit` each live slot, in no order.
-  // Changes nothing when the configuration is read_only.
+  // Reads what slots.dat holds, or creates it; tells `visit` each live slot, in no order. Then,
+  // when all of them are settled, finish_recovery().
   static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
                                                  const SlotOptions& options, RecoveryVisitor visit);
   SlotStore(const SlotStore&) = delete;
@@ -3169,6 +3169,9 @@ class SlotStore final : public Store {
 
   // Reads the other one again, to compare; the loser will be erased.
   Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
+  // Makes durable what was read, and erases what lost its key. Changes nothing when the
+  // configuration is read_only.
+  Status finish_recovery();
 
   // Writes the entry over the one at `old`, or to a free slot; erases it when it is a tombstone.
   // The new place differs from all before it.
@@ -3225,7 +3228,6 @@ class SlotStore final : public Store {
   std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
   std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
                              std::uint32_t& copy) const;
-  Status finish_recovery();
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
@@ -11592,6 +11594,7 @@ Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) 
 // one that has to be kept. Then what the crash left half done is finished, and made durable before
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
+  if (context_.config.read_only) return {};
   Status status;
   if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
   if (status.ok() && !was_clean_) status = file_->sync();
@@ -11670,7 +11673,6 @@ Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
   if (store == nullptr) return slot_store_memory();
   Status status = store->open_file(options);
   if (status.ok()) status = store->recover(visit);
-  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
   if (!status.ok()) return std::move(status).at(store->path_);
   return store;
 }
@@ -14268,6 +14270,7 @@ Status Shard::recover(const Opening& opening) {
         return batch.add(opened, entry);
       });
   if (status.ok()) status = batch.apply(*store_);
+  if (status.ok() && slots_ != nullptr) status = slots_->finish_recovery();
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {

@@ -72,6 +72,7 @@ Status Shard::recover(const Opening& opening) {
         return batch.add(opened, entry);
       });
   if (status.ok()) status = batch.apply(*store_);
+  if (status.ok() && slots_ != nullptr) status = slots_->finish_recovery();
   if (!status.ok() || batch.undecoded() == 0) return status;
   return each_block([&](index::Block& block) -> Status {
     for (std::size_t at = 0; at < block.count(); ++at) {

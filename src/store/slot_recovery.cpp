@@ -208,6 +208,7 @@ Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) 
 // one that has to be kept. Then what the crash left half done is finished, and made durable before
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
+  if (context_.config.read_only) return {};
   Status status;
   if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
   if (status.ok() && !was_clean_) status = file_->sync();

@@ -49,7 +49,6 @@ Result<std::unique_ptr<SlotStore>> SlotStore::open(const StoreContext& context,
   if (store == nullptr) return slot_store_memory();
   Status status = store->open_file(options);
   if (status.ok()) status = store->recover(visit);
-  if (status.ok() && !context.config.read_only) status = store->finish_recovery();
   if (!status.ok()) return std::move(status).at(store->path_);
   return store;
 }

@@ -53,8 +53,8 @@ struct SlotPiece {
 
 class SlotStore final : public Store {
  public:
-  // Recovers what slots.dat holds, or creates it; tells `visit` each live slot, in no order.
-  // Changes nothing when the configuration is read_only.
+  // Reads what slots.dat holds, or creates it; tells `visit` each live slot, in no order. Then,
+  // when all of them are settled, finish_recovery().
   static Result<std::unique_ptr<SlotStore>> open(const StoreContext& context,
                                                  const SlotOptions& options, RecoveryVisitor visit);
   SlotStore(const SlotStore&) = delete;
@@ -62,6 +62,9 @@ class SlotStore final : public Store {
 
   // Reads the other one again, to compare; the loser will be erased.
   Result<bool> settle(base::Location old, const RecoveredEntry& entry) override;
+  // Makes durable what was read, and erases what lost its key. Changes nothing when the
+  // configuration is read_only.
+  Status finish_recovery();
 
   // Writes the entry over the one at `old`, or to a free slot; erases it when it is a tombstone.
   // The new place differs from all before it.
@@ -118,7 +121,6 @@ class SlotStore final : public Store {
   std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
   std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
                              std::uint32_t& copy) const;
-  Status finish_recovery();
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 

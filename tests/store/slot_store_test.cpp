@@ -70,6 +70,8 @@ class Subject {
     Result<std::unique_ptr<SlotStore>> opened = SlotStore::open(
         context, {.copies = kind_.copies, .stage_bytes = 1024, .grow_step_bytes = 64 << 10}, visit);
     if (!opened.ok()) return opened.status();
+    const Status status = (*opened)->finish_recovery();
+    if (!status.ok()) return status;
     store_ = std::move(*opened);
     CHECK(store_->live_count() == at_.size());
     return {};
