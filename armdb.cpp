@@ -11616,8 +11616,13 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Or the next open, after a clean close, would take them for damaged.
+  // What is staged of a slot that the file does not have would count when it has grown.
   const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
+  for (const std::uint32_t place : stage_order_) {
+    if (format::staged_number(staged_at(place)) < slot_count()) continue;
+    if (status.ok()) status = write_bytes(layout_.stage_at(place) + 8, Bytes(zeros));
+  }
+  // Or the next open, after a clean close, would take them for damaged.
   for (const std::uint64_t number : torn_free_) {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
       status = write_bytes(layout_.offset(number, at), Bytes(zeros));
@@ -11990,13 +11995,16 @@ std::uint64_t SlotStore::slots_to_keep() const noexcept {
 
 Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
+  if (syncing_ != 0) return true;
   if (slots_to_keep() == slot_count()) return false;
+  // Old copies in the stage, of slots that go, would count when the file has grown again.
+  Status status =
+      write_bytes(format::kStageAt,
+                  Bytes(std::vector<std::uint8_t>(header_.stage_count * layout_.stage_bytes())));
   std::uint64_t number = 0;
-  Status status = take_free(number);
+  if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (status.is(Errc::aborted)) give_free(number);
-  if (status.is(Errc::aborted)) return true;
   if (!status.ok()) return poison(std::move(status));
   give_free(number);
   kept_version_ = last_sequence_;

@@ -230,8 +230,13 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Or the next open, after a clean close, would take them for damaged.
+  // What is staged of a slot that the file does not have would count when it has grown.
   const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
+  for (const std::uint32_t place : stage_order_) {
+    if (format::staged_number(staged_at(place)) < slot_count()) continue;
+    if (status.ok()) status = write_bytes(layout_.stage_at(place) + 8, Bytes(zeros));
+  }
+  // Or the next open, after a clean close, would take them for damaged.
   for (const std::uint64_t number : torn_free_) {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
       status = write_bytes(layout_.offset(number, at), Bytes(zeros));

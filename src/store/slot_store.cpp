@@ -368,13 +368,16 @@ std::uint64_t SlotStore::slots_to_keep() const noexcept {
 
 Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
+  if (syncing_ != 0) return true;
   if (slots_to_keep() == slot_count()) return false;
+  // Old copies in the stage, of slots that go, would count when the file has grown again.
+  Status status =
+      write_bytes(format::kStageAt,
+                  Bytes(std::vector<std::uint8_t>(header_.stage_count * layout_.stage_bytes())));
   std::uint64_t number = 0;
-  Status status = take_free(number);
+  if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (status.is(Errc::aborted)) give_free(number);
-  if (status.is(Errc::aborted)) return true;
   if (!status.ok()) return poison(std::move(status));
   give_free(number);
   kept_version_ = last_sequence_;

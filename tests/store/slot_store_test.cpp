@@ -504,3 +504,45 @@ TEST_CASE("slot_store: no power cut takes what was synced, or brings back what w
     }
   }
 }
+
+TEST_CASE("slot_store: what is staged of a slot that goes does not come back with the slot") {
+  for (const bool cut_off : {false, true}) {
+    for (const bool mapped : {true, false}) {
+      INFO((cut_off ? "cut off" : "trimmed") << (mapped ? ", mapped" : ""));
+      FaultFileSystem files;
+      Subject subject(files, {64, 2, mapped});
+      for (std::uint64_t key = 0; key < 200; ++key) {
+        REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+      }
+      subject.begin_sync();
+      REQUIRE(subject.put(key_of(199), subject.value(999)).ok());
+      REQUIRE(subject.run_sync().ok());
+      REQUIRE(subject.end_sync().ok());
+      const format::SlotLayout layout(8, 64, 2, subject.stage_count());
+      if (cut_off) {  // as when a power cut leaves the stage, and not the size of the file
+        files.kill_process();
+        auto file = files.open(kFile, OpenMode::read_write);
+        REQUIRE((*file)->truncate(layout.file_bytes(1)).ok());
+        subject.open();
+      } else {
+        for (std::uint64_t key = 1; key < 200; ++key) REQUIRE(subject.erase(key_of(key)).ok());
+        const Result<bool> begun = subject.store().begin_trim();
+        REQUIRE((begun.ok() && *begun));
+        subject.sync();
+        const Result<bool> trimmed = subject.store().end_trim();
+        REQUIRE((trimmed.ok() && *trimmed));
+      }
+      REQUIRE(subject.store().slot_count() < 199);
+      for (std::uint64_t key = 300; key < 360; ++key) {
+        REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+      }
+      REQUIRE(subject.store().slot_count() > 199);
+      const std::map<std::string, std::string> held = subject.held();
+      REQUIRE(subject.store().close().ok());
+      files.kill_process();
+      files.clear_faults();
+      subject.open();
+      CHECK(subject.held() == held);
+    }
+  }
+}
