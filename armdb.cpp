@@ -1411,7 +1411,8 @@ Status decode_meta(Bytes in, Meta& meta);
 //        0     4  crc        CRC-32C of all that follows in the copy, seeded
 //        4     1  state      1 live, 2 erased; 0 and all zero: never used
 //        5     3  reserved   zero
-//        8     8  version    1 .. 2^63 - 1; of two whole copies the larger one counts
+//        8     8  version    1 .. 2^63 - 1, no multiple of 2^32; of two whole copies the larger
+//                            one counts
 //       16     8  expiry_ms  0: never; zero when erased
 //       24     .  key, value (zeros when erased), zeros up to the next multiple of 8
 //
@@ -7269,8 +7270,8 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
   if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
   if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) || read.version == 0 ||
-      read.version > kSlotVersionMax) {
+      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) ||
+      (read.version & 0xffffffff) == 0 || read.version > kSlotVersionMax) {
     return SlotRead::broken;
   }
   read.state = static_cast<SlotState>(state);
@@ -11742,6 +11743,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   layout_ =
       format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  if (size_at_open_ < layout_.slots_at()) return base::corrupt("slots.dat ends within its stage");
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
@@ -11829,6 +11831,7 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
 }
 
 Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+  if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   const std::uint8_t stamp = stamps_[number];
   if (std::uint32_t place = 0; is_syncing(stamp)) {
     Status status = take_stage_place(number, place);

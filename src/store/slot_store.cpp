@@ -113,6 +113,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   layout_ =
       format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  if (size_at_open_ < layout_.slots_at()) return base::corrupt("slots.dat ends within its stage");
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
@@ -201,6 +202,7 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
 }
 
 Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+  if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   const std::uint8_t stamp = stamps_[number];
   if (std::uint32_t place = 0; is_syncing(stamp)) {
     Status status = take_stage_place(number, place);

@@ -455,6 +455,10 @@ TEST_CASE("slot_store: damage is counted and not used again; another store's fil
   auto file = files.open(kFile, OpenMode::read_write);
   REQUIRE((*file)->truncate(layout.slots_at()).ok());
   CHECK(subject.try_open().is(Errc::corrupt));  // it was longer when it was closed
+  put_bytes(files, format::kCleanMarkAt, std::string(format::kCleanMarkBytes, '\0'));
+  CHECK(subject.try_open().ok());
+  REQUIRE((*file)->truncate(layout.slots_at() - 1).ok());
+  CHECK(subject.try_open().is(Errc::corrupt));
 }
 
 TEST_CASE("slot_store: no power cut takes what was synced, or brings back what was erased") {
