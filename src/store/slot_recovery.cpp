@@ -13,7 +13,10 @@ Status SlotStore::recover(RecoveryVisitor visit) {
   if (!got.ok()) return got.status();
   format::CleanMark mark;
   was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
-  if (was_clean_) last_sequence_ = mark.version_last;
+  if (was_clean_) {
+    last_sequence_ = mark.version_last;
+    durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
+  }
   if (was_clean_ && mark.slot_count > slot_count()) {
     return base::corrupt("slots.dat is shorter than it was when it was closed");
   }

@@ -409,6 +409,9 @@ TEST_CASE("slot_store: only a whole close leaves a clean mark, and the next open
   for (int time = 0; time < 2; ++time) {
     subject.open();
     CHECK(subject.store().was_clean());
+    Stats stats;
+    subject.store().add_stats(stats);
+    CHECK(stats.unsynced_shards == 0);
     CHECK(subject.value_of(key_of(1)) == subject.value(1));
     files.kill_process();
   }
