@@ -1411,7 +1411,8 @@ Status decode_meta(Bytes in, Meta& meta);
 //        0     4  crc        CRC-32C of all that follows in the copy, seeded
 //        4     1  state      1 live, 2 erased; 0 and all zero: never used
 //        5     3  reserved   zero
-//        8     8  version    1 .. 2^63 - 1; of two whole copies the larger one counts
+//        8     8  version    1 .. 2^63 - 1, no multiple of 2^32; of two whole copies the larger
+//                            one counts
 //       16     8  expiry_ms  0: never; zero when erased
 //       24     .  key, value (zeros when erased), zeros up to the next multiple of 8
 //
@@ -3227,11 +3228,12 @@ class SlotStore final : public Store {
   Status create_file(const SlotOptions& options);
   void map_file();
   Status recover(RecoveryVisitor visit);
+  Status finish_recovery();
   Status recover_slot(std::uint64_t number, const std::uint8_t* group, RecoveryVisitor visit);
   std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
   std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
                              std::uint32_t& copy) const;
-  Status finish_recovery();
+  std::uint32_t judge_stage(std::uint64_t number, format::Slot& best) const;
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
@@ -7285,8 +7287,8 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
   if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
   if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) || read.version == 0 ||
-      read.version > kSlotVersionMax) {
+      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) ||
+      (read.version & 0xffffffff) == 0 || read.version > kSlotVersionMax) {
     return SlotRead::broken;
   }
   read.state = static_cast<SlotState>(state);
@@ -11416,7 +11418,10 @@ Status SlotStore::recover(RecoveryVisitor visit) {
   if (!got.ok()) return got.status();
   format::CleanMark mark;
   was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
-  if (was_clean_) last_sequence_ = mark.version_last;
+  if (was_clean_) {
+    last_sequence_ = mark.version_last;
+    durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
+  }
   if (was_clean_ && mark.slot_count > slot_count()) {
     return base::corrupt("slots.dat is shorter than it was when it was closed");
   }
@@ -11468,6 +11473,8 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     format::Slot slot;
     std::uint32_t copy = 0;
     const std::uint32_t broken = judge_copies(number, group, slot, copy);
+    // Where nothing may be written, the stage still has what a crash left there.
+    static_cast<void>(judge_stage(number, slot));
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
@@ -11528,6 +11535,23 @@ std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* 
   return broken;
 }
 
+// The same for the stage as it was. Returns the place that is newer than `best` was, or how many
+// there are.
+std::uint32_t SlotStore::judge_stage(std::uint64_t number, format::Slot& best) const {
+  std::uint32_t winner = header_.stage_count;
+  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
+                                      [&](std::uint32_t place, std::uint64_t of) {
+                                        return format::staged_number(staged_at(place)) < of;
+                                      });
+  for (auto at = first; at != stage_order_.end(); ++at) {
+    if (format::staged_number(staged_at(*at)) != number) break;
+    bool won = false;
+    judge(number, staged_at(*at).sub(8), best, won);
+    if (won) winner = *at;
+  }
+  return winner;
+}
+
 RecoveredEntry SlotStore::entry_of(std::uint64_t number, const format::Slot& slot) noexcept {
   return {.key = slot.key,
           .value = slot.value,
@@ -11543,17 +11567,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   const std::uint32_t broken = judge_copies(number, group, best, copy);
   stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
-  std::uint32_t winner = header_.stage_count;
-  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
-                                      [&](std::uint32_t place, std::uint64_t of) {
-                                        return format::staged_number(staged_at(place)) < of;
-                                      });
-  for (auto at = first; at != stage_order_.end(); ++at) {
-    if (format::staged_number(staged_at(*at)) != number) break;
-    bool won = false;
-    judge(number, staged_at(*at).sub(8), best, won);
-    if (won) winner = *at;
-  }
+  const std::uint32_t winner = judge_stage(number, best);
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
@@ -11639,8 +11653,8 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Or the next open, after a clean close, would take them for damaged.
   const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
+  // Or the next open, after a clean close, would take them for damaged.
   for (const std::uint64_t number : torn_free_) {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
       status = write_bytes(layout_.offset(number, at), Bytes(zeros));
@@ -11857,6 +11871,7 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
 }
 
 Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+  if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   const std::uint8_t stamp = stamps_[number];
   if (std::uint32_t place = 0; is_syncing(stamp)) {
     Status status = take_stage_place(number, place);
@@ -13723,7 +13738,8 @@ class Opening {
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
       opening.slots.grow_step_bytes = config.grow_step;
-      opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
+      opening.slots.sync_batch =
+          config.enable_fsync ? std::max(config.sync_batch_size, std::uint32_t{1}) : 0;
     }
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {

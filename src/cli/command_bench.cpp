@@ -191,11 +191,13 @@ Plan plan_from(const Arguments& arguments) {
   plan.shape.ordered = !arguments.has("map");
   plan.shape.key_size = static_cast<std::uint32_t>(arguments.number("key-size", 16, 8, 1024));
   plan.value_bytes = static_cast<std::uint32_t>(arguments.number("value-size", 100, 0, 65536));
+  arguments.at_most_one_of({"var", "fixed"});
   if (arguments.has("var")) {
     plan.shape.payload = Payload::location;
   } else {
     plan.shape.value_size = plan.value_bytes;
   }
+  plan.shape.fixed = arguments.has("fixed");
   return plan;
 }
 
@@ -265,6 +267,7 @@ Command bench_command() {
       {0, "key-size", "N", "bytes of each key, 8 to 1024 (default 16)"},
       {0, "value-size", "N", "bytes of each value, 0 to 65536 (default 100)"},
       {0, "var", "", "values of any length: they stay on disk"},
+      {0, "fixed", "", "on the Fixed store: slots that are written in place"},
       {0, "shards", "N", "independent parts (default: one per core, 8 at most)"},
       {0, "memory", "", "on files in memory instead of a directory"},
   };

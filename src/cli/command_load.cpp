@@ -198,6 +198,11 @@ class Load {
     if (create) {
       Config config;
       config.shard_count = static_cast<std::uint32_t>(arguments_.number("shards", 0, 1, 256));
+      if (arguments_.has("fixed") && header_.payload == Payload::location) {
+        throw Stop{kFailed, reader_.place() + ": the dump is of a " + shape_text(header_) +
+                                ", and a Fixed store has one size; load it without --fixed"};
+      }
+      header_.fixed = arguments_.has("fixed");
       collection_ = create_collection(path_, header_, console_, config);
     }
     Group group(collection_);
@@ -289,6 +294,9 @@ int run_load(const Arguments& arguments, Console& console) {
   if (arguments.has("shards") && !arguments.has("create")) {
     wrong_use("--shards goes with --create only: the shards of a collection are fixed");
   }
+  if (arguments.has("fixed") && !arguments.has("create")) {
+    wrong_use("--fixed goes with --create only: a collection stays what it is");
+  }
   return Load(arguments, console).run();
 }
 
@@ -308,6 +316,7 @@ Command load_command() {
   command.options = {
       {0, "create", "", "make the collection from the header when there is none"},
       {0, "shards", "N", "with --create: independent parts, 1 to 256"},
+      {0, "fixed", "", "with --create: on the Fixed store, which a dump does not tell"},
       {0, "skip-bad", "", "name bad lines and go on; exit code 1 when there were any"},
       {0, "no-header", "", "the first line is an entry already"},
   };

@@ -196,6 +196,14 @@ int run_repair(const Arguments& arguments, Console& console) {
     wrong_use(in_place ? "a TARGET and --in-place do not go together; give one of them"
                        : "say where to: repair SOURCE TARGET, or repair SOURCE --in-place");
   }
+  // A log has older versions and more than one place to look; a slot that lost all its copies is
+  // gone, and opening has mended what a crash left.
+  if (is_fixed(operands[0])) {
+    throw Stop{kFailed, "\"" + operands[0] +
+                            "\" is a Fixed store, and repair is for logs; \"armdb verify\" names "
+                            "what is damaged, \"armdb dump OLD | armdb load NEW --create --fixed\" "
+                            "copies what is whole"};
+  }
   return in_place ? run_in_place(operands[0], console)
                   : run_copy(operands[0], operands[1], console);
 }
@@ -212,7 +220,10 @@ Command repair_command() {
       "collection of the same shape, lists what cannot be and where the damage is, and verifies\n"
       "the copy. With --in-place, opens SOURCE for writing, which rebuilds a damaged or missing\n"
       "MANIFEST and drops what a crash tore, and verifies it. Exit code 1 when something was\n"
-      "lost. Make a copy of the directory before --in-place.";
+      "lost. Make a copy of the directory before --in-place.\n\n"
+      "Only for logs. Of a Fixed store \"armdb verify\" names what is damaged, and\n\n"
+      "  armdb dump OLD | armdb load NEW --create --fixed\n\n"
+      "copies what is whole.";
   command.operands_min = 1;
   command.operands_max = 2;
   command.options = {{0, "in-place", "", "mend SOURCE itself"}};

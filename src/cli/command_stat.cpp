@@ -82,6 +82,8 @@ void append_line(std::string& text, std::string_view label, std::string_view val
 std::string people_text(const std::string& path, const Shape& shape, const Stats& stats) {
   std::string text = one_line(path) + "\n";
   append_line(text, "kind", shape.ordered ? "tree" : "map");
+  append_line(text, "store",
+              shape.fixed ? "Fixed (slots, written in place)" : "Bitcask (logs, compacted)");
   append_line(text, "key size", counted(shape.key_size, "byte", "bytes"));
   append_line(text, "value size",
               shape.payload == Payload::location
@@ -98,6 +100,8 @@ std::string people_text(const std::string& path, const Shape& shape, const Stats
 std::string json_text(const Shape& shape, const Stats& stats) {
   std::string text = "{\"kind\": \"";
   text += shape.ordered ? "tree" : "map";
+  text += "\", \"store\": \"";
+  text += shape.fixed ? "fixed" : "bitcask";
   text += "\", \"key_size\": " + std::to_string(shape.key_size) + ", \"value_size\": ";
   text += shape.payload == Payload::location ? "null" : std::to_string(shape.value_size);
   for (const Section& section : sections_of(stats)) {

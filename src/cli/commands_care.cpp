@@ -26,9 +26,11 @@ int run_verify(const Arguments& arguments, Console& console) {
   const Result<VerifyReport> report = collection.verify();
   check(report.status(), "cannot verify the collection");
   const Stats stats = collection.stats();
+  const bool fixed = collection.shape().fixed;
   std::string text = "verified " + one_line(path) + ": " +
-                     counted(report->segments, "segment", "segments") + ", " +
-                     counted(report->entries, "stored entry", "stored entries") + ", " +
+                     (fixed ? counted(stats.shards, "shard", "shards")
+                            : counted(report->segments, "segment", "segments")) +
+                     ", " + counted(report->entries, "stored entry", "stored entries") + ", " +
                      counted(report->bytes, "byte", "bytes") + "; " +
                      counted(stats.entries, "live key", "live keys") + "\n";
   if (stats.torn_bytes != 0) {
@@ -44,12 +46,16 @@ int run_verify(const Arguments& arguments, Console& console) {
   const std::uint64_t regions = std::max(report->damaged_regions, stats.damaged_regions);
   if (regions == 0) return kWell;
   throw Stop{kNotFound, "damaged: " + counted(regions, "region", "regions") + " in \"" + path +
-                            "\"; \"armdb repair\" copies what is whole"};
+                            "\"; \"armdb " + (fixed ? "dump\" writes" : "repair\" copies") +
+                            " what is whole"};
 }
 
 // Prints what a command did to what is stored.
-void print_change(std::string_view what, const Stats& before, const Stats& after) {
-  const auto text = [](const Stats& stats) {
+void print_change(std::string_view what, bool fixed, const Stats& before, const Stats& after) {
+  const auto text = [fixed](const Stats& stats) {
+    if (fixed) {
+      return size_text(stats.file_bytes) + " of files, " + size_text(stats.dead_bytes) + " free";
+    }
     return counted(stats.segments, "segment", "segments") + " with " + size_text(stats.data_bytes) +
            " of entries, " + size_text(stats.dead_bytes) + " dead";
   };
@@ -72,11 +78,15 @@ int run_compact(const Arguments& arguments, Console& console) {
   Config config;
   config.compaction_threshold = threshold_from(arguments, config.compaction_threshold);
   Collection collection = open_collection(arguments.operands()[0], Access::write, console, config);
+  const bool fixed = collection.shape().fixed;
+  if (fixed && arguments.has("threshold")) {
+    console.warn("--threshold means nothing here: a Fixed store gives back all that it can");
+  }
   const Stats before = collection.stats();
   check(collection.compact(), "cannot compact the collection");
   const Stats after = collection.stats();
   close_collection(collection);
-  print_change("compacted", before, after);
+  print_change("compacted", fixed, before, after);
   return kWell;
 }
 
@@ -84,9 +94,10 @@ int run_checkpoint(const Arguments& arguments, Console& console) {
   Collection collection = open_collection(arguments.operands()[0], Access::write, console);
   const Stats before = collection.stats();
   check(collection.checkpoint(), "cannot make a checkpoint");
+  const bool fixed = collection.shape().fixed;
   const Stats after = collection.stats();
   close_collection(collection);
-  print_change("checkpoint made", before, after);
+  print_change("checkpoint made", fixed, before, after);
   return kWell;
 }
 
@@ -111,6 +122,8 @@ Command compact_command() {
   command.name = "compact";
   command.operands = "PATH";
   command.summary = "rewrite segments that hold much that is dead";
+  command.details =
+      "Of a Fixed store: moves entries to free slots, and gives back the end of its files.";
   command.operands_min = command.operands_max = 1;
   command.options = {
       {'t', "threshold", "SHARE",
@@ -127,6 +140,7 @@ Command checkpoint_command() {
   command.name = "checkpoint";
   command.operands = "PATH";
   command.summary = "sync, and write hints so that the next open is fast";
+  command.details = "A Fixed store has no hints: it is synced.";
   command.operands_min = command.operands_max = 1;
   add_common_options(command);
   command.run = run_checkpoint;

@@ -29,13 +29,25 @@ Shape shape_from(const Arguments& arguments) {
   } else {
     shape.value_size = static_cast<std::uint32_t>(arguments.number("value-size", 0, 0, 65536));
   }
+  shape.fixed = arguments.has("fixed");
+  if (shape.fixed && shape.payload == Payload::location) {
+    wrong_use("--fixed needs values of one width: give --value-size a number");
+  }
+  if (arguments.has("single-copy") && !shape.fixed) {
+    wrong_use("--single-copy goes with --fixed only: a log has no copies");
+  }
+  constexpr std::uint32_t kSingleCopyMax = 488;  // 24 bytes less than a sector
+  if (arguments.has("single-copy") && shape.key_size + shape.value_size > kSingleCopyMax) {
+    wrong_use("--single-copy takes keys and values of 488 bytes at most, together");
+  }
   return shape;
 }
 
 int run_create(const Arguments& arguments, Console& console) {
   const std::string& path = arguments.operands()[0];
   const Shape shape = shape_from(arguments);
-  Config config;
+  FixedConfig config;
+  config.single_copy = arguments.has("single-copy");
   config.shard_count = static_cast<std::uint32_t>(arguments.number("shards", 0, 1, 256));
   config.shard_prefix_bits =
       static_cast<std::uint32_t>(arguments.number("prefix-bits", 0, 1, shape.key_size * 8));
@@ -149,7 +161,8 @@ Command create_command() {
   command.summary = "make an empty collection";
   command.details =
       "Makes the directory PATH, whose parent must exist. Keys have one width; values have one\n"
-      "(then they are kept in memory), or any length with \"var\" (then they stay on disk).";
+      "(then they are kept in memory), or any length with \"var\" (then they stay on disk).\n"
+      "A collection is a log that is compacted, or with --fixed slots that are written in place.";
   command.operands_min = command.operands_max = 1;
   command.options = {
       {0, "tree", "", "ordered by key: scans, ranges, prefixes"},
@@ -159,6 +172,10 @@ Command create_command() {
       {0, "shards", "N",
        "independent parts, 1 to 256 (default: one per core, 8 at\nmost); fixed "
        "for ever"},
+      {0, "fixed", "", "on the Fixed store: overwriting takes no more space"},
+      {0, "single-copy", "",
+       "with --fixed: one copy of each slot, for disks that write\n"
+       "a sector whole or not at all"},
       {0, "prefix-bits", "N", "choose the shard by this many first bits of the key"},
   };
   add_common_options(command);

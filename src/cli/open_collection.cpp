@@ -48,7 +48,7 @@ Collection open_collection(const std::string& path, Access access, Console& cons
 }
 
 Collection create_collection(const std::string& path, const Shape& shape, Console& console,
-                             Config config) {
+                             FixedConfig config) {
   if (has_collection(path)) {
     throw Stop{kFailed, "cannot create \"" + path +
                             "\": there is a collection already; choose another path"};
@@ -67,6 +67,11 @@ Collection create_collection(const std::string& path, const Shape& shape, Consol
 bool has_collection(const std::string& path) {
   std::error_code error;
   return std::filesystem::exists(std::filesystem::path(path) / "db.meta", error);
+}
+
+bool is_fixed(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(std::filesystem::path(path) / "shard_000" / "slots.dat", error);
 }
 
 void close_collection(Collection& collection) {

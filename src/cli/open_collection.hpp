@@ -20,9 +20,11 @@ enum class Access {
                                          Config config = {});
 // Makes an empty collection at a path where nothing is, or an empty directory.
 [[nodiscard]] Collection create_collection(const std::string& path, const Shape& shape,
-                                           Console& console, Config config = {});
+                                           Console& console, FixedConfig config = {});
 // Whether a collection is at the path; damaged ones count.
 [[nodiscard]] bool has_collection(const std::string& path);
+// Whether what is at the path has slots, not logs; damaged ones count.
+[[nodiscard]] bool is_fixed(const std::string& path);
 
 // Syncs and closes; ends with `failed` when that fails.
 void close_collection(Collection& collection);

@@ -218,8 +218,9 @@ bool parse_dump_header(std::string_view line, Shape& shape, std::string& why) {
 std::string shape_text(const Shape& shape) {
   std::string text = shape.ordered ? "tree" : "map";
   text += ", keys of " + counted(shape.key_size, "byte", "bytes") + ", values of ";
-  return text + (shape.payload == Payload::location ? "any length"
-                                                    : counted(shape.value_size, "byte", "bytes"));
+  text += shape.payload == Payload::location ? "any length"
+                                             : counted(shape.value_size, "byte", "bytes");
+  return text + (shape.fixed ? ", Fixed store" : "");
 }
 
 // ---- Numbers ----

@@ -34,7 +34,7 @@ bool decode_integer(std::string_view text, std::size_t size, bool is_signed, std
 [[nodiscard]] std::string dump_header(const Shape& shape);
 bool parse_dump_header(std::string_view line, Shape& shape, std::string& why);
 
-// "tree, keys of 8 bytes, values of any length"
+// "tree, keys of 8 bytes, values of any length"; of a Fixed store it says so.
 [[nodiscard]] std::string shape_text(const Shape& shape);
 
 // 1234567 as "1,234,567".

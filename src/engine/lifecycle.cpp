@@ -241,7 +241,8 @@ class Opening {
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
       opening.slots.grow_step_bytes = config.grow_step;
-      opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
+      opening.slots.sync_batch =
+          config.enable_fsync ? std::max(config.sync_batch_size, std::uint32_t{1}) : 0;
     }
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {

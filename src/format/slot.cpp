@@ -174,8 +174,8 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
   if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
   if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) || read.version == 0 ||
-      read.version > kSlotVersionMax) {
+      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) ||
+      (read.version & 0xffffffff) == 0 || read.version > kSlotVersionMax) {
     return SlotRead::broken;
   }
   read.state = static_cast<SlotState>(state);

@@ -32,7 +32,8 @@
 //        0     4  crc        CRC-32C of all that follows in the copy, seeded
 //        4     1  state      1 live, 2 erased; 0 and all zero: never used
 //        5     3  reserved   zero
-//        8     8  version    1 .. 2^63 - 1; of two whole copies the larger one counts
+//        8     8  version    1 .. 2^63 - 1, no multiple of 2^32; of two whole copies the larger
+//                            one counts
 //       16     8  expiry_ms  0: never; zero when erased
 //       24     .  key, value (zeros when erased), zeros up to the next multiple of 8
 //

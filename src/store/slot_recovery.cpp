@@ -13,7 +13,10 @@ Status SlotStore::recover(RecoveryVisitor visit) {
   if (!got.ok()) return got.status();
   format::CleanMark mark;
   was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
-  if (was_clean_) last_sequence_ = mark.version_last;
+  if (was_clean_) {
+    last_sequence_ = mark.version_last;
+    durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
+  }
   if (was_clean_ && mark.slot_count > slot_count()) {
     return base::corrupt("slots.dat is shorter than it was when it was closed");
   }
@@ -65,6 +68,8 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     format::Slot slot;
     std::uint32_t copy = 0;
     const std::uint32_t broken = judge_copies(number, group, slot, copy);
+    // Where nothing may be written, the stage still has what a crash left there.
+    static_cast<void>(judge_stage(number, slot));
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
@@ -125,6 +130,23 @@ std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* 
   return broken;
 }
 
+// The same for the stage as it was. Returns the place that is newer than `best` was, or how many
+// there are.
+std::uint32_t SlotStore::judge_stage(std::uint64_t number, format::Slot& best) const {
+  std::uint32_t winner = header_.stage_count;
+  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
+                                      [&](std::uint32_t place, std::uint64_t of) {
+                                        return format::staged_number(staged_at(place)) < of;
+                                      });
+  for (auto at = first; at != stage_order_.end(); ++at) {
+    if (format::staged_number(staged_at(*at)) != number) break;
+    bool won = false;
+    judge(number, staged_at(*at).sub(8), best, won);
+    if (won) winner = *at;
+  }
+  return winner;
+}
+
 RecoveredEntry SlotStore::entry_of(std::uint64_t number, const format::Slot& slot) noexcept {
   return {.key = slot.key,
           .value = slot.value,
@@ -140,17 +162,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   const std::uint32_t broken = judge_copies(number, group, best, copy);
   stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
-  std::uint32_t winner = header_.stage_count;
-  const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
-                                      [&](std::uint32_t place, std::uint64_t of) {
-                                        return format::staged_number(staged_at(place)) < of;
-                                      });
-  for (auto at = first; at != stage_order_.end(); ++at) {
-    if (format::staged_number(staged_at(*at)) != number) break;
-    bool won = false;
-    judge(number, staged_at(*at).sub(8), best, won);
-    if (won) winner = *at;
-  }
+  const std::uint32_t winner = judge_stage(number, best);
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
@@ -236,8 +248,8 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Or the next open, after a clean close, would take them for damaged.
   const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
+  // Or the next open, after a clean close, would take them for damaged.
   for (const std::uint64_t number : torn_free_) {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
       status = write_bytes(layout_.offset(number, at), Bytes(zeros));

@@ -205,6 +205,7 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
 }
 
 Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+  if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   const std::uint8_t stamp = stamps_[number];
   if (std::uint32_t place = 0; is_syncing(stamp)) {
     Status status = take_stage_place(number, place);

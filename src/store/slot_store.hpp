@@ -119,11 +119,12 @@ class SlotStore final : public Store {
   Status create_file(const SlotOptions& options);
   void map_file();
   Status recover(RecoveryVisitor visit);
+  Status finish_recovery();
   Status recover_slot(std::uint64_t number, const std::uint8_t* group, RecoveryVisitor visit);
   std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
   std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
                              std::uint32_t& copy) const;
-  Status finish_recovery();
+  std::uint32_t judge_stage(std::uint64_t number, format::Slot& best) const;
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 

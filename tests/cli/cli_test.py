@@ -188,6 +188,16 @@ class WrongUseTest(CliTest):
                 self.wrong("create", self.db, *words)
                 self.assertFalse(self.db.exists())
 
+    def test_create_of_a_fixed_store_needs_sizes_that_fit(self):
+        for words in (["--value-size", "var", "--fixed"], ["--value-size", 8, "--single-copy"],
+                      ["--value-size", 481, "--fixed", "--single-copy"]):
+            with self.subTest(words=words):
+                self.wrong("create", self.db, "--tree", "--key-size", 8, *words)
+                self.assertFalse(self.db.exists())
+        self.create()
+        self.assertIn("--create", self.wrong("load", self.db, "--fixed"))
+        self.wrong("bench", "--memory", "--fixed", "--var")
+
     def test_keys_and_values_that_do_not_fit(self):
         self.create(key=4, value=6)
         for words in (["get", "db", "12345"], ["get", "db", "--hex", "0102"],
@@ -794,6 +804,141 @@ class DamageTest(CliTest):
         meta.write_bytes(data)
         self.ok("stat", self.db, code=FAILED)
         self.assertIn("corrupt", self.ok("verify", self.db, code=NOT_FOUND).err)
+
+
+class FixedTest(CliTest):
+    COUNT = 300
+
+    def fill_fixed(self, path=None, *more):
+        path = path or self.db
+        self.ok("create", path, "--tree", "--key-size", 8, "--value-size", 40, "--shards", 2,
+                "--fixed", *more)
+        lines = "".join(f"{at:08d}\t{self.value(at)}\n" for at in range(self.COUNT))
+        self.ok("load", path, "--no-header", stdin=lines)
+
+    def damage_slot(self, at):
+        """Flips a byte in each copy of a value, wherever it is."""
+        wanted = f"<value {at:06d}>".encode()
+        found = 0
+        for file in sorted(self.db.rglob("slots.dat")):
+            data = bytearray(file.read_bytes())
+            place = data.find(wanted)
+            while place >= 0:
+                data[place + 9] ^= 0x20
+                found += 1
+                place = data.find(wanted, place + 1)
+            file.write_bytes(data)
+        self.assertGreater(found, 0)
+
+    def test_entries(self):
+        for more in ([], ["--single-copy"]):
+            path = self.dir / f"db{len(more)}"
+            self.fill_fixed(path, *more)
+            self.assertEqual(self.ok("get", path, "00000007").out, self.value(7) + "\n")
+            self.ok("put", path, "00000007", "new", "--pad")
+            self.assertTrue(self.ok("get", path, "00000007").out.startswith("new\\x00"))
+            self.ok("put", path, "00000007", "x", "--pad", "--insert", code=NOT_FOUND)
+            self.ok("erase", path, "00000007")
+            self.ok("erase", path, "00000007", code=NOT_FOUND)
+            self.ok("get", path, "00000007", code=NOT_FOUND)
+            self.assertEqual(self.ok("scan", path, "--count").out, f"{self.COUNT - 1}\n")
+            some = self.ok("scan", path, "--from", "00000005", "--to", "00000009", "-k").out
+            self.assertEqual(some, "00000005\n00000006\n00000008\n")
+
+    def test_stat_tells_the_store(self):
+        self.fill_fixed()
+        self.assertRegex(self.ok("stat", self.db).out, r"store +Fixed")
+        stats = json.loads(self.ok("stat", self.db, "--json").out)
+        self.assertEqual((stats["store"], stats["entries"]), ("fixed", self.COUNT))
+        self.assertEqual((stats["unsynced_shards"], stats["damaged_regions"]), (0, 0))
+        self.create(self.dir / "log")
+        self.assertRegex(self.ok("stat", "log").out, r"store +Bitcask")
+        self.assertEqual(json.loads(self.ok("stat", "log", "--json").out)["store"], "bitcask")
+
+    def test_a_dump_is_loaded_into_either_store(self):
+        self.fill_fixed()
+        self.ok("dump", self.db, "-o", "dump")
+        self.ok("load", "log", "dump", "--create")
+        self.ok("load", "slots", "dump", "--create", "--fixed", "--shards", 3)
+        whole = (self.dir / "dump").read_bytes()
+        for path, store in (("log", "bitcask"), ("slots", "fixed")):
+            self.assertEqual(self.ok("dump", path).raw, whole)
+            self.assertEqual(json.loads(self.ok("stat", path, "--json").out)["store"], store)
+        self.create(self.dir / "var")
+        answer = self.ok("load", "no", "--create", "--fixed", stdin=self.ok("dump", "var").raw,
+                         code=FAILED)
+        self.assertIn("without --fixed", answer.err)
+        self.assertFalse((self.dir / "no").exists())
+
+    def test_times_of_expiry_come_back(self):
+        far = 4102444800000
+        lines = f"00000001\t{self.value(1)}\t{far}\n00000002\t{self.value(2)}\n"
+        text = "# armdb dump 1 map key=8 value=40\n" + lines
+        self.ok("load", self.db, "--create", "--fixed", "--shards", 1, stdin=text)
+        self.assertEqual(sorted(self.ok("dump", self.db).out.splitlines()[1:]),
+                         sorted(lines.splitlines()))
+
+    def test_readers_change_nothing(self):
+        self.fill_fixed()
+        before = tree_state(self.db)
+        for words in (["stat"], ["get", "00000001"], ["scan"], ["dump"], ["verify"]):
+            self.ok(words[0], self.db, *words[1:])
+        self.assertEqual(tree_state(self.db), before)
+
+    def test_compact_and_checkpoint(self):
+        self.fill_fixed()
+        for at in range(250):
+            self.ok("erase", self.db, f"{at:08d}")
+        self.assertIn("free", self.ok("checkpoint", self.db).out)
+        before = json.loads(self.ok("stat", self.db, "--json").out)["file_bytes"]
+        answer = self.ok("compact", self.db)
+        self.assertRegex(answer.out, r"^compacted: before .* free; after .* free\n$")
+        self.assertEqual(answer.err, "")
+        self.assertLess(json.loads(self.ok("stat", self.db, "--json").out)["file_bytes"], before)
+        self.assertIn("--threshold", self.ok("compact", self.db, "--threshold", "0.5").err)
+        self.assertRegex(self.ok("verify", self.db).out, r"2 shards, 50 stored entries")
+        self.assertEqual(self.ok("get", self.db, "00000270").out, self.value(270) + "\n")
+
+    def test_damage_is_told_and_a_dump_has_what_is_whole(self):
+        self.fill_fixed()
+        self.damage_slot(123)
+        before = tree_state(self.db)
+        answer = self.ok("verify", self.db, code=NOT_FOUND)
+        self.assertIn("slots.dat at offset", answer.err)
+        self.assertIn("armdb dump", answer.err)
+        self.ok("get", self.db, "00000123", code=NOT_FOUND)
+        self.assertEqual(self.ok("get", self.db, "00000124").out, self.value(124) + "\n")
+        dump = self.ok("dump", self.db, code=NOT_FOUND)
+        self.assertEqual(dump.out.count("\n"), self.COUNT)
+        self.assertEqual(tree_state(self.db), before)
+        self.ok("load", "copy", "--create", "--fixed", stdin=dump.raw)
+        self.assertIn(f"{self.COUNT - 1} stored entries", self.ok("verify", "copy").out)
+
+    def test_repair_is_for_logs(self):
+        self.fill_fixed()
+        self.damage_slot(123)
+        before = tree_state(self.db)
+        for words in (["copy"], ["--in-place"]):
+            answer = self.ok("repair", self.db, *words, code=FAILED)
+            self.assertIn("armdb verify", answer.err)
+            self.assertIn("armdb dump OLD | armdb load NEW --create --fixed", answer.err)
+            self.assertEqual(tree_state(self.db), before)
+            self.assertFalse((self.dir / "copy").exists())
+        self.assertIn("armdb dump OLD", self.ok("help", "repair").out)
+
+    def test_a_lost_file_is_told(self):
+        self.fill_fixed()
+        (self.db / "shard_001" / "slots.dat").unlink()
+        before = tree_state(self.db)
+        for words in (["stat"], ["dump"], ["repair", "copy"]):
+            self.ok(words[0], self.db, *words[1:], code=FAILED)
+        self.assertIn("slots.dat is missing", self.ok("verify", self.db, code=NOT_FOUND).err)
+        self.assertEqual(tree_state(self.db), before)
+        self.ok("put", self.db, "k", "v", "--pad", code=FAILED)
+        self.assertFalse((self.db / "shard_001" / "slots.dat").exists())
+
+    def test_bench(self):
+        self.assertIn("Fixed", self.ok("bench", "--memory", "--fixed", "-n", 1000).out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
 
 #include <string>
 
+#include "api/collection.hpp"
 #include "engine/router.hpp"
+#include "format/slot.hpp"
 #include "store/collection_files.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
@@ -140,4 +142,51 @@ TEST_CASE("engine: migrations go on after power cuts") {
                           test::scaled(60, 30), true) == "");
     }
   }
+}
+
+TEST_CASE("engine: a key that a power cut left in two slots is erased with the newer one") {
+  FaultFileSystem files;
+  FixedConfig config;
+  config.file_system = &files;
+  config.shard_count = 1;
+  // A slot fills a page, so that the cut can take one of them and leave the other.
+  constexpr std::uint32_t kPage = 4096;
+  const Shape shape{.key_size = 8, .value_size = kPage - 32, .ordered = true, .fixed = true};
+  const std::string old_value(shape.value_size, 'o');
+  const std::string new_value(shape.value_size, 'n');
+  const auto open = [&] {
+    Result<Collection> opened = Collection::open("/c", shape, config);
+    INFO(opened.message());
+    REQUIRE(opened.ok());
+    return *std::move(opened);
+  };
+  Collection collection = open();
+  REQUIRE(collection.put("key_left", old_value).ok());
+  REQUIRE(collection.put("key_two_", old_value).ok());
+  REQUIRE(collection.sync().ok());
+  REQUIRE(collection.erase("key_two_").ok());
+  REQUIRE(collection.erase("key_left").ok());
+  REQUIRE(collection.put("key_two_", new_value).ok());  // into the first slot
+  std::uint8_t head[format::kSlotsHeaderBytes];
+  REQUIRE((*files.open("/c/shard_000/slots.dat", OpenMode::read))->read_at(0, head).ok());
+  format::SlotsHeader header;
+  REQUIRE(format::decode_slots_header(Bytes(head), header).ok());
+  const format::SlotLayout layout(shape.key_size, shape.value_size, 2, header.stage_count);
+  files.power_cut(
+      [&](const test::PendingAtom& atom) {
+        const bool first_slot = atom.offset >= layout.slots_at() &&
+                                atom.offset < layout.slots_at() + layout.group_bytes();
+        return first_slot ? test::AtomFate::present : test::AtomFate::absent;
+      },
+      [](std::size_t) { return true; });
+
+  collection = open();
+  CHECK(collection.size() == 1);
+  CHECK((*collection.get("key_two_"))->text() == new_value);
+  CHECK(collection.verify()->entries == 1);
+  REQUIRE(collection.compact().ok());
+  REQUIRE(collection.erase("key_two_").ok());
+  REQUIRE(collection.close().ok());
+  collection = open();
+  CHECK(collection.size() == 0);
 }

@@ -161,6 +161,8 @@ TEST_CASE("slot: what no writer writes is broken though its checksum is right") 
   CHECK(with(39, 1) == SlotRead::broken);     // padding
   CHECK(with(15, 0x80) == SlotRead::broken);  // version
   Buffer changed = copy;
+  std::memset(changed.data() + 8, 0, 4);  // with its number, it could mean nowhere
+  CHECK(read_copy(resealed(changed), slot) == SlotRead::broken);
   std::memset(changed.data() + 8, 0, 8);
   CHECK(read_copy(resealed(changed), slot) == SlotRead::broken);
 }

@@ -4,229 +4,21 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
-#include <memory>
-#include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/fault_file_system.hpp"
-#include "support/random.hpp"
 #include "support/scale.hpp"
+#include "support/slot_subject.hpp"
 
 using namespace armdb;
 using namespace armdb::store;
-using armdb::test::AtomFate;
-using armdb::test::FaultFileSystem;
-
-namespace {
-
-struct Kind {
-  std::uint32_t value_size = 64;
-  std::uint32_t copies = 2;
-  bool mapped = true;  // else written by system calls
-};
-
-// A value, or nothing where the key is not there.
-using Value = std::optional<std::string>;
-
-// A slot store with an index of its own, and what it may hold after a power
-// cut.
-class Subject {
- public:
-  Subject(FaultFileSystem& files, const Kind& kind) : files_(files), kind_(kind) {
-    config_.file_system = &files;
-    static_cast<void>(files.create_directory("/s"));
-    static_cast<void>(files.sync_directory("/"));
-    open();
-  }
-
-  void open() {
-    INFO(try_open().message());
-    REQUIRE(store_ != nullptr);
-  }
-  Status try_open() {
-    at_.clear();
-    held_.clear();
-    const StoreContext context{.files = files_,
-                               .config = config_,
-                               .epochs = epochs_,
-                               .directory = "/s",
-                               .shape = {.key_size = 8, .value_size = kind_.value_size}};
-    const auto visit = [&](Store& store, const RecoveredEntry& entry) -> Status {
-      const std::string key(entry.key.text());
-      if (const auto old = at_.find(key); old != at_.end()) {
-        const Result<bool> newer = store.settle(old->second, entry);
-        if (!newer.ok()) return newer.status();
-        if (!*newer) return {};
-      }
-      at_[key] = entry.at;
-      held_[key] = std::string(entry.value.text());
-      return {};
-    };
-    store_.reset();
-    // Every mapping is refused.
-    if (!kind_.mapped) files_.fail(test::Call::map, 1, ENODEV, true);
-    Result<std::unique_ptr<SlotStore>> opened = SlotStore::open(
-        context, {.copies = kind_.copies, .stage_bytes = 1024, .grow_step_bytes = 64 << 10}, visit);
-    if (!opened.ok()) return opened.status();
-    Status status = (*opened)->start();
-    if (!status.ok()) return status;
-    store_ = std::move(*opened);
-    CHECK(store_->live_count() == at_.size());
-    return {};
-  }
-
-  // What it writes is remembered as possible, until a sync that began later has
-  // ended.
-  Status put(const std::string& key, const std::string& value) {
-    return write(key, value, {.key = Bytes(key), .value = Bytes(value)});
-  }
-  Status erase(const std::string& key) {
-    return write(key, {}, {.key = Bytes(key), .value = {}, .tombstone = true});
-  }
-
-  void begin_sync() {
-    Status status;
-    ticket_ = store_->begin_sync(status);
-    for (auto& [key, history] : possible_) {
-      history.covered = history.states.empty() ? 0 : history.states.size() - 1;
-    }
-  }
-  Status run_sync() { return store_->run_sync(ticket_); }
-  Status end_sync(Status outcome = {}) {
-    Status status = store_->end_sync(ticket_, std::move(outcome));
-    if (!status.ok()) return status;
-    for (auto& [key, history] : possible_) {
-      history.states.erase(history.states.begin(),
-                           history.states.begin() + static_cast<std::ptrdiff_t>(history.covered));
-      history.covered = 0;
-    }
-    return status;
-  }
-  void sync() {
-    begin_sync();
-    REQUIRE(run_sync().ok());
-    REQUIRE(end_sync().ok());
-  }
-
-  // After a power cut and open(): each key has a state at or after its last
-  // sync.
-  void check_possible() {
-    for (const auto& [key, history] : possible_) {
-      const Value held = value_of(key);
-      const std::set<Value> states(history.states.begin(), history.states.end());
-      INFO("key " << key << " has " << held.value_or("nothing") << ", last synced was "
-                  << history.states.front().value_or("nothing"));
-      CHECK(states.count(held) == 1);
-    }
-    for (const auto& [key, value] : held_) CHECK(possible_.count(key) == 1);
-  }
-  // After a kill and open(): each key has its last state.
-  void check_last() {
-    for (const auto& [key, history] : possible_) {
-      INFO("key " << key << " has " << value_of(key).value_or("nothing") << ", last was "
-                  << history.states.back().value_or("nothing"));
-      CHECK(value_of(key) == history.states.back());
-    }
-  }
-  // What was recovered is durable.
-  void settle() {
-    for (auto& [key, history] : possible_) history = {{value_of(key)}, 0};
-  }
-  [[nodiscard]] Value value_of(const std::string& key) const {
-    const auto held = held_.find(key);
-    return held == held_.end() ? Value() : Value(held->second);
-  }
-  [[nodiscard]] std::string value(std::uint64_t number) const {
-    std::string text = "v" + std::to_string(number);
-    text.resize(kind_.value_size, static_cast<char>('a' + number % 26));
-    return text;
-  }
-  [[nodiscard]] const std::map<std::string, std::string>& held() const { return held_; }
-  [[nodiscard]] std::uint32_t stage_count() const {
-    const std::size_t place =
-        format::SlotLayout(8, kind_.value_size, kind_.copies, 1).stage_bytes();
-    return std::max<std::uint32_t>(8, static_cast<std::uint32_t>(1024 / place));
-  }
-  SlotStore& store() { return *store_; }
-  Config& config() { return config_; }
-
- private:
-  struct History {
-    std::vector<Value> states{Value()};  // the last durable one first
-    std::size_t covered = 0;             // states before it end with the running sync
-  };
-
-  Status write(const std::string& key, const Value& value, const Write& write) {
-    const auto known = at_.find(key);
-    base::Location at;
-    Status status = store_->write(write, known == at_.end() ? base::Location() : known->second, at);
-    if (!status.ok()) return status;
-    CHECK((known == at_.end() || at != known->second));
-    possible_[key].states.push_back(value);
-    if (value) {
-      at_[key] = at;
-      held_[key] = *value;
-    } else {
-      at_.erase(key);
-      held_.erase(key);
-    }
-    return status;
-  }
-
-  FaultFileSystem& files_;
-  const Kind kind_;
-  Config config_;
-  base::EpochDomain epochs_;
-  std::unique_ptr<SlotStore> store_;
-  SyncTicket ticket_;
-  std::map<std::string, base::Location> at_;
-  std::map<std::string, std::string> held_;
-  std::map<std::string, History> possible_;
-};
-
-std::string key_of(std::uint64_t number) {
-  std::string key = std::to_string(number);
-  return std::string(8 - key.size(), '0') + key;
-}
-
-// Any subset of the sectors; torn within one too, where there are two copies.
-void cut_power(FaultFileSystem& files, base::Random& dice, bool torn) {
-  const auto fate = [&](const test::PendingAtom&) {
-    const std::uint64_t chosen = dice.below(torn ? 5 : 4);
-    return chosen < 2 ? AtomFate::absent : chosen < 4 ? AtomFate::present : AtomFate::half;
-  };
-  files.power_cut(fate, [](std::size_t) { return true; });
-}
-
-const Kind kKinds[] = {{64, 2, true},  {8, 2, true},  {5000, 2, true},  {64, 1, true},
-                       {64, 2, false}, {8, 2, false}, {5000, 2, false}, {64, 1, false}};
-
-const std::string kFile = "/s/slots.dat";
-
-// Bytes of slots.dat, read and written beside the store.
-std::string bytes_at(FaultFileSystem& files, std::uint64_t at, std::size_t size) {
-  std::string bytes(size, '\0');
-  auto file = files.open(kFile, OpenMode::read);
-  REQUIRE(file.ok());
-  const auto got = (*file)->read_at(at, {reinterpret_cast<std::uint8_t*>(bytes.data()), size});
-  REQUIRE((got.ok() && *got == size));
-  return bytes;
-}
-void put_bytes(FaultFileSystem& files, std::uint64_t at, const std::string& bytes) {
-  auto file = files.open(kFile, OpenMode::read_write);
-  REQUIRE(file.ok());
-  REQUIRE((*file)->write_at(at, Bytes(bytes)).ok());
-}
-
-}  // namespace
+using namespace armdb::test;
 
 TEST_CASE("slot_store: what was written is there after a kill, each time") {
-  for (const Kind& kind : kKinds) {
+  for (const SlotKind& kind : kKinds) {
     FaultFileSystem files;
-    Subject subject(files, kind);
+    SlotSubject subject(files, kind);
     for (std::uint64_t number = 0; number < 60; ++number) {
       REQUIRE(subject.put(key_of(number % 17), subject.value(number)).ok());
       if (number % 5 == 0) REQUIRE(subject.erase(key_of(number % 17)).ok());
@@ -243,9 +35,10 @@ TEST_CASE("slot_store: what was written is there after a kill, each time") {
 TEST_CASE(
     "slot_store: a kill halfway through a slot leaves the value before "
     "or the new one") {
-  for (const Kind& kind : {Kind{64, 2, true}, Kind{5000, 2, true}, Kind{64, 1, true}}) {
+  for (const SlotKind& kind :
+       {SlotKind{64, 2, true}, SlotKind{5000, 2, true}, SlotKind{64, 1, true}}) {
     FaultFileSystem files;
-    Subject subject(files, kind);
+    SlotSubject subject(files, kind);
     const format::SlotLayout layout(8, kind.value_size, kind.copies, subject.stage_count());
     REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
     REQUIRE(subject.put(key_of(1), subject.value(2)).ok());  // not synced: over the same copy
@@ -286,11 +79,11 @@ TEST_CASE(
 }
 
 TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
-  for (const Kind& kind : {Kind{64, 2, true}, Kind{64, 2, false}}) {
+  for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{64, 2, false}}) {
     for (std::uint64_t seed = 1; seed <= 24; ++seed) {
       base::Random dice(seed);
       FaultFileSystem files;
-      Subject subject(files, kind);
+      SlotSubject subject(files, kind);
       for (int round = 0; round < 40; ++round) {
         const std::string key = key_of(dice.below(8));
         if (dice.below(3) == 0 && subject.value_of(key)) {
@@ -344,7 +137,7 @@ TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
 
 TEST_CASE("slot_store: a full disk refuses new keys, and nothing else") {
   FaultFileSystem files;
-  Subject subject(files, {1000, 2, true});
+  SlotSubject subject(files, {1000, 2, true});
   REQUIRE(subject.put(key_of(0), subject.value(0)).ok());
   files.set_capacity(files.used_bytes());
   std::uint64_t number = 1;
@@ -372,9 +165,9 @@ TEST_CASE("slot_store: a full disk refuses new keys, and nothing else") {
 }
 
 TEST_CASE("slot_store: a failed sync is sticky, and reopening has what was durable") {
-  for (const Kind& kind : {Kind{64, 2, true}, Kind{64, 2, false}}) {
+  for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{64, 2, false}}) {
     FaultFileSystem files;
-    Subject subject(files, kind);
+    SlotSubject subject(files, kind);
     REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
     subject.sync();
     REQUIRE(subject.put(key_of(1), subject.value(2)).ok());
@@ -398,7 +191,7 @@ TEST_CASE(
     "slot_store: only a whole close leaves a clean mark, and the next "
     "open takes it away") {
   FaultFileSystem files;
-  Subject subject(files, {64, 2, true});
+  SlotSubject subject(files, {64, 2, true});
   CHECK_FALSE(subject.store().was_clean());
   REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
   REQUIRE(subject.store().close().ok());
@@ -416,6 +209,9 @@ TEST_CASE(
   for (int time = 0; time < 2; ++time) {
     subject.open();
     CHECK(subject.store().was_clean());
+    Stats stats;
+    subject.store().add_stats(stats);
+    CHECK(stats.unsynced_shards == 0);
     CHECK(subject.value_of(key_of(1)) == subject.value(1));
     files.kill_process();
   }
@@ -437,7 +233,7 @@ TEST_CASE(
     "slot_store: damage is counted and not used again; another store's "
     "file is refused") {
   FaultFileSystem files;
-  Subject subject(files, {64, 2, true});
+  SlotSubject subject(files, {64, 2, true});
   REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
   subject.sync();
   REQUIRE(subject.put(key_of(1), subject.value(2)).ok());
@@ -464,18 +260,22 @@ TEST_CASE(
   auto file = files.open(kFile, OpenMode::read_write);
   REQUIRE((*file)->truncate(layout.slots_at()).ok());
   CHECK(subject.try_open().is(Errc::corrupt));  // it was longer when it was closed
+  put_bytes(files, format::kCleanMarkAt, std::string(format::kCleanMarkBytes, '\0'));
+  CHECK(subject.try_open().ok());
+  REQUIRE((*file)->truncate(layout.slots_at() - 1).ok());
+  CHECK(subject.try_open().is(Errc::corrupt));
 }
 
 TEST_CASE(
     "slot_store: no power cut takes what was synced, or brings back what "
     "was erased") {
-  for (const Kind& kind : kKinds) {
+  for (const SlotKind& kind : kKinds) {
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
       INFO("values of " << kind.value_size << " bytes, copies " << kind.copies << ", seed "
                         << seed);
       base::Random dice(seed);
       FaultFileSystem files;
-      Subject subject(files, kind);
+      SlotSubject subject(files, kind);
       bool syncing = false;
       for (std::uint64_t step = 0; step < 300; ++step) {
         const std::string key = key_of(dice.below(12));
@@ -514,177 +314,5 @@ TEST_CASE(
                                                    // the disk one by one
       }
     }
-  }
-}
-
-TEST_CASE("slot_store: what a trim cut off does not come back from the stage") {
-  for (const bool mapped : {true, false}) {
-    FaultFileSystem files;
-    Subject subject(files, {64, 2, mapped});
-    constexpr std::uint64_t kKeys = 1200;
-    const std::string last = key_of(kKeys - 1);
-    for (std::uint64_t key = 0; key < kKeys; ++key) {
-      REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-    }
-    subject.begin_sync();
-    REQUIRE(subject.put(last, subject.value(1)).ok());  // to the stage
-    REQUIRE(subject.end_sync(subject.run_sync()).ok());
-    for (std::uint64_t key = 1; key < kKeys; ++key) REQUIRE(subject.erase(key_of(key)).ok());
-    subject.sync();
-    const std::uint64_t before = subject.store().slot_count();
-    REQUIRE(*subject.store().begin_trim());
-    subject.sync();
-    REQUIRE(*subject.store().end_trim());
-    CHECK(subject.store().slot_count() < before / 8);
-    // Until its slot is there again, and free.
-    for (std::uint64_t key = 2000; subject.store().slot_count() < kKeys; ++key) {
-      REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-    }
-    REQUIRE(subject.store().close().ok());
-    files.kill_process();
-    files.clear_faults();
-    subject.open();
-    subject.check_last();
-  }
-}
-
-TEST_CASE(
-    "slot_store: old copies do not come back where the file was cut and "
-    "grew again") {
-  FaultFileSystem files;
-  const Kind kind{480, 2, true};
-  Subject subject(files, kind);
-  constexpr std::uint64_t kKeys = 300;
-  for (std::uint64_t round = 0; round < 2; ++round) {
-    for (std::uint64_t key = 0; key < kKeys; ++key) {
-      REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-    }
-    subject.sync();
-  }
-  for (std::uint64_t key = 1; key < kKeys; ++key) REQUIRE(subject.erase(key_of(key)).ok());
-  subject.sync();
-  REQUIRE(*subject.store().begin_trim());
-  subject.sync();
-  REQUIRE(*subject.store().end_trim());
-  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
-  const std::uint64_t end = layout.file_bytes(subject.store().slot_count());
-  for (std::uint64_t key = 1000; key < 1000 + kKeys / 4; ++key) {
-    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-  }
-  // No change of size reaches the disk, but half of each sector behind what was
-  // kept.
-  const auto fate = [&](const test::PendingAtom& atom) {
-    return atom.size != 0 && atom.offset >= end ? AtomFate::half : AtomFate::absent;
-  };
-  files.power_cut(fate, [](std::size_t) { return true; });
-  subject.open();
-  subject.check_possible();
-}
-
-TEST_CASE(
-    "slot_store: a staged slot that the file lost with its end does not "
-    "win later") {
-  FaultFileSystem files;
-  const Kind kind{64, 2, true};
-  Subject subject(files, kind);
-  REQUIRE(subject.put(key_of(0), subject.value(0)).ok());
-  subject.sync();
-  const std::uint64_t before = subject.store().slot_count();
-  std::uint64_t key = 1;
-  for (; subject.store().slot_count() == before; ++key) {
-    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-  }
-  for (std::uint64_t more = 0; more < 2000; ++more) {
-    REQUIRE(subject.put(key_of(0), subject.value(more)).ok());  // versions that will be lost
-  }
-  subject.begin_sync();
-  REQUIRE(subject.put(key_of(key - 1), subject.value(key)).ok());
-  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
-  const auto fate = [&](const test::PendingAtom& atom) {
-    const bool staged = atom.offset + atom.size > layout.stage_at(1) &&
-                        atom.offset < layout.stage_at(2) && atom.size != 0;
-    return staged ? AtomFate::present : AtomFate::absent;
-  };
-  files.power_cut(fate, [](std::size_t) { return true; });
-  subject.open();
-  REQUIRE(subject.store().slot_count() == before);
-  subject.check_possible();
-  subject.settle();
-  for (key = 3000; subject.store().slot_count() == before; ++key) {
-    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-  }
-  subject.sync();
-  files.power_cut_lose_all();
-  subject.open();
-  subject.check_last();
-}
-
-TEST_CASE(
-    "slot_store: recovery takes nothing from the stage before it is in "
-    "its slot") {
-  FaultFileSystem files;
-  const Kind kind{64, 2, true};
-  Subject subject(files, kind);
-  for (std::uint64_t key = 0; key < 10; ++key) {
-    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
-  }
-  subject.sync();
-  REQUIRE(subject.put(key_of(2), subject.value(20)).ok());
-  subject.begin_sync();
-  REQUIRE(subject.put(key_of(2), subject.value(21)).ok());  // to the second place of the stage
-  REQUIRE(subject.put(key_of(7), subject.value(70)).ok());  // by the first one
-  files.kill_process();
-  // Killed within the last one: its slot is torn, the stage has it.
-  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
-  for (std::uint32_t copy = 0; copy < 2; ++copy) {
-    const std::string now = bytes_at(files, layout.offset(7, copy), layout.slot_bytes());
-    if (now.find(subject.value(70)) == std::string::npos) continue;
-    put_bytes(files, layout.offset(7, copy) + 40, "torn");
-  }
-  const std::string staged = bytes_at(files, layout.stage_at(0), layout.stage_bytes());
-  subject.open();
-  CHECK(subject.value_of(key_of(2)) == subject.value(21));
-  CHECK(subject.value_of(key_of(7)) == subject.value(70));
-  CHECK(bytes_at(files, layout.stage_at(0), layout.stage_bytes()) == staged);
-}
-
-TEST_CASE(
-    "slot_store: when the sync of a recovery fails, the next one asks "
-    "the disk") {
-  FaultFileSystem files;
-  const Kind kind{480, 2, true};
-  Subject subject(files, kind);
-  REQUIRE(subject.put(key_of(1), subject.value(0)).ok());
-  subject.sync();
-  REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
-  REQUIRE(subject.put(key_of(2), subject.value(2)).ok());
-  subject.sync();
-  REQUIRE(subject.put(key_of(1), subject.value(3)).ok());
-  files.kill_process();
-  files.fail(test::Call::sync, 1, EIO);
-  CHECK(subject.try_open().is(Errc::io_error));
-  files.clear_faults();
-  CHECK(files.stale_files().empty());
-  subject.open();
-  subject.settle();
-  REQUIRE(subject.put(key_of(1), subject.value(4)).ok());
-  const auto fate = [](const test::PendingAtom&) { return AtomFate::half; };
-  files.power_cut(fate, [](std::size_t) { return true; });
-  subject.open();
-  subject.check_possible();
-}
-
-TEST_CASE("slot_store: a file that ends before its slots is damaged, not empty") {
-  FaultFileSystem files;
-  Subject subject(files, {64, 2, true});
-  REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
-  REQUIRE(subject.store().close().ok());
-  files.kill_process();
-  const format::SlotLayout layout(8, 64, 2, subject.stage_count());
-  auto file = files.open(kFile, OpenMode::read_write);
-  for (const std::uint64_t bytes :
-       {layout.slots_at() - 1, std::uint64_t{4096}, std::uint64_t{68}}) {
-    REQUIRE((*file)->truncate(bytes).ok());
-    CHECK(subject.try_open().is(Errc::corrupt));
   }
 }

@@ -1,0 +1,229 @@
+// What recovery and trimming must not bring back.
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/scale.hpp"
+#include "support/slot_subject.hpp"
+
+using namespace armdb;
+using namespace armdb::store;
+using namespace armdb::test;
+
+TEST_CASE("slot_store: what a trim cut off does not come back from the stage") {
+  for (const bool mapped : {true, false}) {
+    FaultFileSystem files;
+    SlotSubject subject(files, {64, 2, mapped});
+    constexpr std::uint64_t kKeys = 1200;
+    const std::string last = key_of(kKeys - 1);
+    for (std::uint64_t key = 0; key < kKeys; ++key) {
+      REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+    }
+    subject.begin_sync();
+    REQUIRE(subject.put(last, subject.value(1)).ok());  // to the stage
+    REQUIRE(subject.end_sync(subject.run_sync()).ok());
+    for (std::uint64_t key = 1; key < kKeys; ++key) REQUIRE(subject.erase(key_of(key)).ok());
+    subject.sync();
+    const std::uint64_t before = subject.store().slot_count();
+    REQUIRE(*subject.store().begin_trim());
+    subject.sync();
+    REQUIRE(*subject.store().end_trim());
+    CHECK(subject.store().slot_count() < before / 8);
+    // Until its slot is there again, and free.
+    for (std::uint64_t key = 2000; subject.store().slot_count() < kKeys; ++key) {
+      REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+    }
+    REQUIRE(subject.store().close().ok());
+    files.kill_process();
+    files.clear_faults();
+    subject.open();
+    subject.check_last();
+  }
+}
+
+TEST_CASE(
+    "slot_store: old copies do not come back where the file was cut and "
+    "grew again") {
+  FaultFileSystem files;
+  const SlotKind kind{480, 2, true};
+  SlotSubject subject(files, kind);
+  constexpr std::uint64_t kKeys = 300;
+  for (std::uint64_t round = 0; round < 2; ++round) {
+    for (std::uint64_t key = 0; key < kKeys; ++key) {
+      REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+    }
+    subject.sync();
+  }
+  for (std::uint64_t key = 1; key < kKeys; ++key) REQUIRE(subject.erase(key_of(key)).ok());
+  subject.sync();
+  REQUIRE(*subject.store().begin_trim());
+  subject.sync();
+  REQUIRE(*subject.store().end_trim());
+  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
+  const std::uint64_t end = layout.file_bytes(subject.store().slot_count());
+  for (std::uint64_t key = 1000; key < 1000 + kKeys / 4; ++key) {
+    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+  }
+  // No change of size reaches the disk, but half of each sector behind what was
+  // kept.
+  const auto fate = [&](const test::PendingAtom& atom) {
+    return atom.size != 0 && atom.offset >= end ? AtomFate::half : AtomFate::absent;
+  };
+  files.power_cut(fate, [](std::size_t) { return true; });
+  subject.open();
+  subject.check_possible();
+}
+
+TEST_CASE(
+    "slot_store: a staged slot that the file lost with its end does not "
+    "win later") {
+  FaultFileSystem files;
+  const SlotKind kind{64, 2, true};
+  SlotSubject subject(files, kind);
+  REQUIRE(subject.put(key_of(0), subject.value(0)).ok());
+  subject.sync();
+  const std::uint64_t before = subject.store().slot_count();
+  std::uint64_t key = 1;
+  for (; subject.store().slot_count() == before; ++key) {
+    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+  }
+  for (std::uint64_t more = 0; more < 2000; ++more) {
+    REQUIRE(subject.put(key_of(0), subject.value(more)).ok());  // versions that will be lost
+  }
+  subject.begin_sync();
+  REQUIRE(subject.put(key_of(key - 1), subject.value(key)).ok());
+  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
+  const auto fate = [&](const test::PendingAtom& atom) {
+    const bool staged = atom.offset + atom.size > layout.stage_at(1) &&
+                        atom.offset < layout.stage_at(2) && atom.size != 0;
+    return staged ? AtomFate::present : AtomFate::absent;
+  };
+  files.power_cut(fate, [](std::size_t) { return true; });
+  subject.open();
+  REQUIRE(subject.store().slot_count() == before);
+  subject.check_possible();
+  subject.settle();
+  for (key = 3000; subject.store().slot_count() == before; ++key) {
+    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+  }
+  subject.sync();
+  files.power_cut_lose_all();
+  subject.open();
+  subject.check_last();
+}
+
+TEST_CASE(
+    "slot_store: recovery takes nothing from the stage before it is in "
+    "its slot") {
+  FaultFileSystem files;
+  const SlotKind kind{64, 2, true};
+  SlotSubject subject(files, kind);
+  for (std::uint64_t key = 0; key < 10; ++key) {
+    REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+  }
+  subject.sync();
+  REQUIRE(subject.put(key_of(2), subject.value(20)).ok());
+  subject.begin_sync();
+  REQUIRE(subject.put(key_of(2), subject.value(21)).ok());  // to the second place of the stage
+  REQUIRE(subject.put(key_of(7), subject.value(70)).ok());  // by the first one
+  files.kill_process();
+  // Killed within the last one: its slot is torn, the stage has it.
+  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    const std::string now = bytes_at(files, layout.offset(7, copy), layout.slot_bytes());
+    if (now.find(subject.value(70)) == std::string::npos) continue;
+    put_bytes(files, layout.offset(7, copy) + 40, "torn");
+  }
+  const std::string staged = bytes_at(files, layout.stage_at(0), layout.stage_bytes());
+  subject.open();
+  CHECK(subject.value_of(key_of(2)) == subject.value(21));
+  CHECK(subject.value_of(key_of(7)) == subject.value(70));
+  CHECK(bytes_at(files, layout.stage_at(0), layout.stage_bytes()) == staged);
+}
+
+TEST_CASE(
+    "slot_store: when the sync of a recovery fails, the next one asks "
+    "the disk") {
+  FaultFileSystem files;
+  const SlotKind kind{480, 2, true};
+  SlotSubject subject(files, kind);
+  REQUIRE(subject.put(key_of(1), subject.value(0)).ok());
+  subject.sync();
+  REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
+  REQUIRE(subject.put(key_of(2), subject.value(2)).ok());
+  subject.sync();
+  REQUIRE(subject.put(key_of(1), subject.value(3)).ok());
+  files.kill_process();
+  files.fail(test::Call::sync, 1, EIO);
+  CHECK(subject.try_open().is(Errc::io_error));
+  files.clear_faults();
+  CHECK(files.stale_files().empty());
+  subject.open();
+  subject.settle();
+  REQUIRE(subject.put(key_of(1), subject.value(4)).ok());
+  const auto fate = [](const test::PendingAtom&) { return AtomFate::half; };
+  files.power_cut(fate, [](std::size_t) { return true; });
+  subject.open();
+  subject.check_possible();
+}
+
+TEST_CASE("slot_store: a file that ends before its slots is damaged, not empty") {
+  FaultFileSystem files;
+  SlotSubject subject(files, {64, 2, true});
+  REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
+  REQUIRE(subject.store().close().ok());
+  files.kill_process();
+  const format::SlotLayout layout(8, 64, 2, subject.stage_count());
+  auto file = files.open(kFile, OpenMode::read_write);
+  for (const std::uint64_t bytes :
+       {layout.slots_at() - 1, std::uint64_t{4096}, std::uint64_t{68}}) {
+    REQUIRE((*file)->truncate(bytes).ok());
+    CHECK(subject.try_open().is(Errc::corrupt));
+  }
+}
+
+TEST_CASE("slot_store: what is staged of a slot that goes does not come back with the slot") {
+  for (const bool cut_off : {false, true}) {
+    for (const bool mapped : {true, false}) {
+      INFO((cut_off ? "cut off" : "trimmed") << (mapped ? ", mapped" : ""));
+      FaultFileSystem files;
+      SlotSubject subject(files, {64, 2, mapped});
+      for (std::uint64_t key = 0; key < 200; ++key) {
+        REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+      }
+      subject.begin_sync();
+      REQUIRE(subject.put(key_of(199), subject.value(999)).ok());
+      REQUIRE(subject.run_sync().ok());
+      REQUIRE(subject.end_sync().ok());
+      const format::SlotLayout layout(8, 64, 2, subject.stage_count());
+      if (cut_off) {  // as when a power cut leaves the stage, and not the size of the file
+        files.kill_process();
+        auto file = files.open(kFile, OpenMode::read_write);
+        REQUIRE((*file)->truncate(layout.file_bytes(1)).ok());
+        subject.open();
+      } else {
+        for (std::uint64_t key = 1; key < 200; ++key) REQUIRE(subject.erase(key_of(key)).ok());
+        const Result<bool> begun = subject.store().begin_trim();
+        REQUIRE((begun.ok() && *begun));
+        subject.sync();
+        const Result<bool> trimmed = subject.store().end_trim();
+        REQUIRE((trimmed.ok() && *trimmed));
+      }
+      REQUIRE(subject.store().slot_count() < 199);
+      for (std::uint64_t key = 300; key < 360; ++key) {
+        REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
+      }
+      REQUIRE(subject.store().slot_count() > 199);
+      const std::map<std::string, std::string> held = subject.held();
+      REQUIRE(subject.store().close().ok());
+      files.kill_process();
+      files.clear_faults();
+      subject.open();
+      CHECK(subject.held() == held);
+    }
+  }
+}
