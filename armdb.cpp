@@ -2641,6 +2641,8 @@ class Store {
   [[nodiscard]] virtual Status describe(Status status, base::Location at) const = 0;
 
  protected:
+  // The first failure: sticks, and says what to do.
+  void set_failed(const Status& cause);
   std::uint64_t last_sequence_ = 0;
   std::atomic<std::uint64_t> durable_sequence_{0};
   std::uint64_t syncs_ = 0;
@@ -3206,6 +3208,8 @@ class SlotStore final : public Store {
   Status visit_piece(const SlotPiece& piece, VerifyReport& report,
                      FunctionRef<Status(const RecoveredEntry&)> visit) const;
 
+  // All of a sync at once, where nobody may write meanwhile.
+  Status sync();
   // Syncs, then marks the file as clean and syncs that.
   Status close();
 
@@ -3237,6 +3241,7 @@ class SlotStore final : public Store {
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
+  void set_slot_count(std::uint64_t slots);
   Status take_free(std::uint64_t& number);
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
@@ -11329,10 +11334,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // open drop them again.
 Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
-  failed_ = Status(Errc::failed,
-                   base::text("a write or sync failed, so this shard is read-only until it is "
-                              "reopened: %",
-                              {cause.message()}));
+  set_failed(cause);
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
   for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());
@@ -11786,11 +11788,14 @@ Status SlotStore::open_file(const SlotOptions& options) {
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  const std::uint64_t slots = layout_.slots_in(size_at_open_);
+  set_slot_count(layout_.slots_in(size_at_open_));
+  return {};
+}
+
+void SlotStore::set_slot_count(std::uint64_t slots) {
   file_bytes_ = layout_.file_bytes(slots);
   stamps_.resize(static_cast<std::size_t>(slots));
   free_.resize(static_cast<std::size_t>((slots + 63) / 64));
-  return {};
 }
 
 void SlotStore::map_file() {
@@ -12006,12 +12011,9 @@ Status SlotStore::grow() {
   Status status = allocate(file_bytes_, step);
   if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
   if (!status.ok()) return status;
-  file_bytes_ += step;
   const std::uint64_t first = slot_count();
-  const std::uint64_t slots = layout_.slots_in(file_bytes_);
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
-  for (std::uint64_t number = first; number < slots; ++number) give_free(number);
+  set_slot_count(layout_.slots_in(file_bytes_ + step));
+  for (std::uint64_t number = first; number < slot_count(); ++number) give_free(number);
   if (mapping_) map_file();
   return {};
 }
@@ -12082,10 +12084,8 @@ Result<bool> SlotStore::end_trim() {
   // Or a power cut could find old copies of a slot beside the first one that is written anew.
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return poison(std::move(status).at(path_));
-  file_bytes_ = layout_.file_bytes(slots);
   free_count_ -= slot_count() - slots;
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  set_slot_count(slots);
   if (slots % 64 != 0) free_.back() &= (std::uint64_t{1} << (slots % 64)) - 1;
   free_first_ = 0;
   map_file();
@@ -12144,11 +12144,14 @@ void SlotStore::forget_old_generations() noexcept {
   }
 }
 
-Status SlotStore::close() {
-  if (!failed_.ok()) return failed_;
+Status SlotStore::sync() {
   Status status;
   const SyncTicket ticket = begin_sync(status);
-  if (status.ok()) status = end_sync(ticket, run_sync(ticket));
+  return status.ok() ? end_sync(ticket, run_sync(ticket)) : status;
+}
+
+Status SlotStore::close() {
+  Status status = sync();
   if (!status.ok()) return status;
   std::uint8_t mark[format::kCleanMarkBytes];
   format::encode_clean_mark(
@@ -12163,9 +12166,7 @@ Status SlotStore::close() {
 // they are dropped, and a mark makes the next open drop them again.
 Status SlotStore::poison(Status cause) {
   if (!failed_.ok()) return failed_;
-  failed_ = Status(Errc::failed,
-                   "a write or sync failed, so this shard is read-only until it is reopened: " +
-                       cause.message());
+  set_failed(cause);
   mapping_.reset();  // mapped pages are not dropped
   static_cast<void>(file_->drop_cache());
   static_cast<void>(context_.files.open(context_.path_of(format::FileRole::failed, kFailedMarkId),
@@ -12525,6 +12526,13 @@ SharedBlock* SharedBlock::make(std::size_t size) noexcept {
     ::operator delete(static_cast<void*>(static_cast<SharedBlock*>(self)));
   };
   return block;
+}
+
+void Store::set_failed(const Status& cause) {
+  failed_ = Status(Errc::failed,
+                   base::text("a write or sync failed, so this shard is read-only until it is "
+                              "reopened: %",
+                              {cause.message()}));
 }
 
 std::uint8_t* ReadBuffer::room(std::size_t size) noexcept {
@@ -13010,7 +13018,6 @@ Status Shard::insert_run(std::span<const WriteRequest* const> requests, std::spa
                          index::Place& place, std::uint64_t& done) {
   std::size_t expiring = 0;
   for (const WriteRequest* request : requests) expiring += request->expiry_ms != 0 ? 1 : 0;
-  // For all: between the reserve() of each append() and its set() stand those of the others.
   if (!index_->reserve() || (expiring != 0 && !expiries_.reserve(expiring)))
     return base::out_of_memory("no memory for the index");
   Status status;
@@ -13526,12 +13533,13 @@ Status bad_setting(std::string_view name, std::string_view range) {
   return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
 }
 
-Status check_config(const Config& config) {
+Status check_config(const FixedConfig& config) {
   if (config.encryption_key.has_value()) {
     return Status(Errc::unsupported,
                   "this build has no encryption; leave Config::encryption_key "
                   "empty");
   }
+  if (config.sync_batch_size == 0) return bad_setting("sync_batch_size", "1 at least");
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
   if (config.max_file_size < (std::uint64_t{64} << 10) ||
       config.max_file_size > (std::uint64_t{16} << 30)) {
@@ -13738,8 +13746,7 @@ class Opening {
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
       opening.slots.grow_step_bytes = config.grow_step;
-      opening.slots.sync_batch =
-          config.enable_fsync ? std::max(config.sync_batch_size, std::uint32_t{1}) : 0;
+      opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
     }
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {
@@ -14488,8 +14495,10 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
   if (request.keep_expiry && live(request, place)) {
     expiry_ms = expiries_.find(request.key.data(), request.hash);
   }
-  if (!request.erase && !place.found && !index_->reserve())
+  if (!request.erase &&
+      ((!place.found && !index_->reserve()) || (expiry_ms != 0 && !expiries_.reserve(1)))) {
     return base::out_of_memory("no memory for the index");
+  }
   // Store first, index second. The other way round a reader could see a value whose write then
   // fails (invariant 1).
   base::Location at;
@@ -14502,10 +14511,8 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
 
 Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                      base::Location& at) {
-  store::Write write{request.key, request.value, request.erase, request.erase ? 0 : expiry_ms};
-  if (write.expiry_ms != 0 && !expiries_.reserve(1))
-    return base::out_of_memory("no memory for the index");
-  return store_->write(write, old, at);
+  return store_->write({request.key, request.value, request.erase, request.erase ? 0 : expiry_ms},
+                       old, at);
 }
 
 // The log has the write: now the index, the expiry behind it, and the hook last.
@@ -15048,8 +15055,7 @@ Status Shard::move_slots(bool& more) {
     moved.push_back(from);
   }
   if (moved.empty()) return {};
-  const store::SyncTicket ticket = store_->begin_sync(status);
-  if (status.ok()) status = store_->end_sync(ticket, store_->run_sync(ticket));
+  status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     status =

@@ -91,7 +91,6 @@ Status Shard::insert_run(std::span<const WriteRequest* const> requests, std::spa
                          index::Place& place, std::uint64_t& done) {
   std::size_t expiring = 0;
   for (const WriteRequest* request : requests) expiring += request->expiry_ms != 0 ? 1 : 0;
-  // For all: between the reserve() of each append() and its set() stand those of the others.
   if (!index_->reserve() || (expiring != 0 && !expiries_.reserve(expiring)))
     return base::out_of_memory("no memory for the index");
   Status status;

@@ -28,12 +28,13 @@ Status bad_setting(std::string_view name, std::string_view range) {
   return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
 }
 
-Status check_config(const Config& config) {
+Status check_config(const FixedConfig& config) {
   if (config.encryption_key.has_value()) {
     return Status(Errc::unsupported,
                   "this build has no encryption; leave Config::encryption_key "
                   "empty");
   }
+  if (config.sync_batch_size == 0) return bad_setting("sync_batch_size", "1 at least");
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
   if (config.max_file_size < (std::uint64_t{64} << 10) ||
       config.max_file_size > (std::uint64_t{16} << 30)) {
@@ -241,8 +242,7 @@ class Opening {
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
       opening.slots.grow_step_bytes = config.grow_step;
-      opening.slots.sync_batch =
-          config.enable_fsync ? std::max(config.sync_batch_size, std::uint32_t{1}) : 0;
+      opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
     }
     // Only after a crash, and where batches over several shards were written.
     if (meta_.shard_count > 1 && marked_joint()) {

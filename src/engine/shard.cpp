@@ -219,8 +219,10 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
   if (request.keep_expiry && live(request, place)) {
     expiry_ms = expiries_.find(request.key.data(), request.hash);
   }
-  if (!request.erase && !place.found && !index_->reserve())
+  if (!request.erase &&
+      ((!place.found && !index_->reserve()) || (expiry_ms != 0 && !expiries_.reserve(1)))) {
     return base::out_of_memory("no memory for the index");
+  }
   // Store first, index second. The other way round a reader could see a value whose write then
   // fails (invariant 1).
   base::Location at;
@@ -233,10 +235,8 @@ Status Shard::write_located(const WriteRequest& request, index::Place& place, co
 
 Status Shard::append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                      base::Location& at) {
-  store::Write write{request.key, request.value, request.erase, request.erase ? 0 : expiry_ms};
-  if (write.expiry_ms != 0 && !expiries_.reserve(1))
-    return base::out_of_memory("no memory for the index");
-  return store_->write(write, old, at);
+  return store_->write({request.key, request.value, request.erase, request.erase ? 0 : expiry_ms},
+                       old, at);
 }
 
 // The log has the write: now the index, the expiry behind it, and the hook last.

@@ -349,8 +349,7 @@ Status Shard::move_slots(bool& more) {
     moved.push_back(from);
   }
   if (moved.empty()) return {};
-  const store::SyncTicket ticket = store_->begin_sync(status);
-  if (status.ok()) status = store_->end_sync(ticket, store_->run_sync(ticket));
+  status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     status =

@@ -573,10 +573,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // open drop them again.
 Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
-  failed_ = Status(Errc::failed,
-                   base::text("a write or sync failed, so this shard is read-only until it is "
-                              "reopened: %",
-                              {cause.message()}));
+  set_failed(cause);
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
   for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());

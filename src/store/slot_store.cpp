@@ -119,11 +119,14 @@ Status SlotStore::open_file(const SlotOptions& options) {
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  const std::uint64_t slots = layout_.slots_in(size_at_open_);
+  set_slot_count(layout_.slots_in(size_at_open_));
+  return {};
+}
+
+void SlotStore::set_slot_count(std::uint64_t slots) {
   file_bytes_ = layout_.file_bytes(slots);
   stamps_.resize(static_cast<std::size_t>(slots));
   free_.resize(static_cast<std::size_t>((slots + 63) / 64));
-  return {};
 }
 
 void SlotStore::map_file() {
@@ -341,12 +344,9 @@ Status SlotStore::grow() {
   Status status = allocate(file_bytes_, step);
   if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
   if (!status.ok()) return status;
-  file_bytes_ += step;
   const std::uint64_t first = slot_count();
-  const std::uint64_t slots = layout_.slots_in(file_bytes_);
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
-  for (std::uint64_t number = first; number < slots; ++number) give_free(number);
+  set_slot_count(layout_.slots_in(file_bytes_ + step));
+  for (std::uint64_t number = first; number < slot_count(); ++number) give_free(number);
   if (mapping_) map_file();
   return {};
 }
@@ -417,10 +417,8 @@ Result<bool> SlotStore::end_trim() {
   // Or a power cut could find old copies of a slot beside the first one that is written anew.
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return poison(std::move(status).at(path_));
-  file_bytes_ = layout_.file_bytes(slots);
   free_count_ -= slot_count() - slots;
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  set_slot_count(slots);
   if (slots % 64 != 0) free_.back() &= (std::uint64_t{1} << (slots % 64)) - 1;
   free_first_ = 0;
   map_file();
@@ -480,11 +478,14 @@ void SlotStore::forget_old_generations() noexcept {
   }
 }
 
-Status SlotStore::close() {
-  if (!failed_.ok()) return failed_;
+Status SlotStore::sync() {
   Status status;
   const SyncTicket ticket = begin_sync(status);
-  if (status.ok()) status = end_sync(ticket, run_sync(ticket));
+  return status.ok() ? end_sync(ticket, run_sync(ticket)) : status;
+}
+
+Status SlotStore::close() {
+  Status status = sync();
   if (!status.ok()) return status;
   std::uint8_t mark[format::kCleanMarkBytes];
   format::encode_clean_mark(
@@ -499,9 +500,7 @@ Status SlotStore::close() {
 // they are dropped, and a mark makes the next open drop them again.
 Status SlotStore::poison(Status cause) {
   if (!failed_.ok()) return failed_;
-  failed_ = Status(Errc::failed,
-                   "a write or sync failed, so this shard is read-only until it is reopened: " +
-                       cause.message());
+  set_failed(cause);
   mapping_.reset();  // mapped pages are not dropped
   static_cast<void>(file_->drop_cache());
   static_cast<void>(context_.files.open(context_.path_of(format::FileRole::failed, kFailedMarkId),

@@ -97,6 +97,8 @@ class SlotStore final : public Store {
   Status visit_piece(const SlotPiece& piece, VerifyReport& report,
                      FunctionRef<Status(const RecoveredEntry&)> visit) const;
 
+  // All of a sync at once, where nobody may write meanwhile.
+  Status sync();
   // Syncs, then marks the file as clean and syncs that.
   Status close();
 
@@ -128,6 +130,7 @@ class SlotStore final : public Store {
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
+  void set_slot_count(std::uint64_t slots);
   Status take_free(std::uint64_t& number);
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);

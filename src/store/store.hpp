@@ -158,6 +158,8 @@ class Store {
   [[nodiscard]] virtual Status describe(Status status, base::Location at) const = 0;
 
  protected:
+  // The first failure: sticks, and says what to do.
+  void set_failed(const Status& cause);
   std::uint64_t last_sequence_ = 0;
   std::atomic<std::uint64_t> durable_sequence_{0};
   std::uint64_t syncs_ = 0;

@@ -167,6 +167,9 @@ TEST_CASE("fixed: with enable_fsync so many writes are followed by a sync") {
   CHECK(counters.stats().syncs == 0);
   REQUIRE(counters.close().ok());
   config.enable_fsync = true;
+  config.sync_batch_size = 0;
+  CHECK(Counters::open(directory.path() + "/c", config).is(Errc::invalid_argument));
+  config.sync_batch_size = 100;
   counters = open<Counters>(directory.path() + "/c", config);
   for (Number key = 0; key < 1000; ++key) REQUIRE(counters.put(key, key).ok());
   CHECK(counters.stats().syncs == 10);

@@ -145,19 +145,6 @@ TEST_CASE("load: nothing, and calls on a closed or read-only collection") {
   CHECK(tree.size() == 2);
 }
 
-TEST_CASE("load: a tree takes no more memory than one that was put together") {
-  const auto files = make_memory_file_system();
-  const Config config = config_of(*files, 1);
-  auto put = *ZeroTree<Number, Number>::open("put", config);
-  auto loaded = *ZeroTree<Number, Number>::open("loaded", config);
-  test::Dice dice(1);
-  const Entries<Number> entries = random_entries<Number>(50000, Sorted::no, dice);
-  for (const auto& [key, value] : entries) REQUIRE(put.put(key, value).ok());
-  REQUIRE(loaded.load(entries).ok());
-  // Builds for size do not sort.
-  CHECK(loaded.stats().index_bytes <= put.stats().index_bytes * 102 / 100);
-}
-
 TEST_CASE("load: entries expire as their options say") {
   const auto files = make_memory_file_system();
   auto tree = *ZeroTree<Number, Number>::open("c", config_of(*files, 2));

@@ -14,6 +14,22 @@ using namespace armdb;
 using test::FaultFileSystem;
 using Number = std::uint64_t;
 
+// Not in tests/api, whose tests run on builds for size too: these do not sort.
+TEST_CASE("bulk: a load of unsorted entries fills a tree's leaves, as puts do not") {
+  const auto files = make_memory_file_system();
+  Config config;
+  config.file_system = files.get();
+  config.shard_count = 1;
+  auto put = *ZeroTree<Number, Number>::open("put", config);
+  auto loaded = *ZeroTree<Number, Number>::open("loaded", config);
+  std::vector<std::pair<Number, Number>> entries;
+  for (Number n = 1; n <= 50000; ++n) entries.emplace_back(n * 0x9e3779b97f4a7c15u, n);
+  for (const auto& [key, value] : entries) REQUIRE(put.put(key, value).ok());
+  REQUIRE(loaded.load(entries).ok());
+  CHECK(loaded.size() == put.size());
+  CHECK(loaded.stats().index_bytes < put.stats().index_bytes * 9 / 10);
+}
+
 TEST_CASE("bulk: a load on a full disk what was written before stays, and the error says why") {
   FaultFileSystem files;
   Config config;
