@@ -19,6 +19,7 @@ CRASH_SCALE  = 1                         # of make crash
 DEMO_DIR     = /usr/include              # what make demo stores
 V            = 0                         # 1: show whole commands
 BENCH_ARGS   =                           # of make bench, such as --quick --filter map.get
+OPENSSL      = 1                         # 0: build without encryption
 PEERS        = 0                         # 1: bench LMDB, RocksDB, LevelDB, SQLite, tkrzw too
 CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu
 CROSS_DIRS   = tests/base tests/format tests/index tests/store tests/engine tests/api
@@ -52,8 +53,9 @@ FLAVOUR_FLAGS  = $(flags_$(firstword $(subst -, ,$(FLAVOUR))))
 # quarter of the time. The test build compiles each file alone, so that a missing include shows.
 UNITY        = $(if $(filter test coverage,$(FLAVOUR)),0,1)
 
-ALL_DEFINES  = -DARMDB_CHECKS=1 $(DEFINES)
-LIBS         =
+WITH_OPENSSL = $(filter 1,$(OPENSSL))
+ALL_DEFINES  = -DARMDB_CHECKS=1 $(if $(WITH_OPENSSL),-DARMDB_WITH_OPENSSL=1) $(DEFINES)
+LIBS         = $(if $(WITH_OPENSSL),-lcrypto)
 CATCH_V3    := $(firstword $(wildcard /usr/include/catch2/catch_all.hpp \
                                       /usr/local/include/catch2/catch_all.hpp))
 CATCH_LIBS   = $(if $(CATCH_V3),-lCatch2)
@@ -86,7 +88,7 @@ REPLAY_PROGRAMS = $(FUZZ_SOURCES:fuzz/%.cpp=$(OUT)/replay_%)
 
 SCRIPTS      = tests/amalgamate_test.py tests/tidy.py tests/readme_test.py tests/cli/cli_test.py
 NEED         = tests/need.sh
-NEED_BASE    = g++=g++ python3=python3 \
+NEED_BASE    = g++=g++ python3=python3 $(if $(WITH_OPENSSL),libssl-dev=/usr/include/openssl/evp.h) \
                catch2=/usr/include/catch2/catch.hpp,/usr/include/catch2/catch_all.hpp,/usr/local/include/catch2/catch_all.hpp,/opt/homebrew/include/catch2/catch_all.hpp
 NEED_CLANG   = clang=clang++
 RUN          = $(PYTHON) tests/run_tests.py
@@ -97,7 +99,7 @@ AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 .SECONDARY:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
+.PHONY: help demo test test-encrypted test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
         fuzz-replay replay-programs crash mutations bench size format tidy check coverage cross \
         clean need need-clang force
 
@@ -123,6 +125,11 @@ test: need $(if $(IS_CLANG),need-clang) ## build each file alone, run all tests 
 	@ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),1)" CXX="$(CXX)" $(RUN) \
 	  $(foreach s,$(SCRIPTS),--script $(s)) \
 	  --binary $(OUT)/tests_all -- $(TESTS)
+
+test-encrypted: need ## the same program on encrypted collections, but for the [clear] tests
+	$(AGAIN) test-program
+	@ARMDB_TEST_ENCRYPTED=1 ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),1)" $(RUN) \
+	  --binary $(OUT)/tests_all -- $(or $(TESTS),"~[slow]~[clear]")
 
 amalgamate: ## write armdb.hpp and armdb.cpp from src/
 	@$(PYTHON) amalgamate.py
@@ -184,7 +191,7 @@ cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x
 	  case $$target in arm-*) qemu=arm; more="-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64" ;; \
 	    *) qemu=$${target%%-*}; more="" ;; esac; \
 	  echo "$$target"; \
-	  $(MAKE) --no-print-directory -j$(JOBS) test-program FLAVOUR=cross CXX=$$target-g++ \
+	  $(MAKE) --no-print-directory -j$(JOBS) test-program FLAVOUR=cross CXX=$$target-g++ OPENSSL=0 \
 	    DEFINES="$$more" TEST_DIRS="$(CROSS_DIRS)" OPT=-O1 \
 	    CATCH_INCLUDE="-isystem $(BUILD)/cross-include" && \
 	  ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),0.1)" $(RUN) --wrapper qemu-$$qemu-static \

@@ -989,6 +989,102 @@ Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_
 [[nodiscard]] unsigned busy_threads() noexcept;
 }  // namespace armdb::os
 
+// ---- crypto/secret.hpp ----
+// Key: 32 bytes that are wiped when they are no longer needed, and what makes keys of others.
+
+namespace armdb::crypto {
+#if ARMDB_WITH_OPENSSL
+inline constexpr bool kHasCrypto = true;
+#else
+inline constexpr bool kHasCrypto = false;
+#endif
+
+// Overwrites bytes in a way that the compiler does not leave out.
+void wipe(MutableBytes bytes) noexcept;
+
+// Threads: as an int.
+class Key {
+ public:
+  static constexpr std::size_t kBytes = 32;
+  Key() noexcept = default;
+  explicit Key(const ByteArray<kBytes>& bytes) noexcept : bytes_(bytes) {}
+  Key(const Key&) noexcept = default;
+  Key& operator=(const Key&) noexcept = default;
+  ~Key() { wipe(bytes_); }
+  [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] MutableBytes room() noexcept { return bytes_; }
+
+ private:
+  ByteArray<kBytes> bytes_{};
+};
+
+// What scrypt costs: 128 * cost * block_size bytes of memory, and time in proportion (RFC 7914).
+struct ScryptCost {
+  std::uint64_t cost = std::uint64_t{1} << 15;  // N, a power of two
+  std::uint32_t block_size = 8;                 // r
+  std::uint32_t parallel = 1;                   // p
+};
+
+// HKDF with SHA-256 (RFC 5869).
+Status derive_key(const Key& from, Bytes salt, Bytes info, Key& out);
+Status key_from_passphrase(std::string_view passphrase, Bytes salt, const ScryptCost& cost,
+                           Key& out);
+// Takes the same time wherever they differ.
+[[nodiscard]] bool equal_in_constant_time(Bytes a, Bytes b) noexcept;
+
+// ---- crypto/aead.hpp ----
+// Aead: authenticated encryption, AES-256-GCM or ChaCha20-Poly1305, by OpenSSL.
+//
+// Only builds with ARMDB_WITH_OPENSSL have this; they check kHasCrypto before they come here.
+
+inline constexpr std::size_t kNonceBytes = 12;
+inline constexpr std::size_t kTagBytes = 16;
+
+// How often one (key, nonce) is used: once. A test that keeps the account of all seals sets this.
+#if defined(ARMDB_CHECKS)
+using SealObserver = void (*)(const Key& key, Bytes nonce);
+extern std::atomic<SealObserver> seal_observer;
+#endif
+
+enum class OpenOutcome : std::uint8_t {
+  ok,
+  forged,  // not what was sealed: another key, nonce, additional data, or changed bytes
+  failed,  // the library failed, most likely for want of memory
+};
+
+// One key, ready to use.
+//
+// Threads: any, beside each other: each call borrows a context of its own.
+class Aead {
+ public:
+  Aead() noexcept = default;
+  ~Aead();
+  Aead(const Aead&) = delete;
+  Aead& operator=(const Aead&) = delete;
+
+  // Not beside the other calls.
+  Status set_key(Cipher cipher, const Key& key);
+
+  // Seals `plain` to `sealed`, of the same length, which may be the same bytes.
+  Status seal(Bytes nonce, Bytes additional, Bytes plain, std::uint8_t* sealed,
+              std::uint8_t* tag) const;
+  // Writes to `plain` in any case; unless it is ok the bytes there must not be used.
+  [[nodiscard]] OpenOutcome open(Bytes nonce, Bytes additional, Bytes sealed, Bytes tag,
+                                 std::uint8_t* plain) const;
+
+ private:
+  struct Context;
+  Context* borrow() const;
+  void give_back(Context* context) const noexcept;
+
+  Cipher cipher_ = Cipher::stored;
+  Key key_;
+  // Contexts that nobody uses, for the next ones who do.
+  static constexpr std::size_t kSpares = 4;
+  mutable std::atomic<Context*> spares_[kSpares] = {};
+};
+}  // namespace armdb::crypto
+
 // ---- format/entry.hpp ----
 // One entry of a Bitcask log, self-describing, and the two marks that live among entries.
 //
@@ -1096,12 +1192,13 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 //
 //   offset  size  field
 //        0     4  magic       "ARMD"
-//        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state
+//        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state,
+//                          8 keys
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta and db.state
+//       24     4  shard       0 in db.meta, db.state and db.keys
 //       28     4  file_id     0 where files are not numbered
-//       32     4  reserved    zero
+//       32     4  sealing     0 plain, else the cipher: 1 AES-256-GCM, 2 ChaCha20-Poly1305
 //       36     4  crc         CRC-32C of bytes 0..35
 //
 // Every version keeps these 40 bytes, so that an old reader can say that a file is too new.
@@ -1125,7 +1222,7 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 
 using StoreId = ByteArray<16>;
 
-enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state };
+enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state, keys };
 
 struct FileHeader {
   FileType type = FileType::segment;
@@ -1133,6 +1230,7 @@ struct FileHeader {
   StoreId store_id{};
   std::uint32_t shard = 0;
   std::uint32_t file_id = 0;
+  std::uint32_t sealing = 0;
 };
 
 enum class SegmentKind : std::uint32_t { log = 0, compacted = 1 };
@@ -1152,8 +1250,8 @@ inline constexpr std::size_t kFileHeaderBytes = 40;
 inline constexpr std::size_t kSegmentHeaderBytes = 96;
 
 void encode_file_header(const FileHeader& header, MutableBytes out) noexcept;  // 40 bytes
-// corrupt: not such a header (magic, crc, reserved bytes); format_mismatch: a newer version, or
-// another type than `expected`. The texts say what to do.
+// corrupt: not such a header (magic, crc); format_mismatch: a newer version, another type than
+// `expected`, or sealed. The texts say what to do.
 // Bytes after the header are not looked at.
 Status decode_file_header(Bytes in, FileType expected, FileHeader& header);
 
@@ -1167,7 +1265,7 @@ Status decode_segment_header(Bytes in, SegmentHeader& header);
 // ---- format/file_name.hpp ----
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
+//   LOCK  db.meta  db.keys  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
 // read again), .failed (a sync of that segment failed: drop its cached pages before reading).
@@ -1191,6 +1289,7 @@ struct FileName {
 inline constexpr std::string_view kLockName = "LOCK";
 inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
+inline constexpr std::string_view kKeysName = "db.keys";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
 inline constexpr std::string_view kSlotsName = "slots.dat";
@@ -1282,6 +1381,76 @@ bool decode_hint_block(Bytes block, std::uint32_t seed, HintBlock& out) noexcept
 void encode_hint_trailer(const HintTrailer& trailer, MutableBytes out) noexcept;  // 24 bytes
 bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept;
 
+// ---- format/keys.hpp ----
+// db.keys: the data keys of an encrypted collection, sealed by the user's key. Replaced atomically.
+//
+//   offset  size  field
+//        0    40  file header (kind keys)
+//       40     4  cipher      1 AES-256-GCM, 2 ChaCha20-Poly1305
+//       44     4  key_source  1: 32 bytes, 2: a passphrase
+//       48     8  scrypt cost (N), a power of two      zero unless a passphrase
+//       56     4  scrypt block size (r)                zero unless a passphrase
+//       60     4  scrypt parallelism (p)               zero unless a passphrase
+//       64    32  salt        random, another one each time
+//       96    32  commitment  see below
+//      128     4  count       of data keys, 1..16
+//      132     4  reserved    zero
+//      136    16  tag
+//      152     .  sealed: db.meta as it is (128 bytes), then for each data key, the newest last:
+//                   0   4  key_id, from 1, rising
+//                   4   4  reserved  zero
+//                   8  32  the key
+//        .     4  crc         CRC-32C of everything before it
+//        .     4  reserved    zero
+//
+// The user's key is the 32 bytes, or what scrypt makes of the passphrase and the salt. From it come
+// two others, by HKDF-SHA256 with the salt: "armdb v1 wrap" and the bytes 8..23 (store_id) give the
+// one that seals, "armdb v1 commit" and the same bytes the commitment. A commitment that differs
+// is a wrong key; only then is the tag looked at. (AES-GCM alone would open for more than one
+// key.) Each salt seals once, so the nonce is 12 zero bytes. Additional data: bytes 0..135.
+//
+// Integers are little-endian.
+
+inline constexpr std::size_t kKeysFixedBytes = 152;
+inline constexpr std::size_t kKeysAdditionalBytes = 136;
+inline constexpr std::size_t kKeysEndBytes = 8;
+inline constexpr std::size_t kDataKeyBytes = 40;
+inline constexpr std::uint32_t kDataKeysMax = 16;
+inline constexpr std::size_t kKeysMetaBytes = 128;
+[[nodiscard]] constexpr std::size_t keys_sealed_bytes(std::uint32_t count) noexcept {
+  return kKeysMetaBytes + count * kDataKeyBytes;
+}
+inline constexpr std::size_t kKeysBytesMax =
+    kKeysFixedBytes + keys_sealed_bytes(kDataKeysMax) + kKeysEndBytes;
+
+enum class KeySource : std::uint32_t { bytes = 1, passphrase = 2 };
+
+struct KeysHeader {
+  StoreId store_id{};
+  std::uint32_t cipher = 1;
+  KeySource source = KeySource::bytes;
+  std::uint64_t scrypt_cost = 0;
+  std::uint32_t scrypt_block_size = 0;
+  std::uint32_t scrypt_parallel = 0;
+  ByteArray<32> salt{};
+  ByteArray<32> commitment{};
+  std::uint32_t count = 1;
+};
+
+// The whole file with zeros where tag and sealed bytes belong; finish_keys() then sets the crc.
+[[nodiscard]] std::vector<std::uint8_t> encode_keys(const KeysHeader& header);
+void finish_keys(MutableBytes file) noexcept;
+// `in` is the whole file. corrupt or format_mismatch; what it asks of scrypt is at most 1 GiB.
+Status decode_keys(Bytes in, KeysHeader& header);
+
+struct DataKey {
+  std::uint32_t id = 0;
+  ByteArray<32> bytes{};
+};
+// What stands in the sealed part behind db.meta.
+void encode_data_key(const DataKey& key, std::uint8_t* out) noexcept;  // 40 bytes
+DataKey decode_data_key(const std::uint8_t* from) noexcept;
+
 // ---- format/manifest.hpp ----
 // MANIFEST: which segments of a shard are live, in the order of their sequences.
 //
@@ -1352,7 +1521,7 @@ Status decode_manifest(Bytes in, Manifest& manifest);
 //       56     4  shard_count  1..256
 //       60     4  shard_prefix_bits   at most 8 * key_size
 //       64     8  hash_seed    random; chooses shards and buckets
-//       72     4  encryption   0: none
+//       72     4  encryption   0: none, 1 AES-256-GCM, 2 ChaCha20-Poly1305; then there is db.keys
 //       76    48  reserved     zero
 //      124     4  crc          CRC-32C of bytes 0..123
 
@@ -1367,14 +1536,96 @@ struct Meta {
   std::uint32_t shard_count = 1;
   std::uint32_t shard_prefix_bits = 0;
   std::uint64_t hash_seed = 0;
-  std::uint32_t encryption = 0;
+  Cipher cipher = Cipher::stored;  // stored: not encrypted
 };
 
 void encode_meta(const Meta& meta, MutableBytes out) noexcept;  // 128 bytes
-// `in` is the whole file. corrupt, format_mismatch (a newer version, another type of file), or
-// unsupported (encrypted). Checks every range above, that a Fixed store has its values inline,
-// and that shard_prefix_bits are at most 8 * key_size.
+// `in` is the whole file. corrupt, or format_mismatch (a newer version, another type of file).
+// Checks every range above, that a Fixed store has its values inline, and that shard_prefix_bits
+// are at most 8 * key_size.
 Status decode_meta(Bytes in, Meta& meta);
+
+// ---- format/sealed.hpp ----
+// A sealed file: one of armdb's files, encrypted. Its plain bytes are those of the file in a
+// collection without encryption; they lie in frames, each encrypted and authenticated on its own.
+//
+//   offset  size  field
+//        0    40  file header, as of the plain file, with the cipher in `sealing`
+//       40     4  key_id    of the data key in db.keys
+//       44     4  reserved  zero
+//       48    32  salt      random
+//       80    12  reserved  zero
+//       92     4  crc       CRC-32C of bytes 40..91, continued from the crc at 36
+//       96     .  frames
+//
+// The file's key is HKDF-SHA256(data key, salt, "armdb v1 file" and the bytes 0..35): a file that
+// is moved, renumbered or of another store has another key. The key seals nothing but this file,
+// and one open only writes it, so that a counter is a nonce.
+//
+// A frame:
+//
+//        0     4  crc       CRC-32C of all that follows, the sealed bytes included
+//        4     4  counter   of seals under this file's key, from 1; never twice
+//        8     6  position  of the first of its bytes in the plain file
+//       14     2  size      of its bytes, 1..4064, in bits 0..12; bit 15: see `follows_failure`
+//       16    16  tag
+//       32     .  the bytes, sealed; then zeros up to a multiple of 8
+//
+// Nonce: 8 zero bytes and the counter, big-endian. Additional data: bytes 4..15.
+//
+// No frame crosses a multiple of 4096 bytes of the file, and at each of them a frame begins, up to
+// the last one: so the frame of a position is found by looking at few pages. Where fewer than 40
+// bytes are left before it, they are zero. The first frame whose bytes are all zero ends the file.
+//
+// Counters rise by one from frame to frame. A write that failed may have left frames behind, which
+// the next write replaces: its first frame has a counter further on, and bit 15 to say so. A frame
+// that was put back from such an earlier write therefore does not fit to the one after it.
+//
+// Integers are little-endian.
+
+inline constexpr std::size_t kSealedHeaderBytes = 96;
+inline constexpr std::size_t kSealedPageBytes = 4096;
+inline constexpr std::size_t kFrameHeaderBytes = 32;
+inline constexpr std::size_t kFrameBytesMin = kFrameHeaderBytes + 8;
+inline constexpr std::size_t kFramePayloadMax = kSealedPageBytes - kFrameHeaderBytes;
+inline constexpr std::uint64_t kFramePositionMax = (std::uint64_t{1} << 48) - 1;
+inline constexpr std::uint32_t kSealCountMax = 0xffffffff;
+
+struct SealedHeader {
+  ByteArray<kFileHeaderBytes> file{};  // with `sealing` set and its crc
+  std::uint32_t cipher = 0;            // what `sealing` says
+  std::uint32_t key_id = 0;
+  ByteArray<32> salt{};
+  // What goes into the file's key besides the data key and the salt.
+  [[nodiscard]] Bytes identity() const noexcept { return Bytes(file).sub(0, 36); }
+};
+
+// Makes the header of a sealed file from that of the plain one (40 bytes), which must be whole.
+[[nodiscard]] SealedHeader sealed_header(Bytes plain, std::uint32_t cipher) noexcept;
+void encode_sealed_header(const SealedHeader& header, MutableBytes out) noexcept;  // 96 bytes
+// corrupt; format_mismatch when the file is not encrypted.
+Status decode_sealed_header(Bytes in, SealedHeader& header);
+
+struct Frame {
+  std::uint32_t counter = 0;
+  std::uint64_t position = 0;
+  std::size_t size = 0;
+  bool follows_failure = false;
+  Bytes tag;
+  Bytes sealed;
+};
+
+// Bytes that a frame takes in the file.
+[[nodiscard]] constexpr std::size_t frame_bytes(std::size_t size) noexcept {
+  return kFrameHeaderBytes + (size + 7) / 8 * 8;
+}
+// The front of a frame: what stands at 4..15, the additional data, is at `out` + 4 then.
+void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept;
+// Sets the crc of a frame whose tag and sealed bytes are in place.
+void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
+// The frame at the front of `in`, which ends with its page at most. False: bytes that are none.
+[[nodiscard]] bool decode_frame(Bytes in, Frame& frame) noexcept;
+[[nodiscard]] ByteArray<12> frame_nonce(std::uint32_t counter) noexcept;
 
 // ---- format/slot.hpp ----
 // slots.dat of a Fixed store: slots of one size, updated in place.
@@ -2506,6 +2757,8 @@ class BlockCache {
 
 using StoreId = ByteArray<16>;
 
+class Keyring;
+
 [[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
 // What a file is called until it is whole.
 [[nodiscard]] std::string temporary_path(std::string_view path);
@@ -2520,7 +2773,8 @@ struct StoreContext {
   std::uint32_t shard = 0;
   std::uint32_t shard_count = 1;
   Shape shape;
-  bool needs_values = false;  // recovery has to tell values, which hints do not have
+  bool needs_values = false;      // recovery has to tell values, which hints do not have
+  const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;
@@ -2700,7 +2954,10 @@ struct Description {
   std::uint32_t shard_count = 1;
   std::uint32_t shard_prefix_bits = 0;
   std::uint64_t hash_seed = 0;
+  Cipher cipher = Cipher::stored;  // stored: not encrypted
 };
+// As it stands in db.meta, and back.
+[[nodiscard]] format::Meta meta_of(const Description& description) noexcept;
 
 [[nodiscard]] std::string lock_path(const std::string& path);
 [[nodiscard]] std::string shard_path(const std::string& path, std::uint32_t shard);
@@ -2716,6 +2973,177 @@ Status create_description(FileSystem& files, const std::string& path,
 // After a creation that was cut short behind db.meta: makes that file's name durable, before
 // anything relies on it.
 Status settle_description(FileSystem& files, const std::string& path);
+
+// ---- store/keyring.hpp ----
+// Keyring: the data keys of an encrypted collection, in memory and in db.keys.
+//
+// The user's key never seals data: it seals the data keys, so that changing it rewrites db.keys and
+// nothing else. Without OpenSSL there is no keyring, and opening one is `unsupported`.
+//
+// Threads: any thread may call any member beside any other.
+
+#if defined(ARMDB_CHECKS)
+// The tests run encrypted, too, without saying so: this key is used where none is given, unless
+// the collection is there in the clear.
+extern EncryptionKey key_for_tests;
+#endif
+
+#if ARMDB_WITH_OPENSSL
+
+class Keyring {
+ public:
+  // As `key` and the description ask; null for a collection in the clear. A fresh collection gets
+  // its cipher here, and db.keys before db.meta. format_mismatch when one of the two is encrypted
+  // and the other is not.
+  static Status settle(FileSystem& files, const std::string& directory, EncryptionKey key,
+                       Cipher cipher, bool fresh, Description& description,
+                       std::unique_ptr<Keyring>& ring);
+
+  // unsupported when there is a key and this build has no encryption.
+  static Status check(const EncryptionKey& key);
+
+  // Makes a keyring with one random data key and writes db.keys. The files must outlive it.
+  static Status create(FileSystem& files, const std::string& directory, const EncryptionKey& key,
+                       const Description& description, std::unique_ptr<Keyring>& made);
+  // Reads db.keys. wrong_key when it is another key, corrupt when db.keys or db.meta were changed.
+  static Status open(FileSystem& files, const std::string& directory, const EncryptionKey& key,
+                     const Description& description, std::unique_ptr<Keyring>& opened);
+  ~Keyring();
+
+  // The collection's files, decrypted: see store/sealed_file.hpp.
+  [[nodiscard]] FileSystem& sealed_files() const noexcept { return *sealed_files_; }
+
+  // Seals db.keys by `to`; `from` must be the key that it is sealed by now.
+  Status rotate(const EncryptionKey& from, const EncryptionKey& to);
+
+  // The key of a file with this header; wrong_key when its data key is not here.
+  Status file_key(const format::SealedHeader& header, crypto::Aead& key) const {
+    return derive(header.key_id, header.salt, "armdb v1 file", header.identity(), key);
+  }
+  // The same for what `salt`, `purpose` and `identity` name.
+  Status derive(std::uint32_t key_id, Bytes salt, std::string_view purpose, Bytes identity,
+                crypto::Aead& key) const;
+  [[nodiscard]] std::uint32_t newest_id() const;
+  [[nodiscard]] Cipher cipher() const noexcept { return cipher_; }
+
+  // Sealed bytes that were met whole and are not what was sealed there: no medium does that.
+  void note_forged() const noexcept { forged_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t forged() const noexcept {
+    return forged_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  struct DataKey {
+    std::uint32_t id = 0;
+    crypto::Key key;
+  };
+  Keyring(FileSystem& files, std::string directory, const Description& description);
+  Status read(const EncryptionKey& key, std::vector<DataKey>& keys) const;
+  Status write(const EncryptionKey& key, const std::vector<DataKey>& keys) const;
+
+  FileSystem& files_;
+  const std::string directory_;
+  const Description description_;
+  const Cipher cipher_;
+  Owned<FileSystem> sealed_files_;
+  mutable std::atomic<std::uint64_t> forged_{0};
+  mutable base::Mutex mutex_;
+  std::vector<DataKey> keys_ ARMDB_GUARDED_BY(mutex_);  // the newest last
+};
+
+#else
+
+// There never is one.
+class Keyring {
+ public:
+  static Status settle(FileSystem& files, const std::string& directory, EncryptionKey key,
+                       Cipher cipher, bool fresh, Description& description,
+                       std::unique_ptr<Keyring>& ring);
+  static Status check(const EncryptionKey& key);
+  [[nodiscard]] FileSystem& sealed_files() const noexcept { return posix_file_system(); }
+};
+
+#endif
+
+// ---- store/sealed_file.hpp ----
+// Sealed files: the files of an encrypted collection, which read and write like plain ones.
+//
+// A File of this FileSystem shows the plain bytes; on disk they lie in frames, format/sealed.hpp.
+// What cannot be authenticated reads as zeros, which no part of armdb takes for data: the parsers
+// above find that it is damaged, and say where. Files whose content tells nothing (`reserve`,
+// marks) pass as they are, and so do tail.buf and slots.dat, whose pieces are sealed by those who
+// write them.
+//
+// Invariants:
+//   (1) A file is written by the open that created it, from front to end, and by nobody else later.
+//   (2) A nonce is never used twice: the counter only rises, also when a write fails; the file's
+//       key comes from a salt of 32 random bytes.
+//   (3) Bytes that were written and acknowledged are never sealed again.
+//
+// There are no mappings: a read decrypts into the caller's buffer.
+//
+// Threads: as File and FileSystem say.
+
+class Keyring;
+
+// Both must outlive it. Null when out of memory.
+[[nodiscard]] Owned<FileSystem> make_sealed_file_system(FileSystem& files, const Keyring& keys);
+
+// ---- store/sealed_tail.hpp ----
+// Sealed tail: what the write buffer of an encrypted shard leaves in tail.buf for the case that the
+// process dies.
+//
+// The buffer itself is plain memory then. Each entry, or each group of them that is written under
+// one lock, is also sealed in a frame (format/sealed.hpp) in a file that is mapped shared. The
+// frames stand one behind the other from the end of the header on, without regard to pages, with
+// rising counters, and `position` is where in the segment their bytes belong. When the buffer is
+// begun anew so are they: what is left behind the new ones has lower counters.
+//
+// The key comes from a salt that each open draws anew, and again before its counter runs out.
+//
+// Threads: the holder of the shard's lock.
+
+#if ARMDB_WITH_OPENSSL
+
+class SealedTail {
+ public:
+  // Makes tail.buf, for a buffer of `capacity` bytes; what was in it is gone then. Null where there
+  // are no shared mappings.
+  static Status open(const StoreContext& context, const std::string& path, std::size_t capacity,
+                     std::unique_ptr<SealedTail>& opened);
+  // The plain bytes that a tail.buf holds, up to the first frame that does not follow.
+  static Status read(const StoreContext& context, Bytes file, std::vector<std::uint8_t>& plain);
+
+  // Adds bytes that belong at `position`. False when that failed: the file is of no use any more.
+  [[nodiscard]] bool add(Bytes bytes, std::uint64_t position) noexcept;
+  // The buffer begins anew. False as add().
+  [[nodiscard]] bool restart() noexcept;
+
+ private:
+  SealedTail(const StoreContext& context) : context_(context) {}
+  Status new_key();
+
+  const StoreContext& context_;
+  Owned<File> file_;
+  Owned<Mapping> mapping_;
+  crypto::Aead aead_;
+  std::uint32_t counter_ = 0;
+  std::size_t used_ = 0;
+};
+
+#else
+// There never is one.
+class SealedTail {
+ public:
+  static Status open(const StoreContext&, const std::string&, std::size_t,
+                     std::unique_ptr<SealedTail>&) {
+    return {};
+  }
+  static Status read(const StoreContext&, Bytes, std::vector<std::uint8_t>&) { return {}; }
+  [[nodiscard]] bool add(Bytes, std::uint64_t) noexcept { return false; }
+  [[nodiscard]] bool restart() noexcept { return false; }
+};
+#endif
 
 // ---- store/segment.hpp ----
 // Segment: one file of a shard's log, and a scanner over its entries.
@@ -2878,6 +3306,7 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
 //
 // What put() copies in here is in the page cache at once and survives the death of the process.
 // When it is full it is written to the active segment in one piece and begun anew from the start.
+// Of an encrypted shard the buffer is plain memory, and the file has the same sealed.
 //
 // Invariants:
 //   (1) The entries from the start to `used` are those that follow the active segment's file.
@@ -2895,7 +3324,9 @@ class TailBuffer {
   // found in the file.
   Status open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base);
 
-  [[nodiscard]] bool survives_kill() const noexcept { return static_cast<bool>(mapping_); }
+  [[nodiscard]] bool survives_kill() const noexcept {
+    return static_cast<bool>(mapping_) || (crypto::kHasCrypto && sealed_ != nullptr);
+  }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::size_t used() const noexcept { return used_; }
   [[nodiscard]] std::size_t room() const noexcept { return capacity_ - used_; }
@@ -2907,6 +3338,10 @@ class TailBuffer {
 
   // Appends `entry`, whose `bytes` fit.
   void append(const format::Entry& entry, std::uint32_t seed, std::size_t bytes) noexcept;
+  // Encrypted: seals what was appended since the last time; before the shard's lock is released.
+  void seal() noexcept {
+    if (crypto::kHasCrypto && sealed_ != nullptr && used_ != sealed_used_) seal_fresh();
+  }
   // Forgets everything: what follows belongs to `segment` from `base` on.
   void reset(std::uint32_t segment, std::uint64_t base) noexcept;
 
@@ -2915,9 +3350,12 @@ class TailBuffer {
 
  private:
   Status map_file(const StoreContext& context, const std::string& path, std::size_t bytes);
+  void seal_fresh() noexcept;
 
   Owned<File> file_;
   Owned<Mapping> mapping_;
+  std::unique_ptr<SealedTail> sealed_;  // of an encrypted shard; null: a kill takes the buffer
+  std::size_t sealed_used_ = 0;
   std::unique_ptr<std::uint8_t[]> memory_;
   std::unique_ptr<std::uint8_t[]> scratch_;  // an entry before it is stored for readers
   std::uint8_t* data_ = nullptr;
@@ -2932,9 +3370,15 @@ class TailBuffer {
 // Reads a shard's tail file into memory: the entries after its header, empty when there is none.
 struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
+  std::vector<std::uint8_t> unsealed;  // of an encrypted shard
   Bytes bytes;
 };
 Status read_tail_file(const StoreContext& context, TailContents& contents);
+
+// Opens or makes the buffer's file, with real blocks for `bytes`.
+Status open_buffer_file(const StoreContext& context, const std::string& path, std::size_t bytes,
+                        Owned<File>& file);
+void encode_tail_header(const StoreContext& context, MutableBytes out) noexcept;  // 40 bytes
 
 // ---- store/log_store.hpp ----
 // LogStore: the Bitcask store of one shard: an append-only log of entries in segments.
@@ -2998,6 +3442,24 @@ class LogStore final : public Store {
 
   // Accepts one entry under the next sequence. On an error nothing has changed.
   Status append(const Write& write, base::Location& at);
+  // What is appended while this lives survives a kill only then: where it is sealed, that is done
+  // in one piece and costs less. Null: nothing.
+  class Group {
+   public:
+    explicit Group(LogStore* log) noexcept : log_(log) {
+      if (log_ != nullptr) log_->holding_ = true;
+    }
+    ~Group() {
+      if (log_ == nullptr) return;
+      log_->holding_ = false;
+      log_->tail_.seal();
+    }
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+
+   private:
+    LogStore* const log_;
+  };
   // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
   // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
   // abandon_batch(), which undoes it. In between nothing else may be appended.
@@ -3101,6 +3563,7 @@ class LogStore final : public Store {
   SegmentPtr active_;                 // null until something is written
   TailBuffer tail_;
   bool tail_open_ = false;
+  bool holding_ = false;
   std::unique_ptr<HintWriter> hint_;  // of the active segment
   std::unique_ptr<BlockCache> cache_;
   std::uint64_t put_limit_ = 0;  // appends that end below it need no thought
@@ -4148,13 +4611,23 @@ class Engine {
   [[nodiscard]] Stats stats() const;
 
  private:
-  Engine(std::string path, const FixedConfig& config) : path_(std::move(path)), config_(config) {
+  Engine(std::string path, const FixedConfig& config)
+      : path_(std::move(path)), config_(without_key(config)) {
     common_.engine = this;
+  }
+  // Only Opening needs it.
+  static FixedConfig without_key(FixedConfig config) {
+    config.encryption_key.wipe();
+    return config;
   }
   friend class Opening;
 
-  [[nodiscard]] FileSystem& files() const {
+  // As they lie on disk; and decrypted, where they are encrypted.
+  [[nodiscard]] FileSystem& plain_files() const {
     return config_.file_system == nullptr ? posix_file_system() : *config_.file_system;
+  }
+  [[nodiscard]] FileSystem& files() const {
+    return keyring_ == nullptr ? plain_files() : keyring_->sealed_files();
   }
   // Writes db.state when it says something new.
   Status save_state() ARMDB_REQUIRES(state_mutex_);
@@ -4175,6 +4648,7 @@ class Engine {
   Shape shape_;
   Router router_;
   Owned<FileLock> lock_;
+  std::unique_ptr<store::Keyring> keyring_;  // before the shards end; null: in the clear
   mutable base::EpochDomain epochs_;
   Common common_;
   std::vector<std::unique_ptr<Shard>> shards_;  // before epochs_ ends
@@ -4379,7 +4853,7 @@ ByteView ByteView::adopt(detail::Shared* owner, Bytes bytes) noexcept {
 }
 
 // ---- core/config.cpp ----
-// The ready-made configurations.
+// The ready-made configurations, and keys as programs get them.
 
 Config Config::embedded() noexcept {
   Config config;
@@ -4390,6 +4864,51 @@ Config Config::embedded() noexcept {
   config.mapped_reads = false;
   config.index_step_bytes = 16u << 10;
   return config;
+}
+
+EncryptionKey EncryptionKey::passphrase(std::string_view text) noexcept {
+  EncryptionKey key;
+  key.text_ = text;
+  key.set_ = !text.empty();
+  return key;
+}
+
+void EncryptionKey::wipe() noexcept {
+  // Volatile, or the compiler would leave out what nobody reads again.
+  for (std::uint8_t& byte : bytes_) *static_cast<volatile std::uint8_t*>(&byte) = 0;
+  text_ = {};
+  set_ = false;
+}
+
+namespace {
+int hex_digit(char digit) noexcept {
+  if (digit >= '0' && digit <= '9') return digit - '0';
+  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+  return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+}  // namespace
+
+Result<ByteArray<32>> key_from_env(const char* name) {
+  const auto refuse = [&](const char* what) {
+    return Status(Errc::invalid_argument, std::string(name).append(what));
+  };
+  const char* set = std::getenv(name);
+  if (set == nullptr) return refuse(" is not set; it needs 64 hexadecimal digits");
+  const std::string_view text(set);
+  ByteArray<32> key{};
+  if (text.size() != 2 * key.size()) {
+    return refuse(text.size() < 2 * key.size() ? " is too short: a key has 64 hexadecimal digits"
+                                               : " is too long: a key has 64 hexadecimal digits");
+  }
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const int digit = hex_digit(text[at]);
+    if (digit < 0) {
+      std::string what(" has something else than a hexadecimal digit at position ");
+      return refuse(what.append(std::to_string(at + 1)).c_str());
+    }
+    key[at / 2] = static_cast<std::uint8_t>(key[at / 2] << 4 | digit);
+  }
+  return key;
 }
 
 // ---- core/status.cpp ----
@@ -4555,6 +5074,9 @@ std::string_view compile_options() noexcept {
 #endif
 #if defined(ARMDB_OMIT_THREADS)
          "OMIT_THREADS "
+#endif
+#if ARMDB_WITH_OPENSSL
+         "OPENSSL "
 #endif
 #if defined(ARMDB_CHECKS)
          "CHECKS "
@@ -6320,6 +6842,200 @@ Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_
 unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
 }  // namespace armdb::os
 
+// ---- crypto/aead.cpp ----
+// AEAD through OpenSSL's EVP interface, with contexts that are made once and used again.
+
+#if ARMDB_WITH_OPENSSL
+
+#include <openssl/evp.h>
+
+namespace armdb::crypto {
+#if defined(ARMDB_CHECKS)
+std::atomic<SealObserver> seal_observer{nullptr};
+#endif
+
+// Has the key schedule; each use sets a nonce.
+struct Aead::Context {
+  EVP_CIPHER_CTX* evp = nullptr;
+};
+
+Aead::~Aead() {
+  for (std::atomic<Context*>& spare : spares_) {
+    Context* context = spare.load(std::memory_order_relaxed);
+    if (context == nullptr) continue;
+    EVP_CIPHER_CTX_free(context->evp);  // wipes the key schedule
+    delete context;
+  }
+}
+
+namespace {
+// The texts of OpenSSL are for its own developers: they say no more than this.
+Status crypto_failed() {
+  return Status(Errc::out_of_memory, "OpenSSL failed, most likely for want of memory");
+}
+
+const EVP_CIPHER* evp_cipher(Cipher cipher) noexcept {
+  return cipher == Cipher::chacha20_poly1305 ? EVP_chacha20_poly1305() : EVP_aes_256_gcm();
+}
+
+int length_of(Bytes bytes) noexcept { return static_cast<int>(bytes.size()); }
+}  // namespace
+
+Status Aead::set_key(Cipher cipher, const Key& key) {
+  for (std::atomic<Context*>& spare : spares_) {
+    Context* context = spare.exchange(nullptr, std::memory_order_acquire);
+    if (context == nullptr) continue;
+    EVP_CIPHER_CTX_free(context->evp);
+    delete context;
+  }
+  cipher_ = cipher;
+  key_ = key;
+  Context* first = borrow();
+  if (first == nullptr) return crypto_failed();
+  give_back(first);
+  return {};
+}
+
+Aead::Context* Aead::borrow() const {
+  for (std::atomic<Context*>& spare : spares_) {
+    // Acquire pairs with the release in give_back(): the context is as its last user left it.
+    Context* context = spare.exchange(nullptr, std::memory_order_acquire);
+    if (context != nullptr) return context;
+  }
+  auto* context = new (std::nothrow) Context;
+  if (context == nullptr) return nullptr;
+  context->evp = EVP_CIPHER_CTX_new();
+  if (context->evp != nullptr && EVP_CipherInit_ex(context->evp, evp_cipher(cipher_), nullptr,
+                                                   key_.bytes().data(), nullptr, 1) == 1) {
+    return context;
+  }
+  EVP_CIPHER_CTX_free(context->evp);
+  delete context;
+  return nullptr;
+}
+
+void Aead::give_back(Context* context) const noexcept {
+  for (std::atomic<Context*>& spare : spares_) {
+    Context* empty = nullptr;
+    if (spare.compare_exchange_strong(empty, context, std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+      return;
+    }
+  }
+  EVP_CIPHER_CTX_free(context->evp);
+  delete context;
+}
+
+Status Aead::seal(Bytes nonce, Bytes additional, Bytes plain, std::uint8_t* sealed,
+                  std::uint8_t* tag) const {
+  ARMDB_ASSERT(nonce.size() == kNonceBytes);
+#if defined(ARMDB_CHECKS)
+  if (SealObserver observer = seal_observer.load()) observer(key_, nonce);
+#endif
+  Context* context = borrow();
+  if (context == nullptr) return crypto_failed();
+  EVP_CIPHER_CTX* evp = context->evp;
+  int done = 0;
+  const bool ok =
+      EVP_CipherInit_ex(evp, nullptr, nullptr, nullptr, nonce.data(), 1) == 1 &&
+      EVP_CipherUpdate(evp, nullptr, &done, additional.data(), length_of(additional)) == 1 &&
+      EVP_CipherUpdate(evp, sealed, &done, plain.data(), length_of(plain)) == 1 &&
+      EVP_CipherFinal_ex(evp, sealed + done, &done) == 1 &&
+      EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, static_cast<int>(kTagBytes), tag) == 1;
+  give_back(context);
+  return ok ? Status() : crypto_failed();
+}
+
+OpenOutcome Aead::open(Bytes nonce, Bytes additional, Bytes sealed, Bytes tag,
+                       std::uint8_t* plain) const {
+  ARMDB_ASSERT(nonce.size() == kNonceBytes && tag.size() == kTagBytes);
+  Context* context = borrow();
+  if (context == nullptr) return OpenOutcome::failed;
+  EVP_CIPHER_CTX* evp = context->evp;
+  int done = 0;
+  std::uint8_t expected[kTagBytes];
+  std::memcpy(expected, tag.data(), kTagBytes);
+  const bool ready =
+      EVP_CipherInit_ex(evp, nullptr, nullptr, nullptr, nonce.data(), 0) == 1 &&
+      EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(kTagBytes), expected) == 1 &&
+      EVP_CipherUpdate(evp, nullptr, &done, additional.data(), length_of(additional)) == 1 &&
+      EVP_CipherUpdate(evp, plain, &done, sealed.data(), length_of(sealed)) == 1;
+  const bool whole = ready && EVP_CipherFinal_ex(evp, plain + done, &done) == 1;
+  give_back(context);
+  if (!ready) return OpenOutcome::failed;
+  return whole ? OpenOutcome::ok : OpenOutcome::forged;
+}
+}  // namespace armdb::crypto
+
+#endif  // ARMDB_WITH_OPENSSL
+
+// ---- crypto/secret.cpp ----
+// Keys from keys and from passphrases, through OpenSSL.
+
+#if ARMDB_WITH_OPENSSL
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+
+namespace armdb::crypto {
+namespace {
+// OpenSSL does not write through these; its interface has no const.
+void* changeable(const void* pointer) noexcept { return const_cast<void*>(pointer); }
+
+OSSL_PARAM bytes_parameter(const char* name, Bytes bytes) noexcept {
+  return OSSL_PARAM_construct_octet_string(name, changeable(bytes.data()), bytes.size());
+}
+
+Status run_kdf(const char* name, const OSSL_PARAM* parameters, Key& out) {
+  EVP_KDF* kdf = EVP_KDF_fetch(nullptr, name, nullptr);
+  EVP_KDF_CTX* context = kdf == nullptr ? nullptr : EVP_KDF_CTX_new(kdf);
+  const bool ok = context != nullptr &&
+                  EVP_KDF_derive(context, out.room().data(), Key::kBytes, parameters) == 1;
+  EVP_KDF_CTX_free(context);
+  EVP_KDF_free(kdf);
+  if (ok) return {};
+  return Status(Errc::out_of_memory,
+                "OpenSSL could not derive a key, most likely for want of memory");
+}
+}  // namespace
+
+void wipe(MutableBytes bytes) noexcept { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+
+Status derive_key(const Key& from, Bytes salt, Bytes info, Key& out) {
+  char digest[] = "SHA256";
+  const OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+      bytes_parameter(OSSL_KDF_PARAM_KEY, from.bytes()), bytes_parameter(OSSL_KDF_PARAM_SALT, salt),
+      bytes_parameter(OSSL_KDF_PARAM_INFO, info), OSSL_PARAM_construct_end()};
+  return run_kdf(OSSL_KDF_NAME_HKDF, parameters, out);
+}
+
+Status key_from_passphrase(std::string_view passphrase, Bytes salt, const ScryptCost& cost,
+                           Key& out) {
+  ScryptCost with = cost;
+  // What it needs by RFC 7914, and some room: OpenSSL refuses more than 32 MiB otherwise.
+  std::uint64_t memory_max =
+      128 * with.block_size * (with.cost + with.parallel + 2) + (std::uint64_t{1} << 20);
+  const OSSL_PARAM parameters[] = {
+      bytes_parameter(OSSL_KDF_PARAM_PASSWORD, passphrase),
+      bytes_parameter(OSSL_KDF_PARAM_SALT, salt),
+      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &with.cost),
+      OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &with.block_size),
+      OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &with.parallel),
+      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory_max),
+      OSSL_PARAM_construct_end()};
+  return run_kdf(OSSL_KDF_NAME_SCRYPT, parameters, out);
+}
+
+bool equal_in_constant_time(Bytes a, Bytes b) noexcept {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+}  // namespace armdb::crypto
+
+#endif  // ARMDB_WITH_OPENSSL
+
 // ---- format/entry.cpp ----
 // Entries: bytes to meaning and back. On the path of every put and every scan, hence direct loads
 // after one size check instead of a reader.
@@ -6529,6 +7245,8 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "slot file";
     case FileType::state:
       return "db.state";
+    case FileType::keys:
+      return "db.keys";
   }
   return "file of an unknown kind";
 }
@@ -6543,7 +7261,7 @@ void encode_file_header(const FileHeader& header, MutableBytes out) noexcept {
   writer.put(header.store_id);
   writer.little<std::uint32_t>(header.shard);
   writer.little<std::uint32_t>(header.file_id);
-  writer.zeros(4);
+  writer.little<std::uint32_t>(header.sealing);
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kFileHeaderCrcAt)));
 }
 
@@ -6555,7 +7273,7 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const Bytes store_id = reader.take(16);
   const auto shard = reader.little<std::uint32_t>();
   const auto file_id = reader.little<std::uint32_t>();
-  const auto reserved = reader.little<std::uint32_t>();
+  const auto sealing = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
@@ -6576,7 +7294,9 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
                    "file back",
                    {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
   }
-  if (reserved != 0) return base::corrupt("reserved bytes of the file header are not zero");
+  if (sealing != 0) {
+    return {Errc::format_mismatch, "the file is encrypted, and the collection is not"};
+  }
 
   header.type = expected;
   header.version = version;
@@ -6908,10 +7628,109 @@ bool decode_hint_trailer(Bytes items, HintTrailer& trailer) noexcept {
   trailer = read;
   return true;
 }
+}  // namespace armdb::format
+
+// ---- format/keys.cpp ----
+// db.keys: written and judged as a whole; what is sealed in it is opened elsewhere.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::format {
+namespace {
+// What a crafted file may have us spend.
+bool scrypt_possible(const KeysHeader& header) noexcept {
+  constexpr std::uint64_t kMemoryMax = std::uint64_t{1} << 30;
+  if (header.source == KeySource::bytes) {
+    return header.scrypt_cost == 0 && header.scrypt_block_size == 0 && header.scrypt_parallel == 0;
+  }
+  return header.scrypt_cost > 1 && std::has_single_bit(header.scrypt_cost) &&
+         header.scrypt_block_size >= 1 && header.scrypt_block_size <= 32 &&
+         header.scrypt_parallel >= 1 && header.scrypt_parallel <= 16 &&
+         header.scrypt_cost <= kMemoryMax / 128 / header.scrypt_block_size;
+}
+}  // namespace
+
+std::vector<std::uint8_t> encode_keys(const KeysHeader& header) {
+  ARMDB_ASSERT(scrypt_possible(header) && header.count >= 1 && header.count <= kDataKeysMax);
+  std::vector<std::uint8_t> out(kKeysFixedBytes + keys_sealed_bytes(header.count) + kKeysEndBytes);
+  FileHeader file;
+  file.type = FileType::keys;
+  file.store_id = header.store_id;
+  encode_file_header(file, out);
+  base::ByteWriter writer(MutableBytes(out).subspan(kFileHeaderBytes));
+  writer.little<std::uint32_t>(header.cipher);
+  writer.little<std::uint32_t>(static_cast<std::uint32_t>(header.source));
+  writer.little<std::uint64_t>(header.scrypt_cost);
+  writer.little<std::uint32_t>(header.scrypt_block_size);
+  writer.little<std::uint32_t>(header.scrypt_parallel);
+  writer.put(header.salt);
+  writer.put(header.commitment);
+  writer.little<std::uint32_t>(header.count);
+  return out;
+}
+
+void finish_keys(MutableBytes file) noexcept {
+  const std::size_t at = file.size() - kKeysEndBytes;
+  base::store_little<std::uint32_t>(file.data() + at, base::crc32c(0, Bytes(file.data(), at)));
+}
+
+Status decode_keys(Bytes in, KeysHeader& header) {
+  FileHeader file;
+  if (Status status = decode_file_header(in, FileType::keys, file); !status) return status;
+  base::ByteReader reader(in.sub(kFileHeaderBytes));
+  KeysHeader read;
+  read.store_id = file.store_id;
+  read.cipher = reader.little<std::uint32_t>();
+  const auto source = reader.little<std::uint32_t>();
+  read.scrypt_cost = reader.little<std::uint64_t>();
+  read.scrypt_block_size = reader.little<std::uint32_t>();
+  read.scrypt_parallel = reader.little<std::uint32_t>();
+  const Bytes salt = reader.take(32);
+  const Bytes commitment = reader.take(32);
+  read.count = reader.little<std::uint32_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  if (reader.failed() || read.count < 1 || read.count > kDataKeysMax ||
+      in.size() != kKeysFixedBytes + keys_sealed_bytes(read.count) + kKeysEndBytes) {
+    return base::corrupt("the size of db.keys does not match its count of keys");
+  }
+  base::ByteReader end(in.sub(in.size() - kKeysEndBytes));
+  const auto crc_stored = end.little<std::uint32_t>();
+  const auto zeros = end.little<std::uint32_t>();
+  if (crc_stored != base::crc32c(0, in.sub(0, in.size() - kKeysEndBytes))) {
+    return base::corrupt("the checksum of db.keys is wrong; restore it from a backup");
+  }
+  read.source = static_cast<KeySource>(source);
+  if (reserved != 0 || zeros != 0 || file.shard != 0 || file.file_id != 0 || read.cipher < 1 ||
+      read.cipher > 2 || source < 1 || source > 2 || !scrypt_possible(read)) {
+    return base::corrupt("db.keys has fields that no writer produces");
+  }
+  std::memcpy(read.salt.data(), salt.data(), salt.size());
+  std::memcpy(read.commitment.data(), commitment.data(), commitment.size());
+  header = read;
+  return {};
+}
+
+void encode_data_key(const DataKey& key, std::uint8_t* out) noexcept {
+  base::ByteWriter writer(MutableBytes(out, kDataKeyBytes));
+  writer.little<std::uint32_t>(key.id);
+  writer.zeros(4);
+  writer.put(key.bytes);
+}
+
+DataKey decode_data_key(const std::uint8_t* from) noexcept {
+  DataKey key;
+  key.id = base::load_little<std::uint32_t>(from);
+  std::memcpy(key.bytes.data(), from + 8, key.bytes.size());
+  return key;
+}
+}  // namespace armdb::format
+
+#endif  // ARMDB_WITH_OPENSSL
 
 // ---- format/manifest.cpp ----
 // MANIFEST: the list of live segments, written and judged as a whole.
 
+namespace armdb::format {
 namespace {
 constexpr std::size_t kManifestFixedBytes = 80;  // up to the records
 constexpr std::size_t kManifestRecordBytes = 56;
@@ -7083,7 +7902,7 @@ void encode_meta(const Meta& meta, MutableBytes out) noexcept {
   writer.little<std::uint32_t>(meta.shard_count);
   writer.little<std::uint32_t>(meta.shard_prefix_bits);
   writer.little<std::uint64_t>(meta.hash_seed);
-  writer.little<std::uint32_t>(meta.encryption);
+  writer.little<std::uint32_t>(static_cast<std::uint32_t>(meta.cipher));
   writer.zeros(kMetaCrcAt - kMetaReservedAt);
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kMetaCrcAt)));
 }
@@ -7104,7 +7923,7 @@ Status decode_meta(Bytes in, Meta& meta) {
   read.shard_count = reader.little<std::uint32_t>();
   read.shard_prefix_bits = reader.little<std::uint32_t>();
   read.hash_seed = reader.little<std::uint64_t>();
-  read.encryption = reader.little<std::uint32_t>();
+  const auto cipher = reader.little<std::uint32_t>();
   const Bytes reserved_more = reader.take(kMetaCrcAt - kMetaReservedAt);
   const auto crc_stored = reader.little<std::uint32_t>();
 
@@ -7118,23 +7937,139 @@ Status decode_meta(Bytes in, Meta& meta) {
     return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||
-      payload > static_cast<std::uint8_t>(Payload::location)) {
-    return base::corrupt("db.meta names an unknown kind of store or payload");
+      payload > static_cast<std::uint8_t>(Payload::location) ||
+      cipher > static_cast<std::uint32_t>(Cipher::chacha20_poly1305)) {
+    return base::corrupt("db.meta names an unknown kind of store, payload or cipher");
   }
   read.store = static_cast<StoreKind>(store);
   read.shape.ordered = ordered != 0;
   read.shape.payload = static_cast<Payload>(payload);
-  if (read.encryption != 0) {
-    return {Errc::unsupported, "the collection is encrypted, which this build does not read"};
-  }
+  read.cipher = static_cast<Cipher>(cipher);
   if (!meta_possible(read)) return base::corrupt("db.meta has sizes that no collection has");
   meta = read;
   return {};
 }
+}  // namespace armdb::format
+
+// ---- format/sealed.cpp ----
+// Sealed files: headers and frames. Without OpenSSL nothing reads them.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::format {
+namespace {
+constexpr std::size_t kSealingAt = 32;
+constexpr std::size_t kHeaderCrcAt = 36;
+constexpr std::size_t kSealedCrcAt = 92;
+constexpr unsigned kFollowsFailure = 0x8000;
+constexpr unsigned kSizeMask = 0x1fff;
+
+std::uint32_t header_crc(Bytes header) noexcept {
+  return base::crc32c(0, header.sub(0, kHeaderCrcAt));
+}
+}  // namespace
+
+SealedHeader sealed_header(Bytes plain, std::uint32_t cipher) noexcept {
+  ARMDB_ASSERT(plain.size() >= kFileHeaderBytes);
+  SealedHeader header;
+  header.cipher = cipher;
+  std::memcpy(header.file.data(), plain.data(), header.file.size());
+  base::store_little<std::uint32_t>(header.file.data() + kSealingAt, cipher);
+  base::store_little<std::uint32_t>(header.file.data() + kHeaderCrcAt, header_crc(header.file));
+  return header;
+}
+
+void encode_sealed_header(const SealedHeader& header, MutableBytes out) noexcept {
+  ARMDB_ASSERT(out.size() >= kSealedHeaderBytes);
+  base::ByteWriter writer(out.first(kSealedHeaderBytes));
+  writer.put(header.file);
+  writer.little<std::uint32_t>(header.key_id);
+  writer.zeros(4);
+  writer.put(header.salt);
+  writer.zeros(12);
+  const auto file_crc = base::load_little<std::uint32_t>(header.file.data() + kHeaderCrcAt);
+  writer.little<std::uint32_t>(base::crc32c(
+      file_crc, Bytes(out.data() + kFileHeaderBytes, kSealedCrcAt - kFileHeaderBytes)));
+}
+
+Status decode_sealed_header(Bytes in, SealedHeader& header) {
+  if (in.size() < kSealedHeaderBytes) {
+    return base::corrupt("the file ends inside its header of 96 bytes");
+  }
+  SealedHeader read;
+  std::memcpy(read.file.data(), in.data(), read.file.size());
+  if (base::load_little<std::uint32_t>(in.data() + kHeaderCrcAt) != header_crc(in)) {
+    return base::corrupt("the checksum of the file header is wrong");
+  }
+  base::ByteReader reader(in.sub(kSealingAt));
+  read.cipher = reader.little<std::uint32_t>();
+  const auto file_crc = reader.little<std::uint32_t>();
+  read.key_id = reader.little<std::uint32_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  const Bytes salt = reader.take(read.salt.size());
+  const Bytes zeros = reader.take(12);
+  const auto crc_stored = reader.little<std::uint32_t>();
+  if (read.cipher == 0) {
+    return Status(Errc::format_mismatch,
+                  "the file is not encrypted, and the collection is: was it "
+                  "copied? put the right file back");
+  }
+  const std::uint32_t crc_computed =
+      base::crc32c(file_crc, in.sub(kFileHeaderBytes, kSealedCrcAt - kFileHeaderBytes));
+  if (crc_stored != crc_computed)
+    return base::corrupt("the checksum of the sealed header is wrong");
+  if (reserved != 0 || !base::all_zeros(zeros) || read.key_id == 0) {
+    return base::corrupt("the sealed header has fields that no writer produces");
+  }
+  std::memcpy(read.salt.data(), salt.data(), salt.size());
+  header = read;
+  return {};
+}
+
+void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept {
+  ARMDB_ASSERT(frame.size >= 1 && frame.size <= kFramePayloadMax);
+  ARMDB_ASSERT(frame.position <= kFramePositionMax);
+  const std::uint64_t size = frame.size | (frame.follows_failure ? kFollowsFailure : 0);
+  base::store_little<std::uint32_t>(out + 4, frame.counter);
+  base::store_little<std::uint64_t>(out + 8, frame.position | size << 48);
+}
+
+void finish_frame(std::uint8_t* out, std::size_t size) noexcept {
+  base::store_little<std::uint32_t>(out, base::crc32c(0, Bytes(out + 4, frame_bytes(size) - 4)));
+}
+
+bool decode_frame(Bytes in, Frame& frame) noexcept {
+  base::ByteReader reader(in);
+  const auto crc_stored = reader.little<std::uint32_t>();
+  frame.counter = reader.little<std::uint32_t>();
+  const auto placed = reader.little<std::uint64_t>();
+  frame.tag = reader.take(16);
+  frame.position = placed & kFramePositionMax;
+  frame.size = placed >> 48 & kSizeMask;
+  frame.follows_failure = (placed >> 48 & kFollowsFailure) != 0;
+  frame.sealed = reader.take(frame.size);
+  const Bytes padding = reader.take((8 - frame.size % 8) % 8);
+  if (reader.failed() || frame.size == 0 || frame.size > kFramePayloadMax || frame.counter == 0) {
+    return false;
+  }
+  if ((placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) != 0) return false;
+  const std::uint32_t crc_computed = base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
+  return crc_stored == crc_computed && base::all_zeros(padding);
+}
+
+ByteArray<12> frame_nonce(std::uint32_t counter) noexcept {
+  ByteArray<12> nonce{};
+  base::store_big<std::uint32_t>(nonce.data() + 8, counter);
+  return nonce;
+}
+}  // namespace armdb::format
+
+#endif  // ARMDB_WITH_OPENSSL
 
 // ---- format/slot.cpp ----
 // Slots of a Fixed store: written in place, believed only whole.
 
+namespace armdb::format {
 namespace {
 // The crc of a copy, whose own is its first field.
 std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
@@ -9199,6 +10134,18 @@ std::string shard_path(const std::string& path, std::uint32_t shard) {
   return path_in(path, format::shard_directory_name(shard));
 }
 
+format::Meta meta_of(const Description& description) noexcept {
+  format::Meta meta;
+  meta.store_id = description.store_id;
+  meta.shape = description.shape;
+  meta.store = description.shape.fixed ? format::StoreKind::fixed : format::StoreKind::bitcask;
+  meta.shard_count = description.shard_count;
+  meta.shard_prefix_bits = description.shard_prefix_bits;
+  meta.hash_seed = description.hash_seed;
+  meta.cipher = description.cipher;
+  return meta;
+}
+
 Status read_description(FileSystem& files, const std::string& path, Description& description) {
   format::Meta meta;
   Status status = read_meta(files, path, meta);
@@ -9215,18 +10162,13 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     return status;
   }
   if (!status.ok()) return status;
-  if (meta.encryption != 0) {
-    return Status(Errc::unsupported,
-                  "the collection is encrypted, and this build has no "
-                  "encryption")
-        .at(path);
-  }
   description.store_id = meta.store_id;
   description.shape = meta.shape;
   description.shape.fixed = meta.store == format::StoreKind::fixed;
   description.shard_count = meta.shard_count;
   description.shard_prefix_bits = meta.shard_prefix_bits;
   description.hash_seed = meta.hash_seed;
+  description.cipher = meta.cipher;
   return {};
 }
 
@@ -9243,14 +10185,7 @@ Status create_description(FileSystem& files, const std::string& path,
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
   // Best effort: the parent may not be ours to open, and in memory there may be none.
   static_cast<void>(files.sync_directory(parent.empty() ? "/" : parent));
-  format::Meta meta;
-  meta.store_id = description.store_id;
-  meta.shape = description.shape;
-  meta.store = description.shape.fixed ? format::StoreKind::fixed : format::StoreKind::bitcask;
-  meta.shard_count = description.shard_count;
-  meta.shard_prefix_bits = description.shard_prefix_bits;
-  meta.hash_seed = description.hash_seed;
-  return create_meta(files, path, meta);
+  return create_meta(files, path, meta_of(description));
 }
 
 Status settle_description(FileSystem& files, const std::string& path) {
@@ -9427,6 +10362,266 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
   return walk_items(reader, context.shape.key_size, visit, status);
 }
 
+// ---- store/keyring.cpp ----
+// Reading, writing and using db.keys.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace {
+// What the user's key becomes, for one salt.
+struct Wrap {
+  crypto::Aead seal;
+  crypto::Key commitment;
+};
+
+Status make_wrap(const EncryptionKey& given, const format::KeysHeader& header, Wrap& wrap) {
+  crypto::Key key;
+  Status status;
+  if (given.is_passphrase()) {
+    const crypto::ScryptCost cost{header.scrypt_cost, header.scrypt_block_size,
+                                  header.scrypt_parallel};
+    status = crypto::key_from_passphrase(given.text(), header.salt, cost, key);
+  } else {
+    std::memcpy(key.room().data(), given.bytes().data(), crypto::Key::kBytes);
+  }
+  const auto derive = [&](std::string_view purpose, crypto::Key& out) {
+    std::string info(purpose);
+    info.append(Bytes(header.store_id).text());
+    return crypto::derive_key(key, header.salt, info, out);
+  };
+  crypto::Key sealing;
+  if (status.ok()) status = derive("armdb v1 wrap", sealing);
+  if (status.ok()) status = derive("armdb v1 commit", wrap.commitment);
+  if (status.ok()) status = wrap.seal.set_key(static_cast<Cipher>(header.cipher), sealing);
+  return status;
+}
+
+constexpr std::uint8_t kWrapNonce[crypto::kNonceBytes] = {};
+}  // namespace
+
+Keyring::Keyring(FileSystem& files, std::string directory, const Description& description)
+    : files_(files),
+      directory_(std::move(directory)),
+      description_(description),
+      cipher_(description.cipher),
+      sealed_files_(make_sealed_file_system(files, *this)) {}
+
+Keyring::~Keyring() = default;
+
+Status Keyring::create(FileSystem& files, const std::string& directory, const EncryptionKey& key,
+                       const Description& description, std::unique_ptr<Keyring>& made) {
+  std::unique_ptr<Keyring> ring(new (std::nothrow) Keyring(files, directory, description));
+  if (ring == nullptr || !ring->sealed_files_) return base::out_of_memory("no memory for keys");
+  std::vector<DataKey> keys(1);
+  keys[0].id = 1;
+  Status status = os::random_bytes(keys[0].key.room());
+  if (status.ok()) status = ring->write(key, keys);
+  if (!status.ok()) return status;
+  const base::MutexLock lock(ring->mutex_);
+  ring->keys_ = std::move(keys);
+  made = std::move(ring);
+  return {};
+}
+
+Status Keyring::open(FileSystem& files, const std::string& directory, const EncryptionKey& key,
+                     const Description& description, std::unique_ptr<Keyring>& opened) {
+  std::unique_ptr<Keyring> ring(new (std::nothrow) Keyring(files, directory, description));
+  if (ring == nullptr || !ring->sealed_files_) return base::out_of_memory("no memory for keys");
+  std::vector<DataKey> keys;
+  Status status = ring->read(key, keys).at(path_in(directory, format::kKeysName));
+  if (!status.ok()) return status;
+  const base::MutexLock lock(ring->mutex_);
+  ring->keys_ = std::move(keys);
+  opened = std::move(ring);
+  return {};
+}
+
+Status Keyring::write(const EncryptionKey& key, const std::vector<DataKey>& keys) const {
+  format::KeysHeader header;
+  header.store_id = description_.store_id;
+  header.cipher = static_cast<std::uint32_t>(cipher_);
+  header.count = static_cast<std::uint32_t>(keys.size());
+  if (key.is_passphrase()) {
+    const crypto::ScryptCost cost;
+    header.source = format::KeySource::passphrase;
+    header.scrypt_cost = cost.cost;
+    header.scrypt_block_size = cost.block_size;
+    header.scrypt_parallel = cost.parallel;
+  }
+  Status status = os::random_bytes(header.salt);
+  Wrap wrap;
+  if (status.ok()) status = make_wrap(key, header, wrap);
+  if (!status.ok()) return status;
+  std::memcpy(header.commitment.data(), wrap.commitment.bytes().data(), header.commitment.size());
+
+  std::vector<std::uint8_t> file = format::encode_keys(header);
+  std::vector<std::uint8_t> plain(format::keys_sealed_bytes(header.count));
+  const format::Meta meta = meta_of(description_);
+  format::encode_meta(meta, plain);
+  std::uint8_t* to = plain.data() + format::kKeysMetaBytes;
+  for (const DataKey& each : keys) {
+    format::DataKey raw;
+    raw.id = each.id;
+    std::memcpy(raw.bytes.data(), each.key.bytes().data(), raw.bytes.size());
+    format::encode_data_key(raw, to);
+    crypto::wipe(raw.bytes);
+    to += format::kDataKeyBytes;
+  }
+  status = wrap.seal.seal(Bytes(kWrapNonce), Bytes(file).sub(0, format::kKeysAdditionalBytes),
+                          plain, file.data() + format::kKeysFixedBytes,
+                          file.data() + format::kKeysAdditionalBytes);
+  crypto::wipe(plain);
+  if (!status.ok()) return status;
+  format::finish_keys(file);
+  return replace_file(files_, directory_, format::kKeysName, file);
+}
+
+Status Keyring::read(const EncryptionKey& key, std::vector<DataKey>& keys) const {
+  std::vector<std::uint8_t> file;
+  Status status =
+      read_file(files_, path_in(directory_, format::kKeysName), format::kKeysBytesMax, file);
+  if (status.is(Errc::not_found)) {
+    return base::corrupt(
+        "db.keys is missing: without it nothing can be decrypted. Restore it from a backup");
+  }
+  format::KeysHeader header;
+  if (status.ok()) status = format::decode_keys(file, header);
+  if (!status.ok()) return status;
+  if (header.store_id != description_.store_id ||
+      header.cipher != static_cast<std::uint32_t>(cipher_)) {
+    return base::corrupt("db.keys and db.meta do not belong together; put the right ones back");
+  }
+  const bool passphrase = header.source == format::KeySource::passphrase;
+  if (passphrase != key.is_passphrase()) {
+    return Status(Errc::wrong_key, passphrase
+                                       ? "the collection is locked by a passphrase, not by a key"
+                                       : "the collection is locked by a key, not by a passphrase");
+  }
+  Wrap wrap;
+  status = make_wrap(key, header, wrap);
+  if (!status.ok()) return status;
+  if (!crypto::equal_in_constant_time(wrap.commitment.bytes(), header.commitment)) {
+    return Status(Errc::wrong_key, "this key does not open the collection; nothing was changed");
+  }
+  std::vector<std::uint8_t> plain(format::keys_sealed_bytes(header.count));
+  const Bytes all(file);
+  const crypto::OpenOutcome outcome =
+      wrap.seal.open(Bytes(kWrapNonce), all.sub(0, format::kKeysAdditionalBytes),
+                     all.sub(format::kKeysFixedBytes, plain.size()),
+                     all.sub(format::kKeysAdditionalBytes, crypto::kTagBytes), plain.data());
+  if (outcome == crypto::OpenOutcome::failed) return base::out_of_memory("no memory for keys");
+  if (outcome != crypto::OpenOutcome::ok) {
+    return base::corrupt("db.keys was tampered with: its checksum is right and its seal is not");
+  }
+  std::uint8_t meta[format::kMetaBytes];
+  format::encode_meta(meta_of(description_), meta);
+  if (Bytes(plain).sub(0, sizeof meta) != Bytes(meta)) {
+    crypto::wipe(plain);
+    return base::corrupt("db.meta is not the one that db.keys was sealed with: it was changed");
+  }
+  keys.resize(header.count);
+  const std::uint8_t* from = plain.data() + format::kKeysMetaBytes;
+  for (DataKey& each : keys) {
+    format::DataKey raw = format::decode_data_key(from);
+    each.id = raw.id;
+    each.key = crypto::Key(raw.bytes);
+    crypto::wipe(raw.bytes);
+    from += format::kDataKeyBytes;
+  }
+  crypto::wipe(plain);
+  return {};
+}
+
+Status Keyring::rotate(const EncryptionKey& from, const EncryptionKey& to) {
+  // Held to the end: db.keys is replaced by one at a time.
+  const base::MutexLock lock(mutex_);
+  std::vector<DataKey> keys;
+  Status status = read(from, keys).at(path_in(directory_, format::kKeysName));
+  return status.ok() ? write(to, keys) : status;
+}
+
+Status Keyring::derive(std::uint32_t key_id, Bytes salt, std::string_view purpose, Bytes identity,
+                       crypto::Aead& key) const {
+  crypto::Key data_key;
+  {
+    const base::MutexLock lock(mutex_);
+    const DataKey* found = nullptr;
+    for (const DataKey& each : keys_) {
+      if (each.id == key_id) found = &each;
+    }
+    if (found == nullptr) {
+      return Status(
+          Errc::wrong_key,
+          base::text("db.keys has no data key %: was it restored from an older copy?", {key_id}));
+    }
+    data_key = found->key;
+  }
+  std::string info(purpose);
+  info.append(identity.text());
+  crypto::Key derived;
+  Status status = crypto::derive_key(data_key, salt, info, derived);
+  return status.ok() ? key.set_key(cipher_, derived) : status;
+}
+
+std::uint32_t Keyring::newest_id() const {
+  const base::MutexLock lock(mutex_);
+  return keys_.back().id;
+}
+
+#endif  // ARMDB_WITH_OPENSSL
+
+#if defined(ARMDB_CHECKS)
+EncryptionKey key_for_tests;
+#endif
+
+namespace {
+Status no_encryption() {
+  return Status(Errc::unsupported,
+                "this build has no encryption: compile armdb.cpp with -DARMDB_WITH_OPENSSL=1 and "
+                "link -lcrypto");
+}
+}  // namespace
+
+Status Keyring::check(const EncryptionKey& key) {
+  return crypto::kHasCrypto || key.empty() ? Status() : no_encryption();
+}
+
+Status Keyring::settle(FileSystem& files, const std::string& directory, EncryptionKey key,
+                       Cipher cipher, bool fresh, Description& description,
+                       std::unique_ptr<Keyring>& ring) {
+  const bool encrypted = description.cipher != Cipher::stored;
+#if defined(ARMDB_CHECKS)
+  if (key.empty() && (fresh || encrypted)) key = key_for_tests;
+#endif
+  if (key.empty() && !encrypted) return {};
+#if ARMDB_WITH_OPENSSL
+  if (fresh) {
+    description.cipher = cipher == Cipher::stored ? Cipher::aes_256_gcm : cipher;
+    return create(files, directory, key, description, ring);
+  }
+  if (!encrypted) {
+    return Status(Errc::format_mismatch,
+                  "the collection is not encrypted, but a key was given: open it without one, or "
+                  "make an encrypted copy (armdb encrypt)");
+  }
+  if (key.empty()) {
+    return Status(Errc::wrong_key, "the collection is encrypted: set Config::encryption_key");
+  }
+  if (cipher != Cipher::stored && cipher != description.cipher) {
+    return Status(Errc::format_mismatch,
+                  "Config::cipher is not the cipher of the collection; leave it to take that");
+  }
+  return open(files, directory, key, description, ring);
+#else
+  static_cast<void>(files);
+  static_cast<void>(directory);
+  static_cast<void>(cipher);
+  static_cast<void>(fresh);
+  static_cast<void>(ring);
+  return no_encryption();
+#endif
+}
+
 // ---- store/log_batch.cpp ----
 // Batches: entries that count whole or not at all, in one shard or, with a joint mark, in several.
 //
@@ -9507,6 +10702,7 @@ void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Lo
   });
   sequence_next_ += count;
   last_sequence_ = sequence_next_ - 1;
+  tail_.seal();
 }
 
 // What is in the buffer was never accepted; what is in the file has to go, or it would stand
@@ -10867,8 +12063,9 @@ Status LogStore::survey(const StoreContext& context, Survey& survey) {
   Config config = context.config;
   config.read_only = true;
   config.log = {};  // the recovery that follows tells it all
-  StoreContext reading{context.files,    config,        context.epochs,      context.directory,
-                       context.store_id, context.shard, context.shard_count, context.shape};
+  StoreContext reading{context.files,        config,        context.epochs,      context.directory,
+                       context.store_id,     context.shard, context.shard_count, context.shape,
+                       context.needs_values, context.keys};
   std::unique_ptr<LogStore> opened;
   return recover(
       reading, [](Store&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0}, &survey,
@@ -10910,8 +12107,8 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   tail_open_ = true;
   if (!tail_.survives_kill()) {
     base::log(context_.config.log, LogLevel::info,
-              "the file system has no shared mappings: a returned put survives kill -9 only "
-              "after flush_buffers()");
+              "there is no mapped write buffer here (encrypted, or no shared mappings): a returned "
+              "put survives kill -9 only after flush_buffers()");
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
@@ -11150,6 +12347,7 @@ Status LogStore::append(const Write& write, base::Location& at) {
   account(*active_, entry, at);
   if (hint_ != nullptr) hint_->add(entry, at.offset());
   last_sequence_ = sequence_next_++;
+  if (!holding_) tail_.seal();
   return {};
 }
 
@@ -12345,10 +13543,637 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state) {
   return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }
+}  // namespace armdb::store
+
+// ---- store/sealed_file.cpp ----
+// Sealed files: sealing what is appended, and finding, opening and judging frames.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::store {
+namespace {
+using format::kFrameBytesMin;
+using format::kFrameHeaderBytes;
+using format::kFramePayloadMax;
+using format::kSealedHeaderBytes;
+using format::kSealedPageBytes;
+
+// Pages written, or read, at a time.
+constexpr std::size_t kWindowPages = 16;
+constexpr std::size_t kWindowBytes = kWindowPages * kSealedPageBytes;
+
+constexpr std::uint64_t kNoPosition = ~std::uint64_t{0};
+
+std::uint64_t page_at(std::uint64_t offset) noexcept { return offset / kSealedPageBytes; }
+// Where the first frame of a page begins.
+std::uint64_t frames_at(std::uint64_t page) noexcept {
+  return page == 0 ? kSealedHeaderBytes : page * kSealedPageBytes;
+}
+std::uint64_t page_end(std::uint64_t offset) noexcept {
+  return (page_at(offset) + 1) * kSealedPageBytes;
+}
+Bytes additional_of(const std::uint8_t* frame) noexcept { return {frame + 4, 12}; }
+
+// Where a frame belongs that can be put behind `offset`: there, or at the next page.
+std::uint64_t next_frame_at(std::uint64_t offset) noexcept {
+  return page_end(offset) - offset < kFrameBytesMin ? page_end(offset) : offset;
+}
+
+// The next whole frame of a page at or behind `at`, which then says where it is. Behind bytes that
+// are none it is looked for: damage to one frame must not cost the others of its page.
+bool find_frame(Bytes page, std::size_t& at, format::Frame& frame) noexcept {
+  for (; at + kFrameBytesMin <= page.size(); at += 8) {
+    const Bytes rest = page.sub(at);
+    if (format::decode_frame(rest, frame)) return true;
+    if (base::all_zeros(rest)) return false;
+  }
+  return false;
+}
+
+class SealedFile final : public File {
+ public:
+  SealedFile(Owned<File> file, const Keyring& keys, OpenMode mode)
+      : file_(std::move(file)), keys_(keys), writable_(mode == OpenMode::create_new) {}
+
+  // Reads the header and finds the end.
+  Status open();
+
+  Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) override;
+  Status write_at(std::uint64_t offset, Bytes data) override;
+  Status sync() override { return file_->sync(); }
+  Result<std::uint64_t> size() override { return end_.load(std::memory_order_acquire); }
+  Status truncate(std::uint64_t size) override;
+  Status allocate(std::uint64_t offset, std::uint64_t length) override;
+  Status drop_cache() override { return file_->drop_cache(); }
+  Result<Owned<Mapping>> map(std::size_t, MapMode) override { return Errc::unsupported; }
+
+ private:
+  // The frames in some pages, one after the other; reads the pages as it comes to them.
+  class Walk;
+
+  Status begin(Bytes first_write, std::uint8_t* out);
+  Status seal_frames(std::uint64_t& position, Bytes& data, std::uint64_t& at, std::uint64_t from,
+                     std::size_t& used);
+  Status find_end(std::uint64_t file_bytes);
+  Status first_position(std::uint64_t page, std::uint64_t& position);
+  Status page_of(std::uint64_t position, std::uint64_t& page);
+  Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out);
+
+  const Owned<File> file_;
+  const Keyring& keys_;
+  crypto::Aead aead_;
+  const bool writable_;                     // this open created it
+  bool begun_ = false;                      // has a header, by this open
+  std::unique_ptr<std::uint8_t[]> window_;  // what is being written
+  std::uint32_t counter_ = 0;               // of the last seal
+  bool failed_write_ = false;               // since the last good one
+  std::uint64_t allocated_ = 0;             // bytes of the file with real blocks
+  // The writer stores first file_end_, then end_; readers load them the other way round.
+  std::atomic<std::uint64_t> file_end_{0};  // bytes of the file up to the end of the last frame
+  std::atomic<std::uint64_t> end_{0};       // plain bytes
+};
+
+class SealedFile::Walk {
+ public:
+  Walk(File& file, std::uint64_t page, std::uint64_t file_end)
+      : file_(file), at_(frames_at(page)), file_end_(file_end) {}
+
+  // The next whole frame; false at the end, or when reading failed.
+  bool next() {
+    for (; at_ < file_end_; at_ = page_end(at_)) {
+      if (!fill()) return false;
+      const auto skip = static_cast<std::size_t>(at_ - window_at_);
+      const std::size_t left = std::min<std::size_t>(static_cast<std::size_t>(page_end(at_) - at_),
+                                                     window_bytes_ - skip);
+      const Bytes page(window_.get() + skip, left);
+      std::size_t found = 0;
+      if (find_frame(page, found, frame)) {
+        start = at_ + found;
+        bytes = page.sub(found);
+        at_ = next_frame_at(start + format::frame_bytes(frame.size));
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // How many pages reading may take at a time.
+  void expect(std::size_t pages) { pages_ = std::clamp<std::size_t>(pages, 1, kWindowPages); }
+
+  Status status;
+  format::Frame frame;
+  Bytes bytes;              // of the frame, from its header on
+  std::uint64_t start = 0;  // where it lies
+
+ private:
+  bool fill() {
+    if (at_ >= window_at_ && at_ < window_at_ + window_bytes_) return true;
+    if (window_ == nullptr) {
+      window_.reset(new (std::nothrow) std::uint8_t[pages_ * kSealedPageBytes]);
+      if (window_ == nullptr) {
+        status = base::out_of_memory("no memory to decrypt");
+        return false;
+      }
+    }
+    window_at_ = page_at(at_) * kSealedPageBytes;
+    const Result<std::size_t> got =
+        file_.read_at(window_at_, {window_.get(), pages_ * kSealedPageBytes});
+    window_bytes_ = got.ok() ? *got : 0;
+    if (!got.ok()) status = got.status();
+    return at_ < window_at_ + window_bytes_;
+  }
+
+  File& file_;
+  std::uint64_t at_;
+  const std::uint64_t file_end_;
+  std::size_t pages_ = 2;
+  std::unique_ptr<std::uint8_t[]> window_;
+  std::uint64_t window_at_ = 0;
+  std::size_t window_bytes_ = 0;
+};
+
+// ---- Writing ----
+// The plain file's own header, which every first write begins with, names the file. Writes the
+// sealed one to `out`.
+Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
+  if (first_write.size() < format::kFileHeaderBytes) {
+    return Status(Errc::invalid_argument, "a sealed file begins with a file header");
+  }
+  format::SealedHeader header =
+      format::sealed_header(first_write, static_cast<std::uint32_t>(keys_.cipher()));
+  header.key_id = keys_.newest_id();
+  Status status = os::random_bytes(header.salt);
+  if (status.ok()) status = keys_.file_key(header, aead_);
+  format::encode_sealed_header(header, {out, kSealedHeaderBytes});
+  counter_ = 0;
+  return status;
+}
+
+// Puts frames of `data` to the window, which begins at `from` in the file, until it is full.
+Status SealedFile::seal_frames(std::uint64_t& position, Bytes& data, std::uint64_t& at,
+                               std::uint64_t from, std::size_t& used) {
+  while (!data.empty()) {
+    const std::uint64_t start = next_frame_at(at);
+    const auto room = static_cast<std::size_t>(page_end(start) - start);
+    const auto offset = static_cast<std::size_t>(start - from);
+    if (offset + room > kWindowBytes) return {};
+    if (counter_ == format::kSealCountMax) {
+      return Status(Errc::too_large, "a file was sealed as often as its key allows");
+    }
+    format::Frame frame;
+    frame.counter = ++counter_;
+    frame.position = position;
+    frame.size = std::min(data.size(), room - kFrameHeaderBytes);
+    frame.follows_failure = failed_write_;
+    failed_write_ = false;
+    std::uint8_t* to = window_.get() + offset;
+    // What is left of the page before, and the padding: never what the window held before.
+    std::memset(window_.get() + used, 0, offset - used);
+    std::memset(to + format::frame_bytes(frame.size) - 8, 0, 8);
+    format::encode_frame_header(frame, to);
+    Status status = aead_.seal(format::frame_nonce(frame.counter), additional_of(to),
+                               data.sub(0, frame.size), to + kFrameHeaderBytes, to + 16);
+    if (!status.ok()) return status;
+    format::finish_frame(to, frame.size);
+    used = offset + format::frame_bytes(frame.size);
+    at = from + used;
+    position += frame.size;
+    data = data.sub(frame.size);
+  }
+  return {};
+}
+
+Status SealedFile::write_at(std::uint64_t offset, Bytes data) {
+  if (data.empty()) return {};
+  const std::uint64_t end = end_.load(std::memory_order_relaxed);
+  if (!writable_ || offset != end) {
+    return Status(Errc::invalid_argument, "a sealed file is only appended to, by its creator");
+  }
+  if (window_ == nullptr) window_.reset(new (std::nothrow) std::uint8_t[kWindowBytes]);
+  if (window_ == nullptr) return base::out_of_memory("no memory to encrypt");
+  std::uint64_t position = end;
+  std::uint64_t at = file_end_.load(std::memory_order_relaxed);
+  while (!data.empty()) {
+    Status status;
+    // The window begins with the page that this write goes on with.
+    const std::uint64_t from = page_at(at) * kSealedPageBytes;
+    auto used = static_cast<std::size_t>(at - from);
+    const std::size_t skip = used;
+    if (at == 0) {
+      status = begin(data, window_.get());
+      at = used = kSealedHeaderBytes;
+    }
+    if (status.ok()) status = seal_frames(position, data, at, from, used);
+    if (status.ok()) {
+      status = file_->write_at(from + skip, Bytes(window_.get() + skip, used - skip));
+    }
+    if (!status.ok()) {
+      failed_write_ = true;
+      return status;
+    }
+  }
+  begun_ = true;
+  allocated_ = std::max(allocated_, at);
+  file_end_.store(at, std::memory_order_relaxed);
+  // Release pairs with the acquire in read_at(): the frames below it are in the file.
+  end_.store(position, std::memory_order_release);
+  return {};
+}
+
+// Down to a place where a write began, or to drop what was allocated ahead.
+Status SealedFile::truncate(std::uint64_t size) {
+  if (!writable_)
+    return Status(Errc::invalid_argument, "a sealed file is only changed as it grows");
+  if (!begun_) return file_->truncate(0);
+  std::uint64_t at = file_end_.load(std::memory_order_relaxed);
+  if (size != end_.load(std::memory_order_relaxed)) {
+    std::uint64_t page = 0;
+    Status status = page_of(size, page);
+    Walk walk(*file_, page, at);
+    at = 0;
+    while (status.ok() && walk.next()) {
+      if (walk.frame.position != size) continue;
+      at = walk.start;
+      break;
+    }
+    if (status.ok()) status = std::move(walk.status);
+    if (status.ok() && at == 0) {
+      status = Status(Errc::invalid_argument, "a sealed file is cut only where a write began");
+    }
+    if (!status.ok()) return status;
+    failed_write_ = true;
+  }
+  Status status = file_->truncate(at);
+  if (!status.ok()) return status;
+  allocated_ = at;
+  end_.store(size, std::memory_order_relaxed);
+  file_end_.store(at, std::memory_order_relaxed);
+  return {};
+}
+
+// Room for so many plain bytes more in full frames, and for one frame that is not full. Many small
+// writes may need more; the write that does not find it then answers no_space itself.
+Status SealedFile::allocate(std::uint64_t offset, std::uint64_t length) {
+  const std::uint64_t end = end_.load(std::memory_order_relaxed);
+  const std::uint64_t at = file_end_.load(std::memory_order_relaxed);
+  if (offset + length <= end) return {};
+  const std::uint64_t more = offset + length - end;
+  const std::uint64_t want = at + (more / kFramePayloadMax + 2) * kSealedPageBytes;
+  const std::uint64_t from = std::max(allocated_, at);
+  if (want <= from) return {};
+  Status status = file_->allocate(from, want - from);
+  if (status.ok()) allocated_ = want;
+  return status;
+}
+
+// ---- Opening and reading ----
+Status SealedFile::open() {
+  const Result<std::uint64_t> size = file_->size();
+  if (!size.ok()) return size.status();
+  std::uint8_t bytes[kSealedHeaderBytes];
+  const Result<std::size_t> got = file_->read_at(0, bytes);
+  if (!got.ok()) return got.status();
+  // What a crash leaves of a file that was just created: no bytes.
+  if (*got == 0) return {};
+  format::SealedHeader header;
+  Status status = format::decode_sealed_header(Bytes(bytes, *got), header);
+  if (status.ok() && header.cipher != static_cast<std::uint32_t>(keys_.cipher())) {
+    status = base::corrupt("the file was encrypted by another cipher than the collection");
+  }
+  if (status.ok()) {
+    status = keys_.file_key(header, aead_);
+  }
+  if (!status.ok()) return status;
+  return find_end(*size);
+}
+
+// From the end of the file back to the last page that begins with a frame: behind it lies what was
+// allocated ahead, or what a crash tore.
+Status SealedFile::find_end(std::uint64_t file_bytes) {
+  std::unique_ptr<std::uint8_t[]> window(new (std::nothrow) std::uint8_t[kWindowBytes]);
+  if (window == nullptr) return base::out_of_memory("no memory to decrypt");
+  std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
+  while (pages != 0) {
+    const std::uint64_t first = pages > kWindowPages ? pages - kWindowPages : 0;
+    const Result<std::size_t> got =
+        file_->read_at(first * kSealedPageBytes, {window.get(), kWindowBytes});
+    if (!got.ok()) return got.status();
+    for (const Bytes all(window.get(), *got); pages != first; --pages) {
+      const std::uint64_t start = frames_at(pages - 1);
+      const Bytes page = all.sub(static_cast<std::size_t>(start - first * kSealedPageBytes),
+                                 static_cast<std::size_t>(page_end(start) - start));
+      format::Frame frame;
+      std::size_t found = 0;
+      if (!find_frame(page, found, frame)) continue;
+      Walk walk(*file_, pages - 1, pages * kSealedPageBytes);
+      std::uint64_t end = 0;
+      std::uint64_t at = start;
+      while (walk.next()) {
+        end = walk.frame.position + walk.frame.size;
+        at = walk.start + format::frame_bytes(walk.frame.size);
+      }
+      file_end_.store(at, std::memory_order_relaxed);
+      end_.store(end, std::memory_order_release);
+      return walk.status;
+    }
+  }
+  file_end_.store(kSealedHeaderBytes, std::memory_order_relaxed);
+  return {};
+}
+
+// The position of the first frame of a page, or kNoPosition where none begins.
+Status SealedFile::first_position(std::uint64_t page, std::uint64_t& position) {
+  std::uint8_t bytes[kSealedPageBytes];
+  const std::uint64_t at = frames_at(page);
+  const Result<std::size_t> got =
+      file_->read_at(at, {bytes, static_cast<std::size_t>(page_end(at) - at)});
+  if (!got.ok()) return got.status();
+  format::Frame frame;
+  std::size_t found = 0;
+  position = find_frame(Bytes(bytes, *got), found, frame) ? frame.position : kNoPosition;
+  return {};
+}
+
+// The last page whose first frame does not lie behind `position`. Pages hold about the same number
+// of bytes, so that the first guess is most often right; damaged pages are passed over.
+Status SealedFile::page_of(std::uint64_t position, std::uint64_t& page) {
+  std::uint64_t low = 0, low_position = 0;
+  std::uint64_t high_position = end_.load(std::memory_order_acquire);
+  std::uint64_t high = page_at(file_end_.load(std::memory_order_relaxed) + kSealedPageBytes - 1);
+  for (bool guess = true; high - low > 1; guess = !guess) {
+    std::uint64_t middle = low + (high - low) / 2;
+    if (guess && high_position > low_position && position >= low_position) {
+      const auto share = static_cast<double>(position - low_position) /
+                         static_cast<double>(high_position - low_position);
+      middle = low + static_cast<std::uint64_t>(share * static_cast<double>(high - low));
+      middle = std::clamp(middle, low + 1, high - 1);
+    }
+    std::uint64_t found = kNoPosition;
+    std::uint64_t at = middle;
+    for (; at < high && found == kNoPosition; ++at) {
+      Status status = first_position(at, found);
+      if (!status.ok()) return status;
+    }
+    if (found == kNoPosition) {
+      high = middle;  // nothing from there on: what is asked for can only stand before it
+    } else if (found <= position) {
+      low = at - 1;
+      low_position = found;
+    } else {
+      high = middle;
+      high_position = found;
+    }
+  }
+  page = low;
+  return {};
+}
+
+// Copies what `out`, which stands for the plain bytes from `offset` on, wants of a frame.
+Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset,
+                              MutableBytes out) {
+  std::uint8_t plain[kFramePayloadMax];
+  const std::uint64_t first = std::max(frame.position, offset);
+  const std::uint64_t last = std::min(frame.position + frame.size, offset + out.size());
+  const bool whole = first == frame.position && last == frame.position + frame.size;
+  std::uint8_t* to = out.data() + (first - offset);
+  std::uint8_t* into = whole ? to : plain;
+  switch (aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
+                     frame.tag, into)) {
+    case crypto::OpenOutcome::ok:
+      if (!whole) {
+        std::memcpy(to, plain + (first - frame.position), static_cast<std::size_t>(last - first));
+      }
+      break;
+    case crypto::OpenOutcome::forged:
+      keys_.note_forged();
+      std::memset(to, 0, static_cast<std::size_t>(last - first));
+      break;
+    case crypto::OpenOutcome::failed:
+      return base::out_of_memory("no memory to decrypt");
+  }
+  if (!whole) crypto::wipe(plain);
+  return {};
+}
+
+// True when `frame` can be the one behind that with the counter `before`: no frame was put back
+// from a write that failed and was done again.
+bool follows(const format::Frame& frame, std::uint32_t before) noexcept {
+  return frame.follows_failure ? frame.counter > before + 1 : frame.counter == before + 1;
+}
+
+Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) {
+  const std::uint64_t end = end_.load(std::memory_order_acquire);
+  if (offset >= end) return std::size_t{0};
+  const std::uint64_t last = std::min<std::uint64_t>(offset + out.size(), end);
+  out = out.first(static_cast<std::size_t>(last - offset));
+  // Where no whole frame stands there are zeros.
+  std::memset(out.data(), 0, out.size());
+  std::uint64_t page = 0;
+  Status status = page_of(offset, page);
+  if (!status.ok()) return status;
+  // Long reads see whether the first frame fits to the one before it, too.
+  if (page != 0 && out.size() >= kWindowBytes) --page;
+  Walk walk(*file_, page, file_end_.load(std::memory_order_relaxed));
+  walk.expect(out.size() / kFramePayloadMax + 2);
+  format::Frame before;
+  std::uint64_t done = offset;
+  while (done < last && walk.next()) {
+    const format::Frame frame = walk.frame;
+    if (frame.position >= last) break;
+    if (before.size != 0 && before.position + before.size == frame.position &&
+        !follows(frame, before.counter)) {
+      // One of the two is from a write that was given up; which one, nobody can tell.
+      keys_.note_forged();
+      const std::uint64_t from = std::max(before.position, offset);
+      std::memset(out.data() + (from - offset), 0, static_cast<std::size_t>(last - from));
+      break;
+    }
+    before = frame;
+    // Overlapping what was read already it can only have been put there.
+    if (frame.position + frame.size <= done || (frame.position < done && done != offset)) continue;
+    status = open_frame(frame, walk.bytes, offset, out);
+    if (!status.ok()) return status;
+    done = std::min(frame.position + frame.size, last);
+  }
+  if (!walk.status.ok()) return std::move(walk.status);
+  return out.size();
+}
+
+// ---- The file system ----
+class SealedFileSystem final : public FileSystem {
+ public:
+  SealedFileSystem(FileSystem& files, const Keyring& keys) : files_(files), keys_(keys) {}
+
+  Result<Owned<File>> open(const std::string& path, OpenMode mode) override;
+  Result<FileInfo> info(const std::string& path) override { return files_.info(path); }
+  Status list(const std::string& path,
+              FunctionRef<void(std::string_view name, FileKind kind)> visit) override {
+    return files_.list(path, visit);
+  }
+  Status create_directory(const std::string& path) override {
+    return files_.create_directory(path);
+  }
+  Status remove(const std::string& path) override { return files_.remove(path); }
+  Status rename(const std::string& from, const std::string& to) override {
+    return files_.rename(from, to);
+  }
+  Status sync_directory(const std::string& path) override { return files_.sync_directory(path); }
+  Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override {
+    return files_.lock(path, mode);
+  }
+
+ private:
+  static bool passes(std::string_view path) noexcept;
+
+  FileSystem& files_;
+  const Keyring& keys_;
+};
+
+// Nothing in these tells about data, or they are sealed by those who write them, piece by piece.
+bool SealedFileSystem::passes(std::string_view path) noexcept {
+  std::string_view name = path.substr(path.find_last_of('/') + 1);
+  if (name.ends_with(".tmp")) name.remove_suffix(4);
+  return name == format::kReserveName || name == format::kSlotsName || name == format::kTailName ||
+         format::parse_file_name(name).role == format::FileRole::failed;
+}
+
+Result<Owned<File>> SealedFileSystem::open(const std::string& path, OpenMode mode) {
+  Result<Owned<File>> file = files_.open(path, mode);
+  if (!file.ok() || passes(path)) return file;
+  auto* sealed = new (std::nothrow) SealedFile(std::move(*file), keys_, mode);
+  if (sealed == nullptr) return base::out_of_memory("no memory to open a file");
+  Owned<File> owned(sealed);
+  Status status = mode == OpenMode::create_new ? Status() : sealed->open();
+  if (!status.ok()) return std::move(status).at(path);
+  return owned;
+}
+}  // namespace
+
+Owned<FileSystem> make_sealed_file_system(FileSystem& files, const Keyring& keys) {
+  return Owned<FileSystem>(new (std::nothrow) SealedFileSystem(files, keys));
+}
+}  // namespace armdb::store
+
+#endif  // ARMDB_WITH_OPENSSL
+
+// ---- store/sealed_tail.cpp ----
+// Sealed tail: frames in a mapped file, as they are written and as recovery reads them.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::store {
+namespace {
+// A buffer full of the smallest entries, each in a frame of its own.
+constexpr std::size_t kEntryBytesMin = 24;
+constexpr std::size_t sealed_bytes(std::size_t capacity) noexcept {
+  return format::kSealedHeaderBytes +
+         capacity / kEntryBytesMin * format::frame_bytes(kEntryBytesMin) + format::kSealedPageBytes;
+}
+
+format::SealedHeader tail_header(const StoreContext& context) noexcept {
+  std::uint8_t plain[format::kTailHeaderBytes];
+  encode_tail_header(context, plain);
+  return format::sealed_header(Bytes(plain), static_cast<std::uint32_t>(context.keys->cipher()));
+}
+}  // namespace
+
+Status SealedTail::open(const StoreContext& context, const std::string& path, std::size_t capacity,
+                        std::unique_ptr<SealedTail>& opened) {
+  std::unique_ptr<SealedTail> tail(new (std::nothrow) SealedTail(context));
+  if (tail == nullptr) return base::out_of_memory("no memory for a write buffer");
+  const std::size_t bytes = sealed_bytes(capacity);
+  Status status = open_buffer_file(context, path, bytes, tail->file_);
+  if (status.ok()) status = tail->new_key();
+  if (!status.ok()) return std::move(status).at(path);
+  Result<Owned<Mapping>> mapping = tail->file_->map(bytes, MapMode::read_write);
+  if (mapping.is(Errc::unsupported)) return {};
+  if (!mapping.ok()) return std::move(mapping).status().at(path);
+  tail->mapping_ = std::move(*mapping);
+  opened = std::move(tail);
+  return {};
+}
+
+Status SealedTail::new_key() {
+  format::SealedHeader header = tail_header(context_);
+  header.key_id = context_.keys->newest_id();
+  Status status = os::random_bytes(header.salt);
+  if (status.ok()) status = context_.keys->file_key(header, aead_);
+  if (!status.ok()) return status;
+  std::uint8_t bytes[format::kSealedHeaderBytes];
+  format::encode_sealed_header(header, bytes);
+  counter_ = 0;
+  used_ = format::kSealedHeaderBytes;
+  return file_->write_at(0, Bytes(bytes));
+}
+
+bool SealedTail::add(Bytes bytes, std::uint64_t position) noexcept {
+  while (!bytes.empty()) {
+    format::Frame frame;
+    frame.counter = ++counter_;
+    frame.position = position;
+    frame.size = std::min(bytes.size(), format::kFramePayloadMax);
+    if (counter_ == format::kSealCountMax ||
+        used_ + format::frame_bytes(frame.size) > mapping_->size()) {
+      return false;
+    }
+    std::uint8_t* to = mapping_->data() + used_;
+    std::memset(to + format::frame_bytes(frame.size) - 8, 0, 8);
+    format::encode_frame_header(frame, to);
+    Status status = aead_.seal(format::frame_nonce(frame.counter), Bytes(to + 4, 12),
+                               bytes.sub(0, frame.size), to + format::kFrameHeaderBytes, to + 16);
+    if (!status.ok()) return false;
+    format::finish_frame(to, frame.size);
+    used_ += format::frame_bytes(frame.size);
+    position += frame.size;
+    bytes = bytes.sub(frame.size);
+  }
+  return true;
+}
+
+bool SealedTail::restart() noexcept {
+  // All that the file has is in the segment by now: nobody misses it when the key changes.
+  if (counter_ > format::kSealCountMax / 2) return new_key().ok();
+  used_ = format::kSealedHeaderBytes;
+  return true;
+}
+
+Status SealedTail::read(const StoreContext& context, Bytes file, std::vector<std::uint8_t>& plain) {
+  format::SealedHeader header;
+  Status status = format::decode_sealed_header(file, header);
+  // A power cut may take the header, and with it all that the file had; a key that is missing may
+  // come back.
+  if (!status.ok() || header.file != tail_header(context).file) return {};
+  crypto::Aead aead;
+  status = context.keys->file_key(header, aead);
+  if (!status.ok()) return status;
+  std::uint32_t counter = 0;
+  format::Frame frame;
+  for (Bytes rest = file.sub(format::kSealedHeaderBytes);
+       format::decode_frame(rest, frame) && (counter == 0 || frame.counter == counter + 1);
+       rest = rest.sub(format::frame_bytes(frame.size))) {
+    const std::size_t at = plain.size();
+    plain.resize(at + frame.size);
+    const crypto::OpenOutcome outcome =
+        aead.open(format::frame_nonce(frame.counter), rest.sub(4, 12), frame.sealed, frame.tag,
+                  plain.data() + at);
+    if (outcome == crypto::OpenOutcome::failed) return base::out_of_memory("no memory to decrypt");
+    if (outcome == crypto::OpenOutcome::forged) {
+      context.keys->note_forged();
+      plain.resize(at);
+      break;
+    }
+    counter = frame.counter;
+  }
+  return {};
+}
+}  // namespace armdb::store
+
+#endif  // ARMDB_WITH_OPENSSL
 
 // ---- store/segment.cpp ----
 // Segments: identity and mapping, sequential scans, and finding the next entry behind damage.
 
+namespace armdb::store {
 namespace {
 // How many bytes resync() may put through a checksum per byte of the segment. Behind damage a
 // crafted file could offer a plausible header every 8 bytes, each claiming all that follows.
@@ -12567,7 +14392,7 @@ Result<ByteView> make_view(Bytes value, ReadBuffer& buffer) {
 // The tail buffer: mapping its file, appending, and reads beside the writer.
 
 namespace {
-constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
+constexpr std::uint64_t kTailBytesMax = std::uint64_t{192} << 20;
 }  // namespace
 
 Status read_tail_file(const StoreContext& context, TailContents& contents) {
@@ -12584,15 +14409,21 @@ Status read_tail_file(const StoreContext& context, TailContents& contents) {
       file->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
   const Bytes all(contents.memory.get(), *got);
+  if constexpr (crypto::kHasCrypto) {
+    if (context.keys != nullptr) {
+      status = SealedTail::read(context, all, contents.unsealed);
+      contents.bytes = contents.unsealed;
+      return status;
+    }
+  }
   // The header is for people and tools, and a power cut may take it: the entries prove by their
   // seed where they belong.
   contents.bytes = all.sub(format::kTailHeaderBytes);
   return status;
 }
 
-Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
-                            std::size_t bytes) {
-  Owned<File> file;
+Status open_buffer_file(const StoreContext& context, const std::string& path, std::size_t bytes,
+                        Owned<File>& file) {
   std::uint64_t size = 0;
   Status status = open_file(context.files, path, OpenMode::read_write, file, size);
   if (status.is(Errc::not_found)) {
@@ -12606,12 +14437,23 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
   if (status.is(Errc::unsupported)) {
     status = size == bytes ? Status() : fill_with_zeros(*file, 0, bytes);
   }
-  std::uint8_t header[format::kTailHeaderBytes] = {};
+  return status;
+}
+
+void encode_tail_header(const StoreContext& context, MutableBytes out) noexcept {
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
-  format::encode_file_header(fields, header);
+  format::encode_file_header(fields, out);
+}
+
+Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
+                            std::size_t bytes) {
+  Owned<File> file;
+  Status status = open_buffer_file(context, path, bytes, file);
+  std::uint8_t header[format::kTailHeaderBytes] = {};
+  encode_tail_header(context, header);
   if (status.ok()) status = file->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
@@ -12626,8 +14468,13 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
 
 Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
   capacity_ = capacity;
-  Status status =
-      map_file(context, context.path_of(format::kTailName), capacity + format::kTailHeaderBytes);
+  const std::string path = context.path_of(format::kTailName);
+  Status status;
+  if (context.keys == nullptr) {
+    status = map_file(context, path, capacity + format::kTailHeaderBytes);
+  } else if constexpr (crypto::kHasCrypto) {
+    status = SealedTail::open(context, path, capacity, sealed_);
+  }
   if (!status.ok()) return status;
   if (data_ == nullptr) {
     memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
@@ -12671,6 +14518,18 @@ void TailBuffer::reset(std::uint32_t segment, std::uint64_t base) noexcept {
   base_.store(base, std::memory_order_relaxed);
   used_ = 0;
   version_.end_write();
+  if constexpr (crypto::kHasCrypto) {
+    sealed_used_ = 0;
+    if (sealed_ != nullptr && !sealed_->restart()) sealed_.reset();
+  }
+}
+
+void TailBuffer::seal_fresh() noexcept {
+  if constexpr (crypto::kHasCrypto) {
+    const Bytes fresh(data_ + sealed_used_, used_ - sealed_used_);
+    if (!sealed_->add(fresh, next_offset() - fresh.size())) sealed_.reset();
+    sealed_used_ = used_;
+  }
 }
 
 bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
@@ -12956,6 +14815,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
+      const store::LogStore::Group group(log_);
       Status status = refuse_if_closed();
       while (status.ok() && at < requests.size()) {
         const std::span<const WriteRequest* const> rest = requests.subspan(at);
@@ -13534,11 +15394,6 @@ Status bad_setting(std::string_view name, std::string_view range) {
 }
 
 Status check_config(const FixedConfig& config) {
-  if (config.encryption_key.has_value()) {
-    return Status(Errc::unsupported,
-                  "this build has no encryption; leave Config::encryption_key "
-                  "empty");
-  }
   if (config.sync_batch_size == 0) return bad_setting("sync_batch_size", "1 at least");
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
   if (config.max_file_size < (std::uint64_t{64} << 10) ||
@@ -13582,11 +15437,16 @@ class Opening {
  public:
   Opening(const std::string& path, const Shape* shape, const FixedConfig& config,
           Engine::Parts parts)
-      : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
+      : shape_(shape),
+        parts_(std::move(parts)),
+        key_(config.encryption_key),
+        engine_(new (std::nothrow) Engine(path, config)) {}
+  ~Opening() { key_.wipe(); }
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
-    Status status = check_config(engine_->config_);
+    Status status = store::Keyring::check(key_);
+    if (status.ok()) status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = open_collection().at(engine_->path_);
     if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
@@ -13602,7 +15462,7 @@ class Opening {
   }
 
  private:
-  FileSystem& files() const { return engine_->files(); }
+  FileSystem& files() const { return engine_->plain_files(); }
 
   // What goes wrong here is told with the path, where no file is named.
   Status open_collection() {
@@ -13652,6 +15512,7 @@ class Opening {
       status = store::settle_description(files(), engine_->path_);
     }
     if (status.ok()) status = check_against_meta();
+    if (status.ok() && engine_->keyring_ == nullptr) status = settle_keyring(false);
     if (!status.ok()) return status;
     engine_->shape_ = meta_.shape;
     engine_->router_ = Router(meta_.shard_count, meta_.shard_prefix_bits, meta_.hash_seed);
@@ -13672,7 +15533,13 @@ class Opening {
     if (!status.ok()) return status;
     std::memcpy(meta_.store_id.data(), random, 16);
     std::memcpy(&meta_.hash_seed, random + 16, 8);
-    return store::create_description(files(), engine_->path_, meta_);
+    status = settle_keyring(true);
+    return status.ok() ? store::create_description(files(), engine_->path_, meta_) : status;
+  }
+
+  Status settle_keyring(bool fresh) {
+    return store::Keyring::settle(files(), engine_->path_, key_, engine_->config_.cipher, fresh,
+                                  meta_, engine_->keyring_);
   }
 
   Status check_against_meta() const {
@@ -13700,7 +15567,7 @@ class Opening {
   Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     Engine& engine = *engine_;
     Status status =
-        store::read_state(files(), engine.path_, meta_.store_id, engine.state_, &known_);
+        store::read_state(engine.files(), engine.path_, meta_.store_id, engine.state_, &known_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
       return base::corrupt("db.state is of a collection with another number of shards");
@@ -13722,7 +15589,7 @@ class Opening {
 
   [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
-    return {files(),
+    return {engine_->files(),
             engine_->config_,
             engine_->epochs_,
             store::shard_path(engine_->path_, shard),
@@ -13730,7 +15597,8 @@ class Opening {
             shard,
             meta_.shard_count,
             meta_.shape,
-            engine_->common_.objects != nullptr};
+            engine_->common_.objects != nullptr,
+            engine_->keyring_.get()};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -13796,6 +15664,7 @@ class Opening {
 
   const Shape* shape_;
   Engine::Parts parts_;
+  EncryptionKey key_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
   bool known_ = false;  // there is a db.state

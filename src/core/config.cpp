@@ -1,5 +1,8 @@
-// The ready-made configurations.
+// The ready-made configurations, and keys as programs get them.
 #include "core/config.hpp"
+
+#include <cstdlib>
+#include <string>
 
 namespace armdb {
 
@@ -12,6 +15,53 @@ Config Config::embedded() noexcept {
   config.mapped_reads = false;
   config.index_step_bytes = 16u << 10;
   return config;
+}
+
+EncryptionKey EncryptionKey::passphrase(std::string_view text) noexcept {
+  EncryptionKey key;
+  key.text_ = text;
+  key.set_ = !text.empty();
+  return key;
+}
+
+void EncryptionKey::wipe() noexcept {
+  // Volatile, or the compiler would leave out what nobody reads again.
+  for (std::uint8_t& byte : bytes_) *static_cast<volatile std::uint8_t*>(&byte) = 0;
+  text_ = {};
+  set_ = false;
+}
+
+namespace {
+
+int hex_digit(char digit) noexcept {
+  if (digit >= '0' && digit <= '9') return digit - '0';
+  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+  return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+
+}  // namespace
+
+Result<ByteArray<32>> key_from_env(const char* name) {
+  const auto refuse = [&](const char* what) {
+    return Status(Errc::invalid_argument, std::string(name).append(what));
+  };
+  const char* set = std::getenv(name);
+  if (set == nullptr) return refuse(" is not set; it needs 64 hexadecimal digits");
+  const std::string_view text(set);
+  ByteArray<32> key{};
+  if (text.size() != 2 * key.size()) {
+    return refuse(text.size() < 2 * key.size() ? " is too short: a key has 64 hexadecimal digits"
+                                               : " is too long: a key has 64 hexadecimal digits");
+  }
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const int digit = hex_digit(text[at]);
+    if (digit < 0) {
+      std::string what(" has something else than a hexadecimal digit at position ");
+      return refuse(what.append(std::to_string(at + 1)).c_str());
+    }
+    key[at / 2] = static_cast<std::uint8_t>(key[at / 2] << 4 | digit);
+  }
+  return key;
 }
 
 }  // namespace armdb

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string_view>
 
 #include "core/bytes.hpp"
+#include "core/status.hpp"
 
 namespace armdb {
 
@@ -18,6 +18,35 @@ struct Log {
   void (*callback)(void* context, LogLevel level, std::string_view text) = nullptr;
   void* context = nullptr;
 };
+
+// How an encrypted collection seals its files; fixed when it is created.
+enum class Cipher : std::uint32_t {
+  stored = 0,  // what it has; a new one: AES-256-GCM
+  aes_256_gcm = 1,
+  chacha20_poly1305 = 2,  // for processors without instructions for AES
+};
+
+// What locks an encrypted collection: 32 random bytes, or a passphrase, of which scrypt makes them
+// (32 MiB of memory, some 0.1 s). The text must outlive the call that gets it. Empty: none.
+class EncryptionKey {
+ public:
+  constexpr EncryptionKey() noexcept = default;
+  constexpr EncryptionKey(const ByteArray<32>& bytes) noexcept : bytes_(bytes), set_(true) {}
+  static EncryptionKey passphrase(std::string_view text) noexcept;  // an empty one is no key
+  [[nodiscard]] bool empty() const noexcept { return !set_; }
+  [[nodiscard]] bool is_passphrase() const noexcept { return text_.data() != nullptr; }
+  [[nodiscard]] const ByteArray<32>& bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::string_view text() const noexcept { return text_; }
+  void wipe() noexcept;  // makes it empty and overwrites the bytes; not the text
+
+ private:
+  ByteArray<32> bytes_{};
+  std::string_view text_{};
+  bool set_ = false;
+};
+// The key that stands in an environment variable as 64 hexadecimal digits, such as those of
+// `openssl rand -hex 32`. invalid_argument says what is wrong with it, and never what it is.
+Result<ByteArray<32>> key_from_env(const char* name);
 
 // Settings of a collection on the Bitcask store. Sizes are bytes.
 struct Config {
@@ -39,7 +68,10 @@ struct Config {
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
   bool reversed = true;  // iter() and range() of trees run from the largest key down
-  std::optional<ByteArray<32>> encryption_key{};  // this version answers `unsupported`
+  // Encrypts all that the collection stores; chosen when it is created. Builds without
+  // ARMDB_WITH_OPENSSL answer `unsupported`. See README, "Encryption".
+  EncryptionKey encryption_key{};
+  Cipher cipher = Cipher::stored;
   // Open without changing a byte on disk; several readers may share a store no writer has open.
   bool read_only = false;
   bool create = true;                 // the collection, when there is none at the path

@@ -19,6 +19,9 @@ std::string_view compile_options() noexcept {
 #if defined(ARMDB_OMIT_THREADS)
          "OMIT_THREADS "
 #endif
+#if ARMDB_WITH_OPENSSL
+         "OPENSSL "
+#endif
 #if defined(ARMDB_CHECKS)
          "CHECKS "
 #endif

@@ -29,6 +29,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
+      const store::LogStore::Group group(log_);
       Status status = refuse_if_closed();
       while (status.ok() && at < requests.size()) {
         const std::span<const WriteRequest* const> rest = requests.subspan(at);

@@ -14,6 +14,7 @@
 #include "core/file_system.hpp"
 #include "engine/router.hpp"
 #include "engine/shard.hpp"
+#include "store/keyring.hpp"
 #include "store/manifest_file.hpp"
 
 namespace armdb::engine {
@@ -106,13 +107,23 @@ class Engine {
   [[nodiscard]] Stats stats() const;
 
  private:
-  Engine(std::string path, const FixedConfig& config) : path_(std::move(path)), config_(config) {
+  Engine(std::string path, const FixedConfig& config)
+      : path_(std::move(path)), config_(without_key(config)) {
     common_.engine = this;
+  }
+  // Only Opening needs it.
+  static FixedConfig without_key(FixedConfig config) {
+    config.encryption_key.wipe();
+    return config;
   }
   friend class Opening;
 
-  [[nodiscard]] FileSystem& files() const {
+  // As they lie on disk; and decrypted, where they are encrypted.
+  [[nodiscard]] FileSystem& plain_files() const {
     return config_.file_system == nullptr ? posix_file_system() : *config_.file_system;
+  }
+  [[nodiscard]] FileSystem& files() const {
+    return keyring_ == nullptr ? plain_files() : keyring_->sealed_files();
   }
   // Writes db.state when it says something new.
   Status save_state() ARMDB_REQUIRES(state_mutex_);
@@ -133,6 +144,7 @@ class Engine {
   Shape shape_;
   Router router_;
   Owned<FileLock> lock_;
+  std::unique_ptr<store::Keyring> keyring_;  // before the shards end; null: in the clear
   mutable base::EpochDomain epochs_;
   Common common_;
   std::vector<std::unique_ptr<Shard>> shards_;  // before epochs_ ends

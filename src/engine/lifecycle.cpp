@@ -29,11 +29,6 @@ Status bad_setting(std::string_view name, std::string_view range) {
 }
 
 Status check_config(const FixedConfig& config) {
-  if (config.encryption_key.has_value()) {
-    return Status(Errc::unsupported,
-                  "this build has no encryption; leave Config::encryption_key "
-                  "empty");
-  }
   if (config.sync_batch_size == 0) return bad_setting("sync_batch_size", "1 at least");
   if (config.shard_count > 256) return bad_setting("shard_count", "0 to 256");
   if (config.max_file_size < (std::uint64_t{64} << 10) ||
@@ -78,11 +73,16 @@ class Opening {
  public:
   Opening(const std::string& path, const Shape* shape, const FixedConfig& config,
           Engine::Parts parts)
-      : shape_(shape), parts_(std::move(parts)), engine_(new (std::nothrow) Engine(path, config)) {}
+      : shape_(shape),
+        parts_(std::move(parts)),
+        key_(config.encryption_key),
+        engine_(new (std::nothrow) Engine(path, config)) {}
+  ~Opening() { key_.wipe(); }
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
-    Status status = check_config(engine_->config_);
+    Status status = store::Keyring::check(key_);
+    if (status.ok()) status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
     if (status.ok()) status = open_collection().at(engine_->path_);
     if (status.ok() && engine_->common_.hook && engine_->common_.hook->needs_init) {
@@ -98,7 +98,7 @@ class Opening {
   }
 
  private:
-  FileSystem& files() const { return engine_->files(); }
+  FileSystem& files() const { return engine_->plain_files(); }
 
   // What goes wrong here is told with the path, where no file is named.
   Status open_collection() {
@@ -148,6 +148,7 @@ class Opening {
       status = store::settle_description(files(), engine_->path_);
     }
     if (status.ok()) status = check_against_meta();
+    if (status.ok() && engine_->keyring_ == nullptr) status = settle_keyring(false);
     if (!status.ok()) return status;
     engine_->shape_ = meta_.shape;
     engine_->router_ = Router(meta_.shard_count, meta_.shard_prefix_bits, meta_.hash_seed);
@@ -168,7 +169,13 @@ class Opening {
     if (!status.ok()) return status;
     std::memcpy(meta_.store_id.data(), random, 16);
     std::memcpy(&meta_.hash_seed, random + 16, 8);
-    return store::create_description(files(), engine_->path_, meta_);
+    status = settle_keyring(true);
+    return status.ok() ? store::create_description(files(), engine_->path_, meta_) : status;
+  }
+
+  Status settle_keyring(bool fresh) {
+    return store::Keyring::settle(files(), engine_->path_, key_, engine_->config_.cipher, fresh,
+                                  meta_, engine_->keyring_);
   }
 
   Status check_against_meta() const {
@@ -196,7 +203,7 @@ class Opening {
   Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     Engine& engine = *engine_;
     Status status =
-        store::read_state(files(), engine.path_, meta_.store_id, engine.state_, &known_);
+        store::read_state(engine.files(), engine.path_, meta_.store_id, engine.state_, &known_);
     if (!status.ok()) return status;
     if (engine.state_.migrating && engine.state_.shards.size() != meta_.shard_count) {
       return base::corrupt("db.state is of a collection with another number of shards");
@@ -218,7 +225,7 @@ class Opening {
 
   [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
-    return {files(),
+    return {engine_->files(),
             engine_->config_,
             engine_->epochs_,
             store::shard_path(engine_->path_, shard),
@@ -226,7 +233,8 @@ class Opening {
             shard,
             meta_.shard_count,
             meta_.shape,
-            engine_->common_.objects != nullptr};
+            engine_->common_.objects != nullptr,
+            engine_->keyring_.get()};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -292,6 +300,7 @@ class Opening {
 
   const Shape* shape_;
   Engine::Parts parts_;
+  EncryptionKey key_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
   bool known_ = false;  // there is a db.state

@@ -38,6 +38,8 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "slot file";
     case FileType::state:
       return "db.state";
+    case FileType::keys:
+      return "db.keys";
   }
   return "file of an unknown kind";
 }
@@ -53,7 +55,7 @@ void encode_file_header(const FileHeader& header, MutableBytes out) noexcept {
   writer.put(header.store_id);
   writer.little<std::uint32_t>(header.shard);
   writer.little<std::uint32_t>(header.file_id);
-  writer.zeros(4);
+  writer.little<std::uint32_t>(header.sealing);
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kFileHeaderCrcAt)));
 }
 
@@ -65,7 +67,7 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const Bytes store_id = reader.take(16);
   const auto shard = reader.little<std::uint32_t>();
   const auto file_id = reader.little<std::uint32_t>();
-  const auto reserved = reader.little<std::uint32_t>();
+  const auto sealing = reader.little<std::uint32_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
@@ -86,7 +88,9 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
                    "file back",
                    {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
   }
-  if (reserved != 0) return base::corrupt("reserved bytes of the file header are not zero");
+  if (sealing != 0) {
+    return {Errc::format_mismatch, "the file is encrypted, and the collection is not"};
+  }
 
   header.type = expected;
   header.version = version;

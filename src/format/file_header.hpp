@@ -2,12 +2,13 @@
 //
 //   offset  size  field
 //        0     4  magic       "ARMD"
-//        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state
+//        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state,
+//                          8 keys
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta and db.state
+//       24     4  shard       0 in db.meta, db.state and db.keys
 //       28     4  file_id     0 where files are not numbered
-//       32     4  reserved    zero
+//       32     4  sealing     0 plain, else the cipher: 1 AES-256-GCM, 2 ChaCha20-Poly1305
 //       36     4  crc         CRC-32C of bytes 0..35
 //
 // Every version keeps these 40 bytes, so that an old reader can say that a file is too new.
@@ -40,7 +41,7 @@ namespace armdb::format {
 
 using StoreId = ByteArray<16>;
 
-enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state };
+enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state, keys };
 
 struct FileHeader {
   FileType type = FileType::segment;
@@ -48,6 +49,7 @@ struct FileHeader {
   StoreId store_id{};
   std::uint32_t shard = 0;
   std::uint32_t file_id = 0;
+  std::uint32_t sealing = 0;
 };
 
 enum class SegmentKind : std::uint32_t { log = 0, compacted = 1 };
@@ -67,8 +69,8 @@ inline constexpr std::size_t kFileHeaderBytes = 40;
 inline constexpr std::size_t kSegmentHeaderBytes = 96;
 
 void encode_file_header(const FileHeader& header, MutableBytes out) noexcept;  // 40 bytes
-// corrupt: not such a header (magic, crc, reserved bytes); format_mismatch: a newer version, or
-// another type than `expected`. The texts say what to do.
+// corrupt: not such a header (magic, crc); format_mismatch: a newer version, another type than
+// `expected`, or sealed. The texts say what to do.
 // Bytes after the header are not looked at.
 Status decode_file_header(Bytes in, FileType expected, FileHeader& header);
 

@@ -1,6 +1,6 @@
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
+//   LOCK  db.meta  db.keys  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
 // read again), .failed (a sync of that segment failed: drop its cached pages before reading).
@@ -31,6 +31,7 @@ struct FileName {
 inline constexpr std::string_view kLockName = "LOCK";
 inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
+inline constexpr std::string_view kKeysName = "db.keys";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
 inline constexpr std::string_view kSlotsName = "slots.dat";

@@ -47,7 +47,7 @@ void encode_meta(const Meta& meta, MutableBytes out) noexcept {
   writer.little<std::uint32_t>(meta.shard_count);
   writer.little<std::uint32_t>(meta.shard_prefix_bits);
   writer.little<std::uint64_t>(meta.hash_seed);
-  writer.little<std::uint32_t>(meta.encryption);
+  writer.little<std::uint32_t>(static_cast<std::uint32_t>(meta.cipher));
   writer.zeros(kMetaCrcAt - kMetaReservedAt);
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kMetaCrcAt)));
 }
@@ -68,7 +68,7 @@ Status decode_meta(Bytes in, Meta& meta) {
   read.shard_count = reader.little<std::uint32_t>();
   read.shard_prefix_bits = reader.little<std::uint32_t>();
   read.hash_seed = reader.little<std::uint64_t>();
-  read.encryption = reader.little<std::uint32_t>();
+  const auto cipher = reader.little<std::uint32_t>();
   const Bytes reserved_more = reader.take(kMetaCrcAt - kMetaReservedAt);
   const auto crc_stored = reader.little<std::uint32_t>();
 
@@ -82,15 +82,14 @@ Status decode_meta(Bytes in, Meta& meta) {
     return base::corrupt("reserved bytes of db.meta are not zero");
   }
   if (store > static_cast<std::uint32_t>(StoreKind::fixed) || ordered > 1 ||
-      payload > static_cast<std::uint8_t>(Payload::location)) {
-    return base::corrupt("db.meta names an unknown kind of store or payload");
+      payload > static_cast<std::uint8_t>(Payload::location) ||
+      cipher > static_cast<std::uint32_t>(Cipher::chacha20_poly1305)) {
+    return base::corrupt("db.meta names an unknown kind of store, payload or cipher");
   }
   read.store = static_cast<StoreKind>(store);
   read.shape.ordered = ordered != 0;
   read.shape.payload = static_cast<Payload>(payload);
-  if (read.encryption != 0) {
-    return {Errc::unsupported, "the collection is encrypted, which this build does not read"};
-  }
+  read.cipher = static_cast<Cipher>(cipher);
   if (!meta_possible(read)) return base::corrupt("db.meta has sizes that no collection has");
   meta = read;
   return {};

@@ -11,7 +11,7 @@
 //       56     4  shard_count  1..256
 //       60     4  shard_prefix_bits   at most 8 * key_size
 //       64     8  hash_seed    random; chooses shards and buckets
-//       72     4  encryption   0: none
+//       72     4  encryption   0: none, 1 AES-256-GCM, 2 ChaCha20-Poly1305; then there is db.keys
 //       76    48  reserved     zero
 //      124     4  crc          CRC-32C of bytes 0..123
 #pragma once
@@ -37,13 +37,13 @@ struct Meta {
   std::uint32_t shard_count = 1;
   std::uint32_t shard_prefix_bits = 0;
   std::uint64_t hash_seed = 0;
-  std::uint32_t encryption = 0;
+  Cipher cipher = Cipher::stored;  // stored: not encrypted
 };
 
 void encode_meta(const Meta& meta, MutableBytes out) noexcept;  // 128 bytes
-// `in` is the whole file. corrupt, format_mismatch (a newer version, another type of file), or
-// unsupported (encrypted). Checks every range above, that a Fixed store has its values inline,
-// and that shard_prefix_bits are at most 8 * key_size.
+// `in` is the whole file. corrupt, or format_mismatch (a newer version, another type of file).
+// Checks every range above, that a Fixed store has its values inline, and that shard_prefix_bits
+// are at most 8 * key_size.
 Status decode_meta(Bytes in, Meta& meta);
 
 }  // namespace armdb::format

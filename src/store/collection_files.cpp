@@ -3,7 +3,6 @@
 
 #include "base/errors.hpp"
 #include "format/file_name.hpp"
-#include "format/meta.hpp"
 #include "store/manifest_file.hpp"
 
 namespace armdb::store {
@@ -12,6 +11,18 @@ std::string lock_path(const std::string& path) { return path_in(path, format::kL
 
 std::string shard_path(const std::string& path, std::uint32_t shard) {
   return path_in(path, format::shard_directory_name(shard));
+}
+
+format::Meta meta_of(const Description& description) noexcept {
+  format::Meta meta;
+  meta.store_id = description.store_id;
+  meta.shape = description.shape;
+  meta.store = description.shape.fixed ? format::StoreKind::fixed : format::StoreKind::bitcask;
+  meta.shard_count = description.shard_count;
+  meta.shard_prefix_bits = description.shard_prefix_bits;
+  meta.hash_seed = description.hash_seed;
+  meta.cipher = description.cipher;
+  return meta;
 }
 
 Status read_description(FileSystem& files, const std::string& path, Description& description) {
@@ -30,18 +41,13 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     return status;
   }
   if (!status.ok()) return status;
-  if (meta.encryption != 0) {
-    return Status(Errc::unsupported,
-                  "the collection is encrypted, and this build has no "
-                  "encryption")
-        .at(path);
-  }
   description.store_id = meta.store_id;
   description.shape = meta.shape;
   description.shape.fixed = meta.store == format::StoreKind::fixed;
   description.shard_count = meta.shard_count;
   description.shard_prefix_bits = meta.shard_prefix_bits;
   description.hash_seed = meta.hash_seed;
+  description.cipher = meta.cipher;
   return {};
 }
 
@@ -58,14 +64,7 @@ Status create_description(FileSystem& files, const std::string& path,
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
   // Best effort: the parent may not be ours to open, and in memory there may be none.
   static_cast<void>(files.sync_directory(parent.empty() ? "/" : parent));
-  format::Meta meta;
-  meta.store_id = description.store_id;
-  meta.shape = description.shape;
-  meta.store = description.shape.fixed ? format::StoreKind::fixed : format::StoreKind::bitcask;
-  meta.shard_count = description.shard_count;
-  meta.shard_prefix_bits = description.shard_prefix_bits;
-  meta.hash_seed = description.hash_seed;
-  return create_meta(files, path, meta);
+  return create_meta(files, path, meta_of(description));
 }
 
 Status settle_description(FileSystem& files, const std::string& path) {

@@ -7,6 +7,7 @@
 
 #include "core/config.hpp"
 #include "core/file_system.hpp"
+#include "format/meta.hpp"
 #include "store/store.hpp"
 
 namespace armdb::store {
@@ -18,7 +19,10 @@ struct Description {
   std::uint32_t shard_count = 1;
   std::uint32_t shard_prefix_bits = 0;
   std::uint64_t hash_seed = 0;
+  Cipher cipher = Cipher::stored;  // stored: not encrypted
 };
+// As it stands in db.meta, and back.
+[[nodiscard]] format::Meta meta_of(const Description& description) noexcept;
 
 [[nodiscard]] std::string lock_path(const std::string& path);
 [[nodiscard]] std::string shard_path(const std::string& path, std::uint32_t shard);

@@ -83,6 +83,7 @@ void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Lo
   });
   sequence_next_ += count;
   last_sequence_ = sequence_next_ - 1;
+  tail_.seal();
 }
 
 // What is in the buffer was never accepted; what is in the file has to go, or it would stand

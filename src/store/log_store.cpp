@@ -103,8 +103,9 @@ Status LogStore::survey(const StoreContext& context, Survey& survey) {
   Config config = context.config;
   config.read_only = true;
   config.log = {};  // the recovery that follows tells it all
-  StoreContext reading{context.files,    config,        context.epochs,      context.directory,
-                       context.store_id, context.shard, context.shard_count, context.shape};
+  StoreContext reading{context.files,        config,        context.epochs,      context.directory,
+                       context.store_id,     context.shard, context.shard_count, context.shape,
+                       context.needs_values, context.keys};
   std::unique_ptr<LogStore> opened;
   return recover(
       reading, [](Store&, const RecoveredEntry&) { return Status(); }, ~std::uint64_t{0}, &survey,
@@ -146,8 +147,8 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   tail_open_ = true;
   if (!tail_.survives_kill()) {
     base::log(context_.config.log, LogLevel::info,
-              "the file system has no shared mappings: a returned put survives kill -9 only "
-              "after flush_buffers()");
+              "there is no mapped write buffer here (encrypted, or no shared mappings): a returned "
+              "put survives kill -9 only after flush_buffers()");
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
@@ -388,6 +389,7 @@ Status LogStore::append(const Write& write, base::Location& at) {
   account(*active_, entry, at);
   if (hint_ != nullptr) hint_->add(entry, at.offset());
   last_sequence_ = sequence_next_++;
+  if (!holding_) tail_.seal();
   return {};
 }
 

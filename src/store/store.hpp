@@ -23,6 +23,8 @@ namespace armdb::store {
 
 using StoreId = ByteArray<16>;
 
+class Keyring;
+
 [[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
 // What a file is called until it is whole.
 [[nodiscard]] std::string temporary_path(std::string_view path);
@@ -37,7 +39,8 @@ struct StoreContext {
   std::uint32_t shard = 0;
   std::uint32_t shard_count = 1;
   Shape shape;
-  bool needs_values = false;  // recovery has to tell values, which hints do not have
+  bool needs_values = false;      // recovery has to tell values, which hints do not have
+  const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;

@@ -14,7 +14,7 @@ namespace armdb::store {
 
 namespace {
 
-constexpr std::uint64_t kTailBytesMax = std::uint64_t{128} << 20;
+constexpr std::uint64_t kTailBytesMax = std::uint64_t{192} << 20;
 
 }  // namespace
 
@@ -32,15 +32,21 @@ Status read_tail_file(const StoreContext& context, TailContents& contents) {
       file->read_at(0, {contents.memory.get(), static_cast<std::size_t>(bytes)});
   if (!got.ok()) return Status(got.status()).at(path, 0);
   const Bytes all(contents.memory.get(), *got);
+  if constexpr (crypto::kHasCrypto) {
+    if (context.keys != nullptr) {
+      status = SealedTail::read(context, all, contents.unsealed);
+      contents.bytes = contents.unsealed;
+      return status;
+    }
+  }
   // The header is for people and tools, and a power cut may take it: the entries prove by their
   // seed where they belong.
   contents.bytes = all.sub(format::kTailHeaderBytes);
   return status;
 }
 
-Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
-                            std::size_t bytes) {
-  Owned<File> file;
+Status open_buffer_file(const StoreContext& context, const std::string& path, std::size_t bytes,
+                        Owned<File>& file) {
   std::uint64_t size = 0;
   Status status = open_file(context.files, path, OpenMode::read_write, file, size);
   if (status.is(Errc::not_found)) {
@@ -54,12 +60,23 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
   if (status.is(Errc::unsupported)) {
     status = size == bytes ? Status() : fill_with_zeros(*file, 0, bytes);
   }
-  std::uint8_t header[format::kTailHeaderBytes] = {};
+  return status;
+}
+
+void encode_tail_header(const StoreContext& context, MutableBytes out) noexcept {
   format::FileHeader fields;
   fields.type = format::FileType::tail;
   fields.store_id = context.store_id;
   fields.shard = context.shard;
-  format::encode_file_header(fields, header);
+  format::encode_file_header(fields, out);
+}
+
+Status TailBuffer::map_file(const StoreContext& context, const std::string& path,
+                            std::size_t bytes) {
+  Owned<File> file;
+  Status status = open_buffer_file(context, path, bytes, file);
+  std::uint8_t header[format::kTailHeaderBytes] = {};
+  encode_tail_header(context, header);
   if (status.ok()) status = file->write_at(0, Bytes(header));
   if (!status.ok()) return std::move(status).at(path);
 
@@ -74,8 +91,13 @@ Status TailBuffer::map_file(const StoreContext& context, const std::string& path
 
 Status TailBuffer::open(const StoreContext& context, std::size_t capacity, bool shared_reads) {
   capacity_ = capacity;
-  Status status =
-      map_file(context, context.path_of(format::kTailName), capacity + format::kTailHeaderBytes);
+  const std::string path = context.path_of(format::kTailName);
+  Status status;
+  if (context.keys == nullptr) {
+    status = map_file(context, path, capacity + format::kTailHeaderBytes);
+  } else if constexpr (crypto::kHasCrypto) {
+    status = SealedTail::open(context, path, capacity, sealed_);
+  }
   if (!status.ok()) return status;
   if (data_ == nullptr) {
     memory_.reset(new (std::nothrow) std::uint8_t[capacity]);
@@ -119,6 +141,18 @@ void TailBuffer::reset(std::uint32_t segment, std::uint64_t base) noexcept {
   base_.store(base, std::memory_order_relaxed);
   used_ = 0;
   version_.end_write();
+  if constexpr (crypto::kHasCrypto) {
+    sealed_used_ = 0;
+    if (sealed_ != nullptr && !sealed_->restart()) sealed_.reset();
+  }
+}
+
+void TailBuffer::seal_fresh() noexcept {
+  if constexpr (crypto::kHasCrypto) {
+    const Bytes fresh(data_ + sealed_used_, used_ - sealed_used_);
+    if (!sealed_->add(fresh, next_offset() - fresh.size())) sealed_.reset();
+    sealed_used_ = used_;
+  }
 }
 
 bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,

@@ -2,6 +2,7 @@
 //
 // What put() copies in here is in the page cache at once and survives the death of the process.
 // When it is full it is written to the active segment in one piece and begun anew from the start.
+// Of an encrypted shard the buffer is plain memory, and the file has the same sealed.
 //
 // Invariants:
 //   (1) The entries from the start to `used` are those that follow the active segment's file.
@@ -17,6 +18,7 @@
 
 #include "base/shared_bytes.hpp"
 #include "format/entry.hpp"
+#include "store/sealed_tail.hpp"
 #include "store/store.hpp"
 
 namespace armdb::store {
@@ -30,7 +32,9 @@ class TailBuffer {
   // found in the file.
   Status open_memory(Bytes bytes, std::uint32_t segment, std::uint64_t base);
 
-  [[nodiscard]] bool survives_kill() const noexcept { return static_cast<bool>(mapping_); }
+  [[nodiscard]] bool survives_kill() const noexcept {
+    return static_cast<bool>(mapping_) || (crypto::kHasCrypto && sealed_ != nullptr);
+  }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::size_t used() const noexcept { return used_; }
   [[nodiscard]] std::size_t room() const noexcept { return capacity_ - used_; }
@@ -42,6 +46,10 @@ class TailBuffer {
 
   // Appends `entry`, whose `bytes` fit.
   void append(const format::Entry& entry, std::uint32_t seed, std::size_t bytes) noexcept;
+  // Encrypted: seals what was appended since the last time; before the shard's lock is released.
+  void seal() noexcept {
+    if (crypto::kHasCrypto && sealed_ != nullptr && used_ != sealed_used_) seal_fresh();
+  }
   // Forgets everything: what follows belongs to `segment` from `base` on.
   void reset(std::uint32_t segment, std::uint64_t base) noexcept;
 
@@ -50,9 +58,12 @@ class TailBuffer {
 
  private:
   Status map_file(const StoreContext& context, const std::string& path, std::size_t bytes);
+  void seal_fresh() noexcept;
 
   Owned<File> file_;
   Owned<Mapping> mapping_;
+  std::unique_ptr<SealedTail> sealed_;  // of an encrypted shard; null: a kill takes the buffer
+  std::size_t sealed_used_ = 0;
   std::unique_ptr<std::uint8_t[]> memory_;
   std::unique_ptr<std::uint8_t[]> scratch_;  // an entry before it is stored for readers
   std::uint8_t* data_ = nullptr;
@@ -67,8 +78,14 @@ class TailBuffer {
 // Reads a shard's tail file into memory: the entries after its header, empty when there is none.
 struct TailContents {
   std::unique_ptr<std::uint8_t[]> memory;
+  std::vector<std::uint8_t> unsealed;  // of an encrypted shard
   Bytes bytes;
 };
 Status read_tail_file(const StoreContext& context, TailContents& contents);
+
+// Opens or makes the buffer's file, with real blocks for `bytes`.
+Status open_buffer_file(const StoreContext& context, const std::string& path, std::size_t bytes,
+                        Owned<File>& file);
+void encode_tail_header(const StoreContext& context, MutableBytes out) noexcept;  // 40 bytes
 
 }  // namespace armdb::store

@@ -49,6 +49,7 @@ TEST_CASE("config: encryption is refused where it is not built, never ignored") 
   test::TempDir directory;
   Config config;
   config.encryption_key = ByteArray<32>{};
+  if (compile_options().find("OPENSSL") != std::string_view::npos) return;
   CHECK(Map::open(directory / "c", config).is(Errc::unsupported));
   CHECK_FALSE(std::filesystem::exists(directory / "c"));
 }

@@ -80,7 +80,7 @@ template <class C> std::size_t walked(const C& collection) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("expiry: an expired entry is there for no call", "", Map, Tree, Text) {
+TEMPLATE_TEST_CASE("expiry: an expired entry is there for no call", "[clear]", Map, Tree, Text) {
   FaultFileSystem files;
   const std::string text = "12345678";
   const auto value = value_of<TestType>(text);
@@ -134,7 +134,7 @@ TEMPLATE_TEST_CASE("expiry: an expired entry is there for no call", "", Map, Tre
   });
 }
 
-TEST_CASE("expiry: many reads and ranges leave expired entries out") {
+TEST_CASE("expiry: many reads and ranges leave expired entries out", "[clear]") {
   FaultFileSystem files;
   const Tree tree = two_hours_later<Tree>(files, "12345678");
   std::vector<std::uint32_t> keys{3, 2, 1};
@@ -151,7 +151,7 @@ TEST_CASE("expiry: many reads and ranges leave expired entries out") {
   CHECK(seen == std::vector<std::uint32_t>{2, 3});
 }
 
-TEMPLATE_TEST_CASE("expiry: what has expired once stays so with the clock set back", "", Map,
+TEMPLATE_TEST_CASE("expiry: what has expired once stays so with the clock set back", "[clear]", Map,
                    Text) {
   FaultFileSystem files;
   {
@@ -165,7 +165,7 @@ TEMPLATE_TEST_CASE("expiry: what has expired once stays so with the clock set ba
   CHECK(again.contains(2));
 }
 
-TEMPLATE_TEST_CASE("expiry: a swept entry stays gone after any reopen, an old value too", "", Map,
+TEMPLATE_TEST_CASE("expiry: a swept entry stays gone after any reopen, an old value too", "[clear]", Map,
                    Text) {
   FaultFileSystem files;
   {
@@ -242,7 +242,7 @@ TEST_CASE("expiry: a whole new value takes a new time, a changed one keeps its o
   CHECK(map.expires_at(1).value() == std::uint64_t{1} << 62);
 }
 
-TEST_CASE("expiry: default_ttl_ms is for writes that name no time; batches expire too") {
+TEST_CASE("expiry: default_ttl_ms is for writes that name no time; batches expire too", "[clear]") {
   FaultFileSystem files;
   Config config = config_of(files);
   config.default_ttl_ms = kHour;

@@ -240,9 +240,9 @@ TEST_CASE("state: reserved bits must be zero, even with a right crc [pitfall-36]
     for (std::uint64_t bit = 4; bit <= 0x80000000; bit <<= 1) {
       CHECK(read_with(golden, kFlagsAt, golden[kFlagsAt] | bit, 4).is(Errc::corrupt));
     }
-    CHECK(read_with(golden, 24, 1, 4).is(Errc::corrupt));  // a shard
-    CHECK(read_with(golden, 28, 1, 4).is(Errc::corrupt));  // a file id
-    CHECK(read_with(golden, 32, 1, 4).is(Errc::corrupt));
+    CHECK(read_with(golden, 24, 1, 4).is(Errc::corrupt));          // a shard
+    CHECK(read_with(golden, 28, 1, 4).is(Errc::corrupt));          // a file id
+    CHECK(read_with(golden, 32, 1, 4).is(Errc::format_mismatch));  // encrypted
     for (std::size_t at = golden.size() - 4; at < golden.size(); ++at) {
       for (unsigned bit = 0; bit < 8; ++bit) {
         CHECK(read_with(golden, at, std::uint64_t{1} << bit, 1).is(Errc::corrupt));

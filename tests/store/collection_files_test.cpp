@@ -102,7 +102,7 @@ TEST_CASE("collection_files: a missing shard directory is an error, and not made
   CHECK_FALSE(test::exists(files, "/c/shard_001"));
 }
 
-TEST_CASE("collection_files: another store kind and encryption are named") {
+TEST_CASE("collection_files: another store kind is named", "[clear]") {
   FaultFileSystem files;
   files.restore(closed_collection());
   format::Meta meta;

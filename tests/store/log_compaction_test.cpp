@@ -214,7 +214,7 @@ TEST_CASE("log_compaction: any failing call leaves everything readable [pitfall-
   }
 }
 
-TEST_CASE("log_compaction: a damaged segment is kept for repair, and the rest goes on") {
+TEST_CASE("log_compaction: a damaged segment is kept for repair, and the rest goes on", "[clear]") {
   FaultFileSystem files;
   const Config config = test::one_shard(files);
   Collection collection = test::open_shard(config);

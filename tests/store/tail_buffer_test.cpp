@@ -55,7 +55,7 @@ TEST_CASE("tail_buffer: every returned put survives a kill, one after another") 
   }
 }
 
-TEST_CASE("tail_buffer: a flipped bit ends what it adds to the file, and nothing else") {
+TEST_CASE("tail_buffer: a flipped bit ends what it adds to the file, and nothing else", "[clear]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     const auto snapshot = killed(shape);
     FaultFileSystem files;
@@ -69,7 +69,7 @@ TEST_CASE("tail_buffer: a flipped bit ends what it adds to the file, and nothing
   }
 }
 
-TEST_CASE("tail_buffer: cut at any byte, or missing") {
+TEST_CASE("tail_buffer: cut at any byte, or missing", "[clear]") {
   const auto snapshot = killed(test::kVarTree);
   FaultFileSystem files;
   for (std::size_t size = 0; size < 64 + 10 * 32 + 40; ++size) {

@@ -1,0 +1,166 @@
+// The keyring: what opens it, what does not, and that nothing is touched when it does not.
+#include "store/keyring.hpp"
+
+#include <cstdlib>
+
+#include "store/manifest_file.hpp"
+#include "support/one_shard.hpp"
+
+using namespace armdb;
+using test::FaultFileSystem;
+
+#if ARMDB_WITH_OPENSSL
+
+namespace {
+
+constexpr ByteArray<32> kTestKey{7, 7, 7};
+
+// ARMDB_TEST_ENCRYPTED=1: all tests of this program run on encrypted collections.
+const bool all_encrypted = [] {
+  const char* const set = std::getenv("ARMDB_TEST_ENCRYPTED");
+  if (set == nullptr || *set != '1') return false;
+  store::key_for_tests = kTestKey;
+  return true;
+}();
+
+constexpr ByteArray<32> kKey{1, 2, 3};
+constexpr ByteArray<32> kOther{1, 2, 4};
+const std::string kKeys = "/c/db.keys";
+
+Config with_key(FileSystem& files, const EncryptionKey& key) {
+  Config config = test::one_shard(files);
+  config.encryption_key = key;
+  return config;
+}
+
+// All files with their content.
+std::map<std::string, std::string> bytes_of(FaultFileSystem& files,
+                                            const std::string& path = "/c") {
+  std::map<std::string, std::string> all;
+  for (const auto& [name, kind] : test::list_names(files, path)) {
+    const std::string whole = path + "/" + name;
+    if (kind == FileKind::directory) all.merge(bytes_of(files, whole));
+    // Who holds the lock is written there at each opening.
+    else if (name != "LOCK")
+      all[whole] = test::read_path(files, whole);
+  }
+  return all;
+}
+
+void create(FaultFileSystem& files, const EncryptionKey& key) {
+  Collection collection = test::open_shard(with_key(files, key));
+  test::put_range(collection, 0, 100);
+  REQUIRE(collection.close().ok());
+}
+
+Status try_open(FaultFileSystem& files, const EncryptionKey& key) {
+  return Collection::open("/c", test::kVarTree, with_key(files, key)).status();
+}
+
+void check_opens(FaultFileSystem& files, const EncryptionKey& key) {
+  const Collection collection = test::open_shard(with_key(files, key));
+  CHECK(test::prefix_length(test::contents(collection)) == 100);
+}
+
+}  // namespace
+
+TEST_CASE("keyring: only the key that it was made with opens a collection [pitfall-47]") {
+  const EncryptionKey passphrase = EncryptionKey::passphrase("correct horse");
+  for (const EncryptionKey& key : {EncryptionKey(kKey), passphrase}) {
+    FaultFileSystem files;
+    create(files, key);
+    check_opens(files, key);
+    const auto before = bytes_of(files);
+    CHECK(try_open(files, kOther).is(Errc::wrong_key));
+    CHECK(try_open(files, EncryptionKey::passphrase("wrong horse")).is(Errc::wrong_key));
+    if (!all_encrypted) CHECK(try_open(files, {}).is(Errc::wrong_key));
+    CHECK(bytes_of(files) == before);
+    check_opens(files, key);
+  }
+}
+
+TEST_CASE("keyring: a collection in the clear refuses a key [pitfall-48]") {
+  if (all_encrypted) return;
+  FaultFileSystem files;
+  create(files, {});
+  const auto before = bytes_of(files);
+  CHECK(try_open(files, kKey).is(Errc::format_mismatch));
+  CHECK(bytes_of(files) == before);
+  check_opens(files, {});
+}
+
+TEST_CASE("keyring: another cipher than the stored one is refused, none asked for takes it") {
+  FaultFileSystem files;
+  Config config = with_key(files, kKey);
+  config.cipher = Cipher::chacha20_poly1305;
+  {
+    Collection collection = test::open_shard(config);
+    test::put_range(collection, 0, 100);
+  }
+  check_opens(files, kKey);
+  config.cipher = Cipher::aes_256_gcm;
+  CHECK(Collection::open("/c", test::kVarTree, config).is(Errc::format_mismatch));
+}
+
+TEST_CASE("keyring: a wrong byte anywhere in db.keys or db.meta is told, and nothing is changed") {
+  FaultFileSystem files;
+  create(files, kKey);
+  const auto snapshot = files.snapshot();
+  for (const std::string& path : {kKeys, std::string("/c/db.meta")}) {
+    const std::size_t size = test::read_path(files, path).size();
+    for (std::size_t at = 0; at < size; ++at) {
+      files.restore(snapshot);
+      test::flip(files, path, at, static_cast<int>(at % 8));
+      const auto before = bytes_of(files);
+      const Status status = try_open(files, kKey);
+      INFO(path << " " << at << " " << status.message());
+      CHECK(!status.ok());
+      CHECK(bytes_of(files) == before);
+    }
+  }
+}
+
+TEST_CASE("keyring: db.keys of another collection, or none, opens nothing [pitfall-46]") {
+  FaultFileSystem files, others;
+  create(files, kKey);
+  create(others, kKey);
+  const std::string own = test::read_path(files, kKeys);
+  test::replace(files, kKeys, test::read_path(others, kKeys));
+  CHECK(try_open(files, kKey).is(Errc::corrupt));
+  REQUIRE(files.remove(kKeys).ok());
+  CHECK(try_open(files, kKey).is(Errc::corrupt));
+  test::replace(files, kKeys, own);
+  check_opens(files, kKey);
+}
+
+TEST_CASE("keyring: db.meta that was changed, checksum and all, is noticed") {
+  FaultFileSystem files;
+  create(files, kKey);
+  format::Meta meta;
+  REQUIRE(store::read_meta(files, "/c", meta).ok());
+  meta.hash_seed ^= 1;
+  REQUIRE(store::create_meta(files, "/c", meta).ok());
+  const Status status = try_open(files, kKey);
+  CHECK(status.is(Errc::corrupt));
+  // In the clear by its db.meta, it does not open either: with a key that is refused.
+  meta.hash_seed ^= 1;
+  meta.cipher = Cipher::stored;
+  REQUIRE(store::create_meta(files, "/c", meta).ok());
+  CHECK(!try_open(files, kKey).ok());
+  const auto before = bytes_of(files);
+  CHECK(!try_open(files, {}).ok());
+  CHECK(bytes_of(files) == before);
+}
+
+#else
+
+TEST_CASE("keyring: without OpenSSL an encrypted collection is refused, nothing is created") {
+  FaultFileSystem files;
+  Config config = test::one_shard(files);
+  config.encryption_key = ByteArray<32>{1};
+  const Result<Collection> collection = Collection::open("/c", test::kVarTree, config);
+  CHECK(collection.is(Errc::unsupported));
+  CHECK(!test::exists(files, "/c/db.meta"));
+}
+
+#endif
