@@ -367,7 +367,8 @@ TEST_CASE("collection: stats() tells what is there") {
   CHECK(map.stats().opened_by_hint >= 4000);
 }
 
-TEST_CASE("collection: verify() finds flipped bits, and reading them is an error [pitfall-19]", "[clear]") {
+TEST_CASE("collection: verify() finds flipped bits, and reading them is an error [pitfall-19]",
+          "[clear]") {
   TempDir directory;
   const std::string path = directory / "c";
   for (const bool mapped : {true, false}) {

@@ -165,8 +165,8 @@ TEMPLATE_TEST_CASE("expiry: what has expired once stays so with the clock set ba
   CHECK(again.contains(2));
 }
 
-TEMPLATE_TEST_CASE("expiry: a swept entry stays gone after any reopen, an old value too", "[clear]", Map,
-                   Text) {
+TEMPLATE_TEST_CASE("expiry: a swept entry stays gone after any reopen, an old value too", "[clear]",
+                   Map, Text) {
   FaultFileSystem files;
   {
     TestType collection = open<TestType>(config_of(files));

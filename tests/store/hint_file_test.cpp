@@ -82,7 +82,8 @@ TEST_CASE("hint_file: a flipped bit anywhere in it is noticed [pitfall-9]") {
   }
 }
 
-TEST_CASE("hint_file: cut at any byte, or with more behind, it does not count [pitfall-9]", "[clear]") {
+TEST_CASE("hint_file: cut at any byte, or with more behind, it does not count [pitfall-9]",
+          "[clear]") {
   const auto snapshot = three_segments();
   FaultFileSystem files;
   files.restore(snapshot);

@@ -59,7 +59,8 @@ int whole_entries(std::size_t length) {
 
 }  // namespace
 
-TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every byte [pitfall-1]", "[clear]") {
+TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every byte [pitfall-1]",
+          "[clear]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     std::string bytes;
     const auto snapshot = half_synced(shape, bytes);
@@ -80,7 +81,8 @@ TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every by
   }
 }
 
-TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-1] [pitfall-2]", "[clear]") {
+TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-1] [pitfall-2]",
+          "[clear]") {
   std::string bytes;
   const auto snapshot = half_synced(test::kVarTree, bytes);
   FaultFileSystem files;
@@ -103,7 +105,8 @@ TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-
   }
 }
 
-TEST_CASE("log_recovery: a flipped bit below the watermark is damage, above it torn [pitfall-17]", "[clear]") {
+TEST_CASE("log_recovery: a flipped bit below the watermark is damage, above it torn [pitfall-17]",
+          "[clear]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     std::string bytes;
     const auto snapshot = half_synced(shape, bytes);
@@ -152,7 +155,8 @@ TEST_CASE("log_recovery: a segment with a wrong header is kept aside, not delete
   }
 }
 
-TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told [pitfall-19]", "[clear]") {
+TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told [pitfall-19]",
+          "[clear]") {
   FaultFileSystem original;
   {
     Collection collection = test::open_shard(test::one_shard(original), test::kConstMap);
@@ -183,7 +187,8 @@ TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told 
   }
 }
 
-TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pitfall-19]", "[clear]") {
+TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pitfall-19]",
+          "[clear]") {
   FaultFileSystem original;
   {
     Collection collection = test::open_shard(test::one_shard(original));
@@ -219,7 +224,8 @@ TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pi
   }
 }
 
-TEST_CASE("log_recovery: a sealed segment cut short is damage at every byte [pitfall-18]", "[clear]") {
+TEST_CASE("log_recovery: a sealed segment cut short is damage at every byte [pitfall-18]",
+          "[clear]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     FaultFileSystem original;
     {
@@ -277,7 +283,8 @@ TEST_CASE("log_recovery: files of other shards, segments and stores are refused 
   }
 }
 
-TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitfall-22]", "[clear]") {
+TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitfall-22]",
+          "[clear]") {
   std::string bytes;
   const auto snapshot = half_synced(test::kVarTree, bytes);
   FaultFileSystem files;
