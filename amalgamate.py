@@ -47,11 +47,11 @@ def error(where, what, fix):
 
 
 def closed_joints(text):
-    """The joints of files and namespaces without blank lines; a namespace that one file ends and
-    the next begins stays open."""
+    """The joints of files, namespaces and access labels without blank lines; a namespace that one
+    file ends and the next begins stays open."""
     text = re.sub(r"\n{3,}", "\n\n", text)
     text = re.sub(r"(?m)^((?:// ---- .* ----|namespace[\w: ]* \{)\n)\n", r"\1", text)
-    text = re.sub(r"\n(\n\}  // namespace)", r"\1", text)
+    text = re.sub(r"\n(\n\}  // namespace|\n *(?:public|private|protected):)", r"\1", text)
     joint = re.compile(r"\}  // namespace ([\w:]+)\n(\n// ---- .*\n(?://.*\n)*\n)"
                        r"namespace \1 \{\n")
     while joint.search(text):                             # outer namespaces uncover inner ones

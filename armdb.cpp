@@ -93,7 +93,6 @@ class Arena {
   [[nodiscard]] std::size_t nodes_in_use() const noexcept { return in_use_; }
   // Memory taken by nodes up to end(), rounded up to pages, and by the tables.
   [[nodiscard]] std::size_t memory_bytes() const noexcept;
-
  private:
   bool grow() noexcept;
 
@@ -195,7 +194,6 @@ class ByteReader {
   [[nodiscard]] Bytes rest() const noexcept { return rest_; }
   [[nodiscard]] std::size_t remaining() const noexcept { return rest_.size(); }
   [[nodiscard]] bool failed() const noexcept { return failed_; }
-
  private:
   Bytes rest_;
   bool failed_ = false;
@@ -230,7 +228,6 @@ class ByteWriter {
   [[nodiscard]] bool overflow() const noexcept { return overflow_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] Bytes written() const noexcept { return {buffer_.data(), size_}; }
-
  private:
   // Where the next `count` bytes go, or null.
   std::uint8_t* room(std::size_t count) noexcept {
@@ -334,7 +331,6 @@ class ARMDB_CAPABILITY("mutex") Mutex {
   void lock() noexcept ARMDB_ACQUIRE() { native_.lock(); }
   void unlock() noexcept ARMDB_RELEASE() { native_.unlock(); }
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return native_.try_lock(); }
-
  private:
   friend class ConditionVariable;
   std::mutex native_;
@@ -360,7 +356,6 @@ class ARMDB_SCOPED_CAPABILITY MutexLock {
     held_ = false;
     mutex_.unlock();
   }
-
  private:
   Mutex& mutex_;
   bool held_ = true;
@@ -401,7 +396,6 @@ class ConditionVariable {
   }
   void notify_one() noexcept { native_.notify_one(); }
   void notify_all() noexcept { native_.notify_all(); }
-
  private:
   std::condition_variable native_;
 #endif
@@ -445,7 +439,6 @@ class EpochDomain {
     ~Guard() { domain_.leave(slot_); }
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
-
    private:
     friend class EpochDomain;
     EpochDomain& domain_;
@@ -469,7 +462,6 @@ class EpochDomain {
 
   // How many objects wait.
   [[nodiscard]] std::size_t pending() const noexcept;
-
  private:
   static constexpr std::size_t kSlots = 64;
 
@@ -679,7 +671,6 @@ class Location {
   [[nodiscard]] constexpr bool nowhere() const noexcept { return packed_ == 0; }
 
   friend constexpr bool operator==(Location, Location) noexcept = default;
-
  private:
   // A small floating-point number of 8-byte units: 5 bits of exponent, 3 of mantissa, rounded up.
   static constexpr std::uint64_t size_code(std::uint64_t bytes) noexcept {
@@ -807,7 +798,6 @@ class Version {
   void end_write() noexcept {
     value_.store(value_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
-
  private:
   static void relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
@@ -836,7 +826,6 @@ class TextPart {
       : data_(&kNumber), size_(number) {}
 
   void append_to(std::string& line) const;
-
  private:
   static constexpr char kNumber = 0;  // data_ points here: size_ is the number
 
@@ -886,7 +875,6 @@ class Descriptor {
   [[nodiscard]] bool valid() const noexcept { return number_ >= 0; }
   // close() is never retried: after EINTR the number may belong to somebody else. Keeps errno.
   void reset() noexcept;
-
  private:
   int number_ = -1;
 };
@@ -964,7 +952,6 @@ class Thread {
   // Waits for the end; nothing when it was not started.
   void join() noexcept;
   [[nodiscard]] bool running() const noexcept { return running_; }
-
  private:
 #if !defined(ARMDB_OMIT_THREADS)
   static void* enter(void* self) noexcept;
@@ -1013,7 +1000,6 @@ class Key {
   ~Key() { wipe(bytes_); }
   [[nodiscard]] Bytes bytes() const noexcept { return bytes_; }
   [[nodiscard]] MutableBytes room() noexcept { return bytes_; }
-
  private:
   ByteArray<kBytes> bytes_{};
 };
@@ -1071,7 +1057,6 @@ class Aead {
   // Writes to `plain` in any case; unless it is ok the bytes there must not be used.
   [[nodiscard]] OpenOutcome open(Bytes nonce, Bytes additional, Bytes sealed, Bytes tag,
                                  std::uint8_t* plain) const;
-
  private:
   struct Context;
   Context* borrow() const;
@@ -1265,7 +1250,8 @@ Status decode_segment_header(Bytes in, SegmentHeader& header);
 // ---- format/file_name.hpp ----
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.keys  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
+//   LOCK  db.meta  db.keys  db.state  shard_000/
+//   of a shard: MANIFEST  tail.buf  0000000001.data  0000000001.hint, or slots.dat
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
 // read again), .failed (a sync of that segment failed: drop its cached pages before reading).
@@ -1744,7 +1730,6 @@ class SlotLayout {
   // Groups in a file of this size, in slots, the last one perhaps cut; and back.
   [[nodiscard]] std::uint64_t slots_in(std::uint64_t file_bytes) const noexcept;
   [[nodiscard]] std::uint64_t file_bytes(std::uint64_t slots) const noexcept;
-
  private:
   static std::size_t bytes_for(std::uint32_t key_size, std::uint32_t value_size) noexcept {
     return (kSlotHeaderBytes + std::size_t{key_size} + value_size + 7) / 8 * 8;
@@ -1922,7 +1907,6 @@ class BtreeWrite {
   ~BtreeWrite() { version_.end_write(); }
   BtreeWrite(const BtreeWrite&) = delete;
   BtreeWrite& operator=(const BtreeWrite&) = delete;
-
  private:
   base::Version& version_;
 };
@@ -2229,7 +2213,6 @@ class Block {
   // For the B+-tree: the leaf the block was copied from, to go on without a descent.
   std::uint32_t leaf = 0;
   std::uint32_t leaf_version = 0;
-
  private:
   std::unique_ptr<std::uint8_t[]> memory_;
   std::size_t stride_ = 0;
@@ -2361,7 +2344,6 @@ class BtreeIndex : public Index {
 #if defined(ARMDB_CHECKS)
   [[nodiscard]] bool check() const;
 #endif
-
  protected:
   // A leaf that a reader stands on.
   struct Stand {
@@ -2566,7 +2548,6 @@ template <unsigned kWidth> class HashKey {
     for (const base::Word& word : words_) difference |= word ^ base::load_relaxed(shared++);
     return difference == 0;
   }
-
  private:
   base::Word words_[kWidth / sizeof(base::Word)];
 };
@@ -2589,7 +2570,6 @@ template <> class HashKey<0> {
     std::memcpy(&word, key, left);
     return word == base::load_relaxed(shared);
   }
-
  private:
   const std::uint8_t* key_;
   std::size_t size_;
@@ -2659,7 +2639,6 @@ class HashTable : public Index {
   void expect(std::size_t count) noexcept final;
   void relocate(Place& place, base::Location at) noexcept final;
   void erase(Place& place) noexcept final;
-
  protected:
   [[nodiscard]] HashBucket* head(std::uint32_t number) const noexcept {
     return reinterpret_cast<HashBucket*>(buckets_.at(number + 1));
@@ -2688,7 +2667,6 @@ class HashTable : public Index {
   alignas(64) base::Arena overflow_;
   alignas(64) base::Arena records_;
   alignas(64) std::atomic<std::size_t> size_{0};
-
  private:
   [[nodiscard]] std::uint64_t hash_of(const std::uint8_t* record_of_key) const noexcept;
   void insert(Place& place, const std::uint8_t* key, const std::uint8_t* value,
@@ -2731,7 +2709,6 @@ class BlockCache {
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept;
   [[nodiscard]] std::uint64_t hits() const noexcept;
   [[nodiscard]] std::uint64_t misses() const noexcept;
-
  private:
   static constexpr std::size_t kWays = 4;
   struct Slot {
@@ -2893,7 +2870,6 @@ class Store {
   virtual void add_stats(Stats& stats) const = 0;
   // `status` with the file and offset of `at`.
   [[nodiscard]] virtual Status describe(Status status, base::Location at) const = 0;
-
  protected:
   // The first failure: sticks, and says what to do.
   void set_failed(const Status& cause);
@@ -2927,7 +2903,6 @@ class ReadBuffer {
   // mapping to hold instead of a copy.
   SharedBlock* block = nullptr;
   detail::Shared* pin = nullptr;  // a mapped region; borrowed, guarded by the epoch
-
  private:
   std::uint8_t small_[512];
 };
@@ -2969,6 +2944,9 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 // opens, and the next open does it again.
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
+
+// Makes the directory of a copy and locks it; invalid_argument when there is anything in it.
+Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock);
 
 // After a creation that was cut short behind db.meta: makes that file's name durable, before
 // anything relies on it.
@@ -3015,6 +2993,11 @@ class Keyring {
 
   // Seals db.keys by `to`; `from` must be the key that it is sealed by now.
   Status rotate(const EncryptionKey& from, const EncryptionKey& to);
+  // Draws a new data key, by which everything is sealed from now on; `key` is the user's. Goes on
+  // with the newest one where old ones are left: then an earlier renewal was not finished.
+  Status begin_renewal(const EncryptionKey& key);
+  // Forgets all but the newest: nothing is sealed by the others any more.
+  Status end_renewal(const EncryptionKey& key);
 
   // The key of a file with this header; wrong_key when its data key is not here.
   Status file_key(const format::SealedHeader& header, crypto::Aead& key) const {
@@ -3031,7 +3014,6 @@ class Keyring {
   [[nodiscard]] std::uint64_t forged() const noexcept {
     return forged_.load(std::memory_order_relaxed);
   }
-
  private:
   struct DataKey {
     std::uint32_t id = 0;
@@ -3061,6 +3043,10 @@ class Keyring {
                        std::unique_ptr<Keyring>& ring);
   static Status check(const EncryptionKey& key);
   [[nodiscard]] FileSystem& sealed_files() const noexcept { return posix_file_system(); }
+  Status rotate(const EncryptionKey&, const EncryptionKey&) { return {}; }
+  Status begin_renewal(const EncryptionKey&) { return {}; }
+  Status end_renewal(const EncryptionKey&) { return {}; }
+  [[nodiscard]] std::uint64_t forged() const noexcept { return 0; }
 };
 
 #endif
@@ -3088,6 +3074,9 @@ class Keyring;
 
 // Both must outlive it. Null when out of memory.
 [[nodiscard]] Owned<FileSystem> make_sealed_file_system(FileSystem& files, const Keyring& keys);
+
+// The data key by which a file of this file system is sealed; not for those that pass.
+[[nodiscard]] std::uint32_t sealed_key_id(const File& file) noexcept;
 
 // ---- store/sealed_tail.hpp ----
 // Sealed tail: what the write buffer of an encrypted shard leaves in tail.buf for the case that the
@@ -3118,7 +3107,6 @@ class SealedTail {
   [[nodiscard]] bool add(Bytes bytes, std::uint64_t position) noexcept;
   // The buffer begins anew. False as add().
   [[nodiscard]] bool restart() noexcept;
-
  private:
   SealedTail(const StoreContext& context) : context_(context) {}
   Status new_key();
@@ -3127,6 +3115,7 @@ class SealedTail {
   Owned<File> file_;
   Owned<Mapping> mapping_;
   crypto::Aead aead_;
+  std::uint32_t key_id_ = 0;  // of the data key
   std::uint32_t counter_ = 0;
   std::size_t used_ = 0;
 };
@@ -3209,6 +3198,7 @@ class Segment {
   bool durable = false;
   bool hinted = false;   // a hint file stands beside it
   bool damaged = false;  // has a region that was skipped: kept as it is for repair
+  bool renew = false;    // sealed by an old key: compaction takes it whatever is dead in it
   bool retired = false;  // replaced by a compacted one, about to go
 };
 
@@ -3242,7 +3232,6 @@ class SegmentScanner {
   Status status;
 
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
-
  private:
   // Makes at least `need` bytes from position_ available, or all up to the limit.
   bool fill(std::size_t need);
@@ -3277,7 +3266,6 @@ class HintWriter {
   void add(const format::Entry& entry, std::uint64_t offset);
   // Ends the file; true when the hint stands.
   bool finish(std::uint64_t segment_length, std::uint64_t last_sequence);
-
  private:
   HintWriter(const StoreContext& context, const Segment& segment, std::string path,
              Owned<File> file);
@@ -3347,7 +3335,6 @@ class TailBuffer {
 
   // Copies the entry at `at` out. False when the buffer no longer holds it.
   bool read(base::Location at, ReadBuffer& buffer, Bytes& entry, bool& out_of_memory) const;
-
  private:
   Status map_file(const StoreContext& context, const std::string& path, std::size_t bytes);
   void seal_fresh() noexcept;
@@ -3425,6 +3412,16 @@ struct SegmentMap {
   [[nodiscard]] Segment* find(std::uint32_t file_id) const noexcept;
 };
 
+// A log as it was at one moment. Its segments can be read also when compaction has replaced them.
+struct LogImage {
+  std::vector<SegmentPtr> segments;
+  std::vector<std::uint8_t> manifest;
+};
+// Writes it, with the hints that are still there, to another shard's directory, and syncs it. Needs
+// no lock.
+Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& to,
+                const std::string& directory);
+
 class LogStore final : public Store {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
@@ -3456,7 +3453,6 @@ class LogStore final : public Store {
     }
     Group(const Group&) = delete;
     Group& operator=(const Group&) = delete;
-
    private:
     LogStore* const log_;
   };
@@ -3479,11 +3475,16 @@ class LogStore final : public Store {
   Status run_sync(const SyncTicket& ticket) override;
   Status end_sync(const SyncTicket& ticket, Status outcome) override;
 
+  // Marks the segments that an old data key seals for compaction, and the MANIFEST for a new one;
+  // returns how many there are.
+  std::size_t mark_old_keys() noexcept;
   // Ends the active segment, so that checkpoint and compaction see all there is.
   Status seal_active();
   // The MANIFEST as it should be now, for write_manifest() outside the lock; empty when the one
   // on disk says the same.
   std::vector<std::uint8_t> manifest_now();
+  // What is there now, for copy_log(): ends the active segment.
+  Status freeze(LogImage& image);
   static Status write_manifest(const StoreContext& context, const std::vector<std::uint8_t>& image);
   // Writes the hint of a sealed segment by reading it; outside the lock. True when it stands.
   static bool write_hint(const StoreContext& context, const Segment& segment);
@@ -3515,7 +3516,6 @@ class LogStore final : public Store {
 
   // Starts reading at `at` from memory, for warmup(). Under a guard.
   void touch(base::Location at) const;
-
  private:
   friend class LogRecovery;
   friend class LogCompaction;
@@ -3525,6 +3525,7 @@ class LogStore final : public Store {
   // Both open() and, with `joints`, survey().
   static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
                         Survey* joints, std::unique_ptr<LogStore>& opened);
+  std::vector<std::uint8_t> manifest_image();
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
@@ -3684,7 +3685,6 @@ class SlotStore final : public Store {
   // theirs.
   [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
   [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
-
  private:
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
@@ -3850,7 +3850,6 @@ class LogCompaction {
   Result<bool> next_moves(std::size_t most, FunctionRef<void(const Move&)> relocate);
   Status retire();
   Status remove();
-
  private:
   Status begin_output();
   ScanStep gather(const Segment& source, std::uint64_t& read);
@@ -3907,7 +3906,6 @@ class LogRecovery {
   LogRecovery(LogStore& store, RecoveryVisitor visit, std::uint64_t limit, Survey* survey)
       : store_(store), visit_(visit), limit_(limit), survey_(survey) {}
   Status run();
-
  private:
   struct Candidate {
     SegmentPtr segment;
@@ -4062,7 +4060,6 @@ class Router {
 
   [[nodiscard]] std::uint32_t shard_count() const noexcept { return shard_count_; }
   [[nodiscard]] std::uint64_t seed() const noexcept { return seed_; }
-
  private:
   // Hash of the first prefix_bits_ bits; a shorter key counts whole.
   [[nodiscard]] std::uint64_t prefix_hash(const std::uint8_t* key,
@@ -4110,7 +4107,6 @@ class Clock {
            !floor_.compare_exchange_weak(floor, to_ms, std::memory_order_relaxed)) {
     }
   }
-
  private:
   std::atomic<std::uint64_t> floor_{0};
 };
@@ -4142,7 +4138,6 @@ class ExpiryTable {
   [[nodiscard]] const index::Index* table() const noexcept {
     return table_.load(std::memory_order_acquire);
   }
-
  private:
   Clock& clock_;
   const index::IndexConfig config_;
@@ -4297,6 +4292,11 @@ class Shard {
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
   // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // For backup_to(): what is there now; then written elsewhere, without a lock.
+  Status freeze(store::LogImage& image);
+  Status copy(const store::LogImage& image, FileSystem& to, const std::string& directory);
+  // Everything on disk is sealed by the newest data key then.
+  Status renew_keys();
   // Fixed: gives free space at the end of the file back. While somebody is migrating no slot moves:
   // it would look like a new one, and be passed over.
   Status shrink();
@@ -4330,7 +4330,6 @@ class Shard {
   static Status sync_bound(std::span<const std::unique_ptr<Shard>> shards, const Shard* asking,
                            base::Mutex& joint_mutex);
   [[nodiscard]] bool is_bound() const;
-
  private:
   friend class Transaction;
 
@@ -4443,7 +4442,6 @@ class RecoveryBatch {
   // Keys whose last value so far was rejected by the codec; their object is null in the index.
   [[nodiscard]] std::uint64_t undecoded() const noexcept { return undecoded_; }
   [[nodiscard]] const Status& decode_error() const noexcept { return decode_error_; }
-
  private:
   static constexpr std::size_t kEntries = 32;
 
@@ -4493,7 +4491,6 @@ class Transaction {
   [[nodiscard]] const Shard& shard() const noexcept { return shard_; }
   // All writes in their order; the views end with the next write.
   [[nodiscard]] std::vector<WriteRequest> requests() const;
-
  private:
   struct Pending {
     std::size_t bytes_at = 0;  // of the key, and the value behind it
@@ -4590,6 +4587,10 @@ class Engine {
   Result<VerifyReport> verify();
   Status compact();
   Result<bool> compact_step(std::uint64_t budget);
+  // See Collection.
+  Status rotate_key(const EncryptionKey& from, const EncryptionKey& to);
+  Status reencrypt(const EncryptionKey& key);
+  Status backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher);
   Status close();
 
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
@@ -4609,7 +4610,6 @@ class Engine {
     return shards_[at]->durable_sequence();
   }
   [[nodiscard]] Stats stats() const;
-
  private:
   Engine(std::string path, const FixedConfig& config)
       : path_(std::move(path)), config_(without_key(config)) {
@@ -4634,6 +4634,7 @@ class Engine {
   Status save_floor();
   Status refuse_write() const;
   Status refuse_batch() const;
+  Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
   Status migrate_all(std::uint32_t to_version, MigrationCalls calls);
   Status begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts)
@@ -4646,6 +4647,7 @@ class Engine {
   const std::string path_;
   const FixedConfig config_;  // of a Bitcask store only the part that is Config
   Shape shape_;
+  store::Description description_;
   Router router_;
   Owned<FileLock> lock_;
   std::unique_ptr<store::Keyring> keyring_;  // before the shards end; null: in the clear
@@ -4658,6 +4660,7 @@ class Engine {
   std::uint32_t sweep_shard_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
   std::uint64_t sweep_cursor_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
   base::Mutex migration_mutex_;  // one migration at a time
+  base::Mutex renewal_mutex_;    // one renewal of keys at a time
   mutable base::Mutex state_mutex_;
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
@@ -4682,7 +4685,6 @@ class CompactionThread {
   // Waits for the running step.
   void stop();
   [[nodiscard]] Status last_error() const;
-
  private:
   void run();
   // The slots of a Fixed store are synced by the same steps.
@@ -4721,7 +4723,6 @@ class DecodedValue {
   DecodedValue(const DecodedValue&) = delete;
   DecodedValue& operator=(const DecodedValue&) = delete;
   [[nodiscard]] detail::Shared* get() const noexcept { return object_; }
-
  private:
   detail::Shared* object_;
   detail::Shared* own_ = nullptr;
@@ -4770,7 +4771,6 @@ class OrderedScan {
   bool still_there() noexcept;
 
   [[nodiscard]] const Status& status() const noexcept { return status_; }
-
  private:
   struct Source {
     std::uint32_t shard = 0;
@@ -4817,7 +4817,6 @@ class UnorderedScan {
   // The same from `cursor` on (0: the beginning), for about `limit` entries; moves the cursor
   // behind them, to 0 at the end. Maps only.
   Status run_some(std::uint64_t& cursor, std::size_t limit, Visitor visit);
-
  private:
   Status visit_block(const Shard& shard, index::Block& block, Visitor visit, bool& go_on);
 
@@ -5858,7 +5857,6 @@ class PosixLock final : public FileLock {
   ~PosixLock() override {
     if (::getpid() == pid_) unlock(file_.get());
   }
-
  private:
   Descriptor file_;
   pid_t pid_;
@@ -5971,7 +5969,6 @@ class MemoryMapping final : public Mapping {
     data_ = block_->data;
     size_ = size;
   }
-
  private:
   std::shared_ptr<MemoryBlock> block_;
 };
@@ -6027,7 +6024,6 @@ class MemoryFile final : public File {
   Status drop_cache() override { return {}; }
 
   Result<Owned<Mapping>> map(std::size_t length, MapMode mode) override;
-
  private:
   // Makes the file `offset` + `length` bytes long, unless it is longer.
   Status reach(MemoryInode& inode, std::uint64_t offset, std::uint64_t length, const char* doing)
@@ -6083,7 +6079,6 @@ class MemoryLock final : public FileLock {
       inode.readers -= 1;
     }
   }
-
  private:
   const MemoryInodePtr inode_;
   const LockMode mode_;
@@ -6128,7 +6123,6 @@ class MemoryFileSystem final : public FileSystem {
   Status rename(const std::string& from, const std::string& to) override;
   Status sync_directory(const std::string& path) override;
   Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override;
-
  private:
   // A file, or a directory: then without an inode. There are few of them: a list will do.
   struct Name {
@@ -6536,7 +6530,6 @@ class PosixFile final : public File {
   }
 
   Result<Owned<Mapping>> map(std::size_t length, MapMode mode) override;
-
  private:
   Descriptor file_;
   std::string path_;
@@ -8512,7 +8505,6 @@ template <unsigned kDense, bool kRest> class BtreeT final : public BtreeIndex {
   void read_from(const std::uint8_t* key, Bound bound, bool descending,
                  Block& block) const noexcept override;
   void locate(const std::uint8_t* key, std::uint64_t hash, Place& place) noexcept override;
-
  private:
   // One lookup of find_many on its way: first `parent` is the node above `node`.
   struct Step {
@@ -9563,7 +9555,6 @@ template <unsigned kWidth> class HashTableT final : public HashTable {
             std::uint8_t* value) const noexcept override;
   void find_many(std::span<Lookup> lookups) const noexcept override;
   void locate(const std::uint8_t* key, std::uint64_t hash, Place& place) noexcept override;
-
  private:
   // What find_many knows of one lookup between its stages.
   struct Probe {
@@ -10188,6 +10179,24 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta_of(description));
 }
 
+Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
+  Status status = files.create_directory(path);
+  bool empty = true;
+  if (status.ok()) {
+    status = files.list(
+        path, [&](std::string_view name, FileKind) { empty = empty && name == format::kLockName; });
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  if (!empty) {
+    return Status(Errc::invalid_argument, "the directory of a copy must be empty or not there")
+        .at(path);
+  }
+  Result<Owned<FileLock>> held = files.lock(lock_path(path), LockMode::exclusive);
+  if (!held.ok()) return std::move(held).status().at(lock_path(path));
+  lock = std::move(*held);
+  return {};
+}
+
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
   const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
@@ -10540,6 +10549,32 @@ Status Keyring::rotate(const EncryptionKey& from, const EncryptionKey& to) {
   return status.ok() ? write(to, keys) : status;
 }
 
+Status Keyring::begin_renewal(const EncryptionKey& key) {
+  const base::MutexLock lock(mutex_);
+  std::vector<DataKey> keys;
+  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
+  if (!status.ok() || keys.size() > 1) return status;
+  DataKey fresh;
+  fresh.id = keys.back().id + 1;
+  status = os::random_bytes(fresh.key.room());
+  keys.push_back(fresh);
+  // On the disk before anything is sealed by it.
+  if (status.ok()) status = write(key, keys);
+  if (status.ok()) keys_ = std::move(keys);
+  return status;
+}
+
+Status Keyring::end_renewal(const EncryptionKey& key) {
+  const base::MutexLock lock(mutex_);
+  std::vector<DataKey> keys;
+  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
+  if (!status.ok()) return status;
+  keys.erase(keys.begin(), keys.end() - 1);
+  status = write(key, keys);
+  if (status.ok()) keys_ = std::move(keys);
+  return status;
+}
+
 Status Keyring::derive(std::uint32_t key_id, Bytes salt, std::string_view purpose, Bytes identity,
                        crypto::Aead& key) const {
   crypto::Key data_key;
@@ -10620,6 +10655,61 @@ Status Keyring::settle(FileSystem& files, const std::string& directory, Encrypti
   static_cast<void>(ring);
   return no_encryption();
 #endif
+}
+
+// ---- store/log_backup.cpp ----
+// Copies of a log: its sealed segments as they are, in another directory, under another key or
+// none.
+
+namespace {
+// The first `bytes` of a file; what is missing at its end is not there in the copy either.
+Status copy_bytes(File& from, std::uint64_t bytes, FileSystem& to, const std::string& path) {
+  constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+  const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kPieceBytes));
+  const std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[most]);
+  if (piece == nullptr) return base::out_of_memory("no memory to copy a file").at(path);
+  Result<Owned<File>> file = to.open(path, OpenMode::create_new);
+  if (!file.ok()) return std::move(file).status().at(path);
+  for (std::uint64_t done = 0; done < bytes;) {
+    const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes - done, most));
+    const Result<std::size_t> got = from.read_at(done, {piece.get(), want});
+    if (!got.ok()) return got.status();
+    if (*got == 0) break;
+    Status status = (*file)->write_at(done, Bytes(piece.get(), *got));
+    if (!status.ok()) return std::move(status).at(path, done);
+    done += *got;
+  }
+  return (*file)->sync().at(path);
+}
+}  // namespace
+
+Status LogStore::freeze(LogImage& image) {
+  Status status = seal_active();
+  if (!status.ok()) return status;
+  image.segments = segments_;
+  image.manifest = manifest_image();
+  // That one was never written here.
+  manifest_stale_ = true;
+  return {};
+}
+
+Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& to,
+                const std::string& directory) {
+  for (const SegmentPtr& segment : image.segments) {
+    if (segment->retired) continue;
+    const std::string name = format::file_name(format::FileRole::segment, segment->id());
+    Status status = copy_bytes(*segment->file, segment->length, to, path_in(directory, name));
+    if (!status.ok()) return std::move(status).at(segment->path);
+    // A hint that compaction has removed since is of no use to the copy: that has its segment, and
+    // scans it.
+    const std::string hint = format::file_name(format::FileRole::hint, segment->id());
+    Result<Owned<File>> from = context.files.open(context.path_of(hint), OpenMode::read);
+    const Result<std::uint64_t> size = from.ok() ? (*from)->size() : from.status();
+    if (!size.ok()) continue;
+    status = copy_bytes(**from, *size, to, path_in(directory, hint));
+    if (!status.ok()) return status;
+  }
+  return replace_file(to, directory, format::kManifestName, image.manifest);
 }
 
 // ---- store/log_batch.cpp ----
@@ -10742,7 +10832,7 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
-    if (segment.count == 0) return 1.0;
+    if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
   const auto better = [&](std::size_t a, std::size_t b) {
@@ -12117,6 +12207,10 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
 
 std::vector<std::uint8_t> LogStore::manifest_now() {
   if (!std::exchange(manifest_stale_, false)) return {};
+  return manifest_image();
+}
+
+std::vector<std::uint8_t> LogStore::manifest_image() {
   format::Manifest manifest;
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
@@ -12276,6 +12370,21 @@ Status LogStore::seal_active() {
   active_.reset();
   put_limit_ = 0;
   return {};
+}
+
+std::size_t LogStore::mark_old_keys() noexcept {
+  std::size_t marked = 0;
+#if ARMDB_WITH_OPENSSL
+  if (context_.keys == nullptr) return 0;
+  const std::uint32_t newest = context_.keys->newest_id();
+  for (const SegmentPtr& segment : segments_) {
+    segment->renew = segment->sealed && sealed_key_id(*segment->file) != newest;
+    marked += segment->renew ? 1 : 0;
+  }
+  manifest_stale_ = true;
+  if (active_ == nullptr) tail_.reset(0, 0);
+#endif
+  return marked;
 }
 
 void LogStore::set_put_limit() noexcept {
@@ -13606,7 +13715,7 @@ class SealedFile final : public File {
   Status allocate(std::uint64_t offset, std::uint64_t length) override;
   Status drop_cache() override { return file_->drop_cache(); }
   Result<Owned<Mapping>> map(std::size_t, MapMode) override { return Errc::unsupported; }
-
+  [[nodiscard]] std::uint32_t key_id() const noexcept { return key_id_; }
  private:
   // The frames in some pages, one after the other; reads the pages as it comes to them.
   class Walk;
@@ -13622,6 +13731,7 @@ class SealedFile final : public File {
   const Owned<File> file_;
   const Keyring& keys_;
   crypto::Aead aead_;
+  std::uint32_t key_id_ = 0;
   const bool writable_;                     // this open created it
   bool begun_ = false;                      // has a header, by this open
   std::unique_ptr<std::uint8_t[]> window_;  // what is being written
@@ -13664,7 +13774,6 @@ class SealedFile::Walk {
   format::Frame frame;
   Bytes bytes;              // of the frame, from its header on
   std::uint64_t start = 0;  // where it lies
-
  private:
   bool fill() {
     if (at_ >= window_at_ && at_ < window_at_ + window_bytes_) return true;
@@ -13705,6 +13814,7 @@ Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
   Status status = os::random_bytes(header.salt);
   if (status.ok()) status = keys_.file_key(header, aead_);
   format::encode_sealed_header(header, {out, kSealedHeaderBytes});
+  key_id_ = header.key_id;
   counter_ = 0;
   return status;
 }
@@ -13844,6 +13954,7 @@ Status SealedFile::open() {
     status = keys_.file_key(header, aead_);
   }
   if (!status.ok()) return status;
+  key_id_ = header.key_id;
   return find_end(*size);
 }
 
@@ -14021,7 +14132,6 @@ class SealedFileSystem final : public FileSystem {
   Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override {
     return files_.lock(path, mode);
   }
-
  private:
   static bool passes(std::string_view path) noexcept;
 
@@ -14051,6 +14161,10 @@ Result<Owned<File>> SealedFileSystem::open(const std::string& path, OpenMode mod
 
 Owned<FileSystem> make_sealed_file_system(FileSystem& files, const Keyring& keys) {
   return Owned<FileSystem>(new (std::nothrow) SealedFileSystem(files, keys));
+}
+
+std::uint32_t sealed_key_id(const File& file) noexcept {
+  return static_cast<const SealedFile&>(file).key_id();
 }
 }  // namespace armdb::store
 
@@ -14101,6 +14215,7 @@ Status SealedTail::new_key() {
   if (!status.ok()) return status;
   std::uint8_t bytes[format::kSealedHeaderBytes];
   format::encode_sealed_header(header, bytes);
+  key_id_ = header.key_id;
   counter_ = 0;
   used_ = format::kSealedHeaderBytes;
   return file_->write_at(0, Bytes(bytes));
@@ -14132,7 +14247,9 @@ bool SealedTail::add(Bytes bytes, std::uint64_t position) noexcept {
 
 bool SealedTail::restart() noexcept {
   // All that the file has is in the segment by now: nobody misses it when the key changes.
-  if (counter_ > format::kSealCountMax / 2) return new_key().ok();
+  if (counter_ > format::kSealCountMax / 2 || key_id_ != context_.keys->newest_id()) {
+    return new_key().ok();
+  }
   used_ = format::kSealedHeaderBytes;
   return true;
 }
@@ -14140,11 +14257,13 @@ bool SealedTail::restart() noexcept {
 Status SealedTail::read(const StoreContext& context, Bytes file, std::vector<std::uint8_t>& plain) {
   format::SealedHeader header;
   Status status = format::decode_sealed_header(file, header);
-  // A power cut may take the header, and with it all that the file had; a key that is missing may
-  // come back.
+  // A power cut may take the header, and with it all that the file had.
   if (!status.ok() || header.file != tail_header(context).file) return {};
   crypto::Aead aead;
   status = context.keys->file_key(header, aead);
+  // Left behind by an open that could not use it: were the right db.keys gone, the MANIFEST would
+  // have said so.
+  if (status.is(Errc::wrong_key)) return {};
   if (!status.ok()) return status;
   std::uint32_t counter = 0;
   format::Frame frame;
@@ -14562,10 +14681,65 @@ bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
 }
 }  // namespace armdb::store
 
+// ---- engine/backup.cpp ----
+// Backups: a copy of the collection in a directory of its own, under another key or none.
+
+namespace armdb::engine {
+Status Shard::freeze(store::LogImage& image) {
+  const base::MutexLock lock(mutex_);
+  Status status = refuse_if_closed();
+  return status.ok() && log_ != nullptr ? log_->freeze(image) : status;
+}
+
+Status Shard::copy(const store::LogImage& image, FileSystem& to, const std::string& directory) {
+  if (log_ == nullptr) {
+    return Status(Errc::unsupported, "a Fixed collection is copied with dump and load");
+  }
+  return store::copy_log(context_, image, to, directory);
+}
+
+Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (status.ok()) status = store::Keyring::check(key);
+  if (!status.ok()) return status;
+  FileSystem& plain = plain_files();
+  Owned<FileLock> lock;
+  status = store::begin_copy(plain, path, lock);
+  store::Description description = description_;
+  description.cipher = Cipher::stored;
+  std::unique_ptr<store::Keyring> ring;
+  if (status.ok()) {
+    status = store::Keyring::settle(plain, path, key, cipher, true, description, ring);
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  FileSystem& to = ring == nullptr ? plain : ring->sealed_files();
+
+  std::vector<store::LogImage> images(shards_.size());
+  {
+    // No batch over several shards comes between two of them.
+    const base::MutexLock joint(joint_mutex_);
+    for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
+      status = shards_[at]->freeze(images[at]);
+    }
+  }
+  for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
+    const std::string directory = store::shard_path(path, static_cast<std::uint32_t>(at));
+    status = plain.create_directory(directory).at(directory);
+    if (status.ok()) status = shards_[at]->copy(images[at], to, directory);
+  }
+  if (status.ok()) {
+    const base::MutexLock state(state_mutex_);
+    status = store::replace_state(to, path, state_);
+  }
+  // db.meta comes last: without it nothing opens.
+  if (status.ok()) status = store::create_description(plain, path, description);
+  return std::move(status).at(path);
+}
+
 // ---- engine/batch.cpp ----
 // Batches: writes that count whole or not at all, in one shard or over several.
 
-namespace armdb::engine {
 // ---- The view of an atomic block ----
 Transaction::~Transaction() {
   for (const Pending& pending : pending_) {
@@ -15237,10 +15411,12 @@ Result<VerifyReport> Engine::verify() {
   Status status = refuse_if_closed();
   if (!status.ok()) return status;
   VerifyReport report;
+  const std::uint64_t before = keyring_ == nullptr ? 0 : keyring_->forged();
   for (const auto& shard : shards_) {
     status = shard->verify(report);
     if (!status.ok()) return status;
   }
+  if (keyring_ != nullptr) report.forged_pieces = keyring_->forged() - before;
   return report;
 }
 
@@ -15460,7 +15636,6 @@ class Opening {
     }
     return std::move(engine_);
   }
-
  private:
   FileSystem& files() const { return engine_->plain_files(); }
 
@@ -15515,6 +15690,7 @@ class Opening {
     if (status.ok() && engine_->keyring_ == nullptr) status = settle_keyring(false);
     if (!status.ok()) return status;
     engine_->shape_ = meta_.shape;
+    engine_->description_ = meta_;
     engine_->router_ = Router(meta_.shard_count, meta_.shard_prefix_bits, meta_.hash_seed);
     return {};
   }
@@ -15669,6 +15845,35 @@ class Opening {
   store::Description meta_;
   bool known_ = false;  // there is a db.state
 };
+
+// ---- Keys ----
+Status Engine::refuse_keys() const {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok() || keyring_ != nullptr) return status;
+  return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
+}
+
+Status Engine::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
+  Status status = refuse_keys();
+  return status.ok() ? keyring_->rotate(from, to) : status;
+}
+
+Status Engine::reencrypt(const EncryptionKey& key) {
+  Status status = refuse_keys();
+  if (!status.ok()) return status;
+  const base::MutexLock renewal(renewal_mutex_);
+  status = keyring_->begin_renewal(key);
+  for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
+    status = shards_[at]->renew_keys();
+  }
+  if (status.ok()) {
+    const base::MutexLock lock(state_mutex_);
+    state_changed_ = true;
+    status = save_state();
+  }
+  return status.ok() ? keyring_->end_renewal(key) : status;
+}
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
                                              const FixedConfig& config, Parts parts) {
@@ -16958,6 +17163,31 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   return more;
 }
 
+// Rewrites all that an old data key seals. Where a segment is damaged, so that compaction leaves it
+// alone, its key is still needed.
+Status Shard::renew_keys() {
+  Status status = seal();
+  if (!status.ok() || log_ == nullptr) return status;
+  {
+    const base::MutexLock maintenance(maintenance_);
+    const base::MutexLock lock(mutex_);
+    compaction_.reset();  // its output may be sealed by the old one
+    static_cast<void>(log_->mark_old_keys());
+  }
+  for (bool more = true; more;) {
+    const Result<bool> step = compact_step(~std::uint64_t{0}, context_.config.compaction_threshold);
+    if (!step.ok()) return step.status();
+    more = *step;
+  }
+  {
+    const base::MutexLock lock(mutex_);
+    if (log_->mark_old_keys() != 0) {
+      return base::corrupt("damaged segments could not be sealed anew; run repair, then try again");
+    }
+  }
+  return checkpoint();
+}
+
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {
     auto job = std::make_unique<store::LogCompaction>(*log_);
@@ -17643,6 +17873,23 @@ Result<VerifyReport> Collection::verify() {
   return engine_->verify();
 }
 
+Status Collection::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
+  if (to.empty()) {
+    return Status(Errc::invalid_argument,
+                  "a collection is not decrypted by rotate_key(): make a copy (armdb decrypt)");
+  }
+  return engine_ == nullptr ? base::not_open() : engine_->rotate_key(from, to);
+}
+
+Status Collection::reencrypt(const EncryptionKey& key) {
+  return engine_ == nullptr ? base::not_open() : engine_->reencrypt(key);
+}
+
+Status Collection::backup_to(std::string_view path, const EncryptionKey& key, Cipher cipher) {
+  if (path.empty()) return Status(Errc::invalid_argument, "the path of a backup is empty");
+  return engine_ == nullptr ? base::not_open() : engine_->backup_to(std::string(path), key, cipher);
+}
+
 Status Collection::compact() { return engine_ == nullptr ? base::not_open() : engine_->compact(); }
 
 Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {
@@ -18034,7 +18281,6 @@ class LoadOrder {
     for (std::size_t at = 0; at < count_; ++at) numbers[at] = items[at].number;
     return numbers;
   }
-
  private:
   std::uint32_t shard_of(const std::uint8_t* key) const {
     return router_.shard(key, key_size_, router_.hash(key, key_size_));

@@ -148,7 +148,6 @@ class Bytes {
   friend bool operator==(Bytes a, Bytes b) noexcept {
     return a.size_ == b.size_ && (a.size_ == 0 || std::memcmp(a.data_, b.data_, a.size_) == 0);
   }
-
  private:
   const std::uint8_t* data_ = nullptr;
   std::size_t size_ = 0;
@@ -232,7 +231,6 @@ class alignas(8) ByteView {
   [[nodiscard]] std::string_view text() const noexcept { return Bytes(*this).text(); }
   operator Bytes() const noexcept { return {data(), size_}; }  // NOLINT
   friend bool operator==(const ByteView& a, const ByteView& b) { return Bytes(a) == Bytes(b); }
-
  private:
   // Behind the size: 20 bytes, or 4 unused, a data pointer and an owner, aligned to 8.
   static constexpr std::size_t kDataAt = 4, kOwnerAt = 12;
@@ -305,7 +303,6 @@ class [[nodiscard]] Status {
   [[nodiscard]] std::uint64_t offset() const noexcept;
   [[nodiscard]] std::string message() const;  // one line: code, what, file, offset, errno
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
-
  private:
   struct Detail;
   void drop() noexcept;
@@ -322,7 +319,6 @@ class BadResult : public std::exception {
   [[nodiscard]] const Status& status() const noexcept { return status_; }
   // Throws one where armdb.cpp was built with exceptions, else aborts.
   [[noreturn]] static void raise(const Status& status);
-
  private:
   Status status_;
   std::string message_;
@@ -357,7 +353,6 @@ template <class T> class [[nodiscard]] Result {
   template <class U> [[nodiscard]] T value_or(U&& fallback) const& {
     return ok() ? *value_ : static_cast<T>(std::forward<U>(fallback));
   }
-
  private:
   void check() const {
     if (!value_) BadResult::raise(status_);
@@ -387,7 +382,7 @@ enum class Cipher : std::uint32_t {
 };
 
 // What locks an encrypted collection: 32 random bytes, or a passphrase, of which scrypt makes them
-// (32 MiB of memory, some 0.1 s). The text must outlive the call that gets it. Empty: none.
+// (32 MiB of memory, 0.1 s) and whose text must outlive the call that gets it. Empty: none.
 class EncryptionKey {
  public:
   constexpr EncryptionKey() noexcept = default;
@@ -398,14 +393,13 @@ class EncryptionKey {
   [[nodiscard]] const ByteArray<32>& bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::string_view text() const noexcept { return text_; }
   void wipe() noexcept;  // makes it empty and overwrites the bytes; not the text
-
  private:
   ByteArray<32> bytes_{};
   std::string_view text_{};
   bool set_ = false;
 };
-// The key that stands in an environment variable as 64 hexadecimal digits, such as those of
-// `openssl rand -hex 32`. invalid_argument says what is wrong with it, and never what it is.
+// The key in an environment variable: 64 hexadecimal digits, such as `openssl rand -hex 32` gives.
+// invalid_argument says what is wrong with it, and never what it is.
 Result<ByteArray<32>> key_from_env(const char* name);
 
 // Settings of a collection on the Bitcask store. Sizes are bytes.
@@ -428,8 +422,8 @@ struct Config {
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
   bool reversed = true;  // iter() and range() of trees run from the largest key down
-  // Encrypts all that the collection stores; chosen when it is created. Builds without
-  // ARMDB_WITH_OPENSSL answer `unsupported`. See README, "Encryption".
+  // Encrypts all that a new collection stores, or opens one that is encrypted. `unsupported` in
+  // builds without ARMDB_WITH_OPENSSL. See README, "Encryption".
   EncryptionKey encryption_key{};
   Cipher cipher = Cipher::stored;
   // Open without changing a byte on disk; several readers may share a store no writer has open.
@@ -503,7 +497,6 @@ template <class R, class... Args> class FunctionRef<R(Args...)> {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
         }) {}
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
-
  private:
   void* object_;
   R (*call_)(void*, Args...);
@@ -533,7 +526,6 @@ template <class T> class Owned {
   explicit operator bool() const noexcept { return pointer_ != nullptr; }
   [[nodiscard]] T* release() noexcept { return std::exchange(pointer_, nullptr); }
   void reset(T* pointer = nullptr) noexcept { delete std::exchange(pointer_, pointer); }
-
  private:
   T* pointer_ = nullptr;
 };
@@ -608,7 +600,6 @@ class Mapping {
   virtual ~Mapping() = default;
   [[nodiscard]] std::uint8_t* data() const noexcept { return data_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-
  protected:
   std::uint8_t* data_ = nullptr;
   std::size_t size_ = 0;
@@ -717,6 +708,7 @@ struct VerifyReport {
   std::uint64_t entries = 0;
   std::uint64_t bytes = 0;
   std::uint64_t damaged_regions = 0;  // 0: everything stored is readable and whole
+  std::uint64_t forged_pieces = 0;    // encrypted: whole, but tampered with, as no disk does it
 };
 
 // ---- api/collection.hpp ----
@@ -770,7 +762,6 @@ class BatchBuffer {
   void add(const WriteCall& call, std::uint64_t ttl_ms);
   void clear() noexcept;
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
-
  private:
   friend class ::armdb::Collection;
   struct Item;
@@ -788,7 +779,6 @@ class AtomicCalls {
   Result<bool> read(Bytes key, FunctionRef<void(Bytes value, Shared* object)> use) const;
   Result<bool> contains(Bytes key) const;
   Status describe(const Status& status, Bytes key) const;  // as Collection's
-
  private:
   friend class ::armdb::Collection;
   AtomicCalls(const Collection& collection, void* transaction) noexcept
@@ -835,7 +825,6 @@ class Cursor {
   [[nodiscard]] detail::Shared* object() const noexcept;
   // Why the cursor could not be made or moved; ok at the plain end.
   Status status() const;
-
  private:
   friend class Collection;
   struct State;
@@ -980,10 +969,17 @@ class Collection {
   Status compact();
   // A piece of that: reads about `budget_bytes`; true when there is more to do.
   Result<bool> compact_step(std::uint64_t budget_bytes);
+  // Encrypted: locks the collection by `to` in place of `from`, at once and durably. wrong_key.
+  Status rotate_key(const EncryptionKey& from, const EncryptionKey& to);
+  // Encrypted: draws a new data key and seals everything stored anew, as compact() does it; then
+  // forgets the old one. `key` is the one in use. After an error or a crash, call it again.
+  Status reencrypt(const EncryptionKey& key);
+  // Copies what is there at about this moment to the new directory `path`, encrypted by `key` or,
+  // when that is empty, in the clear. Sequences and expiries stay. Writes go on meanwhile.
+  Status backup_to(std::string_view path, const EncryptionKey& key, Cipher cipher = Cipher::stored);
   Status tick();  // Fixed: syncs every FixedConfig::sync_interval_ms; call it where no Compactor is
   // Flushes, syncs, writes hints and releases the lock. Terminal: every later call is `closed`.
   Status close();
-
  private:
   friend class Compactor;
   friend class detail::AtomicCalls;
@@ -1020,7 +1016,6 @@ class Compactor {
   // The error that the last step met; ok when it went well. It goes on trying.
   Status last_error() const;
   void stop();
-
  private:
   struct State;
   explicit Compactor(State* state) noexcept : state_(state) {}
@@ -1038,13 +1033,11 @@ using NumberOf = typename std::conditional_t<std::is_enum_v<T>, std::underlying_
 }  // namespace detail
 
 // Specialise for your own key types:
-//
 //   template <> struct armdb::key_traits<Point> {
 //     static constexpr std::size_t size = 8;
 //     static void encode(const Point& point, std::uint8_t* out);   // writes `size` bytes
 //     static Point decode(const std::uint8_t* in);                 // reads them back
 //   };
-//
 // Trees order keys by their encoded bytes, first byte first.
 template <class K> struct key_traits;
 template <std::size_t N> struct key_traits<ByteArray<N>> {
@@ -1096,7 +1089,6 @@ template <Key K> class KeyBytes {
   explicit KeyBytes(const K& key) noexcept { key_traits<K>::encode(key, bytes_); }
   operator Bytes() const noexcept { return {bytes_, key_traits<K>::size}; }  // NOLINT
   [[nodiscard]] const std::uint8_t* data() const noexcept { return bytes_; }
-
  private:
   std::uint8_t bytes_[key_traits<K>::size];
 };
@@ -1106,12 +1098,10 @@ template <Key K> class KeyBytes {
 // Codecs: how a typed value becomes bytes and comes back.
 
 // C is a codec of T: a class of static functions, which may be called from any thread:
-//
 //   std::size_t size(const T& value);                  the bytes that encode() will write
 //   Status encode(const T& value, MutableBytes out);   out.size() is size(value); it may refuse
 //                                                      (too_large, ...): then nothing is stored
 //   Status decode(Bytes in, T& out);                   `out` may be anything on an error
-//
 // decode() believes nothing. It answers corrupt to all that encode() does not write, so that one
 // value has one encoding: bytes behind the value, numbers not in their shortest form, counts beyond
 // the bytes there are; and format_mismatch to what a newer program or another machine wrote.
@@ -1123,18 +1113,15 @@ concept Codec = requires(const T& value, T& decoded, Bytes in, MutableBytes out)
 };
 
 // The codec of T where none is named, the first that fits:
-//
 //   a member type T::armdb_codec          that
 //   integers and enums of 2 to 8 bytes    VarintCodec
 //   bool, one byte, float, double         NumberCodec
 //   std::string                           TextCodec
 //   std::vector and the like              SequenceCodec, of numbers and trivially copyable classes
 //   std::array, trivially copyable        TrivialCodec
-//
 // For a class of your own name its fields, public and behind the members; for somebody else's
 // specialise codec_of. The disk does not say which codec wrote a value: keep it. Containers and
 // arrays of a class with its own codec have none, as their elements could not use it.
-//
 //   struct User {
 //     std::string name;
 //     std::uint32_t age = 0;
@@ -1263,7 +1250,6 @@ template <detail::WholeNumber T> struct VarintCodec {
     if (!in.empty()) return Status(Errc::corrupt, "bytes follow a varint");
     return bits_of(out) == bits ? Status() : Status(Errc::corrupt, "a number too large for T");
   }
-
  private:
   using Integer = detail::NumberOf<T>;
   static constexpr bool kSigned = std::is_signed_v<Integer>;
@@ -1303,7 +1289,6 @@ template <detail::Sequence C> struct SequenceCodec {
     Element::copy(out.data(), in.data(), in.size());
     return {};
   }
-
  private:
   using Element = detail::Raw<typename C::value_type>;
   static constexpr std::size_t kWidth = sizeof(typename C::value_type);
@@ -1451,7 +1436,6 @@ template <class K, class V> struct KeyValue {
 // Threads: one per range and its iterators. The collection must outlive them.
 template <class Reader> class KeyRange {
   using EncodedBound = Bound<ByteArray<Reader::kKeyBytes>>;
-
  public:
   using value_type = typename Reader::value_type;
   class iterator {
@@ -1471,7 +1455,6 @@ template <class Reader> class KeyRange {
       return !at.cursor_.valid();
     }
     Status status() const { return cursor_.status(); }  // why the walk ended early
-
    private:
     iterator& settle(bool (Cursor::*step)()) {
       while (cursor_.valid() && !Reader::read(cursor_, element_)) (cursor_.*step)();
@@ -1494,7 +1477,6 @@ template <class Reader> class KeyRange {
     other.descending_ = !descending_;
     return other;
   }
-
  private:
   const Collection* collection_;
   EncodedBound first_;
@@ -1561,7 +1543,6 @@ class SharedHold {
     *this = SharedHold();
     return reinterpret_cast<std::uint8_t*>(&shared_);
   }
-
  private:
   Shared* shared_;
 };
@@ -1582,7 +1563,6 @@ struct Encoded {
     call.object = object.get();
     return call;
   }
-
  private:
   std::uint8_t small_[128];
   std::string large_;
@@ -1604,7 +1584,6 @@ template <class T> class TypedRef {
   }
   const T* operator->() const noexcept { return &**this; }
   [[nodiscard]] detail::SharedHold& hold() noexcept { return held_; }
-
  private:
   detail::SharedHold held_;
 };
@@ -1763,7 +1742,6 @@ template <class T, Codec<T> C> struct ObjectValues : AnyValues<ObjectValues<T, C
     out = TypedRef<T>(SharedHold(cursor.object()));
     return out.has_value();
   }
-
  private:
   static Status no_memory() { return Status(Errc::out_of_memory, "no memory for a decoded value"); }
 };
@@ -1786,7 +1764,6 @@ template <class H, class K, class Values> class HookAdapter final : public Hook 
       if constexpr (H::needs_init) hook_.on_init(key_traits<K>::decode(key.data()), shown);
     });
   }
-
  private:
   using V = typename Values::Hooked;
   template <class F> void show(const HookValue* value, F use) {
@@ -1874,7 +1851,6 @@ class Callbacks {
   void rethrow() {
     if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
   }
-
  private:
   std::exception_ptr thrown_;
 };
@@ -1916,7 +1892,6 @@ template <class K, class Values> class ShardHandle {
     if (!answer.ok()) return answer.status();
     return write(key, *std::move(answer), {.kind = WriteKind::put, .keep_expiry = true}, options);
   }
-
  private:
   Status write(const K& key, const In& value, WriteCall call, WriteOptions options) {
     Encoded encoded;
@@ -1947,11 +1922,11 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   using Handle = ShardHandle<K, Values>;
   static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
                                 Values::kPayload};
-  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
-      Collection::compact_step, Collection::data_version, Collection::empty,
-      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
-      Collection::sweep_expired, Collection::sync, Collection::tick, Collection::verify,
-      Collection::warmup;
+  using Collection::backup_to, Collection::checkpoint, Collection::clear, Collection::close,
+      Collection::compact, Collection::compact_step, Collection::data_version, Collection::empty,
+      Collection::flush_buffers, Collection::is_open, Collection::reencrypt, Collection::rotate_key,
+      Collection::size, Collection::stats, Collection::sweep_expired, Collection::sync,
+      Collection::tick, Collection::verify, Collection::warmup;
   // The handle without types.
   [[nodiscard]] Collection& collection() noexcept { return *this; }
   [[nodiscard]] const Collection& collection() const noexcept { return *this; }
@@ -1978,7 +1953,6 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   }
 
   // ---- Read, then write what depends on it ----
-  //
   // The value is read and the function called without a lock; the write happens only when nobody
   // wrote the key in between, else all is done again: the function may be called more than once.
   // It may refuse by returning std::optional or Result without a value: nothing changes, and the
@@ -2182,7 +2156,6 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
     callbacks.rethrow();
     return status;
   }
-
  protected:
   bool descending_ = true;  // of trees
   // A Collection::ObjectVisitor that calls fn with key and value.
@@ -2196,7 +2169,6 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
       return failed.ok() && go_on;
     };
   }
-
  private:
   static constexpr std::size_t kRound = 32;  // keys whose cache misses overlap
   Result<std::optional<Out>> get_stamped(const K& key, Stamp* seen) const {
@@ -2305,7 +2277,6 @@ template <class Base> class MapFace : public Base {
 template <class Base> class TreeFace : public Base {
   using K = typename Base::key_type;
   static constexpr std::size_t kSize = key_traits<K>::size;
-
  public:
   using Range = KeyRange<FaceReader<K, typename Base::Values>>;
   using KeysRange = KeyRange<KeyReader<K>>;
@@ -2339,7 +2310,6 @@ template <class Base> class TreeFace : public Base {
     return Collection::erase_range(Bound<Bytes>::inclusive(from), Bound<Bytes>::exclusive(to));
   }
   Result<std::uint64_t> erase_prefix(Bytes prefix) { return Collection::erase_prefix(prefix); }
-
  protected:
   using Base::descending_;
 };
@@ -2371,7 +2341,6 @@ class Typed : public OrderedFace<K, Values, kOrdered> {
     static_assert(!kFixed, "atomic() needs a log: use the Bitcask store");
     return OrderedFace<K, Values, kOrdered>::atomic(key, fn, options);
   }
-
  private:
   static Result<Typed> open_with(std::string_view path, const Config& config, detail::Hook* hook) {
     Shape shape = Typed::kShape;
@@ -2474,7 +2443,6 @@ template <class C> class WriteBatch {
   Status commit(WriteOptions options = {}) {
     return collection_->collection().write_batch(buffer_, options);
   }
-
  private:
   C* collection_;
   detail::BatchBuffer buffer_;
@@ -2484,7 +2452,6 @@ template <class C> class WriteBatch {
 // CollectionMeta: what a value type says about the collection of it, at compile time.
 
 // Specialise for your types, and TreeOf<User> spells the whole collection:
-//
 //   template <> struct armdb::CollectionMeta<User> {
 //     static constexpr std::string_view name = "users";  // of its directory
 //     static constexpr std::uint32_t version = 2;        // of its values; see migrate()

@@ -130,6 +130,7 @@
 #include "store/collection_files.cpp"
 #include "store/hint_file.cpp"
 #include "store/keyring.cpp"
+#include "store/log_backup.cpp"
 #include "store/log_batch.cpp"
 #include "store/log_compaction.cpp"
 #include "store/log_read.cpp"
@@ -146,6 +147,7 @@
 #include "store/store.cpp"
 #include "store/tail_buffer.cpp"
 
+#include "engine/backup.cpp"
 #include "engine/batch.cpp"
 #include "engine/bulk.cpp"
 #include "engine/compaction_thread.cpp"

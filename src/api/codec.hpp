@@ -19,12 +19,10 @@
 namespace armdb {
 
 // C is a codec of T: a class of static functions, which may be called from any thread:
-//
 //   std::size_t size(const T& value);                  the bytes that encode() will write
 //   Status encode(const T& value, MutableBytes out);   out.size() is size(value); it may refuse
 //                                                      (too_large, ...): then nothing is stored
 //   Status decode(Bytes in, T& out);                   `out` may be anything on an error
-//
 // decode() believes nothing. It answers corrupt to all that encode() does not write, so that one
 // value has one encoding: bytes behind the value, numbers not in their shortest form, counts beyond
 // the bytes there are; and format_mismatch to what a newer program or another machine wrote.
@@ -36,18 +34,15 @@ concept Codec = requires(const T& value, T& decoded, Bytes in, MutableBytes out)
 };
 
 // The codec of T where none is named, the first that fits:
-//
 //   a member type T::armdb_codec          that
 //   integers and enums of 2 to 8 bytes    VarintCodec
 //   bool, one byte, float, double         NumberCodec
 //   std::string                           TextCodec
 //   std::vector and the like              SequenceCodec, of numbers and trivially copyable classes
 //   std::array, trivially copyable        TrivialCodec
-//
 // For a class of your own name its fields, public and behind the members; for somebody else's
 // specialise codec_of. The disk does not say which codec wrote a value: keep it. Containers and
 // arrays of a class with its own codec have none, as their elements could not use it.
-//
 //   struct User {
 //     std::string name;
 //     std::uint32_t age = 0;

@@ -522,6 +522,23 @@ Result<VerifyReport> Collection::verify() {
   return engine_->verify();
 }
 
+Status Collection::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
+  if (to.empty()) {
+    return Status(Errc::invalid_argument,
+                  "a collection is not decrypted by rotate_key(): make a copy (armdb decrypt)");
+  }
+  return engine_ == nullptr ? base::not_open() : engine_->rotate_key(from, to);
+}
+
+Status Collection::reencrypt(const EncryptionKey& key) {
+  return engine_ == nullptr ? base::not_open() : engine_->reencrypt(key);
+}
+
+Status Collection::backup_to(std::string_view path, const EncryptionKey& key, Cipher cipher) {
+  if (path.empty()) return Status(Errc::invalid_argument, "the path of a backup is empty");
+  return engine_ == nullptr ? base::not_open() : engine_->backup_to(std::string(path), key, cipher);
+}
+
 Status Collection::compact() { return engine_ == nullptr ? base::not_open() : engine_->compact(); }
 
 Result<bool> Collection::compact_step(std::uint64_t budget_bytes) {

@@ -280,6 +280,14 @@ class Collection {
   Status compact();
   // A piece of that: reads about `budget_bytes`; true when there is more to do.
   Result<bool> compact_step(std::uint64_t budget_bytes);
+  // Encrypted: locks the collection by `to` in place of `from`, at once and durably. wrong_key.
+  Status rotate_key(const EncryptionKey& from, const EncryptionKey& to);
+  // Encrypted: draws a new data key and seals everything stored anew, as compact() does it; then
+  // forgets the old one. `key` is the one in use. After an error or a crash, call it again.
+  Status reencrypt(const EncryptionKey& key);
+  // Copies what is there at about this moment to the new directory `path`, encrypted by `key` or,
+  // when that is empty, in the clear. Sequences and expiries stay. Writes go on meanwhile.
+  Status backup_to(std::string_view path, const EncryptionKey& key, Cipher cipher = Cipher::stored);
   Status tick();  // Fixed: syncs every FixedConfig::sync_interval_ms; call it where no Compactor is
   // Flushes, syncs, writes hints and releases the lock. Terminal: every later call is `closed`.
   Status close();

@@ -9,7 +9,6 @@
 namespace armdb {
 
 // Specialise for your types, and TreeOf<User> spells the whole collection:
-//
 //   template <> struct armdb::CollectionMeta<User> {
 //     static constexpr std::string_view name = "users";  // of its directory
 //     static constexpr std::uint32_t version = 2;        // of its values; see migrate()

@@ -156,11 +156,11 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   using Handle = ShardHandle<K, Values>;
   static constexpr Shape kShape{key_traits<K>::size, Values::kValueSize, kOrdered,
                                 Values::kPayload};
-  using Collection::checkpoint, Collection::clear, Collection::close, Collection::compact,
-      Collection::compact_step, Collection::data_version, Collection::empty,
-      Collection::flush_buffers, Collection::is_open, Collection::size, Collection::stats,
-      Collection::sweep_expired, Collection::sync, Collection::tick, Collection::verify,
-      Collection::warmup;
+  using Collection::backup_to, Collection::checkpoint, Collection::clear, Collection::close,
+      Collection::compact, Collection::compact_step, Collection::data_version, Collection::empty,
+      Collection::flush_buffers, Collection::is_open, Collection::reencrypt, Collection::rotate_key,
+      Collection::size, Collection::stats, Collection::sweep_expired, Collection::sync,
+      Collection::tick, Collection::verify, Collection::warmup;
   // The handle without types.
   [[nodiscard]] Collection& collection() noexcept { return *this; }
   [[nodiscard]] const Collection& collection() const noexcept { return *this; }
@@ -187,7 +187,6 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
   }
 
   // ---- Read, then write what depends on it ----
-  //
   // The value is read and the function called without a lock; the write happens only when nobody
   // wrote the key in between, else all is done again: the function may be called more than once.
   // It may refuse by returning std::optional or Result without a value: nothing changes, and the

@@ -19,13 +19,11 @@ using NumberOf = typename std::conditional_t<std::is_enum_v<T>, std::underlying_
 }  // namespace detail
 
 // Specialise for your own key types:
-//
 //   template <> struct armdb::key_traits<Point> {
 //     static constexpr std::size_t size = 8;
 //     static void encode(const Point& point, std::uint8_t* out);   // writes `size` bytes
 //     static Point decode(const std::uint8_t* in);                 // reads them back
 //   };
-//
 // Trees order keys by their encoded bytes, first byte first.
 template <class K> struct key_traits;
 template <std::size_t N> struct key_traits<ByteArray<N>> {

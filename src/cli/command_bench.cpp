@@ -230,7 +230,7 @@ int run_bench(const Arguments& arguments, Console& console) {
   if (in_memory) {
     memory = make_memory_file_system();
     config.file_system = memory.get();
-    config.log = console.log();
+    console.settle(config);
     Result<Collection> opened = Collection::open("bench", plan.shape, config);
     if (!opened.ok()) fail(opened.status(), "cannot create a collection in memory");
     collection = std::move(*opened);

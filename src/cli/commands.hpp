@@ -17,7 +17,10 @@ Command stat_command();    // command_stat.cpp
 Command verify_command();  // commands_care.cpp
 Command compact_command();
 Command checkpoint_command();
-Command repair_command();  // command_repair.cpp
-Command bench_command();   // command_bench.cpp
+Command repair_command();   // command_repair.cpp
+Command encrypt_command();  // command_keys.cpp
+Command decrypt_command();
+Command rekey_command();
+Command bench_command();  // command_bench.cpp
 
 }  // namespace armdb::cli

@@ -18,7 +18,7 @@ int run_verify(const Arguments& arguments, Console& console) {
   config.read_only = true;
   config.create = false;
   config.mapped_reads = false;  // a read error of the disk must be an error, not a signal
-  config.log = console.log();
+  console.settle(config);
   Result<Collection> opened = Collection::open_existing(path, config);
   if (opened.is(Errc::corrupt)) fail(opened.status(), "damaged", kNotFound);
   check(opened.status(), "cannot open the collection");
@@ -44,6 +44,11 @@ int run_verify(const Arguments& arguments, Console& console) {
   print(text);
   // Opening passes over what it has a hint for, verify() over what only opening reads.
   const std::uint64_t regions = std::max(report->damaged_regions, stats.damaged_regions);
+  if (report->forged_pieces != 0) {
+    throw Stop{kNotFound, "tampered with: " + counted(report->forged_pieces, "piece", "pieces") +
+                              " of \"" + path + "\" are whole and not what was sealed there; " +
+                              "restore a backup"};
+  }
   if (regions == 0) return kWell;
   throw Stop{kNotFound, "damaged: " + counted(regions, "region", "regions") + " in \"" + path +
                             "\"; \"armdb " + (fixed ? "dump\" writes" : "repair\" copies") +

@@ -24,6 +24,13 @@ class Console {
 
   // For Config::log. Lines about damage are kept as well.
   [[nodiscard]] Log log() { return {&Console::take_log, this}; }
+  // What every collection is opened with: the log, and the key when one was given.
+  void settle(Config& config) {
+    config.log = log();
+    config.encryption_key = key_;
+  }
+  void set_key(const EncryptionKey& key) { key_ = key; }
+  [[nodiscard]] const EncryptionKey& key() const { return key_; }
   // Holds damage lines back from the terminal: the command lists them itself.
   void hold_damage(bool hold) { hold_damage_ = hold; }
   // The damage lines so far, each once, in order.
@@ -40,6 +47,7 @@ class Console {
 
   std::mutex mutex_;
   std::vector<std::string> damage_;
+  EncryptionKey key_;
   bool is_terminal_ = false;
   bool verbose_ = false;
   bool hold_damage_ = false;

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "cli/commands.hpp"
+#include "cli/open_collection.hpp"
 #include "cli/output.hpp"
 #include "cli/text_format.hpp"
 
@@ -12,10 +13,10 @@ namespace armdb::cli {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {create_command(), stat_command(),    get_command(),        put_command(),
-          erase_command(),  scan_command(),    load_command(),       dump_command(),
-          verify_command(), compact_command(), checkpoint_command(), repair_command(),
-          bench_command()};
+  return {create_command(),  stat_command(),    get_command(),        put_command(),
+          erase_command(),   scan_command(),    load_command(),       dump_command(),
+          verify_command(),  compact_command(), checkpoint_command(), repair_command(),
+          encrypt_command(), decrypt_command(), rekey_command(),      bench_command()};
 }
 
 const Command& find_command(const std::vector<Command>& commands, const std::string& name) {
@@ -63,6 +64,7 @@ int run(const std::vector<std::string>& words, Console& console) {
     return kWell;
   }
   console.set_verbose(arguments.has("verbose"));
+  console.set_key(key_from(arguments, "key-env", "passphrase-env"));
   return command.run(arguments, console);
 }
 

@@ -1,7 +1,9 @@
 // What all commands share around a collection.
 #include "cli/open_collection.hpp"
 
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 namespace armdb::cli {
@@ -14,6 +16,8 @@ std::string_view advice(const Status& status) {
       return "; \"armdb create\" makes a collection";
     case Errc::no_space:
       return "; free some space and run it again";
+    case Errc::wrong_key:
+      return "; --key-env or --passphrase-env name the variable with the key";
     case Errc::corrupt:
       return "; see \"armdb help repair\"";
     case Errc::failed:
@@ -41,7 +45,7 @@ Collection open_collection(const std::string& path, Access access, Console& cons
                            Config config) {
   config.read_only = access == Access::read;
   config.create = false;
-  config.log = console.log();
+  console.settle(config);
   Result<Collection> collection = Collection::open_existing(path, config);
   if (!collection.ok()) fail(collection.status(), "cannot open the collection");
   return std::move(*collection);
@@ -58,7 +62,7 @@ Collection create_collection(const std::string& path, const Shape& shape, Consol
     throw Stop{kFailed,
                "cannot create \"" + path + "\": something else is there; choose another path"};
   }
-  config.log = console.log();
+  console.settle(config);
   Result<Collection> collection = Collection::open(path, shape, config);
   if (!collection.ok()) fail(collection.status(), "cannot create the collection");
   return std::move(*collection);
@@ -78,7 +82,29 @@ void close_collection(Collection& collection) {
   check(collection.close(), "cannot close the collection");
 }
 
+EncryptionKey key_from(const Arguments& arguments, std::string_view key_option,
+                       std::string_view passphrase_option) {
+  arguments.at_most_one_of({key_option, passphrase_option});
+  if (const std::optional<std::string> name = arguments.text(key_option)) {
+    const Result<ByteArray<32>> key = key_from_env(name->c_str());
+    if (!key.ok()) wrong_use(key.message());
+    return *key;
+  }
+  const std::optional<std::string> name = arguments.text(passphrase_option);
+  if (!name) return {};
+  const char* const text = std::getenv(name->c_str());
+  if (text == nullptr || *text == 0) {
+    wrong_use("the environment variable \"" + *name + "\" is not set, or empty");
+  }
+  return EncryptionKey::passphrase(text);
+}
+
 void add_common_options(Command& command) {
+  command.options.push_back({0, "key-env", "NAME",
+                             "the key of an encrypted collection: the environment\n"
+                             "variable that holds it as 64 hexadecimal digits"});
+  command.options.push_back(
+      {0, "passphrase-env", "NAME", "the same for one that is locked by a passphrase"});
   command.options.push_back({'v', "verbose", "", "also tell what the library notes"});
   command.options.push_back({'h', "help", "", "this text"});
 }

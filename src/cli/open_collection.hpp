@@ -35,5 +35,9 @@ void check(const Status& status, std::string_view doing);
 
 // The options that each command has.
 void add_common_options(Command& command);
+// The key that `key_option` or `passphrase_option` name an environment variable for; empty when
+// neither was given.
+[[nodiscard]] EncryptionKey key_from(const Arguments& arguments, std::string_view key_option,
+                                     std::string_view passphrase_option);
 
 }  // namespace armdb::cli

@@ -27,7 +27,7 @@ enum class Cipher : std::uint32_t {
 };
 
 // What locks an encrypted collection: 32 random bytes, or a passphrase, of which scrypt makes them
-// (32 MiB of memory, some 0.1 s). The text must outlive the call that gets it. Empty: none.
+// (32 MiB of memory, 0.1 s) and whose text must outlive the call that gets it. Empty: none.
 class EncryptionKey {
  public:
   constexpr EncryptionKey() noexcept = default;
@@ -44,8 +44,8 @@ class EncryptionKey {
   std::string_view text_{};
   bool set_ = false;
 };
-// The key that stands in an environment variable as 64 hexadecimal digits, such as those of
-// `openssl rand -hex 32`. invalid_argument says what is wrong with it, and never what it is.
+// The key in an environment variable: 64 hexadecimal digits, such as `openssl rand -hex 32` gives.
+// invalid_argument says what is wrong with it, and never what it is.
 Result<ByteArray<32>> key_from_env(const char* name);
 
 // Settings of a collection on the Bitcask store. Sizes are bytes.
@@ -68,8 +68,8 @@ struct Config {
   // set false where the medium may fail, and it is an error. Always off in 32-bit builds.
   bool mapped_reads = true;
   bool reversed = true;  // iter() and range() of trees run from the largest key down
-  // Encrypts all that the collection stores; chosen when it is created. Builds without
-  // ARMDB_WITH_OPENSSL answer `unsupported`. See README, "Encryption".
+  // Encrypts all that a new collection stores, or opens one that is encrypted. `unsupported` in
+  // builds without ARMDB_WITH_OPENSSL. See README, "Encryption".
   EncryptionKey encryption_key{};
   Cipher cipher = Cipher::stored;
   // Open without changing a byte on disk; several readers may share a store no writer has open.

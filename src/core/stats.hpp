@@ -40,6 +40,7 @@ struct VerifyReport {
   std::uint64_t entries = 0;
   std::uint64_t bytes = 0;
   std::uint64_t damaged_regions = 0;  // 0: everything stored is readable and whole
+  std::uint64_t forged_pieces = 0;    // encrypted: whole, but tampered with, as no disk does it
 };
 
 }  // namespace armdb

@@ -308,10 +308,12 @@ Result<VerifyReport> Engine::verify() {
   Status status = refuse_if_closed();
   if (!status.ok()) return status;
   VerifyReport report;
+  const std::uint64_t before = keyring_ == nullptr ? 0 : keyring_->forged();
   for (const auto& shard : shards_) {
     status = shard->verify(report);
     if (!status.ok()) return status;
   }
+  if (keyring_ != nullptr) report.forged_pieces = keyring_->forged() - before;
   return report;
 }
 

@@ -86,6 +86,10 @@ class Engine {
   Result<VerifyReport> verify();
   Status compact();
   Result<bool> compact_step(std::uint64_t budget);
+  // See Collection.
+  Status rotate_key(const EncryptionKey& from, const EncryptionKey& to);
+  Status reencrypt(const EncryptionKey& key);
+  Status backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher);
   Status close();
 
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
@@ -130,6 +134,7 @@ class Engine {
   Status save_floor();
   Status refuse_write() const;
   Status refuse_batch() const;
+  Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
   Status migrate_all(std::uint32_t to_version, MigrationCalls calls);
   Status begin_migration(std::uint32_t to_version, std::span<const std::uint64_t> starts)
@@ -142,6 +147,7 @@ class Engine {
   const std::string path_;
   const FixedConfig config_;  // of a Bitcask store only the part that is Config
   Shape shape_;
+  store::Description description_;
   Router router_;
   Owned<FileLock> lock_;
   std::unique_ptr<store::Keyring> keyring_;  // before the shards end; null: in the clear
@@ -154,6 +160,7 @@ class Engine {
   std::uint32_t sweep_shard_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
   std::uint64_t sweep_cursor_ ARMDB_GUARDED_BY(sweep_mutex_) = 0;
   base::Mutex migration_mutex_;  // one migration at a time
+  base::Mutex renewal_mutex_;    // one renewal of keys at a time
   mutable base::Mutex state_mutex_;
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;

@@ -151,6 +151,7 @@ class Opening {
     if (status.ok() && engine_->keyring_ == nullptr) status = settle_keyring(false);
     if (!status.ok()) return status;
     engine_->shape_ = meta_.shape;
+    engine_->description_ = meta_;
     engine_->router_ = Router(meta_.shard_count, meta_.shard_prefix_bits, meta_.hash_seed);
     return {};
   }
@@ -305,6 +306,36 @@ class Opening {
   store::Description meta_;
   bool known_ = false;  // there is a db.state
 };
+
+// ---- Keys ----
+
+Status Engine::refuse_keys() const {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  if (!status.ok() || keyring_ != nullptr) return status;
+  return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
+}
+
+Status Engine::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
+  Status status = refuse_keys();
+  return status.ok() ? keyring_->rotate(from, to) : status;
+}
+
+Status Engine::reencrypt(const EncryptionKey& key) {
+  Status status = refuse_keys();
+  if (!status.ok()) return status;
+  const base::MutexLock renewal(renewal_mutex_);
+  status = keyring_->begin_renewal(key);
+  for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
+    status = shards_[at]->renew_keys();
+  }
+  if (status.ok()) {
+    const base::MutexLock lock(state_mutex_);
+    state_changed_ = true;
+    status = save_state();
+  }
+  return status.ok() ? keyring_->end_renewal(key) : status;
+}
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
                                              const FixedConfig& config, Parts parts) {

@@ -160,6 +160,11 @@ class Shard {
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
   // store's reserve.
   Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // For backup_to(): what is there now; then written elsewhere, without a lock.
+  Status freeze(store::LogImage& image);
+  Status copy(const store::LogImage& image, FileSystem& to, const std::string& directory);
+  // Everything on disk is sealed by the newest data key then.
+  Status renew_keys();
   // Fixed: gives free space at the end of the file back. While somebody is migrating no slot moves:
   // it would look like a new one, and be passed over.
   Status shrink();

@@ -383,6 +383,31 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   return more;
 }
 
+// Rewrites all that an old data key seals. Where a segment is damaged, so that compaction leaves it
+// alone, its key is still needed.
+Status Shard::renew_keys() {
+  Status status = seal();
+  if (!status.ok() || log_ == nullptr) return status;
+  {
+    const base::MutexLock maintenance(maintenance_);
+    const base::MutexLock lock(mutex_);
+    compaction_.reset();  // its output may be sealed by the old one
+    static_cast<void>(log_->mark_old_keys());
+  }
+  for (bool more = true; more;) {
+    const Result<bool> step = compact_step(~std::uint64_t{0}, context_.config.compaction_threshold);
+    if (!step.ok()) return step.status();
+    more = *step;
+  }
+  {
+    const base::MutexLock lock(mutex_);
+    if (log_->mark_old_keys() != 0) {
+      return base::corrupt("damaged segments could not be sealed anew; run repair, then try again");
+    }
+  }
+  return checkpoint();
+}
+
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {
     auto job = std::make_unique<store::LogCompaction>(*log_);

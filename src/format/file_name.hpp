@@ -1,6 +1,7 @@
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.keys  db.state  shard_000/  MANIFEST  tail.buf  0000000001.data  0000000001.hint
+//   LOCK  db.meta  db.keys  db.state  shard_000/
+//   of a shard: MANIFEST  tail.buf  0000000001.data  0000000001.hint, or slots.dat
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
 // read again), .failed (a sync of that segment failed: drop its cached pages before reading).

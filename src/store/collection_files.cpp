@@ -67,6 +67,24 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta_of(description));
 }
 
+Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
+  Status status = files.create_directory(path);
+  bool empty = true;
+  if (status.ok()) {
+    status = files.list(
+        path, [&](std::string_view name, FileKind) { empty = empty && name == format::kLockName; });
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  if (!empty) {
+    return Status(Errc::invalid_argument, "the directory of a copy must be empty or not there")
+        .at(path);
+  }
+  Result<Owned<FileLock>> held = files.lock(lock_path(path), LockMode::exclusive);
+  if (!held.ok()) return std::move(held).status().at(lock_path(path));
+  lock = std::move(*held);
+  return {};
+}
+
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
   const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);

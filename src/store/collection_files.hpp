@@ -35,6 +35,9 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
 
+// Makes the directory of a copy and locks it; invalid_argument when there is anything in it.
+Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock);
+
 // After a creation that was cut short behind db.meta: makes that file's name durable, before
 // anything relies on it.
 Status settle_description(FileSystem& files, const std::string& path);

@@ -190,6 +190,32 @@ Status Keyring::rotate(const EncryptionKey& from, const EncryptionKey& to) {
   return status.ok() ? write(to, keys) : status;
 }
 
+Status Keyring::begin_renewal(const EncryptionKey& key) {
+  const base::MutexLock lock(mutex_);
+  std::vector<DataKey> keys;
+  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
+  if (!status.ok() || keys.size() > 1) return status;
+  DataKey fresh;
+  fresh.id = keys.back().id + 1;
+  status = os::random_bytes(fresh.key.room());
+  keys.push_back(fresh);
+  // On the disk before anything is sealed by it.
+  if (status.ok()) status = write(key, keys);
+  if (status.ok()) keys_ = std::move(keys);
+  return status;
+}
+
+Status Keyring::end_renewal(const EncryptionKey& key) {
+  const base::MutexLock lock(mutex_);
+  std::vector<DataKey> keys;
+  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
+  if (!status.ok()) return status;
+  keys.erase(keys.begin(), keys.end() - 1);
+  status = write(key, keys);
+  if (status.ok()) keys_ = std::move(keys);
+  return status;
+}
+
 Status Keyring::derive(std::uint32_t key_id, Bytes salt, std::string_view purpose, Bytes identity,
                        crypto::Aead& key) const {
   crypto::Key data_key;

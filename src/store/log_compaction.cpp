@@ -34,7 +34,7 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
-    if (segment.count == 0) return 1.0;
+    if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
   const auto better = [&](std::size_t a, std::size_t b) {

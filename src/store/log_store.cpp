@@ -11,8 +11,10 @@
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "os/entropy.hpp"
+#include "store/keyring.hpp"
 #include "store/log_recovery.hpp"
 #include "store/manifest_file.hpp"
+#include "store/sealed_file.hpp"
 
 namespace armdb::store {
 
@@ -157,6 +159,10 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
 
 std::vector<std::uint8_t> LogStore::manifest_now() {
   if (!std::exchange(manifest_stale_, false)) return {};
+  return manifest_image();
+}
+
+std::vector<std::uint8_t> LogStore::manifest_image() {
   format::Manifest manifest;
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
@@ -317,6 +323,21 @@ Status LogStore::seal_active() {
   active_.reset();
   put_limit_ = 0;
   return {};
+}
+
+std::size_t LogStore::mark_old_keys() noexcept {
+  std::size_t marked = 0;
+#if ARMDB_WITH_OPENSSL
+  if (context_.keys == nullptr) return 0;
+  const std::uint32_t newest = context_.keys->newest_id();
+  for (const SegmentPtr& segment : segments_) {
+    segment->renew = segment->sealed && sealed_key_id(*segment->file) != newest;
+    marked += segment->renew ? 1 : 0;
+  }
+  manifest_stale_ = true;
+  if (active_ == nullptr) tail_.reset(0, 0);
+#endif
+  return marked;
 }
 
 void LogStore::set_put_limit() noexcept {

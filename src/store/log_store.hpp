@@ -55,6 +55,16 @@ struct SegmentMap {
   [[nodiscard]] Segment* find(std::uint32_t file_id) const noexcept;
 };
 
+// A log as it was at one moment. Its segments can be read also when compaction has replaced them.
+struct LogImage {
+  std::vector<SegmentPtr> segments;
+  std::vector<std::uint8_t> manifest;
+};
+// Writes it, with the hints that are still there, to another shard's directory, and syncs it. Needs
+// no lock.
+Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& to,
+                const std::string& directory);
+
 class LogStore final : public Store {
  public:
   // Recovers what the shard's directory holds, telling `visit` every accepted entry in order of
@@ -109,11 +119,16 @@ class LogStore final : public Store {
   Status run_sync(const SyncTicket& ticket) override;
   Status end_sync(const SyncTicket& ticket, Status outcome) override;
 
+  // Marks the segments that an old data key seals for compaction, and the MANIFEST for a new one;
+  // returns how many there are.
+  std::size_t mark_old_keys() noexcept;
   // Ends the active segment, so that checkpoint and compaction see all there is.
   Status seal_active();
   // The MANIFEST as it should be now, for write_manifest() outside the lock; empty when the one
   // on disk says the same.
   std::vector<std::uint8_t> manifest_now();
+  // What is there now, for copy_log(): ends the active segment.
+  Status freeze(LogImage& image);
   static Status write_manifest(const StoreContext& context, const std::vector<std::uint8_t>& image);
   // Writes the hint of a sealed segment by reading it; outside the lock. True when it stands.
   static bool write_hint(const StoreContext& context, const Segment& segment);
@@ -155,6 +170,7 @@ class LogStore final : public Store {
   // Both open() and, with `joints`, survey().
   static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
                         Survey* joints, std::unique_ptr<LogStore>& opened);
+  std::vector<std::uint8_t> manifest_image();
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);

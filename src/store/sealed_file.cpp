@@ -75,6 +75,7 @@ class SealedFile final : public File {
   Status allocate(std::uint64_t offset, std::uint64_t length) override;
   Status drop_cache() override { return file_->drop_cache(); }
   Result<Owned<Mapping>> map(std::size_t, MapMode) override { return Errc::unsupported; }
+  [[nodiscard]] std::uint32_t key_id() const noexcept { return key_id_; }
 
  private:
   // The frames in some pages, one after the other; reads the pages as it comes to them.
@@ -91,6 +92,7 @@ class SealedFile final : public File {
   const Owned<File> file_;
   const Keyring& keys_;
   crypto::Aead aead_;
+  std::uint32_t key_id_ = 0;
   const bool writable_;                     // this open created it
   bool begun_ = false;                      // has a header, by this open
   std::unique_ptr<std::uint8_t[]> window_;  // what is being written
@@ -175,6 +177,7 @@ Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
   Status status = os::random_bytes(header.salt);
   if (status.ok()) status = keys_.file_key(header, aead_);
   format::encode_sealed_header(header, {out, kSealedHeaderBytes});
+  key_id_ = header.key_id;
   counter_ = 0;
   return status;
 }
@@ -315,6 +318,7 @@ Status SealedFile::open() {
     status = keys_.file_key(header, aead_);
   }
   if (!status.ok()) return status;
+  key_id_ = header.key_id;
   return find_end(*size);
 }
 
@@ -524,6 +528,10 @@ Result<Owned<File>> SealedFileSystem::open(const std::string& path, OpenMode mod
 
 Owned<FileSystem> make_sealed_file_system(FileSystem& files, const Keyring& keys) {
   return Owned<FileSystem>(new (std::nothrow) SealedFileSystem(files, keys));
+}
+
+std::uint32_t sealed_key_id(const File& file) noexcept {
+  return static_cast<const SealedFile&>(file).key_id();
 }
 
 }  // namespace armdb::store

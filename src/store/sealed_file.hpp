@@ -26,4 +26,7 @@ class Keyring;
 // Both must outlive it. Null when out of memory.
 [[nodiscard]] Owned<FileSystem> make_sealed_file_system(FileSystem& files, const Keyring& keys);
 
+// The data key by which a file of this file system is sealed; not for those that pass.
+[[nodiscard]] std::uint32_t sealed_key_id(const File& file) noexcept;
+
 }  // namespace armdb::store

@@ -55,6 +55,7 @@ Status SealedTail::new_key() {
   if (!status.ok()) return status;
   std::uint8_t bytes[format::kSealedHeaderBytes];
   format::encode_sealed_header(header, bytes);
+  key_id_ = header.key_id;
   counter_ = 0;
   used_ = format::kSealedHeaderBytes;
   return file_->write_at(0, Bytes(bytes));
@@ -86,7 +87,9 @@ bool SealedTail::add(Bytes bytes, std::uint64_t position) noexcept {
 
 bool SealedTail::restart() noexcept {
   // All that the file has is in the segment by now: nobody misses it when the key changes.
-  if (counter_ > format::kSealCountMax / 2) return new_key().ok();
+  if (counter_ > format::kSealCountMax / 2 || key_id_ != context_.keys->newest_id()) {
+    return new_key().ok();
+  }
   used_ = format::kSealedHeaderBytes;
   return true;
 }
@@ -94,11 +97,13 @@ bool SealedTail::restart() noexcept {
 Status SealedTail::read(const StoreContext& context, Bytes file, std::vector<std::uint8_t>& plain) {
   format::SealedHeader header;
   Status status = format::decode_sealed_header(file, header);
-  // A power cut may take the header, and with it all that the file had; a key that is missing may
-  // come back.
+  // A power cut may take the header, and with it all that the file had.
   if (!status.ok() || header.file != tail_header(context).file) return {};
   crypto::Aead aead;
   status = context.keys->file_key(header, aead);
+  // Left behind by an open that could not use it: were the right db.keys gone, the MANIFEST would
+  // have said so.
+  if (status.is(Errc::wrong_key)) return {};
   if (!status.ok()) return status;
   std::uint32_t counter = 0;
   format::Frame frame;

@@ -46,6 +46,7 @@ class SealedTail {
   Owned<File> file_;
   Owned<Mapping> mapping_;
   crypto::Aead aead_;
+  std::uint32_t key_id_ = 0;  // of the data key
   std::uint32_t counter_ = 0;
   std::size_t used_ = 0;
 };

@@ -76,6 +76,7 @@ class Segment {
   bool durable = false;
   bool hinted = false;   // a hint file stands beside it
   bool damaged = false;  // has a region that was skipped: kept as it is for repair
+  bool renew = false;    // sealed by an old key: compaction takes it whatever is dead in it
   bool retired = false;  // replaced by a compacted one, about to go
 };
 

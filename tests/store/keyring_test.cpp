@@ -1,12 +1,15 @@
 // The keyring: what opens it, what does not, and that nothing is touched when it does not.
 #include "store/keyring.hpp"
 
+#include <cerrno>
 #include <cstdlib>
+#include <set>
 
 #include "store/manifest_file.hpp"
 #include "support/one_shard.hpp"
 
 using namespace armdb;
+using test::Call;
 using test::FaultFileSystem;
 
 #if ARMDB_WITH_OPENSSL
@@ -150,6 +153,97 @@ TEST_CASE("keyring: db.meta that was changed, checksum and all, is noticed") {
   const auto before = bytes_of(files);
   CHECK(!try_open(files, {}).ok());
   CHECK(bytes_of(files) == before);
+}
+
+TEST_CASE("keyring: rotate_key changes the lock and nothing else [pitfall-52]") {
+  FaultFileSystem files;
+  create(files, kKey);
+  auto before = bytes_of(files);
+  {
+    Collection collection = test::open_shard(with_key(files, kKey));
+    CHECK(collection.rotate_key(kOther, kKey).is(Errc::wrong_key));
+    CHECK(collection.rotate_key(kKey, {}).is(Errc::invalid_argument));
+    REQUIRE(collection.rotate_key(kKey, EncryptionKey::passphrase("horse")).ok());
+    CHECK(collection.rotate_key(kKey, kOther).is(Errc::wrong_key));
+    REQUIRE(collection.rotate_key(EncryptionKey::passphrase("horse"), kOther).ok());
+    CHECK(test::prefix_length(test::contents(collection)) == 100);
+  }
+  CHECK(try_open(files, kKey).is(Errc::wrong_key));
+  check_opens(files, kOther);
+  auto after = bytes_of(files);
+  for (const char* own : {"/c/db.keys", "/c/shard_000/MANIFEST", "/c/shard_000/tail.buf"}) {
+    before.erase(own);
+    after.erase(own);
+  }
+  CHECK(before == after);
+}
+
+// The data keys by which the files of the shard are sealed.
+std::set<std::uint32_t> key_ids(FaultFileSystem& files) {
+  std::set<std::uint32_t> ids;
+  for (const auto& [path, bytes] : bytes_of(files)) {
+    format::SealedHeader header;
+    if (path.ends_with("/reserve") || !format::decode_sealed_header(bytes, header).ok()) continue;
+    ids.insert(header.key_id);
+  }
+  return ids;
+}
+
+TEST_CASE("keyring: reencrypt leaves nothing that an old data key seals") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
+    FaultFileSystem files;
+    const Config config = with_key(files, kKey);
+    {
+      Collection collection = test::open_shard(config, shape);
+      for (int version = 0; version < 3; ++version) {
+        test::put_range(collection, 0, 1500, version);
+        REQUIRE(collection.checkpoint().ok());
+      }
+      CHECK(key_ids(files) == std::set<std::uint32_t>{1});
+      CHECK(collection.reencrypt(kOther).is(Errc::wrong_key));
+      REQUIRE(collection.reencrypt(kKey).ok());
+      CHECK(key_ids(files) == std::set<std::uint32_t>{2});
+      CHECK(test::contents(collection) == test::numbers(0, 1500, 2));
+      test::put_range(collection, 0, 1500, 3);
+      REQUIRE(collection.reencrypt(kKey).ok());
+    }
+    CHECK(key_ids(files) == std::set<std::uint32_t>{3});
+    for (int open = 0; open < 2; ++open) {
+      Collection collection = test::open_shard(config, shape);
+      CHECK(test::contents(collection) == test::numbers(0, 1500, 3));
+      CHECK(collection.stats().damaged_regions == 0);
+    }
+  }
+}
+
+TEST_CASE("keyring: a kill at any call of reencrypt loses nothing, and it can be done again") {
+  FaultFileSystem files;
+  const Config config = with_key(files, kKey);
+  {
+    Collection collection = test::open_shard(config);
+    test::put_range(collection, 0, 400, 1);
+    REQUIRE(collection.checkpoint().ok());
+    test::put_range(collection, 0, 200, 2);
+  }
+  const auto snapshot = files.snapshot();
+  auto wanted = test::numbers(0, 400, 1);
+  for (const auto& [key, value] : test::numbers(0, 200, 2)) wanted[key] = value;
+  bool done = false;
+  for (std::size_t call = 1; !done; ++call) {
+    files.restore(snapshot);
+    {
+      Collection collection = test::open_shard(config);
+      files.fail(Call::any, call, EIO, true);
+      done = collection.reencrypt(kKey).ok();
+      files.clear_faults();
+    }
+    INFO("call " << call);
+    Collection collection = test::open_shard(config);
+    REQUIRE(test::contents(collection) == wanted);
+    REQUIRE(collection.reencrypt(kKey).ok());
+    REQUIRE(test::contents(collection) == wanted);
+    REQUIRE(key_ids(files).size() == 1);
+  }
 }
 
 #else
