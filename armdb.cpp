@@ -276,9 +276,39 @@ namespace armdb::base {
 // os/cpu.cpp calls this; nothing happens on other processors.
 void crc32c_use_arm_instructions() noexcept;
 
-// ---- base/errors.hpp ----
-// errors: the two that most places have to tell, made in one short call each.
+// ---- base/text.hpp ----
+// text: one line from a pattern and what belongs in it.
 
+// A text or a number; the text is borrowed.
+class TextPart {
+ public:
+  TextPart(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const std::string& text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const char* text) noexcept  // NOLINT(google-explicit-constructor)
+      : TextPart(std::string_view(text)) {}
+  TextPart(std::uint64_t number) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(&kNumber), size_(number) {}
+
+  void append_to(std::string& line) const;
+
+ private:
+  static constexpr char kNumber = 0;  // data_ points here: size_ is the number
+
+  const char* data_;
+  std::uint64_t size_;
+};
+
+// The pattern, with each '%' replaced by the next part. One call, where a chain of + costs the
+// caller a temporary and its destructor for each part.
+[[nodiscard]] std::string text(const char* pattern, std::initializer_list<TextPart> parts);
+
+// ---- base/errors.hpp ----
+// errors: those that most places have to tell, made in one short call each.
+
+// An error whose text has parts; see base::text().
+Status failure(Errc code, const char* pattern, std::initializer_list<TextPart> parts);
 // Bytes are wrong and no crash explains them.
 Status corrupt(const char* what);
 Status out_of_memory(const char* what);
@@ -641,7 +671,9 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
   }
 }
 
-// Sorts numbers in ascending order.
+// Sorts numbers; one instance for all.
+void sort_numbers(std::vector<std::uint32_t>& numbers,
+                  FunctionRef<bool(std::uint32_t, std::uint32_t)> before);
 void sort_ascending(std::vector<std::uint32_t>& numbers);
 
 // ---- base/location.hpp ----
@@ -705,7 +737,7 @@ class Location {
 void log(const Log& to, LogLevel level, std::string_view text);
 
 // "<text>: <status as a line>".
-void log(const Log& to, LogLevel level, std::string_view text, const Status& status);
+void log(const Log& to, LogLevel level, const char* text, const Status& status);
 
 // ---- base/search.hpp ----
 // search: plain loops over ranges. Those of <algorithm> come unrolled by four in libstdc++.
@@ -819,34 +851,6 @@ class Version {
 
   std::atomic<std::uint32_t> value_{0};
 };
-
-// ---- base/text.hpp ----
-// text: one line from a pattern and what belongs in it.
-
-// A text or a number; the text is borrowed.
-class TextPart {
- public:
-  TextPart(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(text.data()), size_(text.size()) {}
-  TextPart(const std::string& text) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(text.data()), size_(text.size()) {}
-  TextPart(const char* text) noexcept  // NOLINT(google-explicit-constructor)
-      : TextPart(std::string_view(text)) {}
-  TextPart(std::uint64_t number) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(&kNumber), size_(number) {}
-
-  void append_to(std::string& line) const;
-
- private:
-  static constexpr char kNumber = 0;  // data_ points here: size_ is the number
-
-  const char* data_;
-  std::uint64_t size_;
-};
-
-// The pattern, with each '%' replaced by the next part. One call, where a chain of + costs the
-// caller a temporary and its destructor for each part.
-[[nodiscard]] std::string text(const char* pattern, std::initializer_list<TextPart> parts);
 }  // namespace armdb::base
 
 // ---- os/clock.hpp ----
@@ -4454,6 +4458,9 @@ Status::Status(Errc code, std::string_view what) : code_(code) {
   if (detail_ != nullptr) detail_->what = what;
 }
 
+// Most texts are literals: their length is asked for here, not by each caller.
+Status::Status(Errc code, const char* what) : Status(code, std::string_view(what)) {}
+
 Status::Status(Status&& other) noexcept
     : code_(other.code_),
       os_error_(other.os_error_),
@@ -4489,7 +4496,7 @@ Status Status::from_os(int os_error, std::string_view what) {
   return status;
 }
 
-Status&& Status::at(std::string_view file, std::uint64_t offset) && {
+Status Status::at(std::string_view file, std::uint64_t offset) && {
   if (ok()) return std::move(*this);
   if (detail_ == nullptr) detail_ = new (std::nothrow) Detail;
   if (detail_ != nullptr && detail_->file.empty()) {
@@ -4751,7 +4758,7 @@ constexpr std::uint32_t crc_times_x(std::uint32_t crc) noexcept {
 
 // kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 4", after Kounavis
 // and Berry, 2005; by 8 would take 4 KiB more, for machines without the instruction only).
-constexpr std::size_t kCrcTableCount = kSmallBuild ? 1 : 4;
+constexpr std::size_t kCrcTableCount = 4;
 
 constexpr std::array<std::array<std::uint32_t, 256>, kCrcTableCount> make_crc_tables() noexcept {
   std::array<std::array<std::uint32_t, 256>, kCrcTableCount> tables{};
@@ -4774,10 +4781,29 @@ constexpr auto kCrcTables = make_crc_tables();
 using CrcKernel = std::uint32_t (*)(std::uint32_t crc, const std::uint8_t* data,
                                     std::size_t size) noexcept;
 
+// What the 16 values of half a byte add: the crc of a byte is the sum of those of its halves.
+constexpr std::array<std::uint32_t, 16> make_crc_halves(unsigned shift) noexcept {
+  std::array<std::uint32_t, 16> halves{};
+  for (std::uint32_t half = 0; half < 16; ++half) halves[half] = kCrcTables[0][half << shift];
+  return halves;
+}
+
+constexpr auto kCrcLowHalves = make_crc_halves(0);
+constexpr auto kCrcHighHalves = make_crc_halves(4);
+static_assert((kCrcLowHalves[0x7] ^ kCrcHighHalves[0x9]) == kCrcTables[0][0x97]);
+
 std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
                             std::size_t size) noexcept {
+  if constexpr (kSmallBuild) {
+    // 128 bytes of tables, and two loads that do not wait for each other.
+    for (; size != 0; --size, ++data) {
+      crc ^= *data;
+      crc = kCrcLowHalves[crc & 15] ^ kCrcHighHalves[(crc >> 4) & 15] ^ (crc >> 8);
+    }
+    return crc;
+  }
   const auto& t = kCrcTables;
-  for (; kCrcTableCount == 4 && size >= 4; size -= 4, data += 4) {
+  for (; size >= 4; size -= 4, data += 4) {
     const std::uint32_t word = load_little<std::uint32_t>(data) ^ crc;
     crc =
         t[3][word & 0xff] ^ t[2][(word >> 8) & 0xff] ^ t[1][(word >> 16) & 0xff] ^ t[0][word >> 24];
@@ -4993,6 +5019,10 @@ EpochDomain::~EpochDomain() {
 // ---- base/errors.cpp ----
 // Errors by name.
 
+Status failure(Errc code, const char* pattern, std::initializer_list<TextPart> parts) {
+  return Status(code, text(pattern, parts));
+}
+
 Status corrupt(const char* what) { return Status(Errc::corrupt, what); }
 
 Status out_of_memory(const char* what) { return Status(Errc::out_of_memory, what); }
@@ -5008,7 +5038,7 @@ void log(const Log& to, LogLevel level, std::string_view text) {
   if (to.callback != nullptr) to.callback(to.context, level, text);
 }
 
-void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
+void log(const Log& to, LogLevel level, const char* text, const Status& status) {
   if (to.callback == nullptr) return;  // before the line is built
   to.callback(to.context, level, base::text("%: %", {text, status.message()}));
 }
@@ -5016,10 +5046,14 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 // ---- base/merge_sort.cpp ----
 // The sort of plain numbers.
 
-void sort_ascending(std::vector<std::uint32_t>& numbers) {
+void sort_numbers(std::vector<std::uint32_t>& numbers,
+                  FunctionRef<bool(std::uint32_t, std::uint32_t)> before) {
   std::vector<std::uint32_t> spare(numbers.size());
-  merge_sort(numbers.data(), spare.data(), numbers.size(),
-             [](std::uint32_t a, std::uint32_t b) { return a < b; });
+  merge_sort(numbers.data(), spare.data(), numbers.size(), before);
+}
+
+void sort_ascending(std::vector<std::uint32_t>& numbers) {
+  sort_numbers(numbers, [](std::uint32_t a, std::uint32_t b) { return a < b; });
 }
 
 // ---- base/text.cpp ----
@@ -5360,9 +5394,10 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
   }
   if (holder.empty()) holder = "an unknown process";
   if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
-  return Status(Errc::locked, base::text("is open elsewhere, held by %; close it there or end that "
-                                         "process, the lock goes with it",
-                                         {holder}))
+  return base::failure(Errc::locked,
+                       "is open elsewhere, held by %; close it there or end that "
+                       "process, the lock goes with it",
+                       {holder})
       .at(path);
 }
 
@@ -6564,17 +6599,18 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   if (crc_stored != crc_computed) return base::corrupt("the checksum of the file header is wrong");
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch,
-            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
-                       {version, kFormatVersion})};
+    return base::failure(
+        Errc::format_mismatch,
+        "written by a newer armdb (format %); this one reads up to %: update armdb",
+        {version, kFormatVersion});
   }
   if (version == 0) return base::corrupt("the file header has format 0, which never existed");
   if (type != static_cast<std::uint16_t>(expected)) {
-    return {
+    return base::failure(
         Errc::format_mismatch,
-        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
-                   "file back",
-                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
+        "this is a % where a % belongs: was it renamed or copied? put the right "
+        "file back",
+        {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
   if (reserved != 0) return base::corrupt("reserved bytes of the file header are not zero");
 
@@ -9782,8 +9818,7 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed,
-                base::text("new names could not be made durable: %", {status.message()}))
+  return base::failure(Errc::failed, "new names could not be made durable: %", {status.message()})
       .at(context.directory);
 }
 
@@ -11504,7 +11539,7 @@ Status SlotStore::read_stage() {
       stage_order_.push_back(place);
     }
   }
-  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+  base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
   });
   return {};
@@ -11700,11 +11735,11 @@ Status check_slots(const Shape& shape, std::uint32_t copies) {
   if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
     return {};
   }
-  return {Errc::too_large,
-          base::text("a slot of % bytes does not fit into a sector of % bytes: leave "
-                     "FixedConfig::single_copy false",
-                     {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
-                      format::kSlotSectorBytes})};
+  return base::failure(Errc::too_large,
+                       "a slot of % bytes does not fit into a sector of % bytes: leave "
+                       "FixedConfig::single_copy false",
+                       {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
+                        format::kSlotSectorBytes});
 }
 
 SlotStore::SlotStore(const StoreContext& context)
@@ -12285,8 +12320,8 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed,
-                base::text("a renamed file could not be made durable: %", {status.message()}))
+  return base::failure(Errc::failed, "a renamed file could not be made durable: %",
+                       {status.message()})
       .at(path);
 }
 
@@ -12529,10 +12564,10 @@ SharedBlock* SharedBlock::make(std::size_t size) noexcept {
 }
 
 void Store::set_failed(const Status& cause) {
-  failed_ = Status(Errc::failed,
-                   base::text("a write or sync failed, so this shard is read-only until it is "
-                              "reopened: %",
-                              {cause.message()}));
+  failed_ = base::failure(Errc::failed,
+                          "a write or sync failed, so this shard is read-only until it is "
+                          "reopened: %",
+                          {cause.message()});
 }
 
 std::uint8_t* ReadBuffer::room(std::size_t size) noexcept {
@@ -13530,7 +13565,7 @@ std::string shape_text(const Shape& shape) {
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
+  return base::failure(Errc::invalid_argument, "Config::% must be %", {name, range});
 }
 
 Status check_config(const FixedConfig& config) {
@@ -13678,21 +13713,20 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch,
-                    base::text("the collection is %, but was opened as %",
-                               {shape_text(meta_.shape), shape_text(*shape_)}));
+      return base::failure(Errc::shape_mismatch, "the collection is %, but was opened as %",
+                           {shape_text(meta_.shape), shape_text(*shape_)});
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
-      return Status(Errc::format_mismatch,
-                    base::text("the collection has % shards, Config::shard_count asks for %; use "
-                               "0 to take what is stored",
-                               {meta_.shard_count, config.shard_count}));
+      return base::failure(Errc::format_mismatch,
+                           "the collection has % shards, Config::shard_count asks for %; use "
+                           "0 to take what is stored",
+                           {meta_.shard_count, config.shard_count});
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch,
-                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
-                               "asks for %; use 0 to take what is stored",
-                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
+      return base::failure(Errc::format_mismatch,
+                           "the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                           "asks for %; use 0 to take what is stored",
+                           {meta_.shard_prefix_bits, config.shard_prefix_bits});
     }
     return {};
   }
@@ -13850,10 +13884,10 @@ Status Engine::migrate_all(std::uint32_t to_version, MigrationCalls calls) {
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
-      return Status(Errc::invalid_argument,
-                    base::text("a migration to version % was begun and not finished; finish it "
-                               "first",
-                               {state_.migrating_to}))
+      return base::failure(Errc::invalid_argument,
+                           "a migration to version % was begun and not finished; finish it "
+                           "first",
+                           {state_.migrating_to})
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
@@ -14322,8 +14356,8 @@ Status key_status(const Status& status, Bytes key) {
     digits += "0123456789abcdef"[byte >> 4];
     digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
-                                          {digits, status.message()}));
+  return base::failure(status.code(), "the value of key 0x% cannot be decoded: %",
+                       {digits, status.message()});
 }
 
 // ---- Opening ----
@@ -15246,7 +15280,7 @@ bool FieldWalk::next(Status result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
-  status = Status(result.code(), base::text("field %%", {done, text}));
+  status = base::failure(result.code(), "field %%", {done, text});
   return false;
 }
 
@@ -15273,8 +15307,8 @@ Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
   in = in.sub(1);
   if (count == 0) return base::corrupt("no number of fields");
   if (count <= known) return count;
-  return Status(Errc::format_mismatch,
-                base::text("written by a newer program: % fields, known are %", {count, known}));
+  return base::failure(Errc::format_mismatch, "written by a newer program: % fields, known are %",
+                       {count, known});
 }
 }  // namespace detail
 
@@ -15367,9 +15401,8 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(
-      Errc::invalid_argument,
-      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
+  return base::failure(Errc::invalid_argument,
+                       "the key has % bytes, keys of this collection have %", {key.size(), wanted});
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -15382,9 +15415,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument,
-                base::text("the value has % bytes, values of this collection have %",
-                           {value.size(), shape.value_size}));
+  return base::failure(Errc::invalid_argument,
+                       "the value has % bytes, values of this collection have %",
+                       {value.size(), shape.value_size});
 }
 
 // ---- Writes ----
