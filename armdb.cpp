@@ -1933,6 +1933,7 @@ struct Lookup {
 // Where a key is or would go. Made by Index::locate, good until the next writer call.
 struct Place {
   bool found = false;
+  bool last = false;                    // B+-tree: it goes behind all others
   base::Location at;                    // when found
   const std::uint8_t* value = nullptr;  // when found and values are kept: the current bytes
   std::uint64_t hash = 0;
@@ -2144,8 +2145,9 @@ class BtreeIndex : public Index {
   void insert(std::uint8_t* leaf, std::uint32_t at, std::span<const Fresh> run) noexcept {
     for (const Fresh& fresh : run) insert_one(leaf, at++, fresh);
   }
+  [[nodiscard]] bool locate_at_edge(const BtreeKey& key, Place& place) noexcept;
   bool shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept;
-  void split_leaf(const Place& place, std::span<const Fresh> run) noexcept;
+  void split_leaf(Place& place, std::span<const Fresh> run) noexcept;
   void make_inner_room(Place& place, bool at_edge) noexcept;
   void push_root_down(Place& place) noexcept;
   void split_inner(Place& place, std::uint32_t depth, bool at_edge) noexcept;
@@ -2167,6 +2169,10 @@ class BtreeIndex : public Index {
   std::uint32_t root_id_ = kBtreeNone;
   std::uint8_t* root_ = nullptr;
   std::atomic<std::size_t> size_{0};
+  // While keys come that are above all others: the open leaf, and the inner nodes from the root to
+  // it. The tree then grows along its right edge, from the leaves up and without a descent. With
+  // depth 0 it is not known: any other locate() forgets it.
+  Place edge_;
 };
 
 #if defined(ARMDB_CHECKS)
@@ -7445,7 +7451,9 @@ Status decode_state(Bytes in, State& state) {
 // them, and unmarks them; in between no reader begins to read one of them. An insert that needs
 // inner nodes split is several steps, from the top down, and the tree is whole between them. A
 // new node is marked as well, since readers may still hold it from its earlier life. A node is
-// freed in the step that unlinks it.
+// freed in the step that unlinks it. Keys in ascending order, each above all others (a load, a log
+// of events), build the tree from below: the path to the open leaf is kept, a full leaf is named to
+// its parent on that path, and a full inner node stays full.
 //
 // Reader: takes a version, reads, validates; only then believes what it read or follows an id.
 // Going down: the child's version is taken while the parent's is still the same, checked after
@@ -7766,6 +7774,7 @@ template <unsigned kDense, bool kRest>
 void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
                                    Place& place) noexcept {
   const BtreeKey words = btree_key(shape_, key);
+  if (edge_.depth != 0 && locate_at_edge(words, place)) return;
   place.hash = hash;
   place.depth = 0;
   std::uint32_t id = root_id_;
@@ -7785,6 +7794,8 @@ void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
   place.found = spot.found;
   place.at = {};
   place.value = nullptr;
+  place.last = !spot.found && spot.at == btree_count(leaf) && btree_next(leaf) == kBtreeNone;
+  if (place.last) edge_ = place;
   if (!spot.found) return;
   copy_slot(leaf, btree_order(shape_, leaf, spot.at), &place.at, nullptr);
   const std::uint8_t* slot = leaf + btree_slot_at(shape_, btree_order(shape_, leaf, spot.at));
@@ -7894,6 +7905,15 @@ bool BtreeIndex::check() const {
   Walk walk;
   if (!check_inner(walk, root_id_, btree_level(root_))) return false;
   if (btree_next(leaf_at(walk.leaf)) != kBtreeNone) return false;
+  if (edge_.depth != 0) {
+    if (edge_.depth != btree_level(root_) || edge_.node != walk.leaf) return false;
+    std::uint32_t id = root_id_;
+    for (std::uint32_t depth = 0; depth < edge_.depth; ++depth) {
+      const std::uint32_t last = btree_count(inner_at(id));
+      if (edge_.path[depth] != id || edge_.path_slot[depth] != last) return false;
+      id = btree_child(shape_, inner_at(id), last);
+    }
+  }
   return walk.entries == size() && walk.leaves == leaves_.nodes_in_use() &&
          walk.inners == inners_.nodes_in_use();
 }
@@ -8162,6 +8182,29 @@ bool BtreeIndex::start() noexcept {
 }
 
 // ---- Writer: inserts ----
+// The place of a key above all others. Where it is not, the edge is forgotten: random keys pay for
+// this once, and no edit but an insert behind all, which keeps it, finds it known.
+bool BtreeIndex::locate_at_edge(const BtreeKey& key, Place& place) noexcept {
+  const std::uint8_t* leaf = leaf_at(edge_.node);
+  const std::uint32_t count = btree_count(leaf);
+  bool above = false;
+  if (count != 0) {
+    const BtreeKey last = btree_leaf_key(shape_, leaf, count - 1);
+    above = key.words[0] > last.words[0];
+    if (key.words[0] == last.words[0]) {
+      above = key.words[1] > last.words[1];
+      if (key.words[1] == last.words[1]) above = btree_compare_rest(last.rest, key) < 0;
+    }
+  }
+  if (!above) {
+    edge_.depth = 0;
+    return false;
+  }
+  place = edge_;
+  place.slot = count;
+  return true;
+}
+
 void BtreeIndex::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                          base::Location at) noexcept {
   std::uint8_t* leaf = leaf_at(place.node);
@@ -8189,11 +8232,12 @@ void BtreeIndex::publish_run(Place& place, std::span<const Fresh> run) noexcept 
     const BtreeWrite write(leaf);
     insert(leaf, place.slot, run);
   } else {
-    const bool last = place.slot == shape_.leaf_capacity && btree_next(leaf) == kBtreeNone;
-    const bool first = place.slot == 0 && btree_prev(leaf) == kBtreeNone;
-    if (last || first || run.size() > 1 || !shift_into_sibling(place, run)) {
-      make_inner_room(place, last || first);
+    const bool at_edge = place.last || (place.slot == 0 && btree_prev(leaf) == kBtreeNone);
+    ARMDB_ASSERT(place.last || edge_.depth == 0);
+    if (at_edge || run.size() > 1 || !shift_into_sibling(place, run)) {
+      make_inner_room(place, at_edge);
       split_leaf(place, run);
+      if (place.last) edge_ = place;
     }
   }
   size_.store(size() + run.size(), std::memory_order_relaxed);
@@ -8281,8 +8325,8 @@ bool BtreeIndex::shift_into_sibling(const Place& place, std::span<const Fresh> r
 
 // Splits a full leaf, whose parent has room, and inserts. A new last key leaves the old leaf
 // full, and a new first one gives all to the new leaf: sorted loads fill the leaves. A run parts
-// the leaf where it goes.
-void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noexcept {
+// the leaf where it goes. The place names the leaf it went to.
+void BtreeIndex::split_leaf(Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
   std::uint8_t* leaf = leaf_at(place.node);
@@ -8310,8 +8354,11 @@ void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noex
   if (after != nullptr) btree_set_prev(after, right_id);
   btree_move(shape_, leaf, kept, capacity - kept, right, 0);
   goes_right ? insert(right, place.slot - kept, run) : insert(leaf, place.slot, run);
-  btree_insert_child(shape_, parent, place.path_slot[place.depth - 1],
-                     btree_leaf_key(shape_, right, 0), right_id);
+  std::uint8_t& at = place.path_slot[place.depth - 1];
+  btree_insert_child(shape_, parent, at, btree_leaf_key(shape_, right, 0), right_id);
+  if (!goes_right) return;
+  place.node = right_id;
+  at = static_cast<std::uint8_t>(at + 1);
 }
 
 // Splits full inner nodes, from the top down, until the leaf's parent has room.
@@ -8386,7 +8433,7 @@ void BtreeIndex::split_inner(Place& place, std::uint32_t depth, bool at_edge) no
 
 // ---- Writer: erase ----
 void BtreeIndex::erase(Place& place) noexcept {
-  ARMDB_ASSERT(place.found);
+  ARMDB_ASSERT(place.found && edge_.depth == 0);
   std::uint8_t* leaf = leaf_at(place.node);
   {
     const BtreeWrite write(leaf);
@@ -13030,7 +13077,7 @@ Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std:
     index_->locate(requests[at]->key.data(), requests[at]->hash, place);
     const std::span<index::Fresh> rest(fresh + at, requests.size() - at);
     const std::size_t length = place.found ? 1 : index_->run_length(place, rest);
-    if (length < rest.size() / 2 && !fetched) {
+    if (length < rest.size() / 2 && !place.last && !fetched) {
       // Far from each other: the misses of all at once.
       fetch(requests.subspan(at + 1));
       fetched = true;
