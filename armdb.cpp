@@ -273,9 +273,38 @@ namespace armdb::base {
 // os/cpu.cpp calls this; nothing happens on other processors.
 void crc32c_use_arm_instructions() noexcept;
 
-// ---- base/errors.hpp ----
-// errors: the two that most places have to tell, made in one short call each.
+// ---- base/text.hpp ----
+// text: one line from a pattern and what belongs in it.
 
+// A text or a number; the text is borrowed.
+class TextPart {
+ public:
+  TextPart(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const std::string& text) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(text.data()), size_(text.size()) {}
+  TextPart(const char* text) noexcept  // NOLINT(google-explicit-constructor)
+      : TextPart(std::string_view(text)) {}
+  TextPart(std::uint64_t number) noexcept  // NOLINT(google-explicit-constructor)
+      : data_(&kNumber), size_(number) {}
+
+  void append_to(std::string& line) const;
+ private:
+  static constexpr char kNumber = 0;  // data_ points here: size_ is the number
+
+  const char* data_;
+  std::uint64_t size_;
+};
+
+// The pattern, with each '%' replaced by the next part. One call, where a chain of + costs the
+// caller a temporary and its destructor for each part.
+[[nodiscard]] std::string text(const char* pattern, std::initializer_list<TextPart> parts);
+
+// ---- base/errors.hpp ----
+// errors: those that most places have to tell, made in one short call each.
+
+// An error whose text has parts; see base::text().
+Status failure(Errc code, const char* pattern, std::initializer_list<TextPart> parts);
 // Bytes are wrong and no crash explains them.
 Status corrupt(const char* what);
 Status out_of_memory(const char* what);
@@ -633,7 +662,9 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
   }
 }
 
-// Sorts numbers in ascending order.
+// Sorts numbers; one instance for all.
+void sort_numbers(std::vector<std::uint32_t>& numbers,
+                  FunctionRef<bool(std::uint32_t, std::uint32_t)> before);
 void sort_ascending(std::vector<std::uint32_t>& numbers);
 
 // ---- base/location.hpp ----
@@ -696,7 +727,7 @@ class Location {
 void log(const Log& to, LogLevel level, std::string_view text);
 
 // "<text>: <status as a line>".
-void log(const Log& to, LogLevel level, std::string_view text, const Status& status);
+void log(const Log& to, LogLevel level, const char* text, const Status& status);
 
 // ---- base/search.hpp ----
 // search: plain loops over ranges. Those of <algorithm> come unrolled by four in libstdc++.
@@ -809,33 +840,6 @@ class Version {
 
   std::atomic<std::uint32_t> value_{0};
 };
-
-// ---- base/text.hpp ----
-// text: one line from a pattern and what belongs in it.
-
-// A text or a number; the text is borrowed.
-class TextPart {
- public:
-  TextPart(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(text.data()), size_(text.size()) {}
-  TextPart(const std::string& text) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(text.data()), size_(text.size()) {}
-  TextPart(const char* text) noexcept  // NOLINT(google-explicit-constructor)
-      : TextPart(std::string_view(text)) {}
-  TextPart(std::uint64_t number) noexcept  // NOLINT(google-explicit-constructor)
-      : data_(&kNumber), size_(number) {}
-
-  void append_to(std::string& line) const;
- private:
-  static constexpr char kNumber = 0;  // data_ points here: size_ is the number
-
-  const char* data_;
-  std::uint64_t size_;
-};
-
-// The pattern, with each '%' replaced by the next part. One call, where a chain of + costs the
-// caller a temporary and its destructor for each part.
-[[nodiscard]] std::string text(const char* pattern, std::initializer_list<TextPart> parts);
 }  // namespace armdb::base
 
 // ---- os/clock.hpp ----
@@ -2164,6 +2168,7 @@ struct Lookup {
 // Where a key is or would go. Made by Index::locate, good until the next writer call.
 struct Place {
   bool found = false;
+  bool last = false;                    // B+-tree: it goes behind all others
   base::Location at;                    // when found
   const std::uint8_t* value = nullptr;  // when found and values are kept: the current bytes
   std::uint64_t hash = 0;
@@ -2373,8 +2378,9 @@ class BtreeIndex : public Index {
   void insert(std::uint8_t* leaf, std::uint32_t at, std::span<const Fresh> run) noexcept {
     for (const Fresh& fresh : run) insert_one(leaf, at++, fresh);
   }
+  [[nodiscard]] bool locate_at_edge(const BtreeKey& key, Place& place) noexcept;
   bool shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept;
-  void split_leaf(const Place& place, std::span<const Fresh> run) noexcept;
+  void split_leaf(Place& place, std::span<const Fresh> run) noexcept;
   void make_inner_room(Place& place, bool at_edge) noexcept;
   void push_root_down(Place& place) noexcept;
   void split_inner(Place& place, std::uint32_t depth, bool at_edge) noexcept;
@@ -2396,6 +2402,10 @@ class BtreeIndex : public Index {
   std::uint32_t root_id_ = kBtreeNone;
   std::uint8_t* root_ = nullptr;
   std::atomic<std::size_t> size_{0};
+  // While keys come that are above all others: the open leaf, and the inner nodes from the root to
+  // it. The tree then grows along its right edge, from the leaves up and without a descent. With
+  // depth 0 it is not known: any other locate() forgets it.
+  Place edge_;
 };
 
 #if defined(ARMDB_CHECKS)
@@ -4972,6 +4982,9 @@ Status::Status(Errc code, std::string_view what) : code_(code) {
   if (detail_ != nullptr) detail_->what = what;
 }
 
+// Most texts are literals: their length is asked for here, not by each caller.
+Status::Status(Errc code, const char* what) : Status(code, std::string_view(what)) {}
+
 Status::Status(Status&& other) noexcept
     : code_(other.code_),
       os_error_(other.os_error_),
@@ -5007,7 +5020,7 @@ Status Status::from_os(int os_error, std::string_view what) {
   return status;
 }
 
-Status&& Status::at(std::string_view file, std::uint64_t offset) && {
+Status Status::at(std::string_view file, std::uint64_t offset) && {
   if (ok()) return std::move(*this);
   if (detail_ == nullptr) detail_ = new (std::nothrow) Detail;
   if (detail_ != nullptr && detail_->file.empty()) {
@@ -5272,7 +5285,7 @@ constexpr std::uint32_t crc_times_x(std::uint32_t crc) noexcept {
 
 // kCrcTables[k][b]: the crc of byte b followed by k zero bytes ("slicing by 4", after Kounavis
 // and Berry, 2005; by 8 would take 4 KiB more, for machines without the instruction only).
-constexpr std::size_t kCrcTableCount = kSmallBuild ? 1 : 4;
+constexpr std::size_t kCrcTableCount = 4;
 
 constexpr std::array<std::array<std::uint32_t, 256>, kCrcTableCount> make_crc_tables() noexcept {
   std::array<std::array<std::uint32_t, 256>, kCrcTableCount> tables{};
@@ -5295,10 +5308,29 @@ constexpr auto kCrcTables = make_crc_tables();
 using CrcKernel = std::uint32_t (*)(std::uint32_t crc, const std::uint8_t* data,
                                     std::size_t size) noexcept;
 
+// What the 16 values of half a byte add: the crc of a byte is the sum of those of its halves.
+constexpr std::array<std::uint32_t, 16> make_crc_halves(unsigned shift) noexcept {
+  std::array<std::uint32_t, 16> halves{};
+  for (std::uint32_t half = 0; half < 16; ++half) halves[half] = kCrcTables[0][half << shift];
+  return halves;
+}
+
+constexpr auto kCrcLowHalves = make_crc_halves(0);
+constexpr auto kCrcHighHalves = make_crc_halves(4);
+static_assert((kCrcLowHalves[0x7] ^ kCrcHighHalves[0x9]) == kCrcTables[0][0x97]);
+
 std::uint32_t crc_by_tables(std::uint32_t crc, const std::uint8_t* data,
                             std::size_t size) noexcept {
+  if constexpr (kSmallBuild) {
+    // 128 bytes of tables, and two loads that do not wait for each other.
+    for (; size != 0; --size, ++data) {
+      crc ^= *data;
+      crc = kCrcLowHalves[crc & 15] ^ kCrcHighHalves[(crc >> 4) & 15] ^ (crc >> 8);
+    }
+    return crc;
+  }
   const auto& t = kCrcTables;
-  for (; kCrcTableCount == 4 && size >= 4; size -= 4, data += 4) {
+  for (; size >= 4; size -= 4, data += 4) {
     const std::uint32_t word = load_little<std::uint32_t>(data) ^ crc;
     crc =
         t[3][word & 0xff] ^ t[2][(word >> 8) & 0xff] ^ t[1][(word >> 16) & 0xff] ^ t[0][word >> 24];
@@ -5514,6 +5546,10 @@ EpochDomain::~EpochDomain() {
 // ---- base/errors.cpp ----
 // Errors by name.
 
+Status failure(Errc code, const char* pattern, std::initializer_list<TextPart> parts) {
+  return Status(code, text(pattern, parts));
+}
+
 Status corrupt(const char* what) { return Status(Errc::corrupt, what); }
 
 Status out_of_memory(const char* what) { return Status(Errc::out_of_memory, what); }
@@ -5529,7 +5565,7 @@ void log(const Log& to, LogLevel level, std::string_view text) {
   if (to.callback != nullptr) to.callback(to.context, level, text);
 }
 
-void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
+void log(const Log& to, LogLevel level, const char* text, const Status& status) {
   if (to.callback == nullptr) return;  // before the line is built
   to.callback(to.context, level, base::text("%: %", {text, status.message()}));
 }
@@ -5537,10 +5573,14 @@ void log(const Log& to, LogLevel level, std::string_view text, const Status& sta
 // ---- base/merge_sort.cpp ----
 // The sort of plain numbers.
 
-void sort_ascending(std::vector<std::uint32_t>& numbers) {
+void sort_numbers(std::vector<std::uint32_t>& numbers,
+                  FunctionRef<bool(std::uint32_t, std::uint32_t)> before) {
   std::vector<std::uint32_t> spare(numbers.size());
-  merge_sort(numbers.data(), spare.data(), numbers.size(),
-             [](std::uint32_t a, std::uint32_t b) { return a < b; });
+  merge_sort(numbers.data(), spare.data(), numbers.size(), before);
+}
+
+void sort_ascending(std::vector<std::uint32_t>& numbers) {
+  sort_numbers(numbers, [](std::uint32_t a, std::uint32_t b) { return a < b; });
 }
 
 // ---- base/text.cpp ----
@@ -5880,9 +5920,10 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
   }
   if (holder.empty()) holder = "an unknown process";
   if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
-  return Status(Errc::locked, base::text("is open elsewhere, held by %; close it there or end that "
-                                         "process, the lock goes with it",
-                                         {holder}))
+  return base::failure(Errc::locked,
+                       "is open elsewhere, held by %; close it there or end that "
+                       "process, the lock goes with it",
+                       {holder})
       .at(path);
 }
 
@@ -7275,17 +7316,18 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   if (crc_stored != crc_computed) return base::corrupt("the checksum of the file header is wrong");
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch,
-            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
-                       {version, kFormatVersion})};
+    return base::failure(
+        Errc::format_mismatch,
+        "written by a newer armdb (format %); this one reads up to %: update armdb",
+        {version, kFormatVersion});
   }
   if (version == 0) return base::corrupt("the file header has format 0, which never existed");
   if (type != static_cast<std::uint16_t>(expected)) {
-    return {
+    return base::failure(
         Errc::format_mismatch,
-        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
-                   "file back",
-                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
+        "this is a % where a % belongs: was it renamed or copied? put the right "
+        "file back",
+        {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
   if (sealing != 0) {
     return {Errc::format_mismatch, "the file is encrypted, and the collection is not"};
@@ -8337,7 +8379,9 @@ Status decode_state(Bytes in, State& state) {
 // them, and unmarks them; in between no reader begins to read one of them. An insert that needs
 // inner nodes split is several steps, from the top down, and the tree is whole between them. A
 // new node is marked as well, since readers may still hold it from its earlier life. A node is
-// freed in the step that unlinks it.
+// freed in the step that unlinks it. Keys in ascending order, each above all others (a load, a log
+// of events), build the tree from below: the path to the open leaf is kept, a full leaf is named to
+// its parent on that path, and a full inner node stays full.
 //
 // Reader: takes a version, reads, validates; only then believes what it read or follows an id.
 // Going down: the child's version is taken while the parent's is still the same, checked after
@@ -8657,6 +8701,7 @@ template <unsigned kDense, bool kRest>
 void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
                                    Place& place) noexcept {
   const BtreeKey words = btree_key(shape_, key);
+  if (edge_.depth != 0 && locate_at_edge(words, place)) return;
   place.hash = hash;
   place.depth = 0;
   std::uint32_t id = root_id_;
@@ -8676,6 +8721,8 @@ void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
   place.found = spot.found;
   place.at = {};
   place.value = nullptr;
+  place.last = !spot.found && spot.at == btree_count(leaf) && btree_next(leaf) == kBtreeNone;
+  if (place.last) edge_ = place;
   if (!spot.found) return;
   copy_slot(leaf, btree_order(shape_, leaf, spot.at), &place.at, nullptr);
   const std::uint8_t* slot = leaf + btree_slot_at(shape_, btree_order(shape_, leaf, spot.at));
@@ -8785,6 +8832,15 @@ bool BtreeIndex::check() const {
   Walk walk;
   if (!check_inner(walk, root_id_, btree_level(root_))) return false;
   if (btree_next(leaf_at(walk.leaf)) != kBtreeNone) return false;
+  if (edge_.depth != 0) {
+    if (edge_.depth != btree_level(root_) || edge_.node != walk.leaf) return false;
+    std::uint32_t id = root_id_;
+    for (std::uint32_t depth = 0; depth < edge_.depth; ++depth) {
+      const std::uint32_t last = btree_count(inner_at(id));
+      if (edge_.path[depth] != id || edge_.path_slot[depth] != last) return false;
+      id = btree_child(shape_, inner_at(id), last);
+    }
+  }
   return walk.entries == size() && walk.leaves == leaves_.nodes_in_use() &&
          walk.inners == inners_.nodes_in_use();
 }
@@ -9053,6 +9109,29 @@ bool BtreeIndex::start() noexcept {
 }
 
 // ---- Writer: inserts ----
+// The place of a key above all others. Where it is not, the edge is forgotten: random keys pay for
+// this once, and no edit but an insert behind all, which keeps it, finds it known.
+bool BtreeIndex::locate_at_edge(const BtreeKey& key, Place& place) noexcept {
+  const std::uint8_t* leaf = leaf_at(edge_.node);
+  const std::uint32_t count = btree_count(leaf);
+  bool above = false;
+  if (count != 0) {
+    const BtreeKey last = btree_leaf_key(shape_, leaf, count - 1);
+    above = key.words[0] > last.words[0];
+    if (key.words[0] == last.words[0]) {
+      above = key.words[1] > last.words[1];
+      if (key.words[1] == last.words[1]) above = btree_compare_rest(last.rest, key) < 0;
+    }
+  }
+  if (!above) {
+    edge_.depth = 0;
+    return false;
+  }
+  place = edge_;
+  place.slot = count;
+  return true;
+}
+
 void BtreeIndex::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                          base::Location at) noexcept {
   std::uint8_t* leaf = leaf_at(place.node);
@@ -9080,11 +9159,12 @@ void BtreeIndex::publish_run(Place& place, std::span<const Fresh> run) noexcept 
     const BtreeWrite write(leaf);
     insert(leaf, place.slot, run);
   } else {
-    const bool last = place.slot == shape_.leaf_capacity && btree_next(leaf) == kBtreeNone;
-    const bool first = place.slot == 0 && btree_prev(leaf) == kBtreeNone;
-    if (last || first || run.size() > 1 || !shift_into_sibling(place, run)) {
-      make_inner_room(place, last || first);
+    const bool at_edge = place.last || (place.slot == 0 && btree_prev(leaf) == kBtreeNone);
+    ARMDB_ASSERT(place.last || edge_.depth == 0);
+    if (at_edge || run.size() > 1 || !shift_into_sibling(place, run)) {
+      make_inner_room(place, at_edge);
       split_leaf(place, run);
+      if (place.last) edge_ = place;
     }
   }
   size_.store(size() + run.size(), std::memory_order_relaxed);
@@ -9172,8 +9252,8 @@ bool BtreeIndex::shift_into_sibling(const Place& place, std::span<const Fresh> r
 
 // Splits a full leaf, whose parent has room, and inserts. A new last key leaves the old leaf
 // full, and a new first one gives all to the new leaf: sorted loads fill the leaves. A run parts
-// the leaf where it goes.
-void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noexcept {
+// the leaf where it goes. The place names the leaf it went to.
+void BtreeIndex::split_leaf(Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
   std::uint8_t* leaf = leaf_at(place.node);
@@ -9201,8 +9281,11 @@ void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noex
   if (after != nullptr) btree_set_prev(after, right_id);
   btree_move(shape_, leaf, kept, capacity - kept, right, 0);
   goes_right ? insert(right, place.slot - kept, run) : insert(leaf, place.slot, run);
-  btree_insert_child(shape_, parent, place.path_slot[place.depth - 1],
-                     btree_leaf_key(shape_, right, 0), right_id);
+  std::uint8_t& at = place.path_slot[place.depth - 1];
+  btree_insert_child(shape_, parent, at, btree_leaf_key(shape_, right, 0), right_id);
+  if (!goes_right) return;
+  place.node = right_id;
+  at = static_cast<std::uint8_t>(at + 1);
 }
 
 // Splits full inner nodes, from the top down, until the leaf's parent has room.
@@ -9277,7 +9360,7 @@ void BtreeIndex::split_inner(Place& place, std::uint32_t depth, bool at_edge) no
 
 // ---- Writer: erase ----
 void BtreeIndex::erase(Place& place) noexcept {
-  ARMDB_ASSERT(place.found);
+  ARMDB_ASSERT(place.found && edge_.depth == 0);
   std::uint8_t* leaf = leaf_at(place.node);
   {
     const BtreeWrite write(leaf);
@@ -11068,8 +11151,7 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed,
-                base::text("new names could not be made durable: %", {status.message()}))
+  return base::failure(Errc::failed, "new names could not be made durable: %", {status.message()})
       .at(context.directory);
 }
 
@@ -12811,7 +12893,7 @@ Status SlotStore::read_stage() {
       stage_order_.push_back(place);
     }
   }
-  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+  base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
   });
   return {};
@@ -13007,11 +13089,11 @@ Status check_slots(const Shape& shape, std::uint32_t copies) {
   if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
     return {};
   }
-  return {Errc::too_large,
-          base::text("a slot of % bytes does not fit into a sector of % bytes: leave "
-                     "FixedConfig::single_copy false",
-                     {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
-                      format::kSlotSectorBytes})};
+  return base::failure(Errc::too_large,
+                       "a slot of % bytes does not fit into a sector of % bytes: leave "
+                       "FixedConfig::single_copy false",
+                       {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
+                        format::kSlotSectorBytes});
 }
 
 SlotStore::SlotStore(const StoreContext& context)
@@ -13592,8 +13674,8 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed,
-                base::text("a renamed file could not be made durable: %", {status.message()}))
+  return base::failure(Errc::failed, "a renamed file could not be made durable: %",
+                       {status.message()})
       .at(path);
 }
 
@@ -14473,10 +14555,10 @@ SharedBlock* SharedBlock::make(std::size_t size) noexcept {
 }
 
 void Store::set_failed(const Status& cause) {
-  failed_ = Status(Errc::failed,
-                   base::text("a write or sync failed, so this shard is read-only until it is "
-                              "reopened: %",
-                              {cause.message()}));
+  failed_ = base::failure(Errc::failed,
+                          "a write or sync failed, so this shard is read-only until it is "
+                          "reopened: %",
+                          {cause.message()});
 }
 
 std::uint8_t* ReadBuffer::room(std::size_t size) noexcept {
@@ -15029,7 +15111,7 @@ Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std:
     index_->locate(requests[at]->key.data(), requests[at]->hash, place);
     const std::span<index::Fresh> rest(fresh + at, requests.size() - at);
     const std::size_t length = place.found ? 1 : index_->run_length(place, rest);
-    if (length < rest.size() / 2 && !fetched) {
+    if (length < rest.size() / 2 && !place.last && !fetched) {
       // Far from each other: the misses of all at once.
       fetch(requests.subspan(at + 1));
       fetched = true;
@@ -15566,7 +15648,7 @@ std::string shape_text(const Shape& shape) {
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
+  return base::failure(Errc::invalid_argument, "Config::% must be %", {name, range});
 }
 
 Status check_config(const FixedConfig& config) {
@@ -15721,21 +15803,20 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch,
-                    base::text("the collection is %, but was opened as %",
-                               {shape_text(meta_.shape), shape_text(*shape_)}));
+      return base::failure(Errc::shape_mismatch, "the collection is %, but was opened as %",
+                           {shape_text(meta_.shape), shape_text(*shape_)});
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
-      return Status(Errc::format_mismatch,
-                    base::text("the collection has % shards, Config::shard_count asks for %; use "
-                               "0 to take what is stored",
-                               {meta_.shard_count, config.shard_count}));
+      return base::failure(Errc::format_mismatch,
+                           "the collection has % shards, Config::shard_count asks for %; use "
+                           "0 to take what is stored",
+                           {meta_.shard_count, config.shard_count});
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch,
-                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
-                               "asks for %; use 0 to take what is stored",
-                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
+      return base::failure(Errc::format_mismatch,
+                           "the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                           "asks for %; use 0 to take what is stored",
+                           {meta_.shard_prefix_bits, config.shard_prefix_bits});
     }
     return {};
   }
@@ -15924,10 +16005,10 @@ Status Engine::migrate_all(std::uint32_t to_version, MigrationCalls calls) {
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
-      return Status(Errc::invalid_argument,
-                    base::text("a migration to version % was begun and not finished; finish it "
-                               "first",
-                               {state_.migrating_to}))
+      return base::failure(Errc::invalid_argument,
+                           "a migration to version % was begun and not finished; finish it "
+                           "first",
+                           {state_.migrating_to})
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};
@@ -16396,8 +16477,8 @@ Status key_status(const Status& status, Bytes key) {
     digits += "0123456789abcdef"[byte >> 4];
     digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
-                                          {digits, status.message()}));
+  return base::failure(status.code(), "the value of key 0x% cannot be decoded: %",
+                       {digits, status.message()});
 }
 
 // ---- Opening ----
@@ -17345,7 +17426,7 @@ bool FieldWalk::next(Status result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
-  status = Status(result.code(), base::text("field %%", {done, text}));
+  status = base::failure(result.code(), "field %%", {done, text});
   return false;
 }
 
@@ -17372,8 +17453,8 @@ Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
   in = in.sub(1);
   if (count == 0) return base::corrupt("no number of fields");
   if (count <= known) return count;
-  return Status(Errc::format_mismatch,
-                base::text("written by a newer program: % fields, known are %", {count, known}));
+  return base::failure(Errc::format_mismatch, "written by a newer program: % fields, known are %",
+                       {count, known});
 }
 }  // namespace detail
 
@@ -17466,9 +17547,8 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(
-      Errc::invalid_argument,
-      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
+  return base::failure(Errc::invalid_argument,
+                       "the key has % bytes, keys of this collection have %", {key.size(), wanted});
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -17481,9 +17561,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument,
-                base::text("the value has % bytes, values of this collection have %",
-                           {value.size(), shape.value_size}));
+  return base::failure(Errc::invalid_argument,
+                       "the value has % bytes, values of this collection have %",
+                       {value.size(), shape.value_size});
 }
 
 // ---- Writes ----
@@ -18248,6 +18328,7 @@ using LoadKeyOf = FunctionRef<void(std::size_t at, std::uint8_t* out)>;
 // An entry of the range: `word` is the part of its key that most likely tells it from others.
 struct LoadItem {
   std::uint64_t word;
+  std::uint32_t shard;
   std::uint32_t number;
 };
 
@@ -18258,88 +18339,74 @@ class LoadOrder {
         key_size_(engine.shape().key_size),
         count_(count),
         key_of_(key_of),
-        key_(2 * key_size_),
-        ends_(engine.shard_count() + 1) {}
+        keys_(2 * key_size_) {}
 
-  // Empty when they are in order already.
+  // Empty when they are in order already; those of each shard then are too.
   std::u32string numbers() {
-    if (survey()) return {};
-    std::vector<LoadItem> items(count_);
-    const std::size_t most = collect(items);
-    std::vector<LoadItem> spare(most);
-    const auto before = [&](const LoadItem& a, const LoadItem& b) {
-      if (a.word == b.word && !complete_) [[unlikely]]
-        return key_before(a, b);
-      return a.word < b.word;
-    };
-    std::size_t first = 0;
-    for (std::size_t shard = 0; shard + 1 < ends_.size(); ++shard) {
-      base::merge_sort(items.data() + first, spare.data(), ends_[shard] - first, before);
-      first = ends_[shard];
+    if (in_order()) return {};
+    std::vector<LoadItem> items = gather();
+    {
+      std::vector<LoadItem> spare(count_);
+      base::merge_sort(items.data(), spare.data(), count_,
+                       [&](const LoadItem& a, const LoadItem& b) { return before(a, b); });
     }
     std::u32string numbers(count_, 0);
     for (std::size_t at = 0; at < count_; ++at) numbers[at] = items[at].number;
     return numbers;
   }
  private:
-  std::uint32_t shard_of(const std::uint8_t* key) const {
-    return router_.shard(key, key_size_, router_.hash(key, key_size_));
+  bool in_order() {
+    std::uint8_t* last = keys_.data();
+    std::uint8_t* key = last + key_size_;
+    for (std::size_t at = 0; at < count_; ++at, std::swap(key, last)) {
+      key_of_(at, key);
+      if (at != 0 && std::memcmp(last, key, key_size_) > 0) return false;
+    }
+    return true;
   }
 
-  // Counts the entries of each shard, and the bytes that all keys begin with. True when nothing
-  // has to move.
-  bool survey() {
-    std::uint8_t* const key = key_.data();
-    std::uint8_t* const last = key + key_size_;
-    bool in_order = true;
-    same_ = key_size_;
+  std::vector<LoadItem> gather() {
+    std::uint8_t* const first = keys_.data();
+    std::uint8_t* const key = first + key_size_;
+    std::size_t same = key_size_;  // bytes at the start that all keys share
+    key_of_(0, first);
+    for (std::size_t at = 1; at < count_; ++at) {
+      key_of_(at, key);
+      while (std::memcmp(key, first, same) != 0) --same;
+    }
+    constexpr std::size_t kWordBytes = sizeof(LoadItem::word);
+    const std::size_t bytes = std::min(key_size_ - same, kWordBytes);
+    complete_ = key_size_ - same <= kWordBytes;
+    std::vector<LoadItem> items(count_);
     for (std::size_t at = 0; at < count_; ++at) {
       key_of_(at, key);
-      ++ends_[shard_of(key) + 1];
-      if (at != 0) {
-        while (std::memcmp(key, last, same_) != 0) --same_;
-        in_order = in_order && std::memcmp(last, key, key_size_) <= 0;
-      }
-      std::memcpy(last, key, key_size_);
+      std::uint8_t word[kWordBytes] = {};
+      std::memcpy(word, key + same, bytes);
+      items[at] = {base::load_big<std::uint64_t>(word),
+                   router_.shard(key, key_size_, router_.hash(key, key_size_)),
+                   static_cast<std::uint32_t>(at)};
     }
-    complete_ = key_size_ - same_ <= sizeof(LoadItem::word);
-    return in_order;
+    return items;
   }
 
-  // Gathers the entries of each shard. ends_[n] is where shard n begins, and then where it ends.
-  // Returns how many the largest one has.
-  std::size_t collect(std::vector<LoadItem>& items) {
-    std::size_t most = 0;
-    for (std::size_t shard = 1; shard < ends_.size(); ++shard) {
-      most = ends_[shard] > most ? ends_[shard] : most;
-      ends_[shard] += ends_[shard - 1];
+  // By shard, then by key. Without branches where the words decide: they would be mispredicted.
+  bool before(const LoadItem& a, const LoadItem& b) {
+    if (!complete_ && a.word == b.word && a.shard == b.shard) [[unlikely]] {
+      std::uint8_t* const keys = keys_.data();
+      key_of_(a.number, keys);
+      key_of_(b.number, keys + key_size_);
+      return std::memcmp(keys, keys + key_size_, key_size_) < 0;
     }
-    std::uint8_t* const key = key_.data();
-    const std::size_t bytes = complete_ ? key_size_ - same_ : sizeof(LoadItem::word);
-    for (std::size_t at = 0; at < count_; ++at) {
-      key_of_(at, key);
-      std::uint8_t word[sizeof(LoadItem::word)] = {};
-      std::memcpy(word, key + same_, bytes);
-      items[ends_[shard_of(key)]++] = {base::load_big<std::uint64_t>(word),
-                                       static_cast<std::uint32_t>(at)};
-    }
-    return most;
-  }
-
-  bool key_before(const LoadItem& a, const LoadItem& b) {
-    key_of_(a.number, key_.data());
-    key_of_(b.number, key_.data() + key_size_);
-    return std::memcmp(key_.data(), key_.data() + key_size_, key_size_) < 0;
+    const unsigned below = a.word < b.word ? 1 : 0;
+    return (a.shard == b.shard ? below : unsigned{a.shard < b.shard}) != 0;
   }
 
   const engine::Router& router_;
   const std::size_t key_size_;
   const std::size_t count_;
   const LoadKeyOf key_of_;
-  std::vector<std::uint8_t> key_;
-  std::vector<std::size_t> ends_;
-  std::size_t same_ = 0;   // bytes at the start that all keys share
-  bool complete_ = false;  // the word has all the others
+  std::vector<std::uint8_t> keys_;  // room for two
+  bool complete_ = false;           // the word tells all keys apart
 };
 }  // namespace
 
@@ -18348,8 +18415,7 @@ Result<std::u32string> Collection::begin_load(std::size_t count, LoadKeyOf key_o
   constexpr std::size_t kCountMax = ~std::uint32_t{0};
   if (count > kCountMax) return Status(Errc::too_large, "load() takes 2^32 entries at most");
   engine_->expect(count);
-  // A build for size writes them as they come.
-  if (base::kSmallBuild || !engine_->shape().ordered) return std::u32string();
+  if (!engine_->shape().ordered) return std::u32string();
   return LoadOrder(*engine_, count, key_of).numbers();
 }
 }  // namespace armdb

@@ -281,6 +281,7 @@ class [[nodiscard]] Status {
   constexpr Status() noexcept = default;
   constexpr Status(Errc code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
   Status(Errc code, std::string_view what);
+  Status(Errc code, const char* what);
   Status(Status&& other) noexcept;
   Status(const Status& other);
   Status& operator=(Status&& other) noexcept;
@@ -292,7 +293,7 @@ class [[nodiscard]] Status {
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
   // Adds where it happened, unless somebody has.
-  Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
+  Status at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
@@ -329,11 +330,12 @@ template <class T> class [[nodiscard]] Result {
  public:
   // Holds neither: not_found, until something is assigned.
   Result() : status_(Errc::not_found) {}
-  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}           // NOLINT(google-explicit-constructor)
+  Result(Status&& status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     if (status_.ok()) status_ = Status(Errc::invalid_argument);
   }
-  Result(Errc code) : Result(Status(code)) {}  // NOLINT(google-explicit-constructor)
+  Result(const Status& status) : Result(Status(status)) {}  // NOLINT(google-explicit-constructor)
+  Result(Errc code) : Result(Status(code)) {}               // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return status_.is(code); }
@@ -2021,8 +2023,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
         entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
   }
   // The same for very many: in a tree shard by shard in the order of keys, into full leaves, which
-  // takes up to 36 bytes per entry beside the range unless it is in that order already. Where
-  // armdb.cpp was built for size the order of the range is kept.
+  // takes up to 32 bytes per entry beside the range unless it is in that order already.
   template <class Range> Status load(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
     const auto order = begin_load(entries.size(), [&](std::size_t at, std::uint8_t* out) {

@@ -13,6 +13,7 @@
 #include "base/byte_writer.hpp"
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
+#include "base/text.hpp"
 #include "base/errors.hpp"
 #include "base/mutex.hpp"
 #include "base/epoch.hpp"
@@ -23,7 +24,6 @@
 #include "base/log.hpp"
 #include "base/search.hpp"
 #include "base/shared_bytes.hpp"
-#include "base/text.hpp"
 
 #include "os/clock.hpp"
 #include "os/cpu.hpp"

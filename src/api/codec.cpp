@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/errors.hpp"
-#include "base/text.hpp"
 
 namespace armdb {
 
@@ -66,7 +65,7 @@ bool FieldWalk::next(Status result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
-  status = Status(result.code(), base::text("field %%", {done, text}));
+  status = base::failure(result.code(), "field %%", {done, text});
   return false;
 }
 
@@ -93,8 +92,8 @@ Result<std::size_t> take_field_count(Bytes& in, std::size_t known) {
   in = in.sub(1);
   if (count == 0) return base::corrupt("no number of fields");
   if (count <= known) return count;
-  return Status(Errc::format_mismatch,
-                base::text("written by a newer program: % fields, known are %", {count, known}));
+  return base::failure(Errc::format_mismatch, "written by a newer program: % fields, known are %",
+                       {count, known});
 }
 
 }  // namespace detail

@@ -10,7 +10,6 @@
 #include "base/errors.hpp"
 #include "base/log.hpp"
 #include "base/search.hpp"
-#include "base/text.hpp"
 #include "engine/decoded_value.hpp"
 #include "engine/engine.hpp"
 #include "engine/scan.hpp"
@@ -107,9 +106,8 @@ Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return Status(
-      Errc::invalid_argument,
-      base::text("the key has % bytes, keys of this collection have %", {key.size(), wanted}));
+  return base::failure(Errc::invalid_argument,
+                       "the key has % bytes, keys of this collection have %", {key.size(), wanted});
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -122,9 +120,9 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return Status(Errc::invalid_argument,
-                base::text("the value has % bytes, values of this collection have %",
-                           {value.size(), shape.value_size}));
+  return base::failure(Errc::invalid_argument,
+                       "the value has % bytes, values of this collection have %",
+                       {value.size(), shape.value_size});
 }
 
 // ---- Writes ----

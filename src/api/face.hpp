@@ -255,8 +255,7 @@ template <Key K, class ValuesIn, bool kOrdered> class Face : protected Collectio
         entries.size(), [&](std::size_t at) -> const auto& { return entries[at]; }, options);
   }
   // The same for very many: in a tree shard by shard in the order of keys, into full leaves, which
-  // takes up to 36 bytes per entry beside the range unless it is in that order already. Where
-  // armdb.cpp was built for size the order of the range is kept.
+  // takes up to 32 bytes per entry beside the range unless it is in that order already.
   template <class Range> Status load(const Range& range, WriteOptions options = {}) {
     const std::span entries(std::data(range), std::size(range));
     const auto order = begin_load(entries.size(), [&](std::size_t at, std::uint8_t* out) {

@@ -3,6 +3,10 @@
 
 namespace armdb::base {
 
+Status failure(Errc code, const char* pattern, std::initializer_list<TextPart> parts) {
+  return Status(code, text(pattern, parts));
+}
+
 Status corrupt(const char* what) { return Status(Errc::corrupt, what); }
 
 Status out_of_memory(const char* what) { return Status(Errc::out_of_memory, what); }

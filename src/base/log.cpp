@@ -11,7 +11,7 @@ void log(const Log& to, LogLevel level, std::string_view text) {
   if (to.callback != nullptr) to.callback(to.context, level, text);
 }
 
-void log(const Log& to, LogLevel level, std::string_view text, const Status& status) {
+void log(const Log& to, LogLevel level, const char* text, const Status& status) {
   if (to.callback == nullptr) return;  // before the line is built
   to.callback(to.context, level, base::text("%: %", {text, status.message()}));
 }

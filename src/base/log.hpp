@@ -13,6 +13,6 @@ namespace armdb::base {
 void log(const Log& to, LogLevel level, std::string_view text);
 
 // "<text>: <status as a line>".
-void log(const Log& to, LogLevel level, std::string_view text, const Status& status);
+void log(const Log& to, LogLevel level, const char* text, const Status& status);
 
 }  // namespace armdb::base

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "core/function_ref.hpp"
+
 namespace armdb::base {
 
 // Sorts `count` items, which are trivially copyable; `spare` has room for as many. Runs that are
@@ -35,7 +37,9 @@ void merge_sort(T* items, T* spare, std::size_t count, Before before) {
   }
 }
 
-// Sorts numbers in ascending order.
+// Sorts numbers; one instance for all.
+void sort_numbers(std::vector<std::uint32_t>& numbers,
+                  FunctionRef<bool(std::uint32_t, std::uint32_t)> before);
 void sort_ascending(std::vector<std::uint32_t>& numbers);
 
 }  // namespace armdb::base

@@ -69,6 +69,9 @@ Status::Status(Errc code, std::string_view what) : code_(code) {
   if (detail_ != nullptr) detail_->what = what;
 }
 
+// Most texts are literals: their length is asked for here, not by each caller.
+Status::Status(Errc code, const char* what) : Status(code, std::string_view(what)) {}
+
 Status::Status(Status&& other) noexcept
     : code_(other.code_),
       os_error_(other.os_error_),
@@ -104,7 +107,7 @@ Status Status::from_os(int os_error, std::string_view what) {
   return status;
 }
 
-Status&& Status::at(std::string_view file, std::uint64_t offset) && {
+Status Status::at(std::string_view file, std::uint64_t offset) && {
   if (ok()) return std::move(*this);
   if (detail_ == nullptr) detail_ = new (std::nothrow) Detail;
   if (detail_ != nullptr && detail_->file.empty()) {

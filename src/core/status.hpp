@@ -45,6 +45,7 @@ class [[nodiscard]] Status {
   constexpr Status() noexcept = default;
   constexpr Status(Errc code) noexcept : code_(code) {}  // NOLINT(google-explicit-constructor)
   Status(Errc code, std::string_view what);
+  Status(Errc code, const char* what);
   Status(Status&& other) noexcept;
   Status(const Status& other);
   Status& operator=(Status&& other) noexcept;
@@ -56,7 +57,7 @@ class [[nodiscard]] Status {
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
   // Adds where it happened, unless somebody has.
-  Status&& at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
+  Status at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
@@ -95,11 +96,12 @@ template <class T> class [[nodiscard]] Result {
  public:
   // Holds neither: not_found, until something is assigned.
   Result() : status_(Errc::not_found) {}
-  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}           // NOLINT(google-explicit-constructor)
+  Result(Status&& status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     if (status_.ok()) status_ = Status(Errc::invalid_argument);
   }
-  Result(Errc code) : Result(Status(code)) {}  // NOLINT(google-explicit-constructor)
+  Result(const Status& status) : Result(Status(status)) {}  // NOLINT(google-explicit-constructor)
+  Result(Errc code) : Result(Status(code)) {}               // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return status_.is(code); }

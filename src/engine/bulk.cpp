@@ -69,7 +69,7 @@ Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std:
     index_->locate(requests[at]->key.data(), requests[at]->hash, place);
     const std::span<index::Fresh> rest(fresh + at, requests.size() - at);
     const std::size_t length = place.found ? 1 : index_->run_length(place, rest);
-    if (length < rest.size() / 2 && !fetched) {
+    if (length < rest.size() / 2 && !place.last && !fetched) {
       // Far from each other: the misses of all at once.
       fetch(requests.subspan(at + 1));
       fetched = true;

@@ -25,7 +25,7 @@ std::string shape_text(const Shape& shape) {
 }
 
 Status bad_setting(std::string_view name, std::string_view range) {
-  return Status(Errc::invalid_argument, base::text("Config::% must be %", {name, range}));
+  return base::failure(Errc::invalid_argument, "Config::% must be %", {name, range});
 }
 
 Status check_config(const FixedConfig& config) {
@@ -182,21 +182,20 @@ class Opening {
   Status check_against_meta() const {
     const Config& config = engine_->config_;
     if (shape_ != nullptr && *shape_ != meta_.shape) {
-      return Status(Errc::shape_mismatch,
-                    base::text("the collection is %, but was opened as %",
-                               {shape_text(meta_.shape), shape_text(*shape_)}));
+      return base::failure(Errc::shape_mismatch, "the collection is %, but was opened as %",
+                           {shape_text(meta_.shape), shape_text(*shape_)});
     }
     if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
-      return Status(Errc::format_mismatch,
-                    base::text("the collection has % shards, Config::shard_count asks for %; use "
-                               "0 to take what is stored",
-                               {meta_.shard_count, config.shard_count}));
+      return base::failure(Errc::format_mismatch,
+                           "the collection has % shards, Config::shard_count asks for %; use "
+                           "0 to take what is stored",
+                           {meta_.shard_count, config.shard_count});
     }
     if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return Status(Errc::format_mismatch,
-                    base::text("the collection has shard_prefix_bits %, Config::shard_prefix_bits "
-                               "asks for %; use 0 to take what is stored",
-                               {meta_.shard_prefix_bits, config.shard_prefix_bits}));
+      return base::failure(Errc::format_mismatch,
+                           "the collection has shard_prefix_bits %, Config::shard_prefix_bits "
+                           "asks for %; use 0 to take what is stored",
+                           {meta_.shard_prefix_bits, config.shard_prefix_bits});
     }
     return {};
   }

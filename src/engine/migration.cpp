@@ -4,7 +4,7 @@
 // higher one than any that was there: a migrated entry, or one that the program put in the new
 // form, is never asked about, and what a crash took is asked about again. db.state keeps, per
 // shard, where the migration began and up to where its results are durable.
-#include "base/text.hpp"
+#include "base/errors.hpp"
 #include "engine/engine.hpp"
 
 namespace armdb::engine {
@@ -43,10 +43,10 @@ Status Engine::migrate_all(std::uint32_t to_version, MigrationCalls calls) {
   {
     const base::MutexLock lock(state_mutex_);
     if (state_.migrating && state_.migrating_to != to_version) {
-      return Status(Errc::invalid_argument,
-                    base::text("a migration to version % was begun and not finished; finish it "
-                               "first",
-                               {state_.migrating_to}))
+      return base::failure(Errc::invalid_argument,
+                           "a migration to version % was begun and not finished; finish it "
+                           "first",
+                           {state_.migrating_to})
           .at(path_);
     }
     if (!state_.migrating && to_version != 0 && state_.data_version >= to_version) return {};

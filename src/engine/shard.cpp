@@ -8,7 +8,6 @@
 #include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "base/log.hpp"
-#include "base/text.hpp"
 #include "engine/recovery_batch.hpp"
 #include "os/pages.hpp"
 
@@ -44,8 +43,8 @@ Status key_status(const Status& status, Bytes key) {
     digits += "0123456789abcdef"[byte >> 4];
     digits += "0123456789abcdef"[byte & 15];
   }
-  return Status(status.code(), base::text("the value of key 0x% cannot be decoded: %",
-                                          {digits, status.message()}));
+  return base::failure(status.code(), "the value of key 0x% cannot be decoded: %",
+                       {digits, status.message()});
 }
 
 // ---- Opening ----

@@ -11,7 +11,6 @@
 #include "base/errors.hpp"
 #include "base/little.hpp"
 #include "base/location.hpp"
-#include "base/text.hpp"
 #include "format/entry.hpp"
 
 namespace armdb::format {
@@ -76,17 +75,18 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   if (crc_stored != crc_computed) return base::corrupt("the checksum of the file header is wrong");
   // Every version keeps these 40 bytes as they are, so that the answer here is the true one.
   if (version > kFormatVersion) {
-    return {Errc::format_mismatch,
-            base::text("written by a newer armdb (format %); this one reads up to %: update armdb",
-                       {version, kFormatVersion})};
+    return base::failure(
+        Errc::format_mismatch,
+        "written by a newer armdb (format %); this one reads up to %: update armdb",
+        {version, kFormatVersion});
   }
   if (version == 0) return base::corrupt("the file header has format 0, which never existed");
   if (type != static_cast<std::uint16_t>(expected)) {
-    return {
+    return base::failure(
         Errc::format_mismatch,
-        base::text("this is a % where a % belongs: was it renamed or copied? put the right "
-                   "file back",
-                   {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))})};
+        "this is a % where a % belongs: was it renamed or copied? put the right "
+        "file back",
+        {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
   if (sealing != 0) {
     return {Errc::format_mismatch, "the file is encrypted, and the collection is not"};

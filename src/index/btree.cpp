@@ -17,7 +17,9 @@
 // them, and unmarks them; in between no reader begins to read one of them. An insert that needs
 // inner nodes split is several steps, from the top down, and the tree is whole between them. A
 // new node is marked as well, since readers may still hold it from its earlier life. A node is
-// freed in the step that unlinks it.
+// freed in the step that unlinks it. Keys in ascending order, each above all others (a load, a log
+// of events), build the tree from below: the path to the open leaf is kept, a full leaf is named to
+// its parent on that path, and a full inner node stays full.
 //
 // Reader: takes a version, reads, validates; only then believes what it read or follows an id.
 // Going down: the child's version is taken while the parent's is still the same, checked after
@@ -353,6 +355,7 @@ template <unsigned kDense, bool kRest>
 void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
                                    Place& place) noexcept {
   const BtreeKey words = btree_key(shape_, key);
+  if (edge_.depth != 0 && locate_at_edge(words, place)) return;
   place.hash = hash;
   place.depth = 0;
   std::uint32_t id = root_id_;
@@ -372,6 +375,8 @@ void BtreeT<kDense, kRest>::locate(const std::uint8_t* key, std::uint64_t hash,
   place.found = spot.found;
   place.at = {};
   place.value = nullptr;
+  place.last = !spot.found && spot.at == btree_count(leaf) && btree_next(leaf) == kBtreeNone;
+  if (place.last) edge_ = place;
   if (!spot.found) return;
   copy_slot(leaf, btree_order(shape_, leaf, spot.at), &place.at, nullptr);
   const std::uint8_t* slot = leaf + btree_slot_at(shape_, btree_order(shape_, leaf, spot.at));

@@ -88,8 +88,9 @@ class BtreeIndex : public Index {
   void insert(std::uint8_t* leaf, std::uint32_t at, std::span<const Fresh> run) noexcept {
     for (const Fresh& fresh : run) insert_one(leaf, at++, fresh);
   }
+  [[nodiscard]] bool locate_at_edge(const BtreeKey& key, Place& place) noexcept;
   bool shift_into_sibling(const Place& place, std::span<const Fresh> run) noexcept;
-  void split_leaf(const Place& place, std::span<const Fresh> run) noexcept;
+  void split_leaf(Place& place, std::span<const Fresh> run) noexcept;
   void make_inner_room(Place& place, bool at_edge) noexcept;
   void push_root_down(Place& place) noexcept;
   void split_inner(Place& place, std::uint32_t depth, bool at_edge) noexcept;
@@ -111,6 +112,10 @@ class BtreeIndex : public Index {
   std::uint32_t root_id_ = kBtreeNone;
   std::uint8_t* root_ = nullptr;
   std::atomic<std::size_t> size_{0};
+  // While keys come that are above all others: the open leaf, and the inner nodes from the root to
+  // it. The tree then grows along its right edge, from the leaves up and without a descent. With
+  // depth 0 it is not known: any other locate() forgets it.
+  Place edge_;
 };
 
 #if defined(ARMDB_CHECKS)

@@ -88,6 +88,15 @@ bool BtreeIndex::check() const {
   Walk walk;
   if (!check_inner(walk, root_id_, btree_level(root_))) return false;
   if (btree_next(leaf_at(walk.leaf)) != kBtreeNone) return false;
+  if (edge_.depth != 0) {
+    if (edge_.depth != btree_level(root_) || edge_.node != walk.leaf) return false;
+    std::uint32_t id = root_id_;
+    for (std::uint32_t depth = 0; depth < edge_.depth; ++depth) {
+      const std::uint32_t last = btree_count(inner_at(id));
+      if (edge_.path[depth] != id || edge_.path_slot[depth] != last) return false;
+      id = btree_child(shape_, inner_at(id), last);
+    }
+  }
   return walk.entries == size() && walk.leaves == leaves_.nodes_in_use() &&
          walk.inners == inners_.nodes_in_use();
 }

@@ -21,6 +21,29 @@ bool BtreeIndex::start() noexcept {
 
 // ---- Writer: inserts ----
 
+// The place of a key above all others. Where it is not, the edge is forgotten: random keys pay for
+// this once, and no edit but an insert behind all, which keeps it, finds it known.
+bool BtreeIndex::locate_at_edge(const BtreeKey& key, Place& place) noexcept {
+  const std::uint8_t* leaf = leaf_at(edge_.node);
+  const std::uint32_t count = btree_count(leaf);
+  bool above = false;
+  if (count != 0) {
+    const BtreeKey last = btree_leaf_key(shape_, leaf, count - 1);
+    above = key.words[0] > last.words[0];
+    if (key.words[0] == last.words[0]) {
+      above = key.words[1] > last.words[1];
+      if (key.words[1] == last.words[1]) above = btree_compare_rest(last.rest, key) < 0;
+    }
+  }
+  if (!above) {
+    edge_.depth = 0;
+    return false;
+  }
+  place = edge_;
+  place.slot = count;
+  return true;
+}
+
 void BtreeIndex::publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
                          base::Location at) noexcept {
   std::uint8_t* leaf = leaf_at(place.node);
@@ -48,11 +71,12 @@ void BtreeIndex::publish_run(Place& place, std::span<const Fresh> run) noexcept 
     const BtreeWrite write(leaf);
     insert(leaf, place.slot, run);
   } else {
-    const bool last = place.slot == shape_.leaf_capacity && btree_next(leaf) == kBtreeNone;
-    const bool first = place.slot == 0 && btree_prev(leaf) == kBtreeNone;
-    if (last || first || run.size() > 1 || !shift_into_sibling(place, run)) {
-      make_inner_room(place, last || first);
+    const bool at_edge = place.last || (place.slot == 0 && btree_prev(leaf) == kBtreeNone);
+    ARMDB_ASSERT(place.last || edge_.depth == 0);
+    if (at_edge || run.size() > 1 || !shift_into_sibling(place, run)) {
+      make_inner_room(place, at_edge);
       split_leaf(place, run);
+      if (place.last) edge_ = place;
     }
   }
   size_.store(size() + run.size(), std::memory_order_relaxed);
@@ -140,8 +164,8 @@ bool BtreeIndex::shift_into_sibling(const Place& place, std::span<const Fresh> r
 
 // Splits a full leaf, whose parent has room, and inserts. A new last key leaves the old leaf
 // full, and a new first one gives all to the new leaf: sorted loads fill the leaves. A run parts
-// the leaf where it goes.
-void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noexcept {
+// the leaf where it goes. The place names the leaf it went to.
+void BtreeIndex::split_leaf(Place& place, std::span<const Fresh> run) noexcept {
   const std::uint32_t capacity = shape_.leaf_capacity;
   std::uint8_t* parent = inner_at(place.path[place.depth - 1]);
   std::uint8_t* leaf = leaf_at(place.node);
@@ -169,8 +193,11 @@ void BtreeIndex::split_leaf(const Place& place, std::span<const Fresh> run) noex
   if (after != nullptr) btree_set_prev(after, right_id);
   btree_move(shape_, leaf, kept, capacity - kept, right, 0);
   goes_right ? insert(right, place.slot - kept, run) : insert(leaf, place.slot, run);
-  btree_insert_child(shape_, parent, place.path_slot[place.depth - 1],
-                     btree_leaf_key(shape_, right, 0), right_id);
+  std::uint8_t& at = place.path_slot[place.depth - 1];
+  btree_insert_child(shape_, parent, at, btree_leaf_key(shape_, right, 0), right_id);
+  if (!goes_right) return;
+  place.node = right_id;
+  at = static_cast<std::uint8_t>(at + 1);
 }
 
 // Splits full inner nodes, from the top down, until the leaf's parent has room.
@@ -246,7 +273,7 @@ void BtreeIndex::split_inner(Place& place, std::uint32_t depth, bool at_edge) no
 // ---- Writer: erase ----
 
 void BtreeIndex::erase(Place& place) noexcept {
-  ARMDB_ASSERT(place.found);
+  ARMDB_ASSERT(place.found && edge_.depth == 0);
   std::uint8_t* leaf = leaf_at(place.node);
   {
     const BtreeWrite write(leaf);

@@ -40,6 +40,7 @@ struct Lookup {
 // Where a key is or would go. Made by Index::locate, good until the next writer call.
 struct Place {
   bool found = false;
+  bool last = false;                    // B+-tree: it goes behind all others
   base::Location at;                    // when found
   const std::uint8_t* value = nullptr;  // when found and values are kept: the current bytes
   std::uint64_t hash = 0;

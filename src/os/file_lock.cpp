@@ -14,6 +14,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/errors.hpp"
 #include "base/text.hpp"
 #include "os/clock.hpp"
 #include "os/descriptor.hpp"
@@ -135,9 +136,10 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
   }
   if (holder.empty()) holder = "an unknown process";
   if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
-  return Status(Errc::locked, base::text("is open elsewhere, held by %; close it there or end that "
-                                         "process, the lock goes with it",
-                                         {holder}))
+  return base::failure(Errc::locked,
+                       "is open elsewhere, held by %; close it there or end that "
+                       "process, the lock goes with it",
+                       {holder})
       .at(path);
 }
 

@@ -8,7 +8,6 @@
 #include "base/errors.hpp"
 #include "base/little.hpp"
 #include "base/search.hpp"
-#include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
 
@@ -270,8 +269,7 @@ Status LogCompaction::sync_directory() {
   const StoreContext& context = store_.context_;
   Status status = context.files.sync_directory(context.directory);
   if (status.ok()) return status;
-  return Status(Errc::failed,
-                base::text("new names could not be made durable: %", {status.message()}))
+  return base::failure(Errc::failed, "new names could not be made durable: %", {status.message()})
       .at(context.directory);
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/errors.hpp"
-#include "base/text.hpp"
 #include "format/file_name.hpp"
 
 namespace armdb::store {
@@ -66,8 +65,8 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
   if (status.ok()) status = files.sync_directory(directory);
   if (status.ok()) return status;
   // The new file may or may not be the one a crash leaves: never "no space, nothing happened".
-  return Status(Errc::failed,
-                base::text("a renamed file could not be made durable: %", {status.message()}))
+  return base::failure(Errc::failed, "a renamed file could not be made durable: %",
+                       {status.message()})
       .at(path);
 }
 

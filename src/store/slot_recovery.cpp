@@ -3,6 +3,7 @@
 
 #include "base/errors.hpp"
 #include "base/log.hpp"
+#include "base/merge_sort.hpp"
 #include "store/slot_store.hpp"
 
 namespace armdb::store {
@@ -97,7 +98,7 @@ Status SlotStore::read_stage() {
       stage_order_.push_back(place);
     }
   }
-  std::sort(stage_order_.begin(), stage_order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+  base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
   });
   return {};

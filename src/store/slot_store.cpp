@@ -10,7 +10,6 @@
 #include "base/check.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
-#include "base/text.hpp"
 #include "os/entropy.hpp"
 #include "store/manifest_file.hpp"
 
@@ -30,11 +29,11 @@ Status check_slots(const Shape& shape, std::uint32_t copies) {
   if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
     return {};
   }
-  return {Errc::too_large,
-          base::text("a slot of % bytes does not fit into a sector of % bytes: leave "
-                     "FixedConfig::single_copy false",
-                     {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
-                      format::kSlotSectorBytes})};
+  return base::failure(Errc::too_large,
+                       "a slot of % bytes does not fit into a sector of % bytes: leave "
+                       "FixedConfig::single_copy false",
+                       {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
+                        format::kSlotSectorBytes});
 }
 
 SlotStore::SlotStore(const StoreContext& context)

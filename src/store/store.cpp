@@ -39,10 +39,10 @@ SharedBlock* SharedBlock::make(std::size_t size) noexcept {
 }
 
 void Store::set_failed(const Status& cause) {
-  failed_ = Status(Errc::failed,
-                   base::text("a write or sync failed, so this shard is read-only until it is "
-                              "reopened: %",
-                              {cause.message()}));
+  failed_ = base::failure(Errc::failed,
+                          "a write or sync failed, so this shard is read-only until it is "
+                          "reopened: %",
+                          {cause.message()});
 }
 
 std::uint8_t* ReadBuffer::room(std::size_t size) noexcept {

@@ -128,6 +128,73 @@ TEST_CASE("load: agrees with std::map, sorted or not, on empty and full collecti
   }
 }
 
+TEST_CASE("load: a load of unsorted entries fills a tree's leaves, as puts do not") {
+  const auto files = make_memory_file_system();
+  const Config config = config_of(*files, 1);
+  auto put = *ZeroTree<Number, Number>::open("put", config);
+  auto loaded = *ZeroTree<Number, Number>::open("loaded", config);
+  Entries<Number> entries;
+  for (Number n = 1; n <= 50000; ++n) entries.emplace_back(n * 0x9e3779b97f4a7c15u, n);
+  for (const auto& [key, value] : entries) REQUIRE(put.put(key, value).ok());
+  REQUIRE(loaded.load(entries).ok());
+  CHECK(loaded.size() == put.size());
+  CHECK(loaded.stats().index_bytes < put.stats().index_bytes * 9 / 10);
+}
+
+namespace {
+
+template <class K> Entries<K> every(Number step, Number first, Number last) {
+  Entries<K> entries;
+  for (; first < last; first += step) entries.emplace_back(key_of<K>(first), first * 7);
+  return entries;
+}
+
+template <class K> void pieces_round(bool reversed, std::uint32_t shards) {
+  CAPTURE(reversed, shards, sizeof(K));
+  const auto files = make_memory_file_system();
+  Config config = config_of(*files, shards);
+  config.reversed = reversed;
+  auto tree = *ZeroTree<K, Number>::open("c", config);
+  std::map<K, Number> model;
+  const auto load = [&](const Entries<K>& entries) {
+    REQUIRE(tree.load(entries).ok());
+    apply(model, entries);
+    REQUIRE(tree.size() == model.size());
+  };
+  load(every<K>(4, 40000, 42000));
+  load(every<K>(4, 42000, 43000));  // above
+  load(every<K>(3, 41000, 44000));  // between and above
+  load(every<K>(5, 100, 2000));     // below
+  load(every<K>(1, 43999, 44001));  // the last, and one more
+  for (Number number = 43000; number < 44001; ++number) {
+    CHECK(tree.erase(key_of<K>(number)).ok() == (model.erase(key_of<K>(number)) == 1));
+  }
+  load(every<K>(2, 42990, 45000));
+  std::vector<K> walked;
+  for (const auto& [key, value] : tree.iter()) walked.push_back(key);
+  if (reversed) std::reverse(walked.begin(), walked.end());
+  REQUIRE(walked.size() == model.size());
+  std::size_t wrong = 0;
+  auto expected = model.begin();
+  for (const K& key : walked) {
+    wrong += expected->first == key && tree.get(key) == expected->second ? 0 : 1;
+    ++expected;
+  }
+  CHECK(wrong == 0);
+}
+
+}  // namespace
+
+TEST_CASE("load: above, between and below what is there, in trees of either direction") {
+  for (const bool reversed : {false, true}) {
+    for (const std::uint32_t shards : {1u, 3u}) {
+      pieces_round<Number>(reversed, shards);
+      pieces_round<LongKey>(reversed, shards);
+      pieces_round<std::uint16_t>(reversed, shards);
+    }
+  }
+}
+
 TEST_CASE("load: nothing, and calls on a closed or read-only collection") {
   const auto files = make_memory_file_system();
   Config config = config_of(*files, 2);

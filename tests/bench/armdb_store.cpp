@@ -26,6 +26,16 @@ template <class C, bool kOrdered, bool kVariable> class ArmdbSession : public Se
   void put_batch(std::span<const Pair> pairs) override {
     check(collection_.collection().put_many(pairs, options_));
   }
+  // What load() does with its range.
+  void append_batch(std::span<const Pair> pairs) override {
+    const auto order =
+        collection_.collection().begin_load(pairs.size(), [&](std::size_t at, std::uint8_t* out) {
+          std::memcpy(out, pairs[at].key.data(), pairs[at].key.size());
+        });
+    check(order.status());
+    if (!order->empty()) fail("the keys do not ascend");
+    put_batch(pairs);
+  }
   bool erase(Bytes key) override { return collection_.erase(key_of(key), options_).ok(); }
 
   bool get(Bytes key, std::uint8_t* out) override {

@@ -211,6 +211,7 @@ int run(int argc, char** argv) {
   run_reopen(options, report);
   run_erasure(options, report);
   run_calls(options, report);
+  run_load(options, report);
   run_fixed(options, report);
   std::filesystem::remove_all(options.folder);
   std::printf("written to %s\n", options.out.c_str());

@@ -42,6 +42,9 @@ class Session {
   virtual ~Session() = default;
   virtual void put(Bytes key, Bytes value) = 0;
   virtual void put_batch(std::span<const Pair> pairs) = 0;
+  // The same, of keys that ascend and lie above all that are there, where the store knows a faster
+  // way for them.
+  virtual void append_batch(std::span<const Pair> pairs) { put_batch(pairs); }
   virtual bool erase(Bytes key) = 0;
   // Copies the value to `out`.
   virtual bool get(Bytes key, std::uint8_t* out) = 0;
@@ -101,6 +104,7 @@ void run_variable(const Options& options, Report& report);
 void run_erasure(const Options& options, Report& report);
 // The calls beyond put and get.
 void run_calls(const Options& options, Report& report);
+void run_load(const Options& options, Report& report);
 void run_fixed(const Options& options, Report& report);
 // The child that run_reopen kills: loads `keys` entries, says so on file descriptor 1, waits.
 int run_victim(const std::string& store, const Setup& setup);

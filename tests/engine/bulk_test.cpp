@@ -1,34 +1,22 @@
-// Writes of many keys that cannot be finished.
+// Writes of many keys that cannot be finished, or that have others beside them.
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <atomic>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "api/collections.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
+#include "support/random.hpp"
 #include "support/sanitized.hpp"
 
 using namespace armdb;
 using test::FaultFileSystem;
 using Number = std::uint64_t;
-
-// Not in tests/api, whose tests run on builds for size too: these do not sort.
-TEST_CASE("bulk: a load of unsorted entries fills a tree's leaves, as puts do not") {
-  const auto files = make_memory_file_system();
-  Config config;
-  config.file_system = files.get();
-  config.shard_count = 1;
-  auto put = *ZeroTree<Number, Number>::open("put", config);
-  auto loaded = *ZeroTree<Number, Number>::open("loaded", config);
-  std::vector<std::pair<Number, Number>> entries;
-  for (Number n = 1; n <= 50000; ++n) entries.emplace_back(n * 0x9e3779b97f4a7c15u, n);
-  for (const auto& [key, value] : entries) REQUIRE(put.put(key, value).ok());
-  REQUIRE(loaded.load(entries).ok());
-  CHECK(loaded.size() == put.size());
-  CHECK(loaded.stats().index_bytes < put.stats().index_bytes * 9 / 10);
-}
 
 TEST_CASE("bulk: a load on a full disk what was written before stays, and the error says why") {
   FaultFileSystem files;
@@ -57,6 +45,123 @@ TEST_CASE("bulk: a load on a full disk what was written before stays, and the er
   tree = *ZeroTree<Number, Number>::open("c", config);
   CHECK(tree.size() == count);
 }
+
+TEST_CASE("bulk: a power cut amid a load leaves the first entries in the order of keys") {
+  std::vector<std::pair<Number, Number>> entries;
+  constexpr Number kCount = 10000;
+  for (Number key = 0; key < kCount; ++key) {
+    entries.emplace_back((key * 2654435761u) % kCount, key);
+  }
+  std::size_t most = 0;
+  for (std::size_t nth = 1; nth <= 14; ++nth) {
+    CAPTURE(nth);
+    FaultFileSystem files;
+    Config config;
+    config.file_system = &files;
+    config.shard_count = 1;
+    config.write_buffer_size = 16u << 10;
+    config.max_file_size = 64u << 10;
+    {
+      auto tree = *ZeroTree<Number, Number>::open("c", config);
+      files.fail(test::Call::write, nth, 5, true);
+      CHECK_FALSE(tree.load(entries).ok());
+      files.power_cut_random(nth);
+    }
+    files.clear_faults();
+    auto tree = *ZeroTree<Number, Number>::open("c", config);
+    const std::size_t count = tree.size();
+    CHECK(count < entries.size());
+    most = std::max(most, count);
+    std::size_t wrong = 0;
+    for (const auto& [key, value] : entries) wrong += tree.contains(key) == (key < count) ? 0 : 1;
+    CHECK(wrong == 0);
+    REQUIRE(tree.load(entries).ok());
+    CHECK(tree.size() == entries.size());
+  }
+  CHECK(most > 100);
+}
+
+#if !defined(ARMDB_OMIT_THREADS)
+
+namespace {
+
+// Keys below kEnd; the multiples of 4 are loaded from the lowest to the highest, `loaded` tells
+// how far; those amid them and above them come and go.
+class LoadedTree {
+ public:
+  static constexpr Number kEnd = 48000;
+
+  explicit LoadedTree(FileSystem& files) {
+    Config config;
+    config.file_system = &files;
+    config.shard_count = 2;
+    config.write_buffer_size = 16u << 10;
+    config.index_step_bytes = 64u << 10;
+    tree_ = *ZeroTree<Number, Number>::open("c", config);
+  }
+
+  void load() {
+    for (Number first = 0; first < kEnd; first += 400) {
+      std::vector<std::pair<Number, Number>> entries;
+      for (Number key = first; key < first + 400; key += 4) entries.emplace_back(key, key * 3);
+      if (!tree_.load(entries).ok()) ++wrong;
+      loaded.store(first + 400);
+    }
+  }
+  void disturb(bool above) {
+    base::Random random(above ? 1 : 2);
+    while (loaded.load() < kEnd) {
+      const Number from = above ? loaded.load() : 0;
+      const Number key = (from + random.next() % (above ? 800 : kEnd)) | 1;
+      static_cast<void>(random.next() % 3 == 0 ? tree_.erase(key) : tree_.put(key, key * 3));
+    }
+  }
+  void read() {
+    base::Random random(3);
+    while (loaded.load() < kEnd) {
+      const Number before = loaded.load();
+      for (int i = 0; i < 100 && before != 0; ++i) {
+        const Number key = random.next() % before / 4 * 4;
+        if (tree_.get(key) != key * 3) ++wrong;
+      }
+      check(before);
+    }
+  }
+  // All that was loaded by `before` is there, in order.
+  void check(Number before) {
+    Number count = 0;
+    Number last = ~Number{0};
+    for (const auto& [key, value] : tree_.iter()) {
+      if (key >= last || value != key * 3) ++wrong;
+      last = key;
+      count += key % 4 == 0 && key < before ? 1 : 0;
+    }
+    if (count != before / 4) ++wrong;
+  }
+
+  std::atomic<Number> loaded{0};
+  std::atomic<int> wrong{0};
+
+ private:
+  ZeroTree<Number, Number> tree_;
+};
+
+}  // namespace
+
+TEST_CASE("bulk: readers, iterators and writers beside loads see what was loaded, in order") {
+  const auto files = make_memory_file_system();
+  LoadedTree tree(*files);
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] { tree.disturb(true); });
+  threads.emplace_back([&] { tree.disturb(false); });
+  threads.emplace_back([&] { tree.read(); });
+  tree.load();
+  for (std::thread& thread : threads) thread.join();
+  tree.check(LoadedTree::kEnd);
+  CHECK(tree.wrong == 0);
+}
+
+#endif  // !ARMDB_OMIT_THREADS
 
 #if !ARMDB_TEST_SANITIZED
 

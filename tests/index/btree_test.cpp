@@ -407,6 +407,119 @@ TEST_CASE("btree: a run fills leaves to the brim, a leaf in a few steps") {
   }
 }
 
+namespace {
+
+std::vector<Key> ascending(std::uint32_t key_size, std::uint64_t first, std::uint64_t last) {
+  std::vector<Key> keys;
+  for (; first < last; ++first) keys.push_back(numbered(key_size, first));
+  return keys;
+}
+
+}  // namespace
+
+TEST_CASE("btree: ascending runs build whole trees of every size") {
+  for (const std::uint32_t key_size : {8u, 12u, 24u, 1024u}) {
+    const auto shape = armdb::index::BtreeShape::of(key_size, 8);
+    const std::uint64_t leaf = shape.leaf_capacity;
+    const std::uint64_t inner = leaf * (shape.inner_capacity + 1);  // below one full inner node
+    std::vector<std::uint64_t> sizes{0, 1, 2, 31, 32, 33};
+    for (const std::uint64_t near : {leaf, 2 * leaf}) {
+      for (const std::uint64_t size : {near - 1, near, near + 1}) sizes.push_back(size);
+    }
+    sizes.push_back(inner + 1);
+    if (key_size == 1024) {
+      for (const std::uint64_t nodes : {2u, 16u, 17u}) sizes.push_back(inner * nodes);
+      for (const std::uint64_t nodes : {1u, 16u}) sizes.push_back(inner * nodes + leaf + 1);
+    }
+    for (const std::uint64_t size : sizes) {
+      CAPTURE(key_size, size);
+      Pair pair(key_size, 8);
+      REQUIRE(pair.made());
+      for (std::uint64_t at = 0; at < size; at += 32) {
+        const auto run = ascending(key_size, at, std::min<std::uint64_t>(at + 32, size));
+        REQUIRE(pair.put_run(run) != 0);
+        if (at % inner < 128) REQUIRE(well_formed(pair.tree()));
+      }
+      Random random(size);
+      REQUIRE(pair.agrees(random));
+      // As many leaves as it needs; pages are counted whole.
+      const std::size_t leaves = (size + leaf - 1) / leaf;
+      if (size > 4 * leaf) {
+        CHECK(pair.tree().memory_bytes() < leaves * (shape.leaf_bytes + 64) * 9 / 8 + 65536);
+      }
+    }
+  }
+}
+
+TEST_CASE("btree: what is put and erased between ascending runs is found by them") {
+  for (const std::uint32_t key_size : {8u, 12u, 24u, 1024u}) {
+    CAPTURE(key_size);
+    Pair pair(key_size, 8);
+    REQUIRE(pair.made());
+    Random random(key_size);
+    std::uint64_t next = 0;
+    for (int round = 0; round < 400; ++round) {
+      const std::uint64_t gap = random.next() % 4;
+      switch (random.next() % 8) {
+        case 0:  // amid what is there, some of it anew
+          for (int i = 0; i < 20; ++i)
+            REQUIRE(pair.put(numbered(key_size, random.next() % (next + 1))));
+          break;
+        case 1:  // the last leaf, and the one before it
+          for (std::uint64_t i = random.next() % 90; i > 0 && !pair.model().empty(); --i) {
+            pair.erase(std::prev(pair.model().end())->first);
+          }
+          break;
+        case 2:
+          for (int i = 0; i < 60; ++i) pair.erase(numbered(key_size, random.next() % (next + 1)));
+          break;
+        case 3:  // above all, one by one, and one below
+          for (int i = 0; i < 10; ++i) REQUIRE(pair.put(numbered(key_size, next += 1 + gap)));
+          REQUIRE(pair.put(numbered(key_size, next / 2)));
+          break;
+        case 4:  // from the middle to above all
+          REQUIRE(pair.put_run(ascending(key_size, next - next % 50, next + 30)) != 0);
+          next += 30;
+          break;
+        default:
+          next += gap;
+          REQUIRE(pair.put_run(ascending(key_size, next, next + 1 + random.next() % 64)) != 0);
+          next += 64;
+      }
+      REQUIRE(well_formed(pair.tree()));
+      if (round % 100 == 0) REQUIRE(pair.agrees(random));
+    }
+    REQUIRE(pair.agrees(random));
+    while (!pair.model().empty()) pair.erase(std::prev(pair.model().end())->first);
+    REQUIRE(pair.put_run(ascending(key_size, 0, 500)) != 0);
+    REQUIRE(pair.agrees(random));
+  }
+}
+
+TEST_CASE("btree: a key above all others is told from one that is not") {
+  Pair pair(24, 8);
+  REQUIRE(pair.made());
+  // They differ in the first 8 bytes, in the second or behind them.
+  const auto key = [](char first, char second, char rest) {
+    return std::string(7, 'a') + first + std::string(7, 'b') + second + std::string(7, 'c') + rest;
+  };
+  REQUIRE(pair.put(key('m', 'm', 'm')));
+  const auto last = [&](const Key& what) {
+    Place place;
+    pair.tree().locate(bytes(key('z', 'z', 'z')), 0, place);
+    CHECK(place.last);  // from here on the edge is known
+    pair.tree().locate(bytes(what), 0, place);
+    return place.last;
+  };
+  CHECK(last(key('n', 'a', 'a')));
+  CHECK(last(key('m', 'n', 'a')));
+  CHECK(last(key('m', 'm', 'n')));
+  CHECK_FALSE(last(key('m', 'm', 'm')));
+  CHECK_FALSE(last(key('m', 'm', 'l')));
+  CHECK_FALSE(last(key('m', 'l', 'z')));
+  CHECK_FALSE(last(key('l', 'z', 'z')));
+}
+
 TEST_CASE("btree: sorted groups that come from the largest down do not waste leaves") {
   for (const std::uint64_t step : {2u, 8u, 32u, 64u}) {
     CAPTURE(step);

@@ -35,6 +35,18 @@ class LmdbSession : public Session {
     }
     check(mdb_txn_commit(write));
   }
+  void append_batch(std::span<const Pair> pairs) override {
+    MDB_txn* write = nullptr;
+    MDB_cursor* cursor = nullptr;
+    check(mdb_txn_begin(env_, nullptr, 0, &write));
+    check(mdb_cursor_open(write, dbi_, &cursor));
+    for (const Pair& pair : pairs) {
+      MDB_val key = val_of(pair.key), value = val_of(pair.value);
+      check(mdb_cursor_put(cursor, &key, &value, MDB_APPEND));
+    }
+    mdb_cursor_close(cursor);
+    check(mdb_txn_commit(write));
+  }
   bool erase(Bytes key) override {
     MDB_txn* write = nullptr;
     check(mdb_txn_begin(env_, nullptr, 0, &write));
