@@ -1401,9 +1401,9 @@ Status decode_meta(Bytes in, Meta& meta);
 //     4128  4064  zero
 //
 // From 8192 on, in whole pages, the stage: copies of slots that are on their way. Each place has
-// 8 bytes with the number of a slot, then a copy of it. The first place takes every copy before its
-// slot does: a process that is killed halfway leaves one of the two whole. The others take slots
-// that are written while a sync is at them. A copy here counts like one in the slot: by its
+// 8 bytes with the number of a slot, then a copy of it. The first places take every copy before its
+// slot does, in turn: a process that is killed halfway leaves one of the two whole. The others take
+// slots that are written while a sync is at them. A copy here counts like one in the slot: by its
 // version.
 //
 // Then the slots. A copy of a slot is a multiple of 8 bytes:
@@ -3123,8 +3123,10 @@ class LogStore final : public Store {
 // Invariants:
 //   (1) With two copies a slot is written, between two syncs, to one copy only, and that is not
 //       the one that holds its last durable state: a torn write never costs a synced value.
-//   (2) Each write goes to the first place of the stage before it goes to its slot: a process that
-//       is killed halfway leaves the new state or the one before whole, synced or not.
+//   (2) Each write goes to one of the first places of the stage, in turn. From there it goes to
+//       its slot when that place is needed again, which is when the slot's page and lines have
+//       come to the processor; and before a sync begins. So a process that is killed, halfway too,
+//       leaves the new state or the one before whole, synced or not.
 //   (3) Versions rise by one per write, over all slots.
 //   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
 //       loser is erased durably before anything else is written.
@@ -3183,6 +3185,9 @@ class SlotStore final : public Store {
   Status write(const Write& write, base::Location old, base::Location& at) override;
   void mark_dead(base::Location) noexcept override {}
   Status flush() override { return {}; }  // written is written
+  // Brings in what the last write will need when it goes to its slot. Called before the next one
+  // looks for its key: both then wait for memory at the same time.
+  void look_ahead() noexcept;
 
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
@@ -3225,6 +3230,8 @@ class SlotStore final : public Store {
  private:
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
+  static constexpr std::uint32_t kOnWayMax = 4;
+  static constexpr std::uint32_t kNothing = 9;
 
   explicit SlotStore(const StoreContext& context);
 
@@ -3253,8 +3260,16 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
   Status write_slot(std::uint64_t number, const format::Slot& slot);
-  Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                        bool with_number);
+  // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
+  // that number, or in the place `to` of the stage.
+  struct OnWay {
+    std::uint64_t number = 0;
+    std::uint64_t to = 0;           // of a slot not known before aim()
+    std::uint32_t skip = kNothing;  // the slot's number, where a slot is written
+  };
+  void aim(OnWay& way) noexcept;
+  void finish(std::uint32_t place) noexcept;
+  void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
   Status take_stage_place(std::uint64_t number, std::uint32_t& place);
   Status bring_home(std::uint64_t number, Bytes copy);
@@ -3262,6 +3277,13 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t next_version() const noexcept;
   [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;
   [[nodiscard]] bool is_syncing(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] std::uint32_t after(std::uint32_t place) const noexcept {
+    return (place + 1) & (on_way_count_ - 1);
+  }
+  // Behind the first places of the stage.
+  [[nodiscard]] std::uint64_t staged_place(std::uint32_t at) const noexcept {
+    return layout_.stage_at(on_way_count_ + at);
+  }
   [[nodiscard]] Bytes staged_at(std::uint32_t place) const noexcept {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
@@ -3308,9 +3330,14 @@ class SlotStore final : public Store {
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   std::size_t forget_at_ = 0;
 
-  // The slots that are staged, by place, from the second on; and where each is in that list: a
+  // Places of the stage that all writes go by in turn, and which is next.
+  OnWay on_way_[kOnWayMax];
+  std::uint32_t on_way_count_ = 1;
+  std::uint32_t on_way_next_ = 0;
+  // The slots that are staged, by place behind these; and where each is in that list, plus 1: a
   // hash table of twice the places, 0 where there is none.
   std::vector<std::uint32_t> staged_;
+  std::uint32_t staged_count_ = 0;
   std::vector<std::uint32_t> staged_find_;
 
   // During recovery: the stage as it was, which of its places are newer than their slots, the
@@ -8803,6 +8830,7 @@ void HashTableT<kWidth>::locate(const std::uint8_t* key, std::uint64_t hash,
       const unsigned slot = hash_first_slot(matches);
       const std::uint32_t id = bucket->records[slot];
       const std::uint8_t* const from = record(id);
+      if (value_size_ != 0) hash_prefetch_to_write(from + 64);  // see look()
       if (!wanted.equals(from + kHashLocationBytes)) continue;
       place.found = true;
       place.at = base::Location(hash_load64(from));
@@ -11451,6 +11479,7 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   piece.first = first / group_slots * group_slots;
   piece.count = 0;
   if (piece.first >= slot_count()) return {};
+  finish_all();
   const std::uint64_t groups =
       std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
                                 (slot_count() - piece.first) / group_slots);
@@ -11600,6 +11629,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
                                           header_.value_size, slot));
     return {};
   }
+  finish_all();
   copy.resize(layout_.slot_bytes());
   const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
@@ -11644,9 +11674,11 @@ Status SlotStore::finish_recovery() {
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
-    // Not by the first place: that may have the only whole copy of another slot.
+    // Not by the first places: they may have the only whole copies of other slots.
     status = bring_home(format::staged_number(staged), staged.sub(8));
   }
+  // Before those places are written.
+  if (status.ok() && !stage_wins_.empty() && !losers_.empty()) status = file_->sync();
   std::vector<std::uint8_t> copy;
   for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
     format::Slot slot;
@@ -11674,6 +11706,7 @@ Status SlotStore::finish_recovery() {
   stage_order_ = {};
   stage_wins_ = {};
   const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
+  finish_all();
   if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
@@ -11691,7 +11724,12 @@ Status SlotStore::finish_recovery() {
 namespace {
 constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
 constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::size_t kSlotPrefetchMax = 512;  // bytes of a copy; the machine guesses the rest
 constexpr std::uint8_t kSlotGenerationMax = 127;
+
+inline void slot_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1);
+}
 
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 }  // namespace
@@ -11787,6 +11825,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
+  if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
+  staged_.resize(header_.stage_count);
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
   set_slot_count(layout_.slots_in(size_at_open_));
   return {};
@@ -11877,40 +11917,71 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
 
 Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
-  const std::uint8_t stamp = stamps_[number];
-  if (std::uint32_t place = 0; is_syncing(stamp)) {
+  OnWay way{.number = number, .to = 0, .skip = 8};
+  if (std::uint32_t place = 0; syncing_ != 0 && is_syncing(stamps_[number])) {
     Status status = take_stage_place(number, place);
-    return status.ok() ? write_by_stage(layout_.stage_at(place), number, slot, true) : status;
+    if (!status.ok()) return status;
+    way = {.number = number, .to = staged_place(place), .skip = 0};
   }
-  std::uint32_t copy = stamp >> 7;
-  // The copy that counts stays when the last sync has it, and is overwritten when it has not:
-  // then the other one is the state of the last sync.
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  Status status = write_by_stage(layout_.offset(number, copy), number, slot, false);
-  if (status.ok()) stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
-  return status;
-}
-
-// Writes the copy to `at`, with its number in front when that is a place of the stage.
-Status SlotStore::write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                                 bool with_number) {
-  const std::size_t skip = with_number ? 0 : 8;
-  const std::size_t bytes = layout_.stage_bytes() - skip;
+  const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
-    std::uint8_t* stage = mapping_->data() + layout_.stage_at(0);
-    format::encode_staged(slot, seed_, number, {stage, layout_.stage_bytes()});
-    // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    std::memcpy(mapping_->data() + at, stage + skip, bytes);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    finish(on_way_next_);
+    std::uint8_t* const stage = mapping_->data() + layout_.stage_at(on_way_next_);
+    format::encode_staged(slot, seed_, number, {stage, bytes});
+    on_way_[on_way_next_] = way;
+    on_way_next_ = after(on_way_next_);
+    slot_prefetch_to_write(&stamps_[number]);
     return {};
   }
   format::encode_staged(slot, seed_, number, image_);
+  aim(way);
   // One write into one page happens before the process dies, or does not.
-  const bool one_page = at / format::kSlotPageBytes == (at + bytes - 1) / format::kSlotPageBytes;
+  const std::uint64_t end = way.to + bytes - way.skip - 1;
+  const bool one_page = way.to / format::kSlotPageBytes == end / format::kSlotPageBytes;
   Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
-  if (status.ok()) status = file_->write_at(at, Bytes(image_).sub(skip));
-  return std::move(status).at(path_, at);
+  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(way.skip));
+  return std::move(status).at(path_, way.to);
+}
+
+// Where a slot is written: the copy that counts stays when the last sync has it, and is overwritten
+// when it has not; then the other one is the state of the last sync.
+void SlotStore::aim(OnWay& way) noexcept {
+  if (way.to != 0) return;
+  const std::uint8_t stamp = stamps_[way.number];
+  std::uint32_t copy = stamp >> 7;
+  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
+  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  way.to = layout_.offset(way.number, copy);
+}
+
+void SlotStore::look_ahead() noexcept {
+  if (base::kSmallBuild || !mapping_) return;
+  OnWay& last = on_way_[(on_way_next_ - 1) & (on_way_count_ - 1)];
+  if (last.skip == kNothing) return;
+  aim(last);
+  const std::size_t bytes = std::min(layout_.stage_bytes(), kSlotPrefetchMax);
+  for (std::size_t line = 0; line < bytes; line += 64) {
+    slot_prefetch_to_write(mapping_->data() + last.to + line);
+  }
+}
+
+// Stores reach the page cache in the order of the program; the fences keep the compiler to it.
+void SlotStore::finish(std::uint32_t place) noexcept {
+  OnWay& way = on_way_[place];
+  if (way.skip == kNothing) return;
+  aim(way);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place) + way.skip,
+              layout_.stage_bytes() - way.skip);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  way = {};
+}
+
+void SlotStore::finish_all() noexcept {
+  std::uint32_t place = on_way_next_;
+  for (std::uint32_t i = 0; mapping_ && i < on_way_count_; ++i, place = after(place)) {
+    finish(place);
+  }
 }
 
 // The place where `number` is staged, or the next free one.
@@ -11918,13 +11989,13 @@ Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
   const std::size_t mask = staged_find_.size() - 1;
   std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
   for (; staged_find_[at] != 0; at = (at + 1) & mask) {
-    place = staged_find_[at];
-    if (staged_[place - 1] == number) return {};
+    place = staged_find_[at] - 1;
+    if (staged_[place] == number) return {};
   }
-  if (staged_.size() + 1 >= header_.stage_count) return Errc::aborted;
-  staged_.push_back(static_cast<std::uint32_t>(number));
-  place = static_cast<std::uint32_t>(staged_.size());
-  staged_find_[at] = place;
+  if (staged_count_ + on_way_count_ >= header_.stage_count) return Errc::aborted;
+  place = staged_count_++;
+  staged_[place] = static_cast<std::uint32_t>(number);
+  staged_find_[at] = place + 1;
   return {};
 }
 
@@ -11937,9 +12008,10 @@ Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
 
 // After a sync: what waited for its end goes to the slots.
 Status SlotStore::unstage() {
+  finish_all();
   Status status;
-  for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
-    const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
+  for (std::uint32_t at = 0; status.ok() && at < staged_count_; ++at) {
+    const std::uint64_t from = staged_place(at);
     if (mapping_) {
       status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
@@ -11947,7 +12019,7 @@ Status SlotStore::unstage() {
       status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
     }
   }
-  staged_.clear();
+  staged_count_ = 0;
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
 }
@@ -12058,6 +12130,7 @@ Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
+  finish_all();
   // Slots of these numbers come back when the file grows again.
   const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
   Status status;
@@ -12109,6 +12182,7 @@ SyncTicket SlotStore::begin_sync(Status& status) {
   ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
   if (!ticket.wanted) return ticket;
   sync_wanted_from_ = last_sequence_ + sync_batch_;
+  finish_all();
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;
@@ -14450,6 +14524,7 @@ Status Shard::write(const WriteRequest& request) {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
       if (!status.ok()) return status;
+      if (slots_ != nullptr) slots_->look_ahead();
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       status = write_located(request, place, nullptr);

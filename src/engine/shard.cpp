@@ -174,6 +174,7 @@ Status Shard::write(const WriteRequest& request) {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
       if (!status.ok()) return status;
+      if (slots_ != nullptr) slots_->look_ahead();
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       status = write_located(request, place, nullptr);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/build.hpp"
 #include "base/check.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
@@ -20,7 +21,12 @@ namespace {
 
 constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
 constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::size_t kSlotPrefetchMax = 512;  // bytes of a copy; the machine guesses the rest
 constexpr std::uint8_t kSlotGenerationMax = 127;
+
+inline void slot_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1);
+}
 
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 
@@ -118,6 +124,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
+  if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
+  staged_.resize(header_.stage_count);
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
   set_slot_count(layout_.slots_in(size_at_open_));
   return {};
@@ -209,40 +217,71 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
 
 Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
-  const std::uint8_t stamp = stamps_[number];
-  if (std::uint32_t place = 0; is_syncing(stamp)) {
+  OnWay way{.number = number, .to = 0, .skip = 8};
+  if (std::uint32_t place = 0; syncing_ != 0 && is_syncing(stamps_[number])) {
     Status status = take_stage_place(number, place);
-    return status.ok() ? write_by_stage(layout_.stage_at(place), number, slot, true) : status;
+    if (!status.ok()) return status;
+    way = {.number = number, .to = staged_place(place), .skip = 0};
   }
-  std::uint32_t copy = stamp >> 7;
-  // The copy that counts stays when the last sync has it, and is overwritten when it has not:
-  // then the other one is the state of the last sync.
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  Status status = write_by_stage(layout_.offset(number, copy), number, slot, false);
-  if (status.ok()) stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
-  return status;
-}
-
-// Writes the copy to `at`, with its number in front when that is a place of the stage.
-Status SlotStore::write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                                 bool with_number) {
-  const std::size_t skip = with_number ? 0 : 8;
-  const std::size_t bytes = layout_.stage_bytes() - skip;
+  const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
-    std::uint8_t* stage = mapping_->data() + layout_.stage_at(0);
-    format::encode_staged(slot, seed_, number, {stage, layout_.stage_bytes()});
-    // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    std::memcpy(mapping_->data() + at, stage + skip, bytes);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    finish(on_way_next_);
+    std::uint8_t* const stage = mapping_->data() + layout_.stage_at(on_way_next_);
+    format::encode_staged(slot, seed_, number, {stage, bytes});
+    on_way_[on_way_next_] = way;
+    on_way_next_ = after(on_way_next_);
+    slot_prefetch_to_write(&stamps_[number]);
     return {};
   }
   format::encode_staged(slot, seed_, number, image_);
+  aim(way);
   // One write into one page happens before the process dies, or does not.
-  const bool one_page = at / format::kSlotPageBytes == (at + bytes - 1) / format::kSlotPageBytes;
+  const std::uint64_t end = way.to + bytes - way.skip - 1;
+  const bool one_page = way.to / format::kSlotPageBytes == end / format::kSlotPageBytes;
   Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
-  if (status.ok()) status = file_->write_at(at, Bytes(image_).sub(skip));
-  return std::move(status).at(path_, at);
+  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(way.skip));
+  return std::move(status).at(path_, way.to);
+}
+
+// Where a slot is written: the copy that counts stays when the last sync has it, and is overwritten
+// when it has not; then the other one is the state of the last sync.
+void SlotStore::aim(OnWay& way) noexcept {
+  if (way.to != 0) return;
+  const std::uint8_t stamp = stamps_[way.number];
+  std::uint32_t copy = stamp >> 7;
+  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
+  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  way.to = layout_.offset(way.number, copy);
+}
+
+void SlotStore::look_ahead() noexcept {
+  if (base::kSmallBuild || !mapping_) return;
+  OnWay& last = on_way_[(on_way_next_ - 1) & (on_way_count_ - 1)];
+  if (last.skip == kNothing) return;
+  aim(last);
+  const std::size_t bytes = std::min(layout_.stage_bytes(), kSlotPrefetchMax);
+  for (std::size_t line = 0; line < bytes; line += 64) {
+    slot_prefetch_to_write(mapping_->data() + last.to + line);
+  }
+}
+
+// Stores reach the page cache in the order of the program; the fences keep the compiler to it.
+void SlotStore::finish(std::uint32_t place) noexcept {
+  OnWay& way = on_way_[place];
+  if (way.skip == kNothing) return;
+  aim(way);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place) + way.skip,
+              layout_.stage_bytes() - way.skip);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  way = {};
+}
+
+void SlotStore::finish_all() noexcept {
+  std::uint32_t place = on_way_next_;
+  for (std::uint32_t i = 0; mapping_ && i < on_way_count_; ++i, place = after(place)) {
+    finish(place);
+  }
 }
 
 // The place where `number` is staged, or the next free one.
@@ -250,13 +289,13 @@ Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
   const std::size_t mask = staged_find_.size() - 1;
   std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
   for (; staged_find_[at] != 0; at = (at + 1) & mask) {
-    place = staged_find_[at];
-    if (staged_[place - 1] == number) return {};
+    place = staged_find_[at] - 1;
+    if (staged_[place] == number) return {};
   }
-  if (staged_.size() + 1 >= header_.stage_count) return Errc::aborted;
-  staged_.push_back(static_cast<std::uint32_t>(number));
-  place = static_cast<std::uint32_t>(staged_.size());
-  staged_find_[at] = place;
+  if (staged_count_ + on_way_count_ >= header_.stage_count) return Errc::aborted;
+  place = staged_count_++;
+  staged_[place] = static_cast<std::uint32_t>(number);
+  staged_find_[at] = place + 1;
   return {};
 }
 
@@ -269,9 +308,10 @@ Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
 
 // After a sync: what waited for its end goes to the slots.
 Status SlotStore::unstage() {
+  finish_all();
   Status status;
-  for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
-    const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
+  for (std::uint32_t at = 0; status.ok() && at < staged_count_; ++at) {
+    const std::uint64_t from = staged_place(at);
     if (mapping_) {
       status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
@@ -279,7 +319,7 @@ Status SlotStore::unstage() {
       status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
     }
   }
-  staged_.clear();
+  staged_count_ = 0;
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
 }
@@ -391,6 +431,7 @@ Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
+  finish_all();
   // Slots of these numbers come back when the file grows again.
   const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
   Status status;
@@ -443,6 +484,7 @@ SyncTicket SlotStore::begin_sync(Status& status) {
   ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
   if (!ticket.wanted) return ticket;
   sync_wanted_from_ = last_sequence_ + sync_batch_;
+  finish_all();
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;

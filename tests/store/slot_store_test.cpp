@@ -78,6 +78,63 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys whole") {
+  for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{5000, 2, true},
+                               SlotKind{64, 1, true}, SlotKind{8, 2, true}}) {
+    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+      base::Random dice(seed);
+      FaultFileSystem files;
+      SlotSubject subject(files, kind);
+      const format::SlotLayout layout(8, kind.value_size, kind.copies, subject.stage_count());
+      const auto write = [&](std::uint64_t number) {
+        const std::string key = key_of(dice.below(6));
+        const bool erase = dice.below(4) == 0 && subject.value_of(key);
+        return erase ? subject.erase(key) : subject.put(key, subject.value(number));
+      };
+      const std::uint64_t writes = dice.below(30);
+      for (std::uint64_t number = 0; number < writes; ++number) {
+        static_cast<void>(write(number));
+        if (dice.below(6) == 0) subject.sync();
+      }
+      if (dice.below(2) == 0) {
+        subject.begin_sync();
+        REQUIRE(subject.run_sync().ok());
+        for (int more = 0; more < 3; ++more) static_cast<void>(write(100));
+      }
+      const std::map<std::string, std::string> before = subject.held();
+      const auto size = static_cast<std::size_t>(subject.store().file_bytes());
+      const std::string old_bytes = bytes_at(files, 0, size);
+      if (!write(200).ok()) continue;
+      const std::map<std::string, std::string> after = subject.held();
+      if (subject.store().file_bytes() != size) continue;
+      const std::string new_bytes = bytes_at(files, 0, size);
+      // The oldest copy on its way goes home, then the new one takes its place.
+      std::vector<std::size_t> stores;
+      const std::size_t first_end = layout.stage_at(kFirstPlaces);
+      for (const bool first : {false, true}) {
+        for (std::size_t at = layout.stage_at(0); at < size; ++at) {
+          if (old_bytes[at] != new_bytes[at] && (at < first_end) == first) stores.push_back(at);
+        }
+      }
+      files.kill_process();
+      const auto state = files.snapshot();
+      const std::size_t step = 1 + stores.size() / 40;
+      for (std::size_t done = 0; done <= stores.size(); done += step) {
+        std::string bytes = new_bytes;
+        for (std::size_t at = done; at < stores.size(); ++at) {
+          bytes[stores[at]] = old_bytes[stores[at]];
+        }
+        files.restore(state);
+        put_bytes(files, 0, bytes);
+        subject.open();
+        INFO("seed " << seed << ", " << done << " of " << stores.size());
+        CHECK((subject.held() == before || subject.held() == after));
+        if (done == stores.size()) CHECK(subject.held() == after);
+      }
+    }
+  }
+}
+
 TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
   for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{64, 2, false}}) {
     for (std::uint64_t seed = 1; seed <= 24; ++seed) {
@@ -242,7 +299,7 @@ TEST_CASE(
   files.kill_process();
   const auto closed = files.snapshot();
   const format::SlotLayout layout(8, 64, 2, subject.stage_count());
-  put_bytes(files, layout.stage_at(0), std::string(layout.stage_bytes(), '\0'));
+  put_bytes(files, layout.stage_at(0), std::string(kFirstPlaces * layout.stage_bytes(), '\0'));
   put_bytes(files, layout.offset(0, 0) + 30, "!!");
   put_bytes(files, layout.offset(0, 1) + 30, "!!");
   subject.open();

@@ -200,6 +200,9 @@ inline void cut_power(FaultFileSystem& files, base::Random& dice, bool torn) {
 inline const SlotKind kKinds[] = {{64, 2, true},  {8, 2, true},  {5000, 2, true},  {64, 1, true},
                                   {64, 2, false}, {8, 2, false}, {5000, 2, false}, {64, 1, false}};
 
+// Of the stage: all writes go by them.
+inline constexpr std::uint32_t kFirstPlaces = 4;
+
 inline const std::string kFile = "/s/slots.dat";
 
 // Bytes of slots.dat, read and written beside the store.
