@@ -2613,7 +2613,8 @@ class Store {
   virtual Result<bool> settle(base::Location old, const RecoveredEntry& entry) = 0;
 
   // Accepts one entry in place of the one at `old`, or of none when that is nowhere. On an error
-  // nothing has changed; `aborted`: call again when the running sync has ended.
+  // nothing has changed; `aborted`: call again when the running sync has ended (the first
+  // end_sync()).
   virtual Status write(const Write& write, base::Location old, base::Location& at) = 0;
   // The entry at `at` is superseded or erased.
   virtual void mark_dead(base::Location at) noexcept = 0;
@@ -2622,6 +2623,7 @@ class Store {
 
   virtual SyncTicket begin_sync(Status& status) = 0;
   virtual Status run_sync(const SyncTicket& ticket) = 0;
+  // `aborted`: the sync has ended, and there is more to do: call again, with this outcome.
   virtual Status end_sync(const SyncTicket& ticket, Status outcome) = 0;
   // True once after a flush, or so many writes, under Config::enable_fsync: the caller should sync.
   bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
@@ -3134,8 +3136,8 @@ class LogStore final : public Store {
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
-// stage, and from there to the slot when the sync has ended. When no place is left the writer waits
-// for that: see write().
+// stage, and from there to the slot when the sync has ended, some at a time: see end_sync(). When
+// no place is left the writer waits for that end: see write().
 //
 // A slot that was erased may be used by any key at once: whatever a power cut leaves of it is a
 // state that the slot had at or after the last sync.
@@ -3149,6 +3151,9 @@ struct SlotOptions {
   std::uint32_t copies = 2;
   std::uint32_t stage_bytes = 64 << 10;
 
+  // Slots that go home from the stage with one end_sync(): a first store to a page takes
+  // microseconds.
+  std::uint32_t unstage_step = 64;
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
   std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
@@ -3231,7 +3236,7 @@ class SlotStore final : public Store {
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
   static constexpr std::uint32_t kOnWayMax = 4;
-  static constexpr std::uint32_t kNothing = 9;
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
   explicit SlotStore(const StoreContext& context);
 
@@ -3259,19 +3264,19 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
-  Status write_slot(std::uint64_t number, const format::Slot& slot);
+  Status write_slot(std::uint64_t number, format::Slot slot);
   // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
   // that number, or in the place `to` of the stage.
   struct OnWay {
     std::uint64_t number = 0;
-    std::uint64_t to = 0;           // of a slot not known before aim()
-    std::uint32_t skip = kNothing;  // the slot's number, where a slot is written
+    std::uint64_t to = 0;   // of a slot not known before aim()
+    std::size_t bytes = 0;  // the last ones of the place; 0: there is nothing
   };
   void aim(OnWay& way) noexcept;
   void finish(std::uint32_t place) noexcept;
   void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
-  Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  std::uint32_t stage_place(std::uint64_t number) noexcept;
   Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
   [[nodiscard]] std::uint64_t next_version() const noexcept;
@@ -3305,6 +3310,7 @@ class SlotStore final : public Store {
   const std::string path_;
   std::uint64_t grow_step_bytes_ = 0;
   std::uint64_t sync_batch_ = 0;
+  std::uint32_t unstage_step_ = 0;
   std::uint64_t sync_wanted_from_ = 0;  // the sequence from which a sync is wanted
   format::SlotsHeader header_;
   format::SlotLayout layout_;
@@ -3328,6 +3334,7 @@ class SlotStore final : public Store {
 
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
+  bool draining_ = false;        // it has, and slots that waited for that are still staged
   std::size_t forget_at_ = 0;
 
   // Places of the stage that all writes go by in turn, and which is next.
@@ -3925,7 +3932,7 @@ class Shard {
   Status write_reading_value(const WriteRequest& request);
   Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                 base::Location& at) ARMDB_REQUIRES(mutex_);
-  void wait_for_sync();
+  Status end_sync(const store::SyncTicket& ticket, Status outcome);
   Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
                     bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
@@ -3973,6 +3980,7 @@ class Shard {
 
   // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
+  base::ConditionVariable sync_ended_;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<store::Store> store_;
   store::LogStore* log_ = nullptr;  // it is one of these two
@@ -11785,6 +11793,7 @@ Status SlotStore::create_file(const SlotOptions& options) {
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
   sync_batch_ = options.sync_batch;
+  unstage_step_ = options.unstage_step;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
@@ -11864,7 +11873,7 @@ bool SlotStore::is_syncing(std::uint8_t stamp) const noexcept {
 
 bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
   const auto generation = static_cast<std::uint8_t>(stamp & ~kSlotCopyBit);
-  return generation == 0 || (generation != generation_ && generation != syncing_);
+  return generation == 0 || (generation != generation_ && (generation != syncing_ || draining_));
 }
 
 Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
@@ -11875,19 +11884,10 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
   std::uint64_t number = number_of(old);
   Status status = old.nowhere() ? take_free(number) : Status();
   if (!status.ok()) return std::move(status).at(path_);
-  const std::uint64_t version_before = last_sequence_;
-  if (write.tombstone) {
-    status = write_erased(number, write.key);
-  } else {
-    last_sequence_ = next_version();
-    status = write_slot(number, {.state = format::SlotState::live,
-                                 .version = last_sequence_,
-                                 .expiry_ms = write.expiry_ms,
-                                 .key = write.key,
-                                 .value = write.value});
-  }
+  const auto state = write.tombstone ? format::SlotState::erased : format::SlotState::live;
+  const Bytes value = write.tombstone ? Bytes() : write.value;
+  status = write_slot(number, {state, 0, write.expiry_ms, write.key, value});
   if (status.is(Errc::aborted)) {
-    last_sequence_ = version_before;
     if (old.nowhere()) give_free(number);
     return status;
   }
@@ -11907,22 +11907,20 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
 }
 
 Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
-  last_sequence_ = next_version();
-  return write_slot(number, {.state = format::SlotState::erased,
-                             .version = last_sequence_,
-                             .expiry_ms = 0,
-                             .key = key,
-                             .value = {}});
+  return write_slot(number, {format::SlotState::erased, 0, 0, key, {}});
 }
 
-Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+// Sets the version.
+Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
+  slot.version = next_version();
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
-  OnWay way{.number = number, .to = 0, .skip = 8};
-  if (std::uint32_t place = 0; syncing_ != 0 && is_syncing(stamps_[number])) {
-    Status status = take_stage_place(number, place);
-    if (!status.ok()) return status;
-    way = {.number = number, .to = staged_place(place), .skip = 0};
+  OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
+  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+    const std::uint32_t place = stage_place(number);
+    if (place == kNowhere && !draining_) return Errc::aborted;
+    if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
   }
+  last_sequence_ = slot.version;
   const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
     finish(on_way_next_);
@@ -11936,10 +11934,10 @@ Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
   format::encode_staged(slot, seed_, number, image_);
   aim(way);
   // One write into one page happens before the process dies, or does not.
-  const std::uint64_t end = way.to + bytes - way.skip - 1;
-  const bool one_page = way.to / format::kSlotPageBytes == end / format::kSlotPageBytes;
+  const std::uint64_t last = way.to + way.bytes - 1;
+  const bool one_page = way.to / format::kSlotPageBytes == last / format::kSlotPageBytes;
   Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
-  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(way.skip));
+  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(bytes - way.bytes));
   return std::move(status).at(path_, way.to);
 }
 
@@ -11957,7 +11955,7 @@ void SlotStore::aim(OnWay& way) noexcept {
 void SlotStore::look_ahead() noexcept {
   if (base::kSmallBuild || !mapping_) return;
   OnWay& last = on_way_[(on_way_next_ - 1) & (on_way_count_ - 1)];
-  if (last.skip == kNothing) return;
+  if (last.bytes == 0) return;
   aim(last);
   const std::size_t bytes = std::min(layout_.stage_bytes(), kSlotPrefetchMax);
   for (std::size_t line = 0; line < bytes; line += 64) {
@@ -11968,13 +11966,13 @@ void SlotStore::look_ahead() noexcept {
 // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
 void SlotStore::finish(std::uint32_t place) noexcept {
   OnWay& way = on_way_[place];
-  if (way.skip == kNothing) return;
+  if (way.bytes == 0) return;
   aim(way);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place) + way.skip,
-              layout_.stage_bytes() - way.skip);
+  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place + 1) - way.bytes,
+              way.bytes);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  way = {};
+  way.bytes = 0;
 }
 
 void SlotStore::finish_all() noexcept {
@@ -11984,19 +11982,19 @@ void SlotStore::finish_all() noexcept {
   }
 }
 
-// The place where `number` is staged, or the next free one.
-Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
+// The place where `number`, which a sync is at, is staged, or the next free one while it runs;
+// kNowhere when there is none. What has gone home from the stage is of a later generation.
+std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
   const std::size_t mask = staged_find_.size() - 1;
   std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
   for (; staged_find_[at] != 0; at = (at + 1) & mask) {
-    place = staged_find_[at] - 1;
-    if (staged_[place] == number) return {};
+    const std::uint32_t place = staged_find_[at] - 1;
+    if (staged_[place] == number) return place;
   }
-  if (staged_count_ + on_way_count_ >= header_.stage_count) return Errc::aborted;
-  place = staged_count_++;
-  staged_[place] = static_cast<std::uint32_t>(number);
-  staged_find_[at] = place + 1;
-  return {};
+  if (draining_ || staged_count_ + on_way_count_ >= header_.stage_count) return kNowhere;
+  staged_[staged_count_] = static_cast<std::uint32_t>(number);
+  staged_find_[at] = ++staged_count_;
+  return staged_count_ - 1;
 }
 
 // From a place of the stage, which keeps it until it is whole here.
@@ -12006,20 +12004,23 @@ Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
   return write_bytes(layout_.offset(number, to), copy);
 }
 
-// After a sync: what waited for its end goes to the slots.
+// After a sync: what waited for its end goes to the slots, the last ones first, some at a time.
+// `aborted` when there are more. What is still staged meanwhile is written there, all else in its
+// slot: in the copy that the sync did not make durable.
 Status SlotStore::unstage() {
   finish_all();
   Status status;
-  for (std::uint32_t at = 0; status.ok() && at < staged_count_; ++at) {
-    const std::uint64_t from = staged_place(at);
+  for (std::uint32_t count = 0; status.ok() && staged_count_ != 0; ++count) {
+    if (count == unstage_step_) return Errc::aborted;
+    const std::uint64_t number = staged_[--staged_count_];
+    const std::uint64_t from = staged_place(staged_count_);
     if (mapping_) {
-      status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
+      status = bring_home(number, {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
       const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
+      status = got.ok() ? bring_home(number, Bytes(image_).sub(8)) : got.status();
     }
   }
-  staged_count_ = 0;
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
 }
@@ -12194,16 +12195,19 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
-  syncing_ = 0;
-  ++syncs_;
-  if (ticket.sequence > durable_sequence()) {
+  if (!draining_) {
+    draining_ = true;
+    ++syncs_;
     durable_sequence_.store(ticket.sequence, std::memory_order_release);
   }
   Status status = unstage();
+  if (status.is(Errc::aborted)) return status;
   if (!status.ok()) return poison(std::move(status));
+  syncing_ = 0;
+  draining_ = false;
   forget_old_generations();
   return {};
 }
@@ -12221,7 +12225,12 @@ void SlotStore::forget_old_generations() noexcept {
 Status SlotStore::sync() {
   Status status;
   const SyncTicket ticket = begin_sync(status);
-  return status.ok() ? end_sync(ticket, run_sync(ticket)) : status;
+  if (!status.ok()) return status;
+  status = run_sync(ticket);
+  do {
+    status = end_sync(ticket, std::move(status));
+  } while (status.is(Errc::aborted));
+  return status;
 }
 
 Status SlotStore::close() {
@@ -13026,7 +13035,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
                          bool sorted) {
   ARMDB_ASSERT(requests.size() <= kRunMax);
   if (!sorted) fetch(requests);
-  for (std::size_t at = 0;; wait_for_sync()) {
+  for (std::size_t at = 0;;) {
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
@@ -13046,7 +13055,10 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
           at += status.ok() ? 1 : 0;
         }
       }
-      if (status.is(Errc::aborted)) continue;
+      if (status.is(Errc::aborted)) {
+        sync_ended_.wait(mutex_);
+        continue;
+      }
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
@@ -13819,6 +13831,7 @@ class Opening {
       opening.hash_seed = meta_.hash_seed;
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
+      opening.slots.stage_bytes = config.write_buffer_size;
       opening.slots.grow_step_bytes = config.grow_step;
       opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
     }
@@ -14518,7 +14531,7 @@ Status Shard::refuse_if_closed() const {
 
 Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
-  for (;; wait_for_sync()) {
+  for (;;) {
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
@@ -14528,16 +14541,17 @@ Status Shard::write(const WriteRequest& request) {
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       status = write_located(request, place, nullptr);
-      if (status.is(Errc::aborted)) continue;
+      // No room for more beside the running sync.
+      if (status.is(Errc::aborted)) {
+        sync_ended_.wait(mutex_);
+        continue;
+      }
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
     return after_write(sync_wanted);
   }
 }
-
-// A store that has no room for more beside the running sync.
-void Shard::wait_for_sync() { const base::MutexLock turn(sync_mutex_); }
 
 // Whether the write may happen.
 Status Shard::judge(const WriteRequest& request, const index::Place& place) const {
@@ -14836,13 +14850,21 @@ Status Shard::sync_all(bool files_too) {
       if (!status.ok()) return status;
     }
     if (alone) {
-      Status outcome = store_->run_sync(ticket);
-      const base::MutexLock lock(mutex_);
-      return store_->end_sync(ticket, std::move(outcome));
+      return end_sync(ticket, store_->run_sync(ticket));
     }
   }
   // Its ticket is taken after this call began, and covers what is asked for.
   return common_.engine->sync_joint(this);
+}
+
+// Writers come in between: those that wait for the end of the sync too.
+Status Shard::end_sync(const store::SyncTicket& ticket, Status outcome) {
+  do {
+    const base::MutexLock lock(mutex_);
+    outcome = store_->end_sync(ticket, std::move(outcome));
+    sync_ended_.notify_all();
+  } while (outcome.is(Errc::aborted));
+  return outcome;
 }
 
 bool Shard::is_bound() const {
@@ -14879,8 +14901,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const S
     for (std::size_t at = 0; at < shards.size(); ++at) {
       // One that failed fails for good; the others are as durable as they were before.
       if (!tickets[at].wanted || (!all && outcomes[at].ok())) continue;
-      const base::MutexLock lock(shards[at]->mutex_);
-      Status ended = shards[at]->store_->end_sync(tickets[at], std::move(outcomes[at]));
+      Status ended = shards[at]->end_sync(tickets[at], std::move(outcomes[at]));
       if (!ended.ok()) status = std::move(ended);
     }
   }

@@ -84,6 +84,7 @@ Status SlotStore::create_file(const SlotOptions& options) {
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
   sync_batch_ = options.sync_batch;
+  unstage_step_ = options.unstage_step;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
@@ -164,7 +165,7 @@ bool SlotStore::is_syncing(std::uint8_t stamp) const noexcept {
 
 bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
   const auto generation = static_cast<std::uint8_t>(stamp & ~kSlotCopyBit);
-  return generation == 0 || (generation != generation_ && generation != syncing_);
+  return generation == 0 || (generation != generation_ && (generation != syncing_ || draining_));
 }
 
 Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
@@ -175,19 +176,10 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
   std::uint64_t number = number_of(old);
   Status status = old.nowhere() ? take_free(number) : Status();
   if (!status.ok()) return std::move(status).at(path_);
-  const std::uint64_t version_before = last_sequence_;
-  if (write.tombstone) {
-    status = write_erased(number, write.key);
-  } else {
-    last_sequence_ = next_version();
-    status = write_slot(number, {.state = format::SlotState::live,
-                                 .version = last_sequence_,
-                                 .expiry_ms = write.expiry_ms,
-                                 .key = write.key,
-                                 .value = write.value});
-  }
+  const auto state = write.tombstone ? format::SlotState::erased : format::SlotState::live;
+  const Bytes value = write.tombstone ? Bytes() : write.value;
+  status = write_slot(number, {state, 0, write.expiry_ms, write.key, value});
   if (status.is(Errc::aborted)) {
-    last_sequence_ = version_before;
     if (old.nowhere()) give_free(number);
     return status;
   }
@@ -207,22 +199,20 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
 }
 
 Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
-  last_sequence_ = next_version();
-  return write_slot(number, {.state = format::SlotState::erased,
-                             .version = last_sequence_,
-                             .expiry_ms = 0,
-                             .key = key,
-                             .value = {}});
+  return write_slot(number, {format::SlotState::erased, 0, 0, key, {}});
 }
 
-Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+// Sets the version.
+Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
+  slot.version = next_version();
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
-  OnWay way{.number = number, .to = 0, .skip = 8};
-  if (std::uint32_t place = 0; syncing_ != 0 && is_syncing(stamps_[number])) {
-    Status status = take_stage_place(number, place);
-    if (!status.ok()) return status;
-    way = {.number = number, .to = staged_place(place), .skip = 0};
+  OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
+  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+    const std::uint32_t place = stage_place(number);
+    if (place == kNowhere && !draining_) return Errc::aborted;
+    if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
   }
+  last_sequence_ = slot.version;
   const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
     finish(on_way_next_);
@@ -236,10 +226,10 @@ Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
   format::encode_staged(slot, seed_, number, image_);
   aim(way);
   // One write into one page happens before the process dies, or does not.
-  const std::uint64_t end = way.to + bytes - way.skip - 1;
-  const bool one_page = way.to / format::kSlotPageBytes == end / format::kSlotPageBytes;
+  const std::uint64_t last = way.to + way.bytes - 1;
+  const bool one_page = way.to / format::kSlotPageBytes == last / format::kSlotPageBytes;
   Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
-  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(way.skip));
+  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(bytes - way.bytes));
   return std::move(status).at(path_, way.to);
 }
 
@@ -257,7 +247,7 @@ void SlotStore::aim(OnWay& way) noexcept {
 void SlotStore::look_ahead() noexcept {
   if (base::kSmallBuild || !mapping_) return;
   OnWay& last = on_way_[(on_way_next_ - 1) & (on_way_count_ - 1)];
-  if (last.skip == kNothing) return;
+  if (last.bytes == 0) return;
   aim(last);
   const std::size_t bytes = std::min(layout_.stage_bytes(), kSlotPrefetchMax);
   for (std::size_t line = 0; line < bytes; line += 64) {
@@ -268,13 +258,13 @@ void SlotStore::look_ahead() noexcept {
 // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
 void SlotStore::finish(std::uint32_t place) noexcept {
   OnWay& way = on_way_[place];
-  if (way.skip == kNothing) return;
+  if (way.bytes == 0) return;
   aim(way);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place) + way.skip,
-              layout_.stage_bytes() - way.skip);
+  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place + 1) - way.bytes,
+              way.bytes);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  way = {};
+  way.bytes = 0;
 }
 
 void SlotStore::finish_all() noexcept {
@@ -284,19 +274,19 @@ void SlotStore::finish_all() noexcept {
   }
 }
 
-// The place where `number` is staged, or the next free one.
-Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
+// The place where `number`, which a sync is at, is staged, or the next free one while it runs;
+// kNowhere when there is none. What has gone home from the stage is of a later generation.
+std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
   const std::size_t mask = staged_find_.size() - 1;
   std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
   for (; staged_find_[at] != 0; at = (at + 1) & mask) {
-    place = staged_find_[at] - 1;
-    if (staged_[place] == number) return {};
+    const std::uint32_t place = staged_find_[at] - 1;
+    if (staged_[place] == number) return place;
   }
-  if (staged_count_ + on_way_count_ >= header_.stage_count) return Errc::aborted;
-  place = staged_count_++;
-  staged_[place] = static_cast<std::uint32_t>(number);
-  staged_find_[at] = place + 1;
-  return {};
+  if (draining_ || staged_count_ + on_way_count_ >= header_.stage_count) return kNowhere;
+  staged_[staged_count_] = static_cast<std::uint32_t>(number);
+  staged_find_[at] = ++staged_count_;
+  return staged_count_ - 1;
 }
 
 // From a place of the stage, which keeps it until it is whole here.
@@ -306,20 +296,23 @@ Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
   return write_bytes(layout_.offset(number, to), copy);
 }
 
-// After a sync: what waited for its end goes to the slots.
+// After a sync: what waited for its end goes to the slots, the last ones first, some at a time.
+// `aborted` when there are more. What is still staged meanwhile is written there, all else in its
+// slot: in the copy that the sync did not make durable.
 Status SlotStore::unstage() {
   finish_all();
   Status status;
-  for (std::uint32_t at = 0; status.ok() && at < staged_count_; ++at) {
-    const std::uint64_t from = staged_place(at);
+  for (std::uint32_t count = 0; status.ok() && staged_count_ != 0; ++count) {
+    if (count == unstage_step_) return Errc::aborted;
+    const std::uint64_t number = staged_[--staged_count_];
+    const std::uint64_t from = staged_place(staged_count_);
     if (mapping_) {
-      status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
+      status = bring_home(number, {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
       const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
+      status = got.ok() ? bring_home(number, Bytes(image_).sub(8)) : got.status();
     }
   }
-  staged_count_ = 0;
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
 }
@@ -496,16 +489,19 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
-  syncing_ = 0;
-  ++syncs_;
-  if (ticket.sequence > durable_sequence()) {
+  if (!draining_) {
+    draining_ = true;
+    ++syncs_;
     durable_sequence_.store(ticket.sequence, std::memory_order_release);
   }
   Status status = unstage();
+  if (status.is(Errc::aborted)) return status;
   if (!status.ok()) return poison(std::move(status));
+  syncing_ = 0;
+  draining_ = false;
   forget_old_generations();
   return {};
 }
@@ -523,7 +519,12 @@ void SlotStore::forget_old_generations() noexcept {
 Status SlotStore::sync() {
   Status status;
   const SyncTicket ticket = begin_sync(status);
-  return status.ok() ? end_sync(ticket, run_sync(ticket)) : status;
+  if (!status.ok()) return status;
+  status = run_sync(ticket);
+  do {
+    status = end_sync(ticket, std::move(status));
+  } while (status.is(Errc::aborted));
+  return status;
 }
 
 Status SlotStore::close() {

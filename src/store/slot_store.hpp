@@ -14,8 +14,8 @@
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
-// stage, and from there to the slot when the sync has ended. When no place is left the writer waits
-// for that: see write().
+// stage, and from there to the slot when the sync has ended, some at a time: see end_sync(). When
+// no place is left the writer waits for that end: see write().
 //
 // A slot that was erased may be used by any key at once: whatever a power cut leaves of it is a
 // state that the slot had at or after the last sync.
@@ -38,6 +38,9 @@ struct SlotOptions {
   std::uint32_t copies = 2;
   std::uint32_t stage_bytes = 64 << 10;
 
+  // Slots that go home from the stage with one end_sync(): a first store to a page takes
+  // microseconds.
+  std::uint32_t unstage_step = 64;
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
   std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
@@ -120,7 +123,7 @@ class SlotStore final : public Store {
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
   static constexpr std::uint32_t kOnWayMax = 4;
-  static constexpr std::uint32_t kNothing = 9;
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
   explicit SlotStore(const StoreContext& context);
 
@@ -148,19 +151,19 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
-  Status write_slot(std::uint64_t number, const format::Slot& slot);
+  Status write_slot(std::uint64_t number, format::Slot slot);
   // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
   // that number, or in the place `to` of the stage.
   struct OnWay {
     std::uint64_t number = 0;
-    std::uint64_t to = 0;           // of a slot not known before aim()
-    std::uint32_t skip = kNothing;  // the slot's number, where a slot is written
+    std::uint64_t to = 0;   // of a slot not known before aim()
+    std::size_t bytes = 0;  // the last ones of the place; 0: there is nothing
   };
   void aim(OnWay& way) noexcept;
   void finish(std::uint32_t place) noexcept;
   void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
-  Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  std::uint32_t stage_place(std::uint64_t number) noexcept;
   Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
   [[nodiscard]] std::uint64_t next_version() const noexcept;
@@ -194,6 +197,7 @@ class SlotStore final : public Store {
   const std::string path_;
   std::uint64_t grow_step_bytes_ = 0;
   std::uint64_t sync_batch_ = 0;
+  std::uint32_t unstage_step_ = 0;
   std::uint64_t sync_wanted_from_ = 0;  // the sequence from which a sync is wanted
   format::SlotsHeader header_;
   format::SlotLayout layout_;
@@ -217,6 +221,7 @@ class SlotStore final : public Store {
 
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
+  bool draining_ = false;        // it has, and slots that waited for that are still staged
   std::size_t forget_at_ = 0;
 
   // Places of the stage that all writes go by in turn, and which is next.

@@ -22,6 +22,7 @@ Collection open_fixed(FaultFileSystem& files) {
   FixedConfig config;
   config.file_system = &files;
   config.shard_count = 1;
+  config.write_buffer_size = 64 << 10;
   Result<Collection> opened =
       Collection::open("/c", {8, kValueBytes, true, Payload::value, true}, config);
   INFO(opened.message());

@@ -91,6 +91,7 @@ TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys 
         const bool erase = dice.below(4) == 0 && subject.value_of(key);
         return erase ? subject.erase(key) : subject.put(key, subject.value(number));
       };
+      bool drains = false;
       const std::uint64_t writes = dice.below(30);
       for (std::uint64_t number = 0; number < writes; ++number) {
         static_cast<void>(write(number));
@@ -99,12 +100,18 @@ TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys 
       if (dice.below(2) == 0) {
         subject.begin_sync();
         REQUIRE(subject.run_sync().ok());
-        for (int more = 0; more < 3; ++more) static_cast<void>(write(100));
+        for (int more = 0; more < 4; ++more) static_cast<void>(write(100));
+        // Or halfway through what comes after it.
+        if (dice.below(2) == 0 && subject.end_sync_once().is(Errc::aborted)) drains = true;
       }
       const std::map<std::string, std::string> before = subject.held();
       const auto size = static_cast<std::size_t>(subject.store().file_bytes());
       const std::string old_bytes = bytes_at(files, 0, size);
-      if (!write(200).ok()) continue;
+      if (drains && dice.below(2) == 0) {
+        static_cast<void>(subject.end_sync_once());
+      } else if (!write(200).ok()) {
+        continue;
+      }
       const std::map<std::string, std::string> after = subject.held();
       if (subject.store().file_bytes() != size) continue;
       const std::string new_bytes = bytes_at(files, 0, size);
@@ -156,6 +163,7 @@ TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
       for (int more = 0; more < 4; ++more) {
         static_cast<void>(subject.put(key_of(dice.below(8)), subject.value(1000 + seed)));
       }
+      if (seed % 3 == 0) static_cast<void>(subject.end_sync_once());
       const bool killed = seed % 2 == 0;  // then little of it is durable yet
       if (killed) {
         files.kill_process();
@@ -188,6 +196,48 @@ TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
           }
         }
       }
+    }
+  }
+}
+
+TEST_CASE("slot_store: writes while the stage empties after a sync are kept, staged or not") {
+  for (const bool mapped : {true, false}) {
+    FaultFileSystem files;
+    SlotSubject subject(files, {64, 2, mapped});
+    const auto put = [&](std::uint64_t key, std::uint64_t value) {
+      REQUIRE(subject.put(key_of(key), subject.value(value)).ok());
+    };
+    for (std::uint64_t key = 0; key < 4; ++key) put(key, key);
+    subject.begin_sync();
+    REQUIRE(subject.run_sync().ok());
+    for (std::uint64_t key = 0; key < 4; ++key) put(key, 10 + key);
+    CHECK(subject.end_sync_once().is(Errc::aborted));
+    Stats stats;
+    subject.store().add_stats(stats);
+    CHECK(stats.syncs == 1);  // it counts from here on
+    for (const std::uint64_t key : {3u, 0u, 3u}) put(key, 20 + key);
+    const auto halfway = files.snapshot();
+    CHECK(subject.end_sync().ok());
+    put(4, 24);
+    // The places of all that was staged are used again.
+    subject.begin_sync();
+    REQUIRE(subject.run_sync().ok());
+    for (const std::uint64_t key : {0u, 1u, 2u, 4u}) put(key, 30 + key);
+    files.kill_process();
+    subject.open();
+    subject.check_last();
+
+    files.restore(halfway);
+    files.kill_process();
+    subject.open();
+    for (std::uint64_t key = 0; key < 4; ++key) {
+      CHECK(subject.value_of(key_of(key)) == subject.value((key == 0 || key == 3 ? 20 : 10) + key));
+    }
+    files.restore(halfway);
+    files.power_cut_lose_all();
+    subject.open();
+    for (std::uint64_t key = 0; key < 4; ++key) {
+      CHECK(subject.value_of(key_of(key)) == subject.value(key));
     }
   }
 }
@@ -334,26 +384,30 @@ TEST_CASE(
       FaultFileSystem files;
       SlotSubject subject(files, kind);
       bool syncing = false;
+      bool drains = false;
       for (std::uint64_t step = 0; step < 300; ++step) {
         const std::string key = key_of(dice.below(12));
         const std::uint64_t what = dice.below(100);
         if (what < 60) {
           const Status status = subject.put(key, subject.value(step));
-          CHECK((status.ok() || (syncing && status.is(Errc::aborted))));
+          CHECK((status.ok() || (syncing && !drains && status.is(Errc::aborted))));
         } else if (what < 80 && subject.value_of(key)) {
           const Status status = subject.erase(key);
-          CHECK((status.ok() || (syncing && status.is(Errc::aborted))));
+          CHECK((status.ok() || (syncing && !drains && status.is(Errc::aborted))));
         } else if (what < 86 && !syncing) {
           subject.begin_sync();
           syncing = true;
+        } else if (what < 92 && drains) {
+          drains = subject.end_sync_once().is(Errc::aborted);
+          syncing = drains;
         } else if (what < 92 && syncing) {
           REQUIRE(subject.run_sync().ok());
           // Writes between the disk's part of the sync and its end.
           for (int more = 0; more < 3; ++more) {
             static_cast<void>(subject.put(key_of(dice.below(12)), subject.value(step + 1000)));
           }
-          REQUIRE(subject.end_sync().ok());
-          syncing = false;
+          drains = subject.end_sync_once().is(Errc::aborted);
+          syncing = drains;
         } else if (what >= 98) {
           const bool kill = dice.below(3) == 0;
           if (kill) {
@@ -361,7 +415,7 @@ TEST_CASE(
           } else {
             cut_power(files, dice, kind.copies == 2);
           }
-          syncing = false;
+          syncing = drains = false;
           files.clear_faults();
           subject.open();
           kill ? subject.check_last() : subject.check_possible();
