@@ -1642,9 +1642,9 @@ void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
 //     4128  4064  zero
 //
 // From 8192 on, in whole pages, the stage: copies of slots that are on their way. Each place has
-// 8 bytes with the number of a slot, then a copy of it. The first place takes every copy before its
-// slot does: a process that is killed halfway leaves one of the two whole. The others take slots
-// that are written while a sync is at them. A copy here counts like one in the slot: by its
+// 8 bytes with the number of a slot, then a copy of it. The first places take every copy before its
+// slot does, in turn: a process that is killed halfway leaves one of the two whole. The others take
+// slots that are written while a sync is at them. A copy here counts like one in the slot: by its
 // version.
 //
 // Then the slots. A copy of a slot is a multiple of 8 bytes:
@@ -2854,7 +2854,8 @@ class Store {
   virtual Result<bool> settle(base::Location old, const RecoveredEntry& entry) = 0;
 
   // Accepts one entry in place of the one at `old`, or of none when that is nowhere. On an error
-  // nothing has changed; `aborted`: call again when the running sync has ended.
+  // nothing has changed; `aborted`: call again when the running sync has ended (the first
+  // end_sync()).
   virtual Status write(const Write& write, base::Location old, base::Location& at) = 0;
   // The entry at `at` is superseded or erased.
   virtual void mark_dead(base::Location at) noexcept = 0;
@@ -2863,6 +2864,7 @@ class Store {
 
   virtual SyncTicket begin_sync(Status& status) = 0;
   virtual Status run_sync(const SyncTicket& ticket) = 0;
+  // `aborted`: the sync has ended, and there is more to do: call again, with this outcome.
   virtual Status end_sync(const SyncTicket& ticket, Status outcome) = 0;
   // True once after a flush, or so many writes, under Config::enable_fsync: the caller should sync.
   bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }
@@ -3597,8 +3599,10 @@ class LogStore final : public Store {
 // Invariants:
 //   (1) With two copies a slot is written, between two syncs, to one copy only, and that is not
 //       the one that holds its last durable state: a torn write never costs a synced value.
-//   (2) Each write goes to the first place of the stage before it goes to its slot: a process that
-//       is killed halfway leaves the new state or the one before whole, synced or not.
+//   (2) Each write goes to one of the first places of the stage, in turn. From there it goes to
+//       its slot when that place is needed again, which is when the slot's page and lines have
+//       come to the processor; and before a sync begins. So a process that is killed, halfway too,
+//       leaves the new state or the one before whole, synced or not.
 //   (3) Versions rise by one per write, over all slots.
 //   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
 //       loser is erased durably before anything else is written.
@@ -3606,8 +3610,8 @@ class LogStore final : public Store {
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
-// stage, and from there to the slot when the sync has ended. When no place is left the writer waits
-// for that: see write().
+// stage, and from there to the slot when the sync has ended, some at a time: see end_sync(). When
+// no place is left the writer waits for that end: see write().
 //
 // A slot that was erased may be used by any key at once: whatever a power cut leaves of it is a
 // state that the slot had at or after the last sync.
@@ -3621,6 +3625,9 @@ struct SlotOptions {
   std::uint32_t copies = 2;
   std::uint32_t stage_bytes = 64 << 10;
 
+  // Slots that go home from the stage with one end_sync(): a first store to a page takes
+  // microseconds.
+  std::uint32_t unstage_step = 64;
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
   std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
@@ -3657,6 +3664,9 @@ class SlotStore final : public Store {
   Status write(const Write& write, base::Location old, base::Location& at) override;
   void mark_dead(base::Location) noexcept override {}
   Status flush() override { return {}; }  // written is written
+  // Brings in what the last write will need when it goes to its slot. Called before the next one
+  // looks for its key: both then wait for memory at the same time.
+  void look_ahead() noexcept;
 
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
@@ -3698,6 +3708,8 @@ class SlotStore final : public Store {
  private:
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
+  static constexpr std::uint32_t kOnWayMax = 4;
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
   explicit SlotStore(const StoreContext& context);
 
@@ -3725,16 +3737,31 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
-  Status write_slot(std::uint64_t number, const format::Slot& slot);
-  Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                        bool with_number);
+  Status write_slot(std::uint64_t number, format::Slot slot);
+  // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
+  // that number, or in the place `to` of the stage.
+  struct OnWay {
+    std::uint64_t number = 0;
+    std::uint64_t to = 0;   // of a slot not known before aim()
+    std::size_t bytes = 0;  // the last ones of the place; 0: there is nothing
+  };
+  void aim(OnWay& way) noexcept;
+  void finish(std::uint32_t place) noexcept;
+  void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
-  Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  std::uint32_t stage_place(std::uint64_t number) noexcept;
   Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
   [[nodiscard]] std::uint64_t next_version() const noexcept;
   [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;
   [[nodiscard]] bool is_syncing(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] std::uint32_t after(std::uint32_t place) const noexcept {
+    return (place + 1) & (on_way_count_ - 1);
+  }
+  // Behind the first places of the stage.
+  [[nodiscard]] std::uint64_t staged_place(std::uint32_t at) const noexcept {
+    return layout_.stage_at(on_way_count_ + at);
+  }
   [[nodiscard]] Bytes staged_at(std::uint32_t place) const noexcept {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
@@ -3756,6 +3783,7 @@ class SlotStore final : public Store {
   const std::string path_;
   std::uint64_t grow_step_bytes_ = 0;
   std::uint64_t sync_batch_ = 0;
+  std::uint32_t unstage_step_ = 0;
   std::uint64_t sync_wanted_from_ = 0;  // the sequence from which a sync is wanted
   format::SlotsHeader header_;
   format::SlotLayout layout_;
@@ -3779,11 +3807,17 @@ class SlotStore final : public Store {
 
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
+  bool draining_ = false;        // it has, and slots that waited for that are still staged
   std::size_t forget_at_ = 0;
 
-  // The slots that are staged, by place, from the second on; and where each is in that list: a
+  // Places of the stage that all writes go by in turn, and which is next.
+  OnWay on_way_[kOnWayMax];
+  std::uint32_t on_way_count_ = 1;
+  std::uint32_t on_way_next_ = 0;
+  // The slots that are staged, by place behind these; and where each is in that list, plus 1: a
   // hash table of twice the places, 0 where there is none.
   std::vector<std::uint32_t> staged_;
+  std::uint32_t staged_count_ = 0;
   std::vector<std::uint32_t> staged_find_;
 
   // During recovery: the stage as it was, which of its places are newer than their slots, the
@@ -4370,7 +4404,7 @@ class Shard {
   Status write_reading_value(const WriteRequest& request);
   Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                 base::Location& at) ARMDB_REQUIRES(mutex_);
-  void wait_for_sync();
+  Status end_sync(const store::SyncTicket& ticket, Status outcome);
   Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
                     bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
@@ -4418,6 +4452,7 @@ class Shard {
 
   // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
+  base::ConditionVariable sync_ended_;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<store::Store> store_;
   store::LogStore* log_ = nullptr;  // it is one of these two
@@ -9812,6 +9847,7 @@ void HashTableT<kWidth>::locate(const std::uint8_t* key, std::uint64_t hash,
       const unsigned slot = hash_first_slot(matches);
       const std::uint32_t id = bucket->records[slot];
       const std::uint8_t* const from = record(id);
+      if (value_size_ != 0) hash_prefetch_to_write(from + 64);  // see look()
       if (!wanted.equals(from + kHashLocationBytes)) continue;
       place.found = true;
       place.at = base::Location(hash_load64(from));
@@ -12840,6 +12876,7 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   piece.first = first / group_slots * group_slots;
   piece.count = 0;
   if (piece.first >= slot_count()) return {};
+  finish_all();
   const std::uint64_t groups =
       std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
                                 (slot_count() - piece.first) / group_slots);
@@ -12989,6 +13026,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
                                           header_.value_size, slot));
     return {};
   }
+  finish_all();
   copy.resize(layout_.slot_bytes());
   const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
@@ -13033,9 +13071,11 @@ Status SlotStore::finish_recovery() {
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
-    // Not by the first place: that may have the only whole copy of another slot.
+    // Not by the first places: they may have the only whole copies of other slots.
     status = bring_home(format::staged_number(staged), staged.sub(8));
   }
+  // Before those places are written.
+  if (status.ok() && !stage_wins_.empty() && !losers_.empty()) status = file_->sync();
   std::vector<std::uint8_t> copy;
   for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
     format::Slot slot;
@@ -13063,6 +13103,7 @@ Status SlotStore::finish_recovery() {
   stage_order_ = {};
   stage_wins_ = {};
   const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
+  finish_all();
   if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
@@ -13080,7 +13121,12 @@ Status SlotStore::finish_recovery() {
 namespace {
 constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
 constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::size_t kSlotPrefetchMax = 512;  // bytes of a copy; the machine guesses the rest
 constexpr std::uint8_t kSlotGenerationMax = 127;
+
+inline void slot_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1);
+}
 
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 }  // namespace
@@ -13136,6 +13182,7 @@ Status SlotStore::create_file(const SlotOptions& options) {
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
   sync_batch_ = options.sync_batch;
+  unstage_step_ = options.unstage_step;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
@@ -13176,6 +13223,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
+  if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
+  staged_.resize(header_.stage_count);
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
   set_slot_count(layout_.slots_in(size_at_open_));
   return {};
@@ -13213,7 +13262,7 @@ bool SlotStore::is_syncing(std::uint8_t stamp) const noexcept {
 
 bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
   const auto generation = static_cast<std::uint8_t>(stamp & ~kSlotCopyBit);
-  return generation == 0 || (generation != generation_ && generation != syncing_);
+  return generation == 0 || (generation != generation_ && (generation != syncing_ || draining_));
 }
 
 Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
@@ -13224,19 +13273,10 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
   std::uint64_t number = number_of(old);
   Status status = old.nowhere() ? take_free(number) : Status();
   if (!status.ok()) return std::move(status).at(path_);
-  const std::uint64_t version_before = last_sequence_;
-  if (write.tombstone) {
-    status = write_erased(number, write.key);
-  } else {
-    last_sequence_ = next_version();
-    status = write_slot(number, {.state = format::SlotState::live,
-                                 .version = last_sequence_,
-                                 .expiry_ms = write.expiry_ms,
-                                 .key = write.key,
-                                 .value = write.value});
-  }
+  const auto state = write.tombstone ? format::SlotState::erased : format::SlotState::live;
+  const Bytes value = write.tombstone ? Bytes() : write.value;
+  status = write_slot(number, {state, 0, write.expiry_ms, write.key, value});
   if (status.is(Errc::aborted)) {
-    last_sequence_ = version_before;
     if (old.nowhere()) give_free(number);
     return status;
   }
@@ -13256,65 +13296,94 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
 }
 
 Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
-  last_sequence_ = next_version();
-  return write_slot(number, {.state = format::SlotState::erased,
-                             .version = last_sequence_,
-                             .expiry_ms = 0,
-                             .key = key,
-                             .value = {}});
+  return write_slot(number, {format::SlotState::erased, 0, 0, key, {}});
 }
 
-Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+// Sets the version.
+Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
+  slot.version = next_version();
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
-  const std::uint8_t stamp = stamps_[number];
-  if (std::uint32_t place = 0; is_syncing(stamp)) {
-    Status status = take_stage_place(number, place);
-    return status.ok() ? write_by_stage(layout_.stage_at(place), number, slot, true) : status;
+  OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
+  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+    const std::uint32_t place = stage_place(number);
+    if (place == kNowhere && !draining_) return Errc::aborted;
+    if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
   }
-  std::uint32_t copy = stamp >> 7;
-  // The copy that counts stays when the last sync has it, and is overwritten when it has not:
-  // then the other one is the state of the last sync.
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  Status status = write_by_stage(layout_.offset(number, copy), number, slot, false);
-  if (status.ok()) stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
-  return status;
-}
-
-// Writes the copy to `at`, with its number in front when that is a place of the stage.
-Status SlotStore::write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                                 bool with_number) {
-  const std::size_t skip = with_number ? 0 : 8;
-  const std::size_t bytes = layout_.stage_bytes() - skip;
+  last_sequence_ = slot.version;
+  const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
-    std::uint8_t* stage = mapping_->data() + layout_.stage_at(0);
-    format::encode_staged(slot, seed_, number, {stage, layout_.stage_bytes()});
-    // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    std::memcpy(mapping_->data() + at, stage + skip, bytes);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    finish(on_way_next_);
+    std::uint8_t* const stage = mapping_->data() + layout_.stage_at(on_way_next_);
+    format::encode_staged(slot, seed_, number, {stage, bytes});
+    on_way_[on_way_next_] = way;
+    on_way_next_ = after(on_way_next_);
+    slot_prefetch_to_write(&stamps_[number]);
     return {};
   }
   format::encode_staged(slot, seed_, number, image_);
+  aim(way);
   // One write into one page happens before the process dies, or does not.
-  const bool one_page = at / format::kSlotPageBytes == (at + bytes - 1) / format::kSlotPageBytes;
+  const std::uint64_t last = way.to + way.bytes - 1;
+  const bool one_page = way.to / format::kSlotPageBytes == last / format::kSlotPageBytes;
   Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
-  if (status.ok()) status = file_->write_at(at, Bytes(image_).sub(skip));
-  return std::move(status).at(path_, at);
+  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(bytes - way.bytes));
+  return std::move(status).at(path_, way.to);
 }
 
-// The place where `number` is staged, or the next free one.
-Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
+// Where a slot is written: the copy that counts stays when the last sync has it, and is overwritten
+// when it has not; then the other one is the state of the last sync.
+void SlotStore::aim(OnWay& way) noexcept {
+  if (way.to != 0) return;
+  const std::uint8_t stamp = stamps_[way.number];
+  std::uint32_t copy = stamp >> 7;
+  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
+  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  way.to = layout_.offset(way.number, copy);
+}
+
+void SlotStore::look_ahead() noexcept {
+  if (base::kSmallBuild || !mapping_) return;
+  OnWay& last = on_way_[(on_way_next_ - 1) & (on_way_count_ - 1)];
+  if (last.bytes == 0) return;
+  aim(last);
+  const std::size_t bytes = std::min(layout_.stage_bytes(), kSlotPrefetchMax);
+  for (std::size_t line = 0; line < bytes; line += 64) {
+    slot_prefetch_to_write(mapping_->data() + last.to + line);
+  }
+}
+
+// Stores reach the page cache in the order of the program; the fences keep the compiler to it.
+void SlotStore::finish(std::uint32_t place) noexcept {
+  OnWay& way = on_way_[place];
+  if (way.bytes == 0) return;
+  aim(way);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place + 1) - way.bytes,
+              way.bytes);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  way.bytes = 0;
+}
+
+void SlotStore::finish_all() noexcept {
+  std::uint32_t place = on_way_next_;
+  for (std::uint32_t i = 0; mapping_ && i < on_way_count_; ++i, place = after(place)) {
+    finish(place);
+  }
+}
+
+// The place where `number`, which a sync is at, is staged, or the next free one while it runs;
+// kNowhere when there is none. What has gone home from the stage is of a later generation.
+std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
   const std::size_t mask = staged_find_.size() - 1;
   std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
   for (; staged_find_[at] != 0; at = (at + 1) & mask) {
-    place = staged_find_[at];
-    if (staged_[place - 1] == number) return {};
+    const std::uint32_t place = staged_find_[at] - 1;
+    if (staged_[place] == number) return place;
   }
-  if (staged_.size() + 1 >= header_.stage_count) return Errc::aborted;
-  staged_.push_back(static_cast<std::uint32_t>(number));
-  place = static_cast<std::uint32_t>(staged_.size());
-  staged_find_[at] = place;
-  return {};
+  if (draining_ || staged_count_ + on_way_count_ >= header_.stage_count) return kNowhere;
+  staged_[staged_count_] = static_cast<std::uint32_t>(number);
+  staged_find_[at] = ++staged_count_;
+  return staged_count_ - 1;
 }
 
 // From a place of the stage, which keeps it until it is whole here.
@@ -13324,19 +13393,23 @@ Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
   return write_bytes(layout_.offset(number, to), copy);
 }
 
-// After a sync: what waited for its end goes to the slots.
+// After a sync: what waited for its end goes to the slots, the last ones first, some at a time.
+// `aborted` when there are more. What is still staged meanwhile is written there, all else in its
+// slot: in the copy that the sync did not make durable.
 Status SlotStore::unstage() {
+  finish_all();
   Status status;
-  for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
-    const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
+  for (std::uint32_t count = 0; status.ok() && staged_count_ != 0; ++count) {
+    if (count == unstage_step_) return Errc::aborted;
+    const std::uint64_t number = staged_[--staged_count_];
+    const std::uint64_t from = staged_place(staged_count_);
     if (mapping_) {
-      status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
+      status = bring_home(number, {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
       const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
+      status = got.ok() ? bring_home(number, Bytes(image_).sub(8)) : got.status();
     }
   }
-  staged_.clear();
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
 }
@@ -13447,6 +13520,7 @@ Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
+  finish_all();
   // Slots of these numbers come back when the file grows again.
   const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
   Status status;
@@ -13498,6 +13572,7 @@ SyncTicket SlotStore::begin_sync(Status& status) {
   ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
   if (!ticket.wanted) return ticket;
   sync_wanted_from_ = last_sequence_ + sync_batch_;
+  finish_all();
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;
@@ -13509,16 +13584,19 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
-  syncing_ = 0;
-  ++syncs_;
-  if (ticket.sequence > durable_sequence()) {
+  if (!draining_) {
+    draining_ = true;
+    ++syncs_;
     durable_sequence_.store(ticket.sequence, std::memory_order_release);
   }
   Status status = unstage();
+  if (status.is(Errc::aborted)) return status;
   if (!status.ok()) return poison(std::move(status));
+  syncing_ = 0;
+  draining_ = false;
   forget_old_generations();
   return {};
 }
@@ -13536,7 +13614,12 @@ void SlotStore::forget_old_generations() noexcept {
 Status SlotStore::sync() {
   Status status;
   const SyncTicket ticket = begin_sync(status);
-  return status.ok() ? end_sync(ticket, run_sync(ticket)) : status;
+  if (!status.ok()) return status;
+  status = run_sync(ticket);
+  do {
+    status = end_sync(ticket, std::move(status));
+  } while (status.is(Errc::aborted));
+  return status;
 }
 
 Status SlotStore::close() {
@@ -15067,7 +15150,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
                          bool sorted) {
   ARMDB_ASSERT(requests.size() <= kRunMax);
   if (!sorted) fetch(requests);
-  for (std::size_t at = 0;; wait_for_sync()) {
+  for (std::size_t at = 0;;) {
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
@@ -15088,7 +15171,10 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
           at += status.ok() ? 1 : 0;
         }
       }
-      if (status.is(Errc::aborted)) continue;
+      if (status.is(Errc::aborted)) {
+        sync_ended_.wait(mutex_);
+        continue;
+      }
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
@@ -15870,6 +15956,7 @@ class Opening {
       opening.hash_seed = meta_.hash_seed;
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
+      opening.slots.stage_bytes = config.write_buffer_size;
       opening.slots.grow_step_bytes = config.grow_step;
       opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
     }
@@ -16599,25 +16686,27 @@ Status Shard::refuse_if_closed() const {
 
 Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
-  for (;; wait_for_sync()) {
+  for (;;) {
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
       if (!status.ok()) return status;
+      if (slots_ != nullptr) slots_->look_ahead();
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       status = write_located(request, place, nullptr);
-      if (status.is(Errc::aborted)) continue;
+      // No room for more beside the running sync.
+      if (status.is(Errc::aborted)) {
+        sync_ended_.wait(mutex_);
+        continue;
+      }
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
     return after_write(sync_wanted);
   }
 }
-
-// A store that has no room for more beside the running sync.
-void Shard::wait_for_sync() { const base::MutexLock turn(sync_mutex_); }
 
 // Whether the write may happen.
 Status Shard::judge(const WriteRequest& request, const index::Place& place) const {
@@ -16916,13 +17005,21 @@ Status Shard::sync_all(bool files_too) {
       if (!status.ok()) return status;
     }
     if (alone) {
-      Status outcome = store_->run_sync(ticket);
-      const base::MutexLock lock(mutex_);
-      return store_->end_sync(ticket, std::move(outcome));
+      return end_sync(ticket, store_->run_sync(ticket));
     }
   }
   // Its ticket is taken after this call began, and covers what is asked for.
   return common_.engine->sync_joint(this);
+}
+
+// Writers come in between: those that wait for the end of the sync too.
+Status Shard::end_sync(const store::SyncTicket& ticket, Status outcome) {
+  do {
+    const base::MutexLock lock(mutex_);
+    outcome = store_->end_sync(ticket, std::move(outcome));
+    sync_ended_.notify_all();
+  } while (outcome.is(Errc::aborted));
+  return outcome;
 }
 
 bool Shard::is_bound() const {
@@ -16959,8 +17056,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const S
     for (std::size_t at = 0; at < shards.size(); ++at) {
       // One that failed fails for good; the others are as durable as they were before.
       if (!tickets[at].wanted || (!all && outcomes[at].ok())) continue;
-      const base::MutexLock lock(shards[at]->mutex_);
-      Status ended = shards[at]->store_->end_sync(tickets[at], std::move(outcomes[at]));
+      Status ended = shards[at]->end_sync(tickets[at], std::move(outcomes[at]));
       if (!ended.ok()) status = std::move(ended);
     }
   }

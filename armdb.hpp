@@ -441,8 +441,8 @@ struct Config {
   static Config embedded() noexcept;
 };
 
-// Settings of a collection on the Fixed store. What Config says of segments, write buffers, hints,
-// caches and compaction means nothing here.
+// Settings of a collection on the Fixed store. What Config says of segments, hints, caches and
+// compaction means nothing here; new files have write_buffer_size bytes for writes beside a sync.
 struct FixedConfig : Config {
   FixedConfig(const Config& config = {}) : Config(config) {}
   std::uint64_t grow_step = 0;  // bytes by which the file grows at most; 0: it doubles

@@ -25,7 +25,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
                          bool sorted) {
   ARMDB_ASSERT(requests.size() <= kRunMax);
   if (!sorted) fetch(requests);
-  for (std::size_t at = 0;; wait_for_sync()) {
+  for (std::size_t at = 0;;) {
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
@@ -46,7 +46,10 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
           at += status.ok() ? 1 : 0;
         }
       }
-      if (status.is(Errc::aborted)) continue;
+      if (status.is(Errc::aborted)) {
+        sync_ended_.wait(mutex_);
+        continue;
+      }
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }

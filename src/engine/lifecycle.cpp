@@ -249,6 +249,7 @@ class Opening {
       opening.hash_seed = meta_.hash_seed;
       opening.slots.create = !known_;
       opening.slots.copies = config.single_copy ? 1 : 2;
+      opening.slots.stage_bytes = config.write_buffer_size;
       opening.slots.grow_step_bytes = config.grow_step;
       opening.slots.sync_batch = config.enable_fsync ? config.sync_batch_size : 0;
     }

@@ -167,25 +167,27 @@ Status Shard::refuse_if_closed() const {
 
 Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
-  for (;; wait_for_sync()) {
+  for (;;) {
     bool sync_wanted = false;
     {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();
       if (!status.ok()) return status;
+      if (slots_ != nullptr) slots_->look_ahead();
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
       status = write_located(request, place, nullptr);
-      if (status.is(Errc::aborted)) continue;
+      // No room for more beside the running sync.
+      if (status.is(Errc::aborted)) {
+        sync_ended_.wait(mutex_);
+        continue;
+      }
       if (!status.ok()) return status;
       sync_wanted = store_->take_sync_wanted();
     }
     return after_write(sync_wanted);
   }
 }
-
-// A store that has no room for more beside the running sync.
-void Shard::wait_for_sync() { const base::MutexLock turn(sync_mutex_); }
 
 // Whether the write may happen.
 Status Shard::judge(const WriteRequest& request, const index::Place& place) const {

@@ -229,7 +229,7 @@ class Shard {
   Status write_reading_value(const WriteRequest& request);
   Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                 base::Location& at) ARMDB_REQUIRES(mutex_);
-  void wait_for_sync();
+  Status end_sync(const store::SyncTicket& ticket, Status outcome);
   Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
                     bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
@@ -277,6 +277,7 @@ class Shard {
 
   // Written under mutex_, read without: all three say themselves what readers may call.
   mutable base::Mutex mutex_;
+  base::ConditionVariable sync_ended_;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<store::Store> store_;
   store::LogStore* log_ = nullptr;  // it is one of these two

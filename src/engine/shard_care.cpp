@@ -52,13 +52,21 @@ Status Shard::sync_all(bool files_too) {
       if (!status.ok()) return status;
     }
     if (alone) {
-      Status outcome = store_->run_sync(ticket);
-      const base::MutexLock lock(mutex_);
-      return store_->end_sync(ticket, std::move(outcome));
+      return end_sync(ticket, store_->run_sync(ticket));
     }
   }
   // Its ticket is taken after this call began, and covers what is asked for.
   return common_.engine->sync_joint(this);
+}
+
+// Writers come in between: those that wait for the end of the sync too.
+Status Shard::end_sync(const store::SyncTicket& ticket, Status outcome) {
+  do {
+    const base::MutexLock lock(mutex_);
+    outcome = store_->end_sync(ticket, std::move(outcome));
+    sync_ended_.notify_all();
+  } while (outcome.is(Errc::aborted));
+  return outcome;
 }
 
 bool Shard::is_bound() const {
@@ -95,8 +103,7 @@ Status Shard::sync_bound(std::span<const std::unique_ptr<Shard>> shards, const S
     for (std::size_t at = 0; at < shards.size(); ++at) {
       // One that failed fails for good; the others are as durable as they were before.
       if (!tickets[at].wanted || (!all && outcomes[at].ok())) continue;
-      const base::MutexLock lock(shards[at]->mutex_);
-      Status ended = shards[at]->store_->end_sync(tickets[at], std::move(outcomes[at]));
+      Status ended = shards[at]->end_sync(tickets[at], std::move(outcomes[at]));
       if (!ended.ok()) status = std::move(ended);
     }
   }

@@ -22,9 +22,9 @@
 //     4128  4064  zero
 //
 // From 8192 on, in whole pages, the stage: copies of slots that are on their way. Each place has
-// 8 bytes with the number of a slot, then a copy of it. The first place takes every copy before its
-// slot does: a process that is killed halfway leaves one of the two whole. The others take slots
-// that are written while a sync is at them. A copy here counts like one in the slot: by its
+// 8 bytes with the number of a slot, then a copy of it. The first places take every copy before its
+// slot does, in turn: a process that is killed halfway leaves one of the two whole. The others take
+// slots that are written while a sync is at them. A copy here counts like one in the slot: by its
 // version.
 //
 // Then the slots. A copy of a slot is a multiple of 8 bytes:

@@ -363,6 +363,7 @@ void HashTableT<kWidth>::locate(const std::uint8_t* key, std::uint64_t hash,
       const unsigned slot = hash_first_slot(matches);
       const std::uint32_t id = bucket->records[slot];
       const std::uint8_t* const from = record(id);
+      if (value_size_ != 0) hash_prefetch_to_write(from + 64);  // see look()
       if (!wanted.equals(from + kHashLocationBytes)) continue;
       place.found = true;
       place.at = base::Location(hash_load64(from));

@@ -45,6 +45,7 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   piece.first = first / group_slots * group_slots;
   piece.count = 0;
   if (piece.first >= slot_count()) return {};
+  finish_all();
   const std::uint64_t groups =
       std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
                                 (slot_count() - piece.first) / group_slots);
@@ -194,6 +195,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
                                           header_.value_size, slot));
     return {};
   }
+  finish_all();
   copy.resize(layout_.slot_bytes());
   const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
@@ -238,9 +240,11 @@ Status SlotStore::finish_recovery() {
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
-    // Not by the first place: that may have the only whole copy of another slot.
+    // Not by the first places: they may have the only whole copies of other slots.
     status = bring_home(format::staged_number(staged), staged.sub(8));
   }
+  // Before those places are written.
+  if (status.ok() && !stage_wins_.empty() && !losers_.empty()) status = file_->sync();
   std::vector<std::uint8_t> copy;
   for (std::size_t at = 0; status.ok() && at < losers_.size(); ++at) {
     format::Slot slot;
@@ -268,6 +272,7 @@ Status SlotStore::finish_recovery() {
   stage_order_ = {};
   stage_wins_ = {};
   const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
+  finish_all();
   if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/build.hpp"
 #include "base/check.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
@@ -19,7 +20,12 @@ namespace {
 
 constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
 constexpr std::uint32_t kStageCountMin = 8;
+constexpr std::size_t kSlotPrefetchMax = 512;  // bytes of a copy; the machine guesses the rest
 constexpr std::uint8_t kSlotGenerationMax = 127;
+
+inline void slot_prefetch_to_write(const void* at) noexcept {
+  if constexpr (!base::kSmallBuild) __builtin_prefetch(at, 1);
+}
 
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 
@@ -77,6 +83,7 @@ Status SlotStore::create_file(const SlotOptions& options) {
 Status SlotStore::open_file(const SlotOptions& options) {
   grow_step_bytes_ = options.grow_step_bytes;
   sync_batch_ = options.sync_batch;
+  unstage_step_ = options.unstage_step;
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
@@ -117,6 +124,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
+  if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
+  staged_.resize(header_.stage_count);
   staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
   set_slot_count(layout_.slots_in(size_at_open_));
   return {};
@@ -155,7 +164,7 @@ bool SlotStore::is_syncing(std::uint8_t stamp) const noexcept {
 
 bool SlotStore::is_durable(std::uint8_t stamp) const noexcept {
   const auto generation = static_cast<std::uint8_t>(stamp & ~kSlotCopyBit);
-  return generation == 0 || (generation != generation_ && generation != syncing_);
+  return generation == 0 || (generation != generation_ && (generation != syncing_ || draining_));
 }
 
 Status SlotStore::write(const Write& write, base::Location old, base::Location& at) {
@@ -166,19 +175,10 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
   std::uint64_t number = number_of(old);
   Status status = old.nowhere() ? take_free(number) : Status();
   if (!status.ok()) return std::move(status).at(path_);
-  const std::uint64_t version_before = last_sequence_;
-  if (write.tombstone) {
-    status = write_erased(number, write.key);
-  } else {
-    last_sequence_ = next_version();
-    status = write_slot(number, {.state = format::SlotState::live,
-                                 .version = last_sequence_,
-                                 .expiry_ms = write.expiry_ms,
-                                 .key = write.key,
-                                 .value = write.value});
-  }
+  const auto state = write.tombstone ? format::SlotState::erased : format::SlotState::live;
+  const Bytes value = write.tombstone ? Bytes() : write.value;
+  status = write_slot(number, {state, 0, write.expiry_ms, write.key, value});
   if (status.is(Errc::aborted)) {
-    last_sequence_ = version_before;
     if (old.nowhere()) give_free(number);
     return status;
   }
@@ -198,65 +198,94 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
 }
 
 Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
-  last_sequence_ = next_version();
-  return write_slot(number, {.state = format::SlotState::erased,
-                             .version = last_sequence_,
-                             .expiry_ms = 0,
-                             .key = key,
-                             .value = {}});
+  return write_slot(number, {format::SlotState::erased, 0, 0, key, {}});
 }
 
-Status SlotStore::write_slot(std::uint64_t number, const format::Slot& slot) {
+// Sets the version.
+Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
+  slot.version = next_version();
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
-  const std::uint8_t stamp = stamps_[number];
-  if (std::uint32_t place = 0; is_syncing(stamp)) {
-    Status status = take_stage_place(number, place);
-    return status.ok() ? write_by_stage(layout_.stage_at(place), number, slot, true) : status;
+  OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
+  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+    const std::uint32_t place = stage_place(number);
+    if (place == kNowhere && !draining_) return Errc::aborted;
+    if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
   }
-  std::uint32_t copy = stamp >> 7;
-  // The copy that counts stays when the last sync has it, and is overwritten when it has not:
-  // then the other one is the state of the last sync.
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  Status status = write_by_stage(layout_.offset(number, copy), number, slot, false);
-  if (status.ok()) stamps_[number] = static_cast<std::uint8_t>((copy << 7) | generation_);
-  return status;
-}
-
-// Writes the copy to `at`, with its number in front when that is a place of the stage.
-Status SlotStore::write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                                 bool with_number) {
-  const std::size_t skip = with_number ? 0 : 8;
-  const std::size_t bytes = layout_.stage_bytes() - skip;
+  last_sequence_ = slot.version;
+  const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
-    std::uint8_t* stage = mapping_->data() + layout_.stage_at(0);
-    format::encode_staged(slot, seed_, number, {stage, layout_.stage_bytes()});
-    // Stores reach the page cache in the order of the program; the fences keep the compiler to it.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    std::memcpy(mapping_->data() + at, stage + skip, bytes);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    finish(on_way_next_);
+    std::uint8_t* const stage = mapping_->data() + layout_.stage_at(on_way_next_);
+    format::encode_staged(slot, seed_, number, {stage, bytes});
+    on_way_[on_way_next_] = way;
+    on_way_next_ = after(on_way_next_);
+    slot_prefetch_to_write(&stamps_[number]);
     return {};
   }
   format::encode_staged(slot, seed_, number, image_);
+  aim(way);
   // One write into one page happens before the process dies, or does not.
-  const bool one_page = at / format::kSlotPageBytes == (at + bytes - 1) / format::kSlotPageBytes;
+  const std::uint64_t last = way.to + way.bytes - 1;
+  const bool one_page = way.to / format::kSlotPageBytes == last / format::kSlotPageBytes;
   Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
-  if (status.ok()) status = file_->write_at(at, Bytes(image_).sub(skip));
-  return std::move(status).at(path_, at);
+  if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(bytes - way.bytes));
+  return std::move(status).at(path_, way.to);
 }
 
-// The place where `number` is staged, or the next free one.
-Status SlotStore::take_stage_place(std::uint64_t number, std::uint32_t& place) {
+// Where a slot is written: the copy that counts stays when the last sync has it, and is overwritten
+// when it has not; then the other one is the state of the last sync.
+void SlotStore::aim(OnWay& way) noexcept {
+  if (way.to != 0) return;
+  const std::uint8_t stamp = stamps_[way.number];
+  std::uint32_t copy = stamp >> 7;
+  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
+  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  way.to = layout_.offset(way.number, copy);
+}
+
+void SlotStore::look_ahead() noexcept {
+  if (base::kSmallBuild || !mapping_) return;
+  OnWay& last = on_way_[(on_way_next_ - 1) & (on_way_count_ - 1)];
+  if (last.bytes == 0) return;
+  aim(last);
+  const std::size_t bytes = std::min(layout_.stage_bytes(), kSlotPrefetchMax);
+  for (std::size_t line = 0; line < bytes; line += 64) {
+    slot_prefetch_to_write(mapping_->data() + last.to + line);
+  }
+}
+
+// Stores reach the page cache in the order of the program; the fences keep the compiler to it.
+void SlotStore::finish(std::uint32_t place) noexcept {
+  OnWay& way = on_way_[place];
+  if (way.bytes == 0) return;
+  aim(way);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::memcpy(mapping_->data() + way.to, mapping_->data() + layout_.stage_at(place + 1) - way.bytes,
+              way.bytes);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  way.bytes = 0;
+}
+
+void SlotStore::finish_all() noexcept {
+  std::uint32_t place = on_way_next_;
+  for (std::uint32_t i = 0; mapping_ && i < on_way_count_; ++i, place = after(place)) {
+    finish(place);
+  }
+}
+
+// The place where `number`, which a sync is at, is staged, or the next free one while it runs;
+// kNowhere when there is none. What has gone home from the stage is of a later generation.
+std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
   const std::size_t mask = staged_find_.size() - 1;
   std::size_t at = static_cast<std::size_t>(number * 0x9e3779b97f4a7c15 >> 32) & mask;
   for (; staged_find_[at] != 0; at = (at + 1) & mask) {
-    place = staged_find_[at];
-    if (staged_[place - 1] == number) return {};
+    const std::uint32_t place = staged_find_[at] - 1;
+    if (staged_[place] == number) return place;
   }
-  if (staged_.size() + 1 >= header_.stage_count) return Errc::aborted;
-  staged_.push_back(static_cast<std::uint32_t>(number));
-  place = static_cast<std::uint32_t>(staged_.size());
-  staged_find_[at] = place;
-  return {};
+  if (draining_ || staged_count_ + on_way_count_ >= header_.stage_count) return kNowhere;
+  staged_[staged_count_] = static_cast<std::uint32_t>(number);
+  staged_find_[at] = ++staged_count_;
+  return staged_count_ - 1;
 }
 
 // From a place of the stage, which keeps it until it is whole here.
@@ -266,19 +295,23 @@ Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
   return write_bytes(layout_.offset(number, to), copy);
 }
 
-// After a sync: what waited for its end goes to the slots.
+// After a sync: what waited for its end goes to the slots, the last ones first, some at a time.
+// `aborted` when there are more. What is still staged meanwhile is written there, all else in its
+// slot: in the copy that the sync did not make durable.
 Status SlotStore::unstage() {
+  finish_all();
   Status status;
-  for (std::size_t at = 0; status.ok() && at < staged_.size(); ++at) {
-    const std::uint64_t from = layout_.stage_at(static_cast<std::uint32_t>(at + 1));
+  for (std::uint32_t count = 0; status.ok() && staged_count_ != 0; ++count) {
+    if (count == unstage_step_) return Errc::aborted;
+    const std::uint64_t number = staged_[--staged_count_];
+    const std::uint64_t from = staged_place(staged_count_);
     if (mapping_) {
-      status = bring_home(staged_[at], {mapping_->data() + from + 8, layout_.slot_bytes()});
+      status = bring_home(number, {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
       const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? bring_home(staged_[at], Bytes(image_).sub(8)) : got.status();
+      status = got.ok() ? bring_home(number, Bytes(image_).sub(8)) : got.status();
     }
   }
-  staged_.clear();
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
 }
@@ -390,6 +423,7 @@ Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
+  finish_all();
   // Slots of these numbers come back when the file grows again.
   const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
   Status status;
@@ -442,6 +476,7 @@ SyncTicket SlotStore::begin_sync(Status& status) {
   ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
   if (!ticket.wanted) return ticket;
   sync_wanted_from_ = last_sequence_ + sync_batch_;
+  finish_all();
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;
@@ -453,16 +488,19 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
-  syncing_ = 0;
-  ++syncs_;
-  if (ticket.sequence > durable_sequence()) {
+  if (!draining_) {
+    draining_ = true;
+    ++syncs_;
     durable_sequence_.store(ticket.sequence, std::memory_order_release);
   }
   Status status = unstage();
+  if (status.is(Errc::aborted)) return status;
   if (!status.ok()) return poison(std::move(status));
+  syncing_ = 0;
+  draining_ = false;
   forget_old_generations();
   return {};
 }
@@ -480,7 +518,12 @@ void SlotStore::forget_old_generations() noexcept {
 Status SlotStore::sync() {
   Status status;
   const SyncTicket ticket = begin_sync(status);
-  return status.ok() ? end_sync(ticket, run_sync(ticket)) : status;
+  if (!status.ok()) return status;
+  status = run_sync(ticket);
+  do {
+    status = end_sync(ticket, std::move(status));
+  } while (status.is(Errc::aborted));
+  return status;
 }
 
 Status SlotStore::close() {

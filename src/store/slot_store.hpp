@@ -3,8 +3,10 @@
 // Invariants:
 //   (1) With two copies a slot is written, between two syncs, to one copy only, and that is not
 //       the one that holds its last durable state: a torn write never costs a synced value.
-//   (2) Each write goes to the first place of the stage before it goes to its slot: a process that
-//       is killed halfway leaves the new state or the one before whole, synced or not.
+//   (2) Each write goes to one of the first places of the stage, in turn. From there it goes to
+//       its slot when that place is needed again, which is when the slot's page and lines have
+//       come to the processor; and before a sync begins. So a process that is killed, halfway too,
+//       leaves the new state or the one before whole, synced or not.
 //   (3) Versions rise by one per write, over all slots.
 //   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
 //       loser is erased durably before anything else is written.
@@ -12,8 +14,8 @@
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
-// stage, and from there to the slot when the sync has ended. When no place is left the writer waits
-// for that: see write().
+// stage, and from there to the slot when the sync has ended, some at a time: see end_sync(). When
+// no place is left the writer waits for that end: see write().
 //
 // A slot that was erased may be used by any key at once: whatever a power cut leaves of it is a
 // state that the slot had at or after the last sync.
@@ -36,6 +38,9 @@ struct SlotOptions {
   std::uint32_t copies = 2;
   std::uint32_t stage_bytes = 64 << 10;
 
+  // Slots that go home from the stage with one end_sync(): a first store to a page takes
+  // microseconds.
+  std::uint32_t unstage_step = 64;
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
   std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
@@ -72,6 +77,9 @@ class SlotStore final : public Store {
   Status write(const Write& write, base::Location old, base::Location& at) override;
   void mark_dead(base::Location) noexcept override {}
   Status flush() override { return {}; }  // written is written
+  // Brings in what the last write will need when it goes to its slot. Called before the next one
+  // looks for its key: both then wait for memory at the same time.
+  void look_ahead() noexcept;
 
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
@@ -114,6 +122,8 @@ class SlotStore final : public Store {
  private:
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
+  static constexpr std::uint32_t kOnWayMax = 4;
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
   explicit SlotStore(const StoreContext& context);
 
@@ -141,16 +151,31 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
-  Status write_slot(std::uint64_t number, const format::Slot& slot);
-  Status write_by_stage(std::uint64_t at, std::uint64_t number, const format::Slot& slot,
-                        bool with_number);
+  Status write_slot(std::uint64_t number, format::Slot slot);
+  // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
+  // that number, or in the place `to` of the stage.
+  struct OnWay {
+    std::uint64_t number = 0;
+    std::uint64_t to = 0;   // of a slot not known before aim()
+    std::size_t bytes = 0;  // the last ones of the place; 0: there is nothing
+  };
+  void aim(OnWay& way) noexcept;
+  void finish(std::uint32_t place) noexcept;
+  void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
-  Status take_stage_place(std::uint64_t number, std::uint32_t& place);
+  std::uint32_t stage_place(std::uint64_t number) noexcept;
   Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
   [[nodiscard]] std::uint64_t next_version() const noexcept;
   [[nodiscard]] bool is_durable(std::uint8_t stamp) const noexcept;
   [[nodiscard]] bool is_syncing(std::uint8_t stamp) const noexcept;
+  [[nodiscard]] std::uint32_t after(std::uint32_t place) const noexcept {
+    return (place + 1) & (on_way_count_ - 1);
+  }
+  // Behind the first places of the stage.
+  [[nodiscard]] std::uint64_t staged_place(std::uint32_t at) const noexcept {
+    return layout_.stage_at(on_way_count_ + at);
+  }
   [[nodiscard]] Bytes staged_at(std::uint32_t place) const noexcept {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
@@ -172,6 +197,7 @@ class SlotStore final : public Store {
   const std::string path_;
   std::uint64_t grow_step_bytes_ = 0;
   std::uint64_t sync_batch_ = 0;
+  std::uint32_t unstage_step_ = 0;
   std::uint64_t sync_wanted_from_ = 0;  // the sequence from which a sync is wanted
   format::SlotsHeader header_;
   format::SlotLayout layout_;
@@ -195,11 +221,17 @@ class SlotStore final : public Store {
 
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
+  bool draining_ = false;        // it has, and slots that waited for that are still staged
   std::size_t forget_at_ = 0;
 
-  // The slots that are staged, by place, from the second on; and where each is in that list: a
+  // Places of the stage that all writes go by in turn, and which is next.
+  OnWay on_way_[kOnWayMax];
+  std::uint32_t on_way_count_ = 1;
+  std::uint32_t on_way_next_ = 0;
+  // The slots that are staged, by place behind these; and where each is in that list, plus 1: a
   // hash table of twice the places, 0 where there is none.
   std::vector<std::uint32_t> staged_;
+  std::uint32_t staged_count_ = 0;
   std::vector<std::uint32_t> staged_find_;
 
   // During recovery: the stage as it was, which of its places are newer than their slots, the

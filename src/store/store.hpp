@@ -133,7 +133,8 @@ class Store {
   virtual Result<bool> settle(base::Location old, const RecoveredEntry& entry) = 0;
 
   // Accepts one entry in place of the one at `old`, or of none when that is nowhere. On an error
-  // nothing has changed; `aborted`: call again when the running sync has ended.
+  // nothing has changed; `aborted`: call again when the running sync has ended (the first
+  // end_sync()).
   virtual Status write(const Write& write, base::Location old, base::Location& at) = 0;
   // The entry at `at` is superseded or erased.
   virtual void mark_dead(base::Location at) noexcept = 0;
@@ -142,6 +143,7 @@ class Store {
 
   virtual SyncTicket begin_sync(Status& status) = 0;
   virtual Status run_sync(const SyncTicket& ticket) = 0;
+  // `aborted`: the sync has ended, and there is more to do: call again, with this outcome.
   virtual Status end_sync(const SyncTicket& ticket, Status outcome) = 0;
   // True once after a flush, or so many writes, under Config::enable_fsync: the caller should sync.
   bool take_sync_wanted() noexcept { return std::exchange(sync_wanted_, false); }

@@ -23,6 +23,7 @@ using Sessions = FixedMap<std::uint32_t, ByteArray<100>>;
 FixedConfig small(std::uint32_t shards = 2) {
   FixedConfig config;
   config.shard_count = shards;
+  config.write_buffer_size = 64 << 10;
   config.reversed = false;
   return config;
 }

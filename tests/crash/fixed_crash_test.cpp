@@ -22,6 +22,7 @@ Collection open_fixed(FaultFileSystem& files) {
   FixedConfig config;
   config.file_system = &files;
   config.shard_count = 1;
+  config.write_buffer_size = 64 << 10;
   Result<Collection> opened =
       Collection::open("/c", {8, kValueBytes, true, Payload::value, true}, config);
   INFO(opened.message());
@@ -61,6 +62,7 @@ TEST_CASE(
     REQUIRE(collection.erase(key_of(0)).ok());
     REQUIRE(collection.erase(key_of(1)).ok());
     REQUIRE(collection.put(key_of(1), value_of(3)).ok());  // where the other key was
+    REQUIRE(collection.verify().ok());  // what is on its way goes to its slot
     // The disk gets only what was written to that slot.
     const format::SlotLayout two(8, kValueBytes, 2, 1);
     const auto stages = static_cast<std::uint32_t>((64u << 10) / two.stage_bytes());

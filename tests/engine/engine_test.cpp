@@ -167,6 +167,7 @@ TEST_CASE("engine: a key that a power cut left in two slots is erased with the n
   REQUIRE(collection.erase("key_two_").ok());
   REQUIRE(collection.erase("key_left").ok());
   REQUIRE(collection.put("key_two_", new_value).ok());  // into the first slot
+  REQUIRE(collection.verify().ok());                    // what is on its way goes to its slot
   std::uint8_t head[format::kSlotsHeaderBytes];
   REQUIRE((*files.open("/c/shard_000/slots.dat", OpenMode::read))->read_at(0, head).ok());
   format::SlotsHeader header;

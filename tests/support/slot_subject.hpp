@@ -64,8 +64,12 @@ class SlotSubject {
     store_.reset();
     // Every mapping is refused.
     if (!kind_.mapped) files_.fail(test::Call::map, 1, ENODEV, true);
-    Result<std::unique_ptr<SlotStore>> opened = SlotStore::open(
-        context, {.copies = kind_.copies, .stage_bytes = 1024, .grow_step_bytes = 64 << 10}, visit);
+    Result<std::unique_ptr<SlotStore>> opened = SlotStore::open(context,
+                                                                {.copies = kind_.copies,
+                                                                 .stage_bytes = 1024,
+                                                                 .unstage_step = 2,
+                                                                 .grow_step_bytes = 64 << 10},
+                                                                visit);
     if (!opened.ok()) return opened.status();
     Status status = (*opened)->start();
     if (!status.ok()) return status;
@@ -91,14 +95,20 @@ class SlotSubject {
     }
   }
   Status run_sync() { return store_->run_sync(ticket_); }
-  Status end_sync(Status outcome = {}) {
+  // One step; `aborted` when there are more. What the sync covers is durable after the first.
+  Status end_sync_once(Status outcome = {}) {
     Status status = store_->end_sync(ticket_, std::move(outcome));
-    if (!status.ok()) return status;
+    if (!status.ok() && !status.is(Errc::aborted)) return status;
     for (auto& [key, history] : possible_) {
       history.states.erase(history.states.begin(),
                            history.states.begin() + static_cast<std::ptrdiff_t>(history.covered));
       history.covered = 0;
     }
+    return status;
+  }
+  Status end_sync(Status outcome = {}) {
+    Status status = end_sync_once(std::move(outcome));
+    while (status.is(Errc::aborted)) status = end_sync_once();
     return status;
   }
   void sync() {
@@ -199,6 +209,9 @@ inline void cut_power(FaultFileSystem& files, base::Random& dice, bool torn) {
 
 inline const SlotKind kKinds[] = {{64, 2, true},  {8, 2, true},  {5000, 2, true},  {64, 1, true},
                                   {64, 2, false}, {8, 2, false}, {5000, 2, false}, {64, 1, false}};
+
+// Of the stage: all writes go by them.
+inline constexpr std::uint32_t kFirstPlaces = 4;
 
 inline const std::string kFile = "/s/slots.dat";
 
