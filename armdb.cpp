@@ -1664,11 +1664,15 @@ void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
 // as fit, the next unit their second ones: no page has both. With one, a slot lies within a sector
 // of 512 bytes, which disks write whole; larger slots need two copies.
 //
+// Of an encrypted collection copies have another form, see format/sealed_slot.hpp.
+//
 // Integers are little-endian.
 
 inline constexpr std::size_t kSlotPageBytes = 4096;
 inline constexpr std::size_t kSlotSectorBytes = 512;
-inline constexpr std::size_t kSlotHeaderBytes = 24;  // of a copy, before the key
+inline constexpr std::size_t kSlotHeaderBytes = 24;        // of a copy, before the key
+inline constexpr std::size_t kSealedSlotHeaderBytes = 48;  // of an encrypted one
+inline constexpr std::size_t kSealedSlotBytes = 65;        // with state, version and expiry
 inline constexpr std::size_t kSlotsHeaderBytes = 68;
 inline constexpr std::size_t kCleanMarkBytes = 32;
 inline constexpr std::uint64_t kCleanMarkAt = kSlotPageBytes;
@@ -1709,12 +1713,12 @@ class SlotLayout {
  public:
   SlotLayout() noexcept = default;
   SlotLayout(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t copies,
-             std::uint32_t stage_count) noexcept;
+             std::uint32_t stage_count, bool sealed = false) noexcept;
 
   // Whether slots of this size can have a single copy.
-  [[nodiscard]] static bool fits_single_copy(std::uint32_t key_size,
-                                             std::uint32_t value_size) noexcept {
-    return bytes_for(key_size, value_size) <= kSlotSectorBytes;
+  [[nodiscard]] static bool fits_single_copy(std::uint32_t key_size, std::uint32_t value_size,
+                                             bool sealed = false) noexcept {
+    return bytes_for(key_size, value_size, sealed) <= kSlotSectorBytes;
   }
   [[nodiscard]] std::size_t slot_bytes() const noexcept { return slot_bytes_; }  // of one copy
   [[nodiscard]] std::uint32_t copies() const noexcept { return copies_; }
@@ -1735,8 +1739,10 @@ class SlotLayout {
   [[nodiscard]] std::uint64_t slots_in(std::uint64_t file_bytes) const noexcept;
   [[nodiscard]] std::uint64_t file_bytes(std::uint64_t slots) const noexcept;
  private:
-  static std::size_t bytes_for(std::uint32_t key_size, std::uint32_t value_size) noexcept {
-    return (kSlotHeaderBytes + std::size_t{key_size} + value_size + 7) / 8 * 8;
+  static std::size_t bytes_for(std::uint32_t key_size, std::uint32_t value_size,
+                               bool sealed) noexcept {
+    const std::size_t header = sealed ? kSealedSlotBytes : kSlotHeaderBytes;
+    return (header + std::size_t{key_size} + value_size + 7) / 8 * 8;
   }
 
   std::size_t slot_bytes_ = 0;
@@ -1770,12 +1776,65 @@ void encode_staged(const Slot& slot, std::uint32_t seed, std::uint64_t number,
                    MutableBytes out) noexcept;
 [[nodiscard]] std::uint64_t staged_number(Bytes in) noexcept;
 
+// The crc of a copy in place, and whether what is read of one can be; a value of zeros becomes
+// that of an erased one. For sealed copies too.
+[[nodiscard]] std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept;
+[[nodiscard]] bool slot_possible(Slot& slot, std::uint8_t state) noexcept;
+
 enum class SlotRead : std::uint8_t { unused, whole, broken };
 
 // Judges one copy of slot `number`. The spans of `slot` point into `in`.
 [[nodiscard]] SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number,
                                    std::uint32_t key_size, std::uint32_t value_size,
                                    Slot& slot) noexcept;
+
+// ---- format/sealed_slot.hpp ----
+// A copy of a slot in an encrypted slots.dat, whose file header has the cipher in `sealing`.
+//
+//   offset  size  field
+//        0     4  crc      CRC-32C of all that follows in the copy, seeded as in the clear
+//        4     4  key_id   of the data key in db.keys, from 1
+//        8     8  counter  of seals in this session, from 1; never twice
+//       16    16  session  random, drawn anew by each open
+//       32    16  tag
+//       48     .  sealed: state (1), version (8), expiry_ms (8), key, value, as in the clear
+//        .     .  zeros up to the next multiple of 8
+//
+// All zero: never used. The session's key is HKDF-SHA256(data key, session, "armdb v1 slots" and
+// the bytes 0..35 and 40..63 of the file): it fits no other file. Nonce: 4 zero bytes and the
+// counter, big-endian. Additional data: the slot's number (8 bytes), then bytes 4..31 of the copy.
+//
+// A copy is sealed once and then moved as it is, from the stage to its slot. That an old copy was
+// put back in the same slot cannot be seen.
+//
+// Integers are little-endian.
+
+inline constexpr std::size_t kSlotStateBytes = 17;  // of what is sealed, before the key
+
+struct SealedSlot {
+  std::uint32_t key_id = 0;
+  std::uint64_t counter = 0;
+  ByteArray<16> session{};
+  Bytes tag;
+  Bytes sealed;
+};
+
+// The front of a copy, and zeros behind `sealed_bytes`; tag and sealed bytes are the caller's.
+void encode_sealed_slot(const SealedSlot& slot, std::size_t sealed_bytes,
+                        MutableBytes out) noexcept;
+// Sets the crc when all is in place.
+void finish_sealed_slot(std::uint32_t seed, std::uint64_t number, MutableBytes out) noexcept;
+// `whole` says nothing about the seal.
+[[nodiscard]] SlotRead decode_sealed_slot(Bytes in, std::uint32_t seed, std::uint64_t number,
+                                          std::size_t sealed_bytes, SealedSlot& slot) noexcept;
+// The additional data of a copy.
+[[nodiscard]] ByteArray<36> sealed_slot_additional(Bytes copy, std::uint64_t number) noexcept;
+[[nodiscard]] ByteArray<12> sealed_slot_nonce(std::uint64_t counter) noexcept;
+
+// What is sealed: `out` has 17 bytes, the key's and the value's.
+void encode_slot_plain(const Slot& slot, MutableBytes out) noexcept;
+// False when it is nothing that encode_slot_plain() writes. The spans point into `in`.
+[[nodiscard]] bool decode_slot_plain(Bytes in, std::uint32_t key_size, Slot& slot) noexcept;
 
 // ---- format/state.hpp ----
 // db.state: what changes now and then about a collection as a whole. Replaced atomically; a
@@ -3059,6 +3118,7 @@ class Keyring {
   Status begin_renewal(const EncryptionKey&) { return {}; }
   Status end_renewal(const EncryptionKey&) { return {}; }
   [[nodiscard]] std::uint64_t forged() const noexcept { return 0; }
+  [[nodiscard]] Cipher cipher() const noexcept { return Cipher::stored; }
 };
 
 #endif
@@ -3593,6 +3653,69 @@ class LogStore final : public Store {
   std::atomic<const SegmentMap*> map_{nullptr};
 };
 
+// ---- store/slot_sealer.hpp ----
+// SlotSealer: seals and opens the copies of slots of an encrypted shard, format/sealed_slot.hpp.
+//
+// What it seals has a key of its own for each open, from a random session, and a counter: no nonce
+// is used twice. Copies of earlier sessions are opened with theirs.
+//
+// Threads: seal() by the holder of the shard's lock; open() by any thread beside it.
+
+#if ARMDB_WITH_OPENSSL
+
+class SlotSealer {
+ public:
+  // For the slots.dat with this header.
+  SlotSealer(const Keyring& keys, const format::SlotsHeader& header);
+
+  // Fills `out`, a whole copy, with the slot.
+  Status seal(const format::Slot& slot, std::uint64_t number, MutableBytes out);
+  // Judges a copy; the spans of `slot` point into `room`.
+  format::SlotRead open(Bytes copy, std::uint64_t number, std::vector<std::uint8_t>& room,
+                        format::Slot& slot, Status& status) const;
+  // The data key of the copies that are sealed from now on is the newest one again.
+  void renew() noexcept { sealing_ = nullptr; }
+ private:
+  struct Session {
+    std::uint32_t key_id = 0;
+    ByteArray<16> id{};
+    crypto::Aead aead;
+  };
+  Status derive(Session& session) const;
+  std::shared_ptr<Session> find(const format::SealedSlot& slot, Status& status) const;
+  [[nodiscard]] std::size_t plain_bytes() const noexcept {
+    return format::kSlotStateBytes + header_.key_size + header_.value_size;
+  }
+
+  const Keyring& keys_;
+  const format::SlotsHeader header_;
+  const std::uint32_t seed_;
+  std::vector<std::uint8_t> identity_;  // of the file, for its keys
+  std::shared_ptr<Session> sealing_;    // of what this open seals; null before the first
+  std::uint64_t counter_ = 0;
+  std::vector<std::uint8_t> plain_;
+  mutable base::Mutex mutex_;
+  // Those that were met last.
+  mutable std::vector<std::shared_ptr<Session>> sessions_ ARMDB_GUARDED_BY(mutex_);
+  mutable std::size_t next_ ARMDB_GUARDED_BY(mutex_) = 0;
+};
+
+#else
+
+// There never is one.
+class SlotSealer {
+ public:
+  SlotSealer(const Keyring&, const format::SlotsHeader&) {}
+  Status seal(const format::Slot&, std::uint64_t, MutableBytes) { return {}; }
+  format::SlotRead open(Bytes, std::uint64_t, std::vector<std::uint8_t>&, format::Slot&,
+                        Status&) const {
+    return format::SlotRead::broken;
+  }
+  void renew() noexcept {}
+};
+
+#endif
+
 // ---- store/slot_store.hpp ----
 // SlotStore: the Fixed store of one shard: slots of one size in slots.dat, written in place.
 //
@@ -3633,7 +3756,14 @@ struct SlotOptions {
 };
 
 // Whether a Fixed store can be created for such entries: too_large.
-Status check_slots(const Shape& shape, std::uint32_t copies);
+Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed);
+
+// Room for what reading a sealed copy gives: of the best one so far, and of the next.
+struct SlotRoom {
+  std::vector<std::uint8_t> rooms[2];
+  std::size_t next = 0;
+  Status status;  // why one could not be opened, which says nothing about its bytes
+};
 
 // A part of slots.dat in memory: whole groups, from a group's first slot on.
 struct SlotPiece {
@@ -3692,11 +3822,24 @@ class SlotStore final : public Store {
   Status visit_piece(const SlotPiece& piece, VerifyReport& report,
                      FunctionRef<Status(const RecoveredEntry&)> visit) const;
 
+  // Writes slots from `number` on once more as they are, sealed anew, about `most` of them;
+  // `number` moves on, to slot_count() at the end. No sync may run.
+  Status renew(std::uint64_t& number, std::uint64_t most);
+  // Makes the stage zeros. Right after a sync.
+  Status wipe_stage();
+  // Seals by the newest data key from now on.
+  void renew_session() noexcept {
+    if (sealer_ != nullptr) sealer_->renew();
+  }
+  // Of a copy of another store: takes an entry with its version.
+  Status adopt(const RecoveredEntry& entry);
+
   // All of a sync at once, where nobody may write meanwhile.
   Status sync();
   // Syncs, then marks the file as clean and syncs that.
   Status close();
 
+  [[nodiscard]] std::uint32_t copies() const noexcept { return layout_.copies(); }
   [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
   [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
@@ -3719,10 +3862,13 @@ class SlotStore final : public Store {
   Status recover(RecoveryVisitor visit);
   Status finish_recovery();
   Status recover_slot(std::uint64_t number, const std::uint8_t* group, RecoveryVisitor visit);
-  std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
-  std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
-                             std::uint32_t& copy) const;
-  std::uint32_t judge_stage(std::uint64_t number, format::Slot& best) const;
+  format::SlotRead read_copy(std::uint64_t number, Bytes copy, SlotRoom& room,
+                             format::Slot& slot) const;
+  std::uint32_t judge(std::uint64_t number, Bytes copy, SlotRoom& room, format::Slot& best,
+                      bool& won) const;
+  std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, SlotRoom& room,
+                             format::Slot& best, std::uint32_t& copy) const;
+  std::uint32_t judge_stage(std::uint64_t number, SlotRoom& room, format::Slot& best) const;
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
@@ -3737,7 +3883,10 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
+  // Under the next version.
   Status write_slot(std::uint64_t number, format::Slot slot);
+  Status write_version(std::uint64_t number, const format::Slot& slot);
+  Status encode(std::uint64_t number, const format::Slot& slot, MutableBytes place);
   // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
   // that number, or in the place `to` of the stage.
   struct OnWay {
@@ -3788,6 +3937,8 @@ class SlotStore final : public Store {
   format::SlotsHeader header_;
   format::SlotLayout layout_;
   std::uint32_t seed_ = 0;
+  std::unique_ptr<SlotSealer> sealer_;  // of an encrypted collection
+  SlotRoom room_;                       // for the holder of the lock
 
   Owned<File> file_;
   Owned<Mapping> mapping_;  // null: written with write_at()
@@ -4338,9 +4489,12 @@ class Shard {
   Result<bool> compact_step(std::uint64_t budget, double threshold);
   // For backup_to(): what is there now; then written elsewhere, without a lock.
   Status freeze(store::LogImage& image);
-  Status copy(const store::LogImage& image, FileSystem& to, const std::string& directory);
+  Status copy(const store::LogImage& image, const store::Keyring* keys, FileSystem& to,
+              const std::string& directory);
+  Status copy_slots(const store::Keyring* keys, FileSystem& to, const std::string& directory);
   // Everything on disk is sealed by the newest data key then.
   Status renew_keys();
+  Status renew_slots();
   // Fixed: gives free space at the end of the file back. While somebody is migrating no slot moves:
   // it would look like a new one, and be passed over.
   Status shrink();
@@ -7364,10 +7518,12 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
         "file back",
         {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
-  if (sealing != 0) {
+  // Slots are sealed one by one: who reads them asks what `sealing` says.
+  if (sealing != 0 && expected != FileType::slots) {
     return {Errc::format_mismatch, "the file is encrypted, and the collection is not"};
   }
 
+  header.sealing = sealing;
   header.type = expected;
   header.version = version;
   for (std::size_t i = 0; i < header.store_id.size(); ++i) header.store_id[i] = store_id[i];
@@ -8141,13 +8297,6 @@ ByteArray<12> frame_nonce(std::uint32_t counter) noexcept {
 
 namespace armdb::format {
 namespace {
-// The crc of a copy, whose own is its first field.
-std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
-  std::uint8_t place[8];
-  base::store_little<std::uint64_t>(place, number);
-  return base::crc32c(base::crc32c(seed, Bytes(place)), copy.sub(4));
-}
-
 std::uint32_t slots_header_crc(const SlotsHeader& header) noexcept {
   std::uint8_t bytes[kSlotsHeaderBytes];
   encode_slots_header(header, bytes);
@@ -8189,10 +8338,11 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
       read.stage_count > kStageCountMax || read.file.file_id != 0) {
     return base::corrupt("the header of slots.dat has sizes that cannot be");
   }
-  if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size)) {
+  const bool sealed = read.file.sealing != 0;
+  if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size, sealed)) {
     return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
   }
-  const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count);
+  const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count, sealed);
   if (std::uint64_t{read.stage_count} * layout.stage_bytes() > kStageBytesMax) {
     return base::corrupt("the header of slots.dat has a stage that is too large");
   }
@@ -8229,9 +8379,9 @@ bool decode_clean_mark(Bytes in, const SlotsHeader& header, CleanMark& mark) noe
 
 // ---- Where copies lie ----
 SlotLayout::SlotLayout(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t copies,
-                       std::uint32_t stage_count) noexcept
-    : slot_bytes_(bytes_for(key_size, value_size)), copies_(copies) {
-  ARMDB_ASSERT(copies == 2 || fits_single_copy(key_size, value_size));
+                       std::uint32_t stage_count, bool sealed) noexcept
+    : slot_bytes_(bytes_for(key_size, value_size, sealed)), copies_(copies) {
+  ARMDB_ASSERT(copies == 2 || fits_single_copy(key_size, value_size, sealed));
   const std::size_t unit = copies == 1 ? kSlotSectorBytes : kSlotPageBytes;
   unit_bytes_ = (slot_bytes_ + unit - 1) / unit * unit;
   group_slots_ = static_cast<std::uint32_t>(unit_bytes_ / slot_bytes_);
@@ -8249,6 +8399,25 @@ std::uint64_t SlotLayout::file_bytes(std::uint64_t slots) const noexcept {
 }
 
 // ---- One copy ----
+std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
+  std::uint8_t place[8];
+  base::store_little<std::uint64_t>(place, number);
+  // Its own is the first field.
+  return base::crc32c(base::crc32c(seed, Bytes(place)), copy.sub(4));
+}
+
+bool slot_possible(Slot& slot, std::uint8_t state) noexcept {
+  if ((state != 1 && state != 2) || (slot.version & 0xffffffff) == 0 ||
+      slot.version > kSlotVersionMax) {
+    return false;
+  }
+  slot.state = static_cast<SlotState>(state);
+  if (slot.state != SlotState::erased) return true;
+  const bool empty = slot.expiry_ms == 0 && base::all_zeros(slot.value);
+  slot.value = {};
+  return empty;
+}
+
 std::uint32_t slot_seed(const SlotsHeader& header) noexcept {
   std::uint8_t bytes[28];
   base::ByteWriter writer(bytes);
@@ -8296,23 +8465,101 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   read.value = reader.take(value_size);
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
   if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
-  if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) ||
-      (read.version & 0xffffffff) == 0 || read.version > kSlotVersionMax) {
+  if (crc_stored != slot_crc(in, seed, number) || !base::all_zeros(reserved) ||
+      !base::all_zeros(reader.rest()) || !slot_possible(read, state)) {
     return SlotRead::broken;
-  }
-  read.state = static_cast<SlotState>(state);
-  if (read.state == SlotState::erased) {
-    if (read.expiry_ms != 0 || !base::all_zeros(read.value)) return SlotRead::broken;
-    read.value = {};
   }
   slot = read;
   return SlotRead::whole;
 }
+}  // namespace armdb::format
+
+// ---- format/sealed_slot.cpp ----
+// Copies of slots in an encrypted slots.dat. Without OpenSSL nothing reads them.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::format {
+void encode_sealed_slot(const SealedSlot& slot, std::size_t sealed_bytes,
+                        MutableBytes out) noexcept {
+  ARMDB_ASSERT(out.size() >= kSealedSlotHeaderBytes + sealed_bytes);
+  base::ByteWriter writer(out);
+  writer.zeros(4);
+  writer.little<std::uint32_t>(slot.key_id);
+  writer.little<std::uint64_t>(slot.counter);
+  writer.put(slot.session);
+  const std::size_t used = kSealedSlotHeaderBytes + sealed_bytes;
+  std::memset(out.data() + used, 0, out.size() - used);
+}
+
+void finish_sealed_slot(std::uint32_t seed, std::uint64_t number, MutableBytes out) noexcept {
+  base::store_little<std::uint32_t>(out.data(), slot_crc(Bytes(out), seed, number));
+}
+
+SlotRead decode_sealed_slot(Bytes in, std::uint32_t seed, std::uint64_t number,
+                            std::size_t sealed_bytes, SealedSlot& slot) noexcept {
+  base::ByteReader reader(in);
+  const auto crc_stored = reader.little<std::uint32_t>();
+  SealedSlot read;
+  read.key_id = reader.little<std::uint32_t>();
+  read.counter = reader.little<std::uint64_t>();
+  const Bytes session = reader.take(16);
+  read.tag = reader.take(16);
+  read.sealed = reader.take(sealed_bytes);
+  if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
+  if (read.key_id == 0 && base::all_zeros(in)) return SlotRead::unused;
+  if (crc_stored != slot_crc(in, seed, number) || read.key_id == 0 || read.counter == 0 ||
+      !base::all_zeros(reader.rest())) {
+    return SlotRead::broken;
+  }
+  std::memcpy(read.session.data(), session.data(), session.size());
+  slot = read;
+  return SlotRead::whole;
+}
+
+ByteArray<36> sealed_slot_additional(Bytes copy, std::uint64_t number) noexcept {
+  ByteArray<36> additional{};
+  base::store_little<std::uint64_t>(additional.data(), number);
+  std::memcpy(additional.data() + 8, copy.data() + 4, 28);
+  return additional;
+}
+
+ByteArray<12> sealed_slot_nonce(std::uint64_t counter) noexcept {
+  ByteArray<12> nonce{};
+  base::store_big<std::uint64_t>(nonce.data() + 4, counter);
+  return nonce;
+}
+
+void encode_slot_plain(const Slot& slot, MutableBytes out) noexcept {
+  ARMDB_ASSERT(slot.version != 0 && slot.state != SlotState::unused);
+  base::ByteWriter writer(out);
+  writer.little<std::uint8_t>(static_cast<std::uint8_t>(slot.state));
+  writer.little<std::uint64_t>(slot.version);
+  writer.little<std::uint64_t>(slot.expiry_ms);
+  writer.put(slot.key);
+  writer.put(slot.value);
+  writer.zeros(out.size() - writer.size());
+}
+
+bool decode_slot_plain(Bytes in, std::uint32_t key_size, Slot& slot) noexcept {
+  base::ByteReader reader(in);
+  const auto state = reader.little<std::uint8_t>();
+  Slot read;
+  read.version = reader.little<std::uint64_t>();
+  read.expiry_ms = reader.little<std::uint64_t>();
+  read.key = reader.take(key_size);
+  read.value = reader.rest();
+  if (reader.failed()) return false;
+  return slot_possible(read, state) && (slot = read, true);
+}
+}  // namespace armdb::format
+
+#endif  // ARMDB_WITH_OPENSSL
 
 // ---- format/state.cpp ----
 // db.state: written and judged as a whole.
 
+namespace armdb::format {
 namespace {
 constexpr std::uint32_t kStateJoint = 1;
 constexpr std::uint32_t kStateMigrating = 2;
@@ -12895,14 +13142,17 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
 Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
                               FunctionRef<Status(const RecoveredEntry&)> visit) const {
   const std::uint32_t group_slots = layout_.group_slots();
+  SlotRoom room;
   for (std::uint64_t at = 0; at < piece.count; ++at) {
     const std::uint64_t number = piece.first + at;
     const std::uint8_t* group = piece.bytes.data() + at / group_slots * layout_.group_bytes();
     format::Slot slot;
     std::uint32_t copy = 0;
-    const std::uint32_t broken = judge_copies(number, group, slot, copy);
+    const std::uint32_t broken = judge_copies(number, group, room, slot, copy);
     // Where nothing may be written, the stage still has what a crash left there.
-    static_cast<void>(judge_stage(number, slot));
+    static_cast<void>(judge_stage(number, room, slot));
+    if (!room.status.ok())
+      return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
@@ -12925,10 +13175,12 @@ Status SlotStore::read_stage() {
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
-    if (format::decode_slot(staged.sub(8), seed_, format::staged_number(staged), header_.key_size,
-                            header_.value_size, slot) == format::SlotRead::whole) {
+    if (read_copy(format::staged_number(staged), staged.sub(8), room_, slot) ==
+        format::SlotRead::whole) {
       stage_order_.push_back(place);
     }
+    if (!room_.status.ok())
+      return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
   base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
@@ -12936,28 +13188,40 @@ Status SlotStore::read_stage() {
   return {};
 }
 
+// The spans of `slot` point into the copy or, of a sealed one, into the room.
+format::SlotRead SlotStore::read_copy(std::uint64_t number, Bytes copy, SlotRoom& room,
+                                      format::Slot& slot) const {
+  if (sealer_ != nullptr) {
+    return sealer_->open(copy, number, room.rooms[room.next], slot, room.status);
+  }
+  return format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+}
+
 // Takes a copy over when it is whole and newer than the best one so far. Returns 1 for a broken
 // one.
-std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, format::Slot& best,
+std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, SlotRoom& room, format::Slot& best,
                                bool& won) const {
   format::Slot slot;
-  const format::SlotRead outcome =
-      format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+  const format::SlotRead outcome = read_copy(number, copy, room, slot);
   won = outcome == format::SlotRead::whole && slot.version > best.version;
-  if (won) best = slot;
+  if (won) {
+    best = slot;
+    room.next ^= 1;
+  }
   return outcome == format::SlotRead::broken ? 1 : 0;
 }
 
 // `group` has all copies of the slots around this one. Returns how many of its own are broken.
 std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* group,
-                                      format::Slot& best, std::uint32_t& copy) const {
+                                      SlotRoom& room, format::Slot& best,
+                                      std::uint32_t& copy) const {
   const std::uint64_t group_at =
       layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
   std::uint32_t broken = 0;
   for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
     const std::uint8_t* from = group + (layout_.offset(number, at) - group_at);
     bool won = false;
-    broken += judge(number, Bytes(from, layout_.slot_bytes()), best, won);
+    broken += judge(number, Bytes(from, layout_.slot_bytes()), room, best, won);
     if (won) copy = at;
   }
   return broken;
@@ -12965,7 +13229,8 @@ std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* 
 
 // The same for the stage as it was. Returns the place that is newer than `best` was, or how many
 // there are.
-std::uint32_t SlotStore::judge_stage(std::uint64_t number, format::Slot& best) const {
+std::uint32_t SlotStore::judge_stage(std::uint64_t number, SlotRoom& room,
+                                     format::Slot& best) const {
   std::uint32_t winner = header_.stage_count;
   const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
                                       [&](std::uint32_t place, std::uint64_t of) {
@@ -12974,7 +13239,7 @@ std::uint32_t SlotStore::judge_stage(std::uint64_t number, format::Slot& best) c
   for (auto at = first; at != stage_order_.end(); ++at) {
     if (format::staged_number(staged_at(*at)) != number) break;
     bool won = false;
-    judge(number, staged_at(*at).sub(8), best, won);
+    judge(number, staged_at(*at).sub(8), room, best, won);
     if (won) winner = *at;
   }
   return winner;
@@ -12992,10 +13257,12 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
                                RecoveryVisitor visit) {
   format::Slot best;
   std::uint32_t copy = 0;
-  const std::uint32_t broken = judge_copies(number, group, best, copy);
+  const std::uint32_t broken = judge_copies(number, group, room_, best, copy);
   stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
-  const std::uint32_t winner = judge_stage(number, best);
+  const std::uint32_t winner = judge_stage(number, room_, best);
+  if (!room_.status.ok())
+    return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
@@ -13022,8 +13289,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   for (const std::uint32_t place : stage_wins_) {
     const Bytes staged = staged_at(place);
     if (format::staged_number(staged) != number) continue;
-    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
-                                          header_.value_size, slot));
+    static_cast<void>(read_copy(number, staged.sub(8), room_, slot));
     return {};
   }
   finish_all();
@@ -13031,8 +13297,8 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
-  const format::SlotRead outcome =
-      format::decode_slot(Bytes(copy), seed_, number, header_.key_size, header_.value_size, slot);
+  const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
+  if (!room_.status.ok()) return std::exchange(room_.status, {}).at(path_, at);
   if (outcome == format::SlotRead::whole) return {};
   return base::corrupt("a slot changed while it was read").at(path_, at);
 }
@@ -13115,9 +13381,149 @@ Status SlotStore::finish_recovery() {
   return {};
 }
 
+// ---- store/slot_renewal.cpp ----
+// Slots that are written once more as they are: sealed by another key, or in another file.
+
+// As a write of the same version: to the copy that does not hold the last durable state. So two
+// rounds with a sync behind each renew both copies, and a power cut finds one of them whole.
+Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
+  if (!failed_.ok()) return failed_;
+  finish_all();
+  std::vector<std::uint8_t> copy;
+  const std::uint64_t end = std::min(slot_count(), number + most);
+  for (; number < end; ++number) {
+    format::Slot slot;
+    Status status = read_newest(number, copy, slot);
+    // Never used, or damaged: left as it is.
+    if (status.is(Errc::corrupt)) continue;
+    if (status.ok()) status = write_version(number, slot);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status SlotStore::wipe_stage() {
+  if (!failed_.ok()) return failed_;
+  finish_all();
+  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
+  Status status;
+  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
+    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
+  }
+  return status.ok() ? status : poison(std::move(status));
+}
+
+Status SlotStore::adopt(const RecoveredEntry& entry) {
+  std::uint64_t number = 0;
+  Status status = take_free(number);
+  if (status.ok()) {
+    status = write_version(
+        number, {format::SlotState::live, entry.sequence, entry.expiry_ms, entry.key, entry.value});
+  }
+  if (status.ok()) ++live_;
+  return std::move(status).at(path_);
+}
+}  // namespace armdb::store
+
+// ---- store/slot_sealer.cpp ----
+// Sealing and opening copies of slots.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::store {
+namespace {
+// Sessions whose keys are kept; beyond that the one that came first is derived again.
+constexpr std::size_t kSessionsKept = 64;
+}  // namespace
+
+SlotSealer::SlotSealer(const Keyring& keys, const format::SlotsHeader& header)
+    : keys_(keys), header_(header), seed_(format::slot_seed(header)), plain_(plain_bytes()) {
+  std::uint8_t bytes[format::kSlotsHeaderBytes];
+  format::encode_slots_header(header, bytes);
+  identity_.assign(bytes, bytes + 36);
+  identity_.insert(identity_.end(), bytes + 40, bytes + 64);
+}
+
+Status SlotSealer::derive(Session& session) const {
+  return keys_.derive(session.key_id, session.id, "armdb v1 slots", identity_, session.aead);
+}
+
+Status SlotSealer::seal(const format::Slot& slot, std::uint64_t number, MutableBytes out) {
+  if (sealing_ == nullptr) {
+    auto fresh = std::make_shared<Session>();
+    fresh->key_id = keys_.newest_id();
+    Status status = os::random_bytes(fresh->id);
+    if (status.ok()) status = derive(*fresh);
+    if (!status.ok()) return status;
+    sealing_ = std::move(fresh);
+    counter_ = 0;
+  }
+  format::SealedSlot sealed;
+  sealed.key_id = sealing_->key_id;
+  sealed.session = sealing_->id;
+  sealed.counter = ++counter_;
+  format::encode_sealed_slot(sealed, plain_.size(), out);
+  format::encode_slot_plain(slot, plain_);
+  std::uint8_t* const to = out.data() + format::kSealedSlotHeaderBytes;
+  Status status = sealing_->aead.seal(format::sealed_slot_nonce(counter_),
+                                      format::sealed_slot_additional(Bytes(out), number), plain_,
+                                      to, to - crypto::kTagBytes);
+  if (status.ok()) format::finish_sealed_slot(seed_, number, out);
+  return status;
+}
+
+std::shared_ptr<SlotSealer::Session> SlotSealer::find(const format::SealedSlot& slot,
+                                                      Status& status) const {
+  const base::MutexLock lock(mutex_);
+  for (const std::shared_ptr<Session>& session : sessions_) {
+    if (session->key_id == slot.key_id && session->id == slot.session) return session;
+  }
+  auto session = std::make_shared<Session>();
+  session->key_id = slot.key_id;
+  session->id = slot.session;
+  status = derive(*session);
+  if (!status.ok()) return nullptr;
+  if (sessions_.size() < kSessionsKept) {
+    sessions_.push_back(session);
+  } else {
+    sessions_[next_] = session;
+    next_ = (next_ + 1) % kSessionsKept;
+  }
+  return session;
+}
+
+format::SlotRead SlotSealer::open(Bytes copy, std::uint64_t number, std::vector<std::uint8_t>& room,
+                                  format::Slot& slot, Status& status) const {
+  format::SealedSlot sealed;
+  const format::SlotRead read =
+      format::decode_sealed_slot(copy, seed_, number, plain_bytes(), sealed);
+  if (read != format::SlotRead::whole) return read;
+  const std::shared_ptr<Session> session = find(sealed, status);
+  if (session == nullptr) return format::SlotRead::broken;
+  room.resize(plain_bytes());
+  switch (session->aead.open(format::sealed_slot_nonce(sealed.counter),
+                             format::sealed_slot_additional(copy, number), sealed.sealed,
+                             sealed.tag, room.data())) {
+    case crypto::OpenOutcome::ok:
+      if (format::decode_slot_plain(room, header_.key_size, slot)) return format::SlotRead::whole;
+      return format::SlotRead::broken;
+    case crypto::OpenOutcome::forged:
+      keys_.note_forged();
+      return format::SlotRead::broken;
+    case crypto::OpenOutcome::failed:
+      break;
+  }
+  status = base::out_of_memory("no memory to decrypt a slot");
+  return format::SlotRead::broken;
+}
+}  // namespace armdb::store
+
+#endif  // ARMDB_WITH_OPENSSL
+
 // ---- store/slot_store.cpp ----
 // The Fixed store of a shard: creating and opening its file, writing in place, syncing.
 
+namespace armdb::store {
 namespace {
 constexpr std::uint64_t kSlotGrowFirst = std::uint64_t{64} << 10;
 constexpr std::uint32_t kStageCountMin = 8;
@@ -13131,15 +13537,17 @@ inline void slot_prefetch_to_write(const void* at) noexcept {
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 }  // namespace
 
-Status check_slots(const Shape& shape, std::uint32_t copies) {
-  if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
+Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed) {
+  if (copies == 2 ||
+      format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size, sealed)) {
     return {};
   }
-  return base::failure(Errc::too_large,
-                       "a slot of % bytes does not fit into a sector of % bytes: leave "
-                       "FixedConfig::single_copy false",
-                       {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
-                        format::kSlotSectorBytes});
+  return base::failure(
+      Errc::too_large,
+      "a slot of % bytes does not fit into a sector of % bytes: leave "
+      "FixedConfig::single_copy false",
+      {format::SlotLayout(shape.key_size, shape.value_size, 2, 1, sealed).slot_bytes(),
+       format::kSlotSectorBytes});
 }
 
 SlotStore::SlotStore(const StoreContext& context)
@@ -13164,8 +13572,11 @@ Status SlotStore::create_file(const SlotOptions& options) {
   header_.key_size = context_.shape.key_size;
   header_.value_size = context_.shape.value_size;
   header_.copies = options.copies;
+  const bool sealed = context_.keys != nullptr;
+  if (sealed) header_.file.sealing = static_cast<std::uint32_t>(context_.keys->cipher());
   const std::size_t place =
-      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1).stage_bytes();
+      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1, sealed)
+          .stage_bytes();
   header_.stage_count = static_cast<std::uint32_t>(
       std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
   std::uint8_t random[8];
@@ -13173,7 +13584,7 @@ Status SlotStore::create_file(const SlotOptions& options) {
   if (!status.ok()) return status;
   std::memcpy(&header_.salt, random, sizeof random);
   const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
-                                  header_.stage_count);
+                                  header_.stage_count, sealed);
   std::vector<std::uint8_t> head(static_cast<std::size_t>(layout.slots_at()));
   format::encode_slots_header(header_, head);
   return replace_file(context_.files, context_.directory, format::kSlotsName, head);
@@ -13216,8 +13627,15 @@ Status SlotStore::open_file(const SlotOptions& options) {
             "the store has two copies of each slot, FixedConfig::single_copy asks for one; leave "
             "it false to take what is stored"};
   }
-  layout_ =
-      format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  const std::uint32_t cipher =
+      context_.keys == nullptr ? 0 : static_cast<std::uint32_t>(context_.keys->cipher());
+  if (header_.file.sealing != cipher) {
+    return {Errc::format_mismatch,
+            "slots.dat is not encrypted as db.meta says: was it copied? put the right one back"};
+  }
+  layout_ = format::SlotLayout(header_.key_size, header_.value_size, header_.copies,
+                               header_.stage_count, cipher != 0);
+  if (cipher != 0) sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
   if (size_at_open_ < layout_.slots_at()) {
     return base::corrupt("slots.dat ends before its slots: restore it from a backup");
   }
@@ -13299,9 +13717,21 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
   return write_slot(number, {format::SlotState::erased, 0, 0, key, {}});
 }
 
-// Sets the version.
 Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
   slot.version = next_version();
+  return write_version(number, slot);
+}
+
+Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, MutableBytes place) {
+  if (sealer_ == nullptr) {
+    format::encode_staged(slot, seed_, number, place);
+    return {};
+  }
+  base::store_little<std::uint64_t>(place.data(), number);
+  return sealer_->seal(slot, number, place.subspan(8));
+}
+
+Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
   if (syncing_ != 0 && is_syncing(stamps_[number])) {
@@ -13309,23 +13739,25 @@ Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
     if (place == kNowhere && !draining_) return Errc::aborted;
     if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
   }
-  last_sequence_ = slot.version;
+  last_sequence_ = std::max(last_sequence_, slot.version);
   const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
     finish(on_way_next_);
     std::uint8_t* const stage = mapping_->data() + layout_.stage_at(on_way_next_);
-    format::encode_staged(slot, seed_, number, {stage, bytes});
+    Status status = encode(number, slot, {stage, bytes});
+    if (!status.ok()) return status;
     on_way_[on_way_next_] = way;
     on_way_next_ = after(on_way_next_);
     slot_prefetch_to_write(&stamps_[number]);
     return {};
   }
-  format::encode_staged(slot, seed_, number, image_);
+  Status status = encode(number, slot, image_);
+  if (!status.ok()) return status;
   aim(way);
   // One write into one page happens before the process dies, or does not.
   const std::uint64_t last = way.to + way.bytes - 1;
   const bool one_page = way.to / format::kSlotPageBytes == last / format::kSlotPageBytes;
-  Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
+  if (!one_page) status = file_->write_at(layout_.stage_at(0), Bytes(image_));
   if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(bytes - way.bytes));
   return std::move(status).at(path_, way.to);
 }
@@ -14856,18 +15288,48 @@ Status Shard::freeze(store::LogImage& image) {
   return status.ok() && log_ != nullptr ? log_->freeze(image) : status;
 }
 
-Status Shard::copy(const store::LogImage& image, FileSystem& to, const std::string& directory) {
-  if (log_ == nullptr) {
-    return Status(Errc::unsupported, "a Fixed collection is copied with dump and load");
+Status Shard::copy(const store::LogImage& image, const store::Keyring* keys, FileSystem& to,
+                   const std::string& directory) {
+  return log_ != nullptr ? store::copy_log(context_, image, to, directory)
+                         : copy_slots(keys, to, directory);
+}
+
+// Each entry as it is at some moment, under its version.
+Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::string& directory) {
+  store::StoreContext context{to,
+                              context_.config,
+                              context_.epochs,
+                              directory,
+                              context_.store_id,
+                              context_.shard,
+                              context_.shard_count,
+                              context_.shape,
+                              false,
+                              keys};
+  store::SlotOptions options;
+  options.copies = slots_->copies();
+  Result<std::unique_ptr<store::SlotStore>> copy = store::SlotStore::open(
+      context, options, [](store::Store&, const store::RecoveredEntry&) { return Status(); });
+  if (!copy.ok()) return std::move(copy).status();
+  Status status = (*copy)->start();
+  VerifyReport report;
+  if (status.ok()) {
+    status = each_slot(
+        0, report, [&](const store::RecoveredEntry& entry) { return (*copy)->adopt(entry); },
+        [](std::uint64_t) { return Status(); });
   }
-  return store::copy_log(context_, image, to, directory);
+  return status.ok() ? (*copy)->close() : status;
 }
 
 Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
   Status status = refuse_if_closed();
   if (status.ok()) status = refuse_write();
   if (status.ok()) status = store::Keyring::check(key);
-  if (!status.ok()) return status;
+  if (status.ok() && shape_.fixed && common_.migrating) {
+    status = Status(Errc::unsupported,
+                    "a migration is under way, which counts slots: finish it before the backup");
+  }
+  if (!status.ok()) return std::move(status).at(path_);
   FileSystem& plain = plain_files();
   Owned<FileLock> lock;
   status = store::begin_copy(plain, path, lock);
@@ -14891,7 +15353,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
     const std::string directory = store::shard_path(path, static_cast<std::uint32_t>(at));
     status = plain.create_directory(directory).at(directory);
-    if (status.ok()) status = shards_[at]->copy(images[at], to, directory);
+    if (status.ok()) status = shards_[at]->copy(images[at], ring.get(), to, directory);
   }
   if (status.ok()) {
     const base::MutexLock state(state_mutex_);
@@ -15866,7 +16328,8 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     if (shape_->fixed) {
-      Status status = store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2);
+      Status status =
+          store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2, !key_.empty());
       if (!status.ok()) return status;
     }
     meta_.shape = *shape_;
@@ -17343,8 +17806,9 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
 // Rewrites all that an old data key seals. Where a segment is damaged, so that compaction leaves it
 // alone, its key is still needed.
 Status Shard::renew_keys() {
+  if (slots_ != nullptr) return renew_slots();
   Status status = seal();
-  if (!status.ok() || log_ == nullptr) return status;
+  if (!status.ok()) return status;
   {
     const base::MutexLock maintenance(maintenance_);
     const base::MutexLock lock(mutex_);
@@ -17363,6 +17827,34 @@ Status Shard::renew_keys() {
     }
   }
   return checkpoint();
+}
+
+// Both copies of each slot, then what is left in the stage.
+Status Shard::renew_slots() {
+  constexpr std::uint64_t kSlotsAtOnce = 256;
+  Status status;
+  for (int round = 0; status.ok() && round < 2; ++round) {
+    status = sync_all(true);
+    // A sync would keep slots from being written.
+    const base::MutexLock turn(sync_mutex_);
+    for (std::uint64_t number = 0, end = 1; status.ok() && number < end;) {
+      const base::MutexLock lock(mutex_);
+      status = refuse_if_closed();
+      if (status.ok() && round == 0 && number == 0) slots_->renew_session();
+      if (status.ok()) status = slots_->renew(number, kSlotsAtOnce);
+      end = slots_->slot_count();
+    }
+  }
+  if (status.ok()) status = sync_all(true);
+  if (!status.ok()) return status;
+  {
+    const base::MutexLock turn(sync_mutex_);
+    const base::MutexLock lock(mutex_);
+    status = refuse_if_closed();
+    if (status.ok()) status = slots_->wipe_stage();
+    if (status.ok()) status = slots_->sync();
+  }
+  return status;
 }
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {

@@ -45,6 +45,7 @@
 #include "format/meta.hpp"
 #include "format/sealed.hpp"
 #include "format/slot.hpp"
+#include "format/sealed_slot.hpp"
 #include "format/state.hpp"
 #include "format/tail.hpp"
 
@@ -65,6 +66,7 @@
 #include "store/hint_file.hpp"
 #include "store/tail_buffer.hpp"
 #include "store/log_store.hpp"
+#include "store/slot_sealer.hpp"
 #include "store/slot_store.hpp"
 #include "store/log_compaction.hpp"
 #include "store/log_recovery.hpp"
@@ -116,6 +118,7 @@
 #include "format/meta.cpp"
 #include "format/sealed.cpp"
 #include "format/slot.cpp"
+#include "format/sealed_slot.cpp"
 #include "format/state.cpp"
 
 #include "index/btree.cpp"
@@ -138,6 +141,8 @@
 #include "store/log_recovery_scan.cpp"
 #include "store/log_store.cpp"
 #include "store/slot_recovery.cpp"
+#include "store/slot_renewal.cpp"
+#include "store/slot_sealer.cpp"
 #include "store/slot_store.cpp"
 #include "store/log_verify.cpp"
 #include "store/manifest_file.cpp"

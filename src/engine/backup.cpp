@@ -12,18 +12,48 @@ Status Shard::freeze(store::LogImage& image) {
   return status.ok() && log_ != nullptr ? log_->freeze(image) : status;
 }
 
-Status Shard::copy(const store::LogImage& image, FileSystem& to, const std::string& directory) {
-  if (log_ == nullptr) {
-    return Status(Errc::unsupported, "a Fixed collection is copied with dump and load");
+Status Shard::copy(const store::LogImage& image, const store::Keyring* keys, FileSystem& to,
+                   const std::string& directory) {
+  return log_ != nullptr ? store::copy_log(context_, image, to, directory)
+                         : copy_slots(keys, to, directory);
+}
+
+// Each entry as it is at some moment, under its version.
+Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::string& directory) {
+  store::StoreContext context{to,
+                              context_.config,
+                              context_.epochs,
+                              directory,
+                              context_.store_id,
+                              context_.shard,
+                              context_.shard_count,
+                              context_.shape,
+                              false,
+                              keys};
+  store::SlotOptions options;
+  options.copies = slots_->copies();
+  Result<std::unique_ptr<store::SlotStore>> copy = store::SlotStore::open(
+      context, options, [](store::Store&, const store::RecoveredEntry&) { return Status(); });
+  if (!copy.ok()) return std::move(copy).status();
+  Status status = (*copy)->start();
+  VerifyReport report;
+  if (status.ok()) {
+    status = each_slot(
+        0, report, [&](const store::RecoveredEntry& entry) { return (*copy)->adopt(entry); },
+        [](std::uint64_t) { return Status(); });
   }
-  return store::copy_log(context_, image, to, directory);
+  return status.ok() ? (*copy)->close() : status;
 }
 
 Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
   Status status = refuse_if_closed();
   if (status.ok()) status = refuse_write();
   if (status.ok()) status = store::Keyring::check(key);
-  if (!status.ok()) return status;
+  if (status.ok() && shape_.fixed && common_.migrating) {
+    status = Status(Errc::unsupported,
+                    "a migration is under way, which counts slots: finish it before the backup");
+  }
+  if (!status.ok()) return std::move(status).at(path_);
   FileSystem& plain = plain_files();
   Owned<FileLock> lock;
   status = store::begin_copy(plain, path, lock);
@@ -47,7 +77,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
     const std::string directory = store::shard_path(path, static_cast<std::uint32_t>(at));
     status = plain.create_directory(directory).at(directory);
-    if (status.ok()) status = shards_[at]->copy(images[at], to, directory);
+    if (status.ok()) status = shards_[at]->copy(images[at], ring.get(), to, directory);
   }
   if (status.ok()) {
     const base::MutexLock state(state_mutex_);

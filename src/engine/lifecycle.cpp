@@ -159,7 +159,8 @@ class Opening {
   Status create() {
     const Config& config = engine_->config_;
     if (shape_->fixed) {
-      Status status = store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2);
+      Status status =
+          store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2, !key_.empty());
       if (!status.ok()) return status;
     }
     meta_.shape = *shape_;

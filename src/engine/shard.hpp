@@ -162,9 +162,12 @@ class Shard {
   Result<bool> compact_step(std::uint64_t budget, double threshold);
   // For backup_to(): what is there now; then written elsewhere, without a lock.
   Status freeze(store::LogImage& image);
-  Status copy(const store::LogImage& image, FileSystem& to, const std::string& directory);
+  Status copy(const store::LogImage& image, const store::Keyring* keys, FileSystem& to,
+              const std::string& directory);
+  Status copy_slots(const store::Keyring* keys, FileSystem& to, const std::string& directory);
   // Everything on disk is sealed by the newest data key then.
   Status renew_keys();
+  Status renew_slots();
   // Fixed: gives free space at the end of the file back. While somebody is migrating no slot moves:
   // it would look like a new one, and be passed over.
   Status shrink();

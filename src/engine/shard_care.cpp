@@ -393,8 +393,9 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
 // Rewrites all that an old data key seals. Where a segment is damaged, so that compaction leaves it
 // alone, its key is still needed.
 Status Shard::renew_keys() {
+  if (slots_ != nullptr) return renew_slots();
   Status status = seal();
-  if (!status.ok() || log_ == nullptr) return status;
+  if (!status.ok()) return status;
   {
     const base::MutexLock maintenance(maintenance_);
     const base::MutexLock lock(mutex_);
@@ -413,6 +414,34 @@ Status Shard::renew_keys() {
     }
   }
   return checkpoint();
+}
+
+// Both copies of each slot, then what is left in the stage.
+Status Shard::renew_slots() {
+  constexpr std::uint64_t kSlotsAtOnce = 256;
+  Status status;
+  for (int round = 0; status.ok() && round < 2; ++round) {
+    status = sync_all(true);
+    // A sync would keep slots from being written.
+    const base::MutexLock turn(sync_mutex_);
+    for (std::uint64_t number = 0, end = 1; status.ok() && number < end;) {
+      const base::MutexLock lock(mutex_);
+      status = refuse_if_closed();
+      if (status.ok() && round == 0 && number == 0) slots_->renew_session();
+      if (status.ok()) status = slots_->renew(number, kSlotsAtOnce);
+      end = slots_->slot_count();
+    }
+  }
+  if (status.ok()) status = sync_all(true);
+  if (!status.ok()) return status;
+  {
+    const base::MutexLock turn(sync_mutex_);
+    const base::MutexLock lock(mutex_);
+    status = refuse_if_closed();
+    if (status.ok()) status = slots_->wipe_stage();
+    if (status.ok()) status = slots_->sync();
+  }
+  return status;
 }
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {

@@ -88,10 +88,12 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
         "file back",
         {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
-  if (sealing != 0) {
+  // Slots are sealed one by one: who reads them asks what `sealing` says.
+  if (sealing != 0 && expected != FileType::slots) {
     return {Errc::format_mismatch, "the file is encrypted, and the collection is not"};
   }
 
+  header.sealing = sealing;
   header.type = expected;
   header.version = version;
   for (std::size_t i = 0; i < header.store_id.size(); ++i) header.store_id[i] = store_id[i];

@@ -14,13 +14,6 @@
 namespace armdb::format {
 namespace {
 
-// The crc of a copy, whose own is its first field.
-std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
-  std::uint8_t place[8];
-  base::store_little<std::uint64_t>(place, number);
-  return base::crc32c(base::crc32c(seed, Bytes(place)), copy.sub(4));
-}
-
 std::uint32_t slots_header_crc(const SlotsHeader& header) noexcept {
   std::uint8_t bytes[kSlotsHeaderBytes];
   encode_slots_header(header, bytes);
@@ -64,10 +57,11 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
       read.stage_count > kStageCountMax || read.file.file_id != 0) {
     return base::corrupt("the header of slots.dat has sizes that cannot be");
   }
-  if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size)) {
+  const bool sealed = read.file.sealing != 0;
+  if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size, sealed)) {
     return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
   }
-  const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count);
+  const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count, sealed);
   if (std::uint64_t{read.stage_count} * layout.stage_bytes() > kStageBytesMax) {
     return base::corrupt("the header of slots.dat has a stage that is too large");
   }
@@ -105,9 +99,9 @@ bool decode_clean_mark(Bytes in, const SlotsHeader& header, CleanMark& mark) noe
 // ---- Where copies lie ----
 
 SlotLayout::SlotLayout(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t copies,
-                       std::uint32_t stage_count) noexcept
-    : slot_bytes_(bytes_for(key_size, value_size)), copies_(copies) {
-  ARMDB_ASSERT(copies == 2 || fits_single_copy(key_size, value_size));
+                       std::uint32_t stage_count, bool sealed) noexcept
+    : slot_bytes_(bytes_for(key_size, value_size, sealed)), copies_(copies) {
+  ARMDB_ASSERT(copies == 2 || fits_single_copy(key_size, value_size, sealed));
   const std::size_t unit = copies == 1 ? kSlotSectorBytes : kSlotPageBytes;
   unit_bytes_ = (slot_bytes_ + unit - 1) / unit * unit;
   group_slots_ = static_cast<std::uint32_t>(unit_bytes_ / slot_bytes_);
@@ -125,6 +119,25 @@ std::uint64_t SlotLayout::file_bytes(std::uint64_t slots) const noexcept {
 }
 
 // ---- One copy ----
+
+std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept {
+  std::uint8_t place[8];
+  base::store_little<std::uint64_t>(place, number);
+  // Its own is the first field.
+  return base::crc32c(base::crc32c(seed, Bytes(place)), copy.sub(4));
+}
+
+bool slot_possible(Slot& slot, std::uint8_t state) noexcept {
+  if ((state != 1 && state != 2) || (slot.version & 0xffffffff) == 0 ||
+      slot.version > kSlotVersionMax) {
+    return false;
+  }
+  slot.state = static_cast<SlotState>(state);
+  if (slot.state != SlotState::erased) return true;
+  const bool empty = slot.expiry_ms == 0 && base::all_zeros(slot.value);
+  slot.value = {};
+  return empty;
+}
 
 std::uint32_t slot_seed(const SlotsHeader& header) noexcept {
   std::uint8_t bytes[28];
@@ -173,15 +186,9 @@ SlotRead decode_slot(Bytes in, std::uint32_t seed, std::uint64_t number, std::ui
   read.value = reader.take(value_size);
   if (reader.failed() || reader.remaining() >= 8 || in.size() % 8 != 0) return SlotRead::broken;
   if (state == 0 && base::all_zeros(in)) return SlotRead::unused;
-  if (crc_stored != slot_crc(in, seed, number) || (state != 1 && state != 2) ||
-      !base::all_zeros(reserved) || !base::all_zeros(reader.rest()) ||
-      (read.version & 0xffffffff) == 0 || read.version > kSlotVersionMax) {
+  if (crc_stored != slot_crc(in, seed, number) || !base::all_zeros(reserved) ||
+      !base::all_zeros(reader.rest()) || !slot_possible(read, state)) {
     return SlotRead::broken;
-  }
-  read.state = static_cast<SlotState>(state);
-  if (read.state == SlotState::erased) {
-    if (read.expiry_ms != 0 || !base::all_zeros(read.value)) return SlotRead::broken;
-    read.value = {};
   }
   slot = read;
   return SlotRead::whole;

@@ -44,6 +44,8 @@
 // as fit, the next unit their second ones: no page has both. With one, a slot lies within a sector
 // of 512 bytes, which disks write whole; larger slots need two copies.
 //
+// Of an encrypted collection copies have another form, see format/sealed_slot.hpp.
+//
 // Integers are little-endian.
 #pragma once
 
@@ -58,7 +60,9 @@ namespace armdb::format {
 
 inline constexpr std::size_t kSlotPageBytes = 4096;
 inline constexpr std::size_t kSlotSectorBytes = 512;
-inline constexpr std::size_t kSlotHeaderBytes = 24;  // of a copy, before the key
+inline constexpr std::size_t kSlotHeaderBytes = 24;        // of a copy, before the key
+inline constexpr std::size_t kSealedSlotHeaderBytes = 48;  // of an encrypted one
+inline constexpr std::size_t kSealedSlotBytes = 65;        // with state, version and expiry
 inline constexpr std::size_t kSlotsHeaderBytes = 68;
 inline constexpr std::size_t kCleanMarkBytes = 32;
 inline constexpr std::uint64_t kCleanMarkAt = kSlotPageBytes;
@@ -99,12 +103,12 @@ class SlotLayout {
  public:
   SlotLayout() noexcept = default;
   SlotLayout(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t copies,
-             std::uint32_t stage_count) noexcept;
+             std::uint32_t stage_count, bool sealed = false) noexcept;
 
   // Whether slots of this size can have a single copy.
-  [[nodiscard]] static bool fits_single_copy(std::uint32_t key_size,
-                                             std::uint32_t value_size) noexcept {
-    return bytes_for(key_size, value_size) <= kSlotSectorBytes;
+  [[nodiscard]] static bool fits_single_copy(std::uint32_t key_size, std::uint32_t value_size,
+                                             bool sealed = false) noexcept {
+    return bytes_for(key_size, value_size, sealed) <= kSlotSectorBytes;
   }
   [[nodiscard]] std::size_t slot_bytes() const noexcept { return slot_bytes_; }  // of one copy
   [[nodiscard]] std::uint32_t copies() const noexcept { return copies_; }
@@ -126,8 +130,10 @@ class SlotLayout {
   [[nodiscard]] std::uint64_t file_bytes(std::uint64_t slots) const noexcept;
 
  private:
-  static std::size_t bytes_for(std::uint32_t key_size, std::uint32_t value_size) noexcept {
-    return (kSlotHeaderBytes + std::size_t{key_size} + value_size + 7) / 8 * 8;
+  static std::size_t bytes_for(std::uint32_t key_size, std::uint32_t value_size,
+                               bool sealed) noexcept {
+    const std::size_t header = sealed ? kSealedSlotBytes : kSlotHeaderBytes;
+    return (header + std::size_t{key_size} + value_size + 7) / 8 * 8;
   }
 
   std::size_t slot_bytes_ = 0;
@@ -160,6 +166,11 @@ void encode_slot(const Slot& slot, std::uint32_t seed, std::uint64_t number,
 void encode_staged(const Slot& slot, std::uint32_t seed, std::uint64_t number,
                    MutableBytes out) noexcept;
 [[nodiscard]] std::uint64_t staged_number(Bytes in) noexcept;
+
+// The crc of a copy in place, and whether what is read of one can be; a value of zeros becomes
+// that of an erased one. For sealed copies too.
+[[nodiscard]] std::uint32_t slot_crc(Bytes copy, std::uint32_t seed, std::uint64_t number) noexcept;
+[[nodiscard]] bool slot_possible(Slot& slot, std::uint8_t state) noexcept;
 
 enum class SlotRead : std::uint8_t { unused, whole, broken };
 

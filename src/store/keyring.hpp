@@ -107,6 +107,7 @@ class Keyring {
   Status begin_renewal(const EncryptionKey&) { return {}; }
   Status end_renewal(const EncryptionKey&) { return {}; }
   [[nodiscard]] std::uint64_t forged() const noexcept { return 0; }
+  [[nodiscard]] Cipher cipher() const noexcept { return Cipher::stored; }
 };
 
 #endif

@@ -64,14 +64,17 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
 Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
                               FunctionRef<Status(const RecoveredEntry&)> visit) const {
   const std::uint32_t group_slots = layout_.group_slots();
+  SlotRoom room;
   for (std::uint64_t at = 0; at < piece.count; ++at) {
     const std::uint64_t number = piece.first + at;
     const std::uint8_t* group = piece.bytes.data() + at / group_slots * layout_.group_bytes();
     format::Slot slot;
     std::uint32_t copy = 0;
-    const std::uint32_t broken = judge_copies(number, group, slot, copy);
+    const std::uint32_t broken = judge_copies(number, group, room, slot, copy);
     // Where nothing may be written, the stage still has what a crash left there.
-    static_cast<void>(judge_stage(number, slot));
+    static_cast<void>(judge_stage(number, room, slot));
+    if (!room.status.ok())
+      return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
@@ -94,10 +97,12 @@ Status SlotStore::read_stage() {
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
-    if (format::decode_slot(staged.sub(8), seed_, format::staged_number(staged), header_.key_size,
-                            header_.value_size, slot) == format::SlotRead::whole) {
+    if (read_copy(format::staged_number(staged), staged.sub(8), room_, slot) ==
+        format::SlotRead::whole) {
       stage_order_.push_back(place);
     }
+    if (!room_.status.ok())
+      return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
   base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
@@ -105,28 +110,40 @@ Status SlotStore::read_stage() {
   return {};
 }
 
+// The spans of `slot` point into the copy or, of a sealed one, into the room.
+format::SlotRead SlotStore::read_copy(std::uint64_t number, Bytes copy, SlotRoom& room,
+                                      format::Slot& slot) const {
+  if (sealer_ != nullptr) {
+    return sealer_->open(copy, number, room.rooms[room.next], slot, room.status);
+  }
+  return format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+}
+
 // Takes a copy over when it is whole and newer than the best one so far. Returns 1 for a broken
 // one.
-std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, format::Slot& best,
+std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, SlotRoom& room, format::Slot& best,
                                bool& won) const {
   format::Slot slot;
-  const format::SlotRead outcome =
-      format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
+  const format::SlotRead outcome = read_copy(number, copy, room, slot);
   won = outcome == format::SlotRead::whole && slot.version > best.version;
-  if (won) best = slot;
+  if (won) {
+    best = slot;
+    room.next ^= 1;
+  }
   return outcome == format::SlotRead::broken ? 1 : 0;
 }
 
 // `group` has all copies of the slots around this one. Returns how many of its own are broken.
 std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* group,
-                                      format::Slot& best, std::uint32_t& copy) const {
+                                      SlotRoom& room, format::Slot& best,
+                                      std::uint32_t& copy) const {
   const std::uint64_t group_at =
       layout_.offset(number / layout_.group_slots() * layout_.group_slots(), 0);
   std::uint32_t broken = 0;
   for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
     const std::uint8_t* from = group + (layout_.offset(number, at) - group_at);
     bool won = false;
-    broken += judge(number, Bytes(from, layout_.slot_bytes()), best, won);
+    broken += judge(number, Bytes(from, layout_.slot_bytes()), room, best, won);
     if (won) copy = at;
   }
   return broken;
@@ -134,7 +151,8 @@ std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* 
 
 // The same for the stage as it was. Returns the place that is newer than `best` was, or how many
 // there are.
-std::uint32_t SlotStore::judge_stage(std::uint64_t number, format::Slot& best) const {
+std::uint32_t SlotStore::judge_stage(std::uint64_t number, SlotRoom& room,
+                                     format::Slot& best) const {
   std::uint32_t winner = header_.stage_count;
   const auto first = std::lower_bound(stage_order_.begin(), stage_order_.end(), number,
                                       [&](std::uint32_t place, std::uint64_t of) {
@@ -143,7 +161,7 @@ std::uint32_t SlotStore::judge_stage(std::uint64_t number, format::Slot& best) c
   for (auto at = first; at != stage_order_.end(); ++at) {
     if (format::staged_number(staged_at(*at)) != number) break;
     bool won = false;
-    judge(number, staged_at(*at).sub(8), best, won);
+    judge(number, staged_at(*at).sub(8), room, best, won);
     if (won) winner = *at;
   }
   return winner;
@@ -161,10 +179,12 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
                                RecoveryVisitor visit) {
   format::Slot best;
   std::uint32_t copy = 0;
-  const std::uint32_t broken = judge_copies(number, group, best, copy);
+  const std::uint32_t broken = judge_copies(number, group, room_, best, copy);
   stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
-  const std::uint32_t winner = judge_stage(number, best);
+  const std::uint32_t winner = judge_stage(number, room_, best);
+  if (!room_.status.ok())
+    return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
@@ -191,8 +211,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   for (const std::uint32_t place : stage_wins_) {
     const Bytes staged = staged_at(place);
     if (format::staged_number(staged) != number) continue;
-    static_cast<void>(format::decode_slot(staged.sub(8), seed_, number, header_.key_size,
-                                          header_.value_size, slot));
+    static_cast<void>(read_copy(number, staged.sub(8), room_, slot));
     return {};
   }
   finish_all();
@@ -200,8 +219,8 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
-  const format::SlotRead outcome =
-      format::decode_slot(Bytes(copy), seed_, number, header_.key_size, header_.value_size, slot);
+  const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
+  if (!room_.status.ok()) return std::exchange(room_.status, {}).at(path_, at);
   if (outcome == format::SlotRead::whole) return {};
   return base::corrupt("a slot changed while it was read").at(path_, at);
 }

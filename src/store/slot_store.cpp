@@ -10,6 +10,7 @@
 #include "base/build.hpp"
 #include "base/check.hpp"
 #include "base/errors.hpp"
+#include "base/little.hpp"
 #include "base/log.hpp"
 #include "os/entropy.hpp"
 #include "store/manifest_file.hpp"
@@ -31,15 +32,17 @@ Status slot_store_memory() { return base::out_of_memory("no memory for a slot st
 
 }  // namespace
 
-Status check_slots(const Shape& shape, std::uint32_t copies) {
-  if (copies == 2 || format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size)) {
+Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed) {
+  if (copies == 2 ||
+      format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size, sealed)) {
     return {};
   }
-  return base::failure(Errc::too_large,
-                       "a slot of % bytes does not fit into a sector of % bytes: leave "
-                       "FixedConfig::single_copy false",
-                       {format::SlotLayout(shape.key_size, shape.value_size, 2, 1).slot_bytes(),
-                        format::kSlotSectorBytes});
+  return base::failure(
+      Errc::too_large,
+      "a slot of % bytes does not fit into a sector of % bytes: leave "
+      "FixedConfig::single_copy false",
+      {format::SlotLayout(shape.key_size, shape.value_size, 2, 1, sealed).slot_bytes(),
+       format::kSlotSectorBytes});
 }
 
 SlotStore::SlotStore(const StoreContext& context)
@@ -65,8 +68,11 @@ Status SlotStore::create_file(const SlotOptions& options) {
   header_.key_size = context_.shape.key_size;
   header_.value_size = context_.shape.value_size;
   header_.copies = options.copies;
+  const bool sealed = context_.keys != nullptr;
+  if (sealed) header_.file.sealing = static_cast<std::uint32_t>(context_.keys->cipher());
   const std::size_t place =
-      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1).stage_bytes();
+      format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1, sealed)
+          .stage_bytes();
   header_.stage_count = static_cast<std::uint32_t>(
       std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
   std::uint8_t random[8];
@@ -74,7 +80,7 @@ Status SlotStore::create_file(const SlotOptions& options) {
   if (!status.ok()) return status;
   std::memcpy(&header_.salt, random, sizeof random);
   const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
-                                  header_.stage_count);
+                                  header_.stage_count, sealed);
   std::vector<std::uint8_t> head(static_cast<std::size_t>(layout.slots_at()));
   format::encode_slots_header(header_, head);
   return replace_file(context_.files, context_.directory, format::kSlotsName, head);
@@ -117,8 +123,15 @@ Status SlotStore::open_file(const SlotOptions& options) {
             "the store has two copies of each slot, FixedConfig::single_copy asks for one; leave "
             "it false to take what is stored"};
   }
-  layout_ =
-      format::SlotLayout(header_.key_size, header_.value_size, header_.copies, header_.stage_count);
+  const std::uint32_t cipher =
+      context_.keys == nullptr ? 0 : static_cast<std::uint32_t>(context_.keys->cipher());
+  if (header_.file.sealing != cipher) {
+    return {Errc::format_mismatch,
+            "slots.dat is not encrypted as db.meta says: was it copied? put the right one back"};
+  }
+  layout_ = format::SlotLayout(header_.key_size, header_.value_size, header_.copies,
+                               header_.stage_count, cipher != 0);
+  if (cipher != 0) sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
   if (size_at_open_ < layout_.slots_at()) {
     return base::corrupt("slots.dat ends before its slots: restore it from a backup");
   }
@@ -201,9 +214,21 @@ Status SlotStore::write_erased(std::uint64_t number, Bytes key) {
   return write_slot(number, {format::SlotState::erased, 0, 0, key, {}});
 }
 
-// Sets the version.
 Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
   slot.version = next_version();
+  return write_version(number, slot);
+}
+
+Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, MutableBytes place) {
+  if (sealer_ == nullptr) {
+    format::encode_staged(slot, seed_, number, place);
+    return {};
+  }
+  base::store_little<std::uint64_t>(place.data(), number);
+  return sealer_->seal(slot, number, place.subspan(8));
+}
+
+Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
   if (syncing_ != 0 && is_syncing(stamps_[number])) {
@@ -211,23 +236,25 @@ Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
     if (place == kNowhere && !draining_) return Errc::aborted;
     if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
   }
-  last_sequence_ = slot.version;
+  last_sequence_ = std::max(last_sequence_, slot.version);
   const std::size_t bytes = layout_.stage_bytes();
   if (mapping_) {
     finish(on_way_next_);
     std::uint8_t* const stage = mapping_->data() + layout_.stage_at(on_way_next_);
-    format::encode_staged(slot, seed_, number, {stage, bytes});
+    Status status = encode(number, slot, {stage, bytes});
+    if (!status.ok()) return status;
     on_way_[on_way_next_] = way;
     on_way_next_ = after(on_way_next_);
     slot_prefetch_to_write(&stamps_[number]);
     return {};
   }
-  format::encode_staged(slot, seed_, number, image_);
+  Status status = encode(number, slot, image_);
+  if (!status.ok()) return status;
   aim(way);
   // One write into one page happens before the process dies, or does not.
   const std::uint64_t last = way.to + way.bytes - 1;
   const bool one_page = way.to / format::kSlotPageBytes == last / format::kSlotPageBytes;
-  Status status = one_page ? Status() : file_->write_at(layout_.stage_at(0), Bytes(image_));
+  if (!one_page) status = file_->write_at(layout_.stage_at(0), Bytes(image_));
   if (status.ok()) status = file_->write_at(way.to, Bytes(image_).sub(bytes - way.bytes));
   return std::move(status).at(path_, way.to);
 }

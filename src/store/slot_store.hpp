@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "format/slot.hpp"
+#include "store/slot_sealer.hpp"
 #include "store/store.hpp"
 
 namespace armdb::store {
@@ -46,7 +47,14 @@ struct SlotOptions {
 };
 
 // Whether a Fixed store can be created for such entries: too_large.
-Status check_slots(const Shape& shape, std::uint32_t copies);
+Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed);
+
+// Room for what reading a sealed copy gives: of the best one so far, and of the next.
+struct SlotRoom {
+  std::vector<std::uint8_t> rooms[2];
+  std::size_t next = 0;
+  Status status;  // why one could not be opened, which says nothing about its bytes
+};
 
 // A part of slots.dat in memory: whole groups, from a group's first slot on.
 struct SlotPiece {
@@ -105,11 +113,24 @@ class SlotStore final : public Store {
   Status visit_piece(const SlotPiece& piece, VerifyReport& report,
                      FunctionRef<Status(const RecoveredEntry&)> visit) const;
 
+  // Writes slots from `number` on once more as they are, sealed anew, about `most` of them;
+  // `number` moves on, to slot_count() at the end. No sync may run.
+  Status renew(std::uint64_t& number, std::uint64_t most);
+  // Makes the stage zeros. Right after a sync.
+  Status wipe_stage();
+  // Seals by the newest data key from now on.
+  void renew_session() noexcept {
+    if (sealer_ != nullptr) sealer_->renew();
+  }
+  // Of a copy of another store: takes an entry with its version.
+  Status adopt(const RecoveredEntry& entry);
+
   // All of a sync at once, where nobody may write meanwhile.
   Status sync();
   // Syncs, then marks the file as clean and syncs that.
   Status close();
 
+  [[nodiscard]] std::uint32_t copies() const noexcept { return layout_.copies(); }
   [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
   [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
@@ -133,10 +154,13 @@ class SlotStore final : public Store {
   Status recover(RecoveryVisitor visit);
   Status finish_recovery();
   Status recover_slot(std::uint64_t number, const std::uint8_t* group, RecoveryVisitor visit);
-  std::uint32_t judge(std::uint64_t number, Bytes copy, format::Slot& best, bool& won) const;
-  std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, format::Slot& best,
-                             std::uint32_t& copy) const;
-  std::uint32_t judge_stage(std::uint64_t number, format::Slot& best) const;
+  format::SlotRead read_copy(std::uint64_t number, Bytes copy, SlotRoom& room,
+                             format::Slot& slot) const;
+  std::uint32_t judge(std::uint64_t number, Bytes copy, SlotRoom& room, format::Slot& best,
+                      bool& won) const;
+  std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, SlotRoom& room,
+                             format::Slot& best, std::uint32_t& copy) const;
+  std::uint32_t judge_stage(std::uint64_t number, SlotRoom& room, format::Slot& best) const;
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
@@ -151,7 +175,10 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
   Status write_erased(std::uint64_t number, Bytes key);
+  // Under the next version.
   Status write_slot(std::uint64_t number, format::Slot slot);
+  Status write_version(std::uint64_t number, const format::Slot& slot);
+  Status encode(std::uint64_t number, const format::Slot& slot, MutableBytes place);
   // A copy in one of the first places of the stage that is not where it belongs yet: in the slot of
   // that number, or in the place `to` of the stage.
   struct OnWay {
@@ -202,6 +229,8 @@ class SlotStore final : public Store {
   format::SlotsHeader header_;
   format::SlotLayout layout_;
   std::uint32_t seed_ = 0;
+  std::unique_ptr<SlotSealer> sealer_;  // of an encrypted collection
+  SlotRoom room_;                       // for the holder of the lock
 
   Owned<File> file_;
   Owned<Mapping> mapping_;  // null: written with write_at()

@@ -1,0 +1,49 @@
+// Slots that are written once more as they are: sealed by another key, or in another file.
+#include <algorithm>
+
+#include "base/errors.hpp"
+#include "store/slot_store.hpp"
+
+namespace armdb::store {
+
+// As a write of the same version: to the copy that does not hold the last durable state. So two
+// rounds with a sync behind each renew both copies, and a power cut finds one of them whole.
+Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
+  if (!failed_.ok()) return failed_;
+  finish_all();
+  std::vector<std::uint8_t> copy;
+  const std::uint64_t end = std::min(slot_count(), number + most);
+  for (; number < end; ++number) {
+    format::Slot slot;
+    Status status = read_newest(number, copy, slot);
+    // Never used, or damaged: left as it is.
+    if (status.is(Errc::corrupt)) continue;
+    if (status.ok()) status = write_version(number, slot);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status SlotStore::wipe_stage() {
+  if (!failed_.ok()) return failed_;
+  finish_all();
+  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
+  Status status;
+  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
+    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
+  }
+  return status.ok() ? status : poison(std::move(status));
+}
+
+Status SlotStore::adopt(const RecoveredEntry& entry) {
+  std::uint64_t number = 0;
+  Status status = take_free(number);
+  if (status.ok()) {
+    status = write_version(
+        number, {format::SlotState::live, entry.sequence, entry.expiry_ms, entry.key, entry.value});
+  }
+  if (status.ok()) ++live_;
+  return std::move(status).at(path_);
+}
+
+}  // namespace armdb::store
