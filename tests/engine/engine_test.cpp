@@ -144,7 +144,8 @@ TEST_CASE("engine: migrations go on after power cuts") {
   }
 }
 
-TEST_CASE("engine: a key that a power cut left in two slots is erased with the newer one") {
+TEST_CASE("engine: a key that a power cut left in two slots is erased with the newer one",
+          "[clear]") {
   FaultFileSystem files;
   FixedConfig config;
   config.file_system = &files;
