@@ -3956,6 +3956,8 @@ class SlotStore final : public Store {
   std::uint64_t kept_version_ = 0;  // see begin_trim()
   std::uint64_t opened_ = 0;        // live slots that recovery told
 
+  bool rewritten_ = false;  // slots, under the version that they had
+
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   bool draining_ = false;        // it has, and slots that waited for that are still staged
@@ -13398,6 +13400,7 @@ Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
     if (status.is(Errc::corrupt)) continue;
     if (status.ok()) status = write_version(number, slot);
     if (!status.ok()) return status;
+    rewritten_ = true;
   }
   return {};
 }
@@ -13406,6 +13409,7 @@ Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
   finish_all();
   const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
+  rewritten_ = true;
   Status status;
   for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
     status = write_bytes(layout_.stage_at(place), Bytes(zeros));
@@ -14001,10 +14005,11 @@ SyncTicket SlotStore::begin_sync(Status& status) {
   status = failed_;
   SyncTicket ticket;
   ticket.sequence = last_sequence_;
-  ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
+  ticket.wanted = status.ok() && (last_sequence_ != durable_sequence() || rewritten_);
   if (!ticket.wanted) return ticket;
   sync_wanted_from_ = last_sequence_ + sync_batch_;
   finish_all();
+  rewritten_ = false;
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;
@@ -17829,14 +17834,22 @@ Status Shard::renew_keys() {
   return checkpoint();
 }
 
-// Both copies of each slot, then what is left in the stage.
+// Both copies of each slot, with a sync behind each round, then what is left in the stage. Nobody
+// else syncs meanwhile: that would keep slots from being written.
 Status Shard::renew_slots() {
   constexpr std::uint64_t kSlotsAtOnce = 256;
+  constexpr int kRounds = 2;
+  const base::MutexLock turn(sync_mutex_);
   Status status;
-  for (int round = 0; status.ok() && round < 2; ++round) {
-    status = sync_all(true);
-    // A sync would keep slots from being written.
-    const base::MutexLock turn(sync_mutex_);
+  for (int round = 0; status.ok(); ++round) {
+    store::SyncTicket ticket;
+    {
+      const base::MutexLock lock(mutex_);
+      status = refuse_if_closed();
+      if (status.ok()) ticket = slots_->begin_sync(status);
+    }
+    if (status.ok()) status = end_sync(ticket, slots_->run_sync(ticket));
+    if (round == kRounds) break;
     for (std::uint64_t number = 0, end = 1; status.ok() && number < end;) {
       const base::MutexLock lock(mutex_);
       status = refuse_if_closed();
@@ -17845,16 +17858,11 @@ Status Shard::renew_slots() {
       end = slots_->slot_count();
     }
   }
-  if (status.ok()) status = sync_all(true);
   if (!status.ok()) return status;
-  {
-    const base::MutexLock turn(sync_mutex_);
-    const base::MutexLock lock(mutex_);
-    status = refuse_if_closed();
-    if (status.ok()) status = slots_->wipe_stage();
-    if (status.ok()) status = slots_->sync();
-  }
-  return status;
+  const base::MutexLock lock(mutex_);
+  status = refuse_if_closed();
+  if (status.ok()) status = slots_->wipe_stage();
+  return status.ok() ? slots_->sync() : status;
 }
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {

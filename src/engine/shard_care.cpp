@@ -416,14 +416,22 @@ Status Shard::renew_keys() {
   return checkpoint();
 }
 
-// Both copies of each slot, then what is left in the stage.
+// Both copies of each slot, with a sync behind each round, then what is left in the stage. Nobody
+// else syncs meanwhile: that would keep slots from being written.
 Status Shard::renew_slots() {
   constexpr std::uint64_t kSlotsAtOnce = 256;
+  constexpr int kRounds = 2;
+  const base::MutexLock turn(sync_mutex_);
   Status status;
-  for (int round = 0; status.ok() && round < 2; ++round) {
-    status = sync_all(true);
-    // A sync would keep slots from being written.
-    const base::MutexLock turn(sync_mutex_);
+  for (int round = 0; status.ok(); ++round) {
+    store::SyncTicket ticket;
+    {
+      const base::MutexLock lock(mutex_);
+      status = refuse_if_closed();
+      if (status.ok()) ticket = slots_->begin_sync(status);
+    }
+    if (status.ok()) status = end_sync(ticket, slots_->run_sync(ticket));
+    if (round == kRounds) break;
     for (std::uint64_t number = 0, end = 1; status.ok() && number < end;) {
       const base::MutexLock lock(mutex_);
       status = refuse_if_closed();
@@ -432,16 +440,11 @@ Status Shard::renew_slots() {
       end = slots_->slot_count();
     }
   }
-  if (status.ok()) status = sync_all(true);
   if (!status.ok()) return status;
-  {
-    const base::MutexLock turn(sync_mutex_);
-    const base::MutexLock lock(mutex_);
-    status = refuse_if_closed();
-    if (status.ok()) status = slots_->wipe_stage();
-    if (status.ok()) status = slots_->sync();
-  }
-  return status;
+  const base::MutexLock lock(mutex_);
+  status = refuse_if_closed();
+  if (status.ok()) status = slots_->wipe_stage();
+  return status.ok() ? slots_->sync() : status;
 }
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {

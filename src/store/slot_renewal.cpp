@@ -20,6 +20,7 @@ Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
     if (status.is(Errc::corrupt)) continue;
     if (status.ok()) status = write_version(number, slot);
     if (!status.ok()) return status;
+    rewritten_ = true;
   }
   return {};
 }
@@ -28,6 +29,7 @@ Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
   finish_all();
   const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
+  rewritten_ = true;
   Status status;
   for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
     status = write_bytes(layout_.stage_at(place), Bytes(zeros));

@@ -500,10 +500,11 @@ SyncTicket SlotStore::begin_sync(Status& status) {
   status = failed_;
   SyncTicket ticket;
   ticket.sequence = last_sequence_;
-  ticket.wanted = status.ok() && last_sequence_ != durable_sequence();
+  ticket.wanted = status.ok() && (last_sequence_ != durable_sequence() || rewritten_);
   if (!ticket.wanted) return ticket;
   sync_wanted_from_ = last_sequence_ + sync_batch_;
   finish_all();
+  rewritten_ = false;
   syncing_ = generation_;
   generation_ = static_cast<std::uint8_t>(generation_ % kSlotGenerationMax + 1);
   return ticket;

@@ -248,6 +248,8 @@ class SlotStore final : public Store {
   std::uint64_t kept_version_ = 0;  // see begin_trim()
   std::uint64_t opened_ = 0;        // live slots that recovery told
 
+  bool rewritten_ = false;  // slots, under the version that they had
+
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   bool draining_ = false;        // it has, and slots that waited for that are still staged

@@ -216,33 +216,54 @@ TEST_CASE("keyring: reencrypt leaves nothing that an old data key seals") {
   }
 }
 
-TEST_CASE("keyring: a kill at any call of reencrypt loses nothing, and it can be done again") {
+constexpr Shape kSlots{4, 8, true, Payload::value, true};
+
+// Cuts reencrypt() short at its n-th call, for all n; then by a power cut, too.
+void cut_renewal_short(const Shape& shape, bool power) {
   FaultFileSystem files;
   const Config config = with_key(files, kKey);
   {
-    Collection collection = test::open_shard(config);
-    test::put_range(collection, 0, 400, 1);
+    Collection collection = test::open_shard(config, shape);
+    test::put_range(collection, 0, 100, 1);
     REQUIRE(collection.checkpoint().ok());
-    test::put_range(collection, 0, 200, 2);
+    test::put_range(collection, 0, 50, 2);
+    REQUIRE(collection.erase(test::key_of(99)).ok());
   }
   const auto snapshot = files.snapshot();
-  auto wanted = test::numbers(0, 400, 1);
-  for (const auto& [key, value] : test::numbers(0, 200, 2)) wanted[key] = value;
+  auto wanted = test::numbers(0, 99, 1);
+  for (const auto& [key, value] : test::numbers(0, 50, 2)) wanted[key] = value;
   bool done = false;
   for (std::size_t call = 1; !done; ++call) {
     files.restore(snapshot);
     {
-      Collection collection = test::open_shard(config);
+      Collection collection = test::open_shard(config, shape);
       files.fail(Call::any, call, EIO, true);
       done = collection.reencrypt(kKey).ok();
+      if (power) files.power_cut_random(call, test::Tearing::half);
       files.clear_faults();
     }
     INFO("call " << call);
-    Collection collection = test::open_shard(config);
+    Collection collection = test::open_shard(config, shape);
     REQUIRE(test::contents(collection) == wanted);
     REQUIRE(collection.reencrypt(kKey).ok());
     REQUIRE(test::contents(collection) == wanted);
     REQUIRE(key_ids(files).size() == 1);
+    REQUIRE(collection.close().ok());
+    collection = test::open_shard(config, shape);
+    REQUIRE(test::contents(collection) == wanted);
+    REQUIRE(collection.stats().damaged_regions == 0);
+  }
+}
+
+TEST_CASE("keyring: a failure at any call of reencrypt loses nothing, and it can be done again") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
+    cut_renewal_short(shape, false);
+  }
+}
+
+TEST_CASE("keyring: nor does a power cut at any call of reencrypt [pitfall-52]") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
+    cut_renewal_short(shape, true);
   }
 }
 
