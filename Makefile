@@ -88,7 +88,7 @@ REPLAY_PROGRAMS = $(FUZZ_SOURCES:fuzz/%.cpp=$(OUT)/replay_%)
 
 SCRIPTS      = tests/amalgamate_test.py tests/tidy.py tests/readme_test.py tests/cli/cli_test.py
 NEED         = tests/need.sh
-NEED_BASE    = g++=g++ python3=python3 $(if $(WITH_OPENSSL),libssl-dev=/usr/include/openssl/evp.h) \
+NEED_BASE    = g++=g++ python3=python3 $(if $(WITH_OPENSSL),libssl-dev=/usr/include/openssl/evp.h openssl=openssl) \
                catch2=/usr/include/catch2/catch.hpp,/usr/include/catch2/catch_all.hpp,/usr/local/include/catch2/catch_all.hpp,/opt/homebrew/include/catch2/catch_all.hpp
 NEED_CLANG   = clang=clang++
 RUN          = $(PYTHON) tests/run_tests.py

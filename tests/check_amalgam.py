@@ -23,13 +23,14 @@ BASE = ["-std=c++20", "-pthread"]
 BARE = ["-fno-exceptions", "-fno-rtti"]
 HPP_LINES_MAX, CPP_LINES_MAX, CORE_TEXT_MAX = 2500, 25000, 200 * 1024
 CORE = []
+OPENSSL = "-DARMDB_WITH_OPENSSL=1"
 SWITCHES = {
-    "whole": [], "without mmap": ["-DARMDB_OMIT_MMAP=1"],
+    "whole": [], "with OpenSSL": [OPENSSL], "without mmap": ["-DARMDB_OMIT_MMAP=1"],
     "without threads": ["-DARMDB_OMIT_THREADS=1"],
 }
 # How the API tests are built and run: name, compiler, defines for all, flags of armdb.cpp only.
 VARIANTS = [
-    ("gcc", "g++", [], []),
+    ("gcc", "g++", [], [OPENSSL]),
     # As a firmware build compiles: the kernels that only builds for size have are tested here.
     ("gcc-bare", "g++", [], [*BARE, "-Os"]),
     ("clang", "clang++", [], []),
@@ -222,7 +223,7 @@ def check_api(args, checks, tests):
                                            "-o", target]))
         if not compile_all(args.jobs, work, checks, f"API tests build ({name})"):
             continue
-        libs = ["-lssl", "-lcrypto"] if "-DARMDB_WITH_OPENSSL=1" in defines else []
+        libs = ["-lcrypto"] if OPENSSL in only else []
         catch = ["-lCatch2"] if os.path.exists("/usr/include/catch2/catch_all.hpp") else []
         program = folder / "api_tests"
         code, _, err = call([cxx, "-pthread", *objects, armdb, *catch, *libs, "-o", program])

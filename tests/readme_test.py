@@ -17,6 +17,8 @@ README = (TOP / "README.md").read_text()
 CXX = os.environ.get("CXX", "c++")
 ARMDB = pathlib.Path(os.environ.get("ARMDB_BIN", TOP / "build" / "armdb")).resolve()
 
+OPENSSL = pathlib.Path("/usr/include/openssl/evp.h").exists()
+
 INCLUDES = """#include "armdb.hpp"
 #include <cstdio>
 #include <map>
@@ -34,6 +36,7 @@ OUTCOMES = {
         "scores.get(1)->points == 8",
     "The collections": "status.ok() && timer.ok() && hits.get(1) == 2u && hits.get(2) == 1u",
     "Hooks": "status.ok() && emails.find(\"ann@example.org\") == 7u && !emails.find(\"bob\")",
+    "Encryption": "status.ok() && (*letters->get(1))->size() == 29",
     "Expiry": "status.ok() && ends.ok() && *ends > 0 && erased.ok() && *erased == 0 && "
               "*sessions.expires_at(2) == WriteOptions::kForever && sessions.size() == 3",
     "Migration": "status.ok() && lines.data_version() == 2 && "
@@ -89,11 +92,15 @@ class Readme(unittest.TestCase):
         self.assertEqual(len(programs), len(blocks("cpp")) - 1, "one block a section")
         self.assertEqual(sorted(programs), sorted(OUTCOMES))
         compile_ = f"{CXX} -std=c++20 -Wall -Wextra -I{TOP} -pthread"
-        self.run_ok(f"{compile_} -c {TOP}/armdb.cpp -o armdb.o")
+        with_openssl = "-DARMDB_WITH_OPENSSL=1" if OPENSSL else ""
+        self.run_ok(f"{compile_} {with_openssl} -c {TOP}/armdb.cpp -o armdb.o")
         for section, program in programs.items():
+            if section == "Encryption" and not OPENSSL:
+                continue
             with self.subTest(section):
                 (self.folder / "app.cpp").write_text(as_program(program, OUTCOMES[section]))
-                self.run_ok(f"{compile_} app.cpp armdb.o -o app && ./app")
+                libraries = "-lcrypto" if OPENSSL else ""
+                self.run_ok(f"{compile_} app.cpp armdb.o {libraries} -o app && ./app")
 
     def test_the_commands_of_the_program_work_as_written(self):
         commands = next(text for text in blocks("sh") if "armdb create" in text)
@@ -101,6 +108,12 @@ class Readme(unittest.TestCase):
         out = self.run_ok("set -e\n" + commands.replace("build/armdb", "./armdb"))
         self.assertIn("00000001", out)
         self.assertTrue((self.folder / "copy" / "db.meta").exists())
+        if "OPENSSL" not in self.run_ok(["./armdb", "--version"]):
+            return
+        commands = next(text for text in blocks("sh") if "armdb encrypt" in text)
+        out = self.run_ok("set -e\n" + commands.replace("build/armdb", "./armdb"))
+        self.assertIn("00000001", out)
+        self.assertTrue((self.folder / "clear" / "db.meta").exists())
 
     def test_every_target_it_names_exists(self):
         makefile = (TOP / "Makefile").read_text()

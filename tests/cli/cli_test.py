@@ -10,6 +10,8 @@ import pathlib
 import pty
 import re
 import select
+import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -18,7 +20,8 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = str(pathlib.Path(os.environ.get("ARMDB_BIN", ROOT / "build" / "armdb")).resolve())
 COMMANDS = ("create stat get put erase scan load dump verify compact checkpoint repair "
-            "bench").split()
+            "encrypt decrypt rekey bench").split()
+ENCRYPTION = b"OPENSSL" in subprocess.run([BIN, "--version"], capture_output=True).stdout
 WELL, NOT_FOUND, WRONG_USE, FAILED = 0, 1, 2, 3
 SECONDS = 120
 
@@ -43,6 +46,16 @@ def escaped(data):
     special = {0x5c: "\\\\", 0x09: "\\t", 0x0a: "\\n"}
     return "".join(special.get(byte) or (chr(byte) if 0x20 <= byte < 0x7f else f"\\x{byte:02x}")
                    for byte in data)
+
+
+def crc32c(data):
+    """CRC-32C, bit by bit: that of b"123456789" is 0xe3069283."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
 
 
 def tree_state(path):
@@ -122,6 +135,89 @@ class HelpTest(CliTest):
 
     def test_version(self):
         self.assertRegex(self.ok("--version").out, r"^armdb \d+\.\d+\.\d+")
+
+
+@unittest.skipUnless(ENCRYPTION, "built without OpenSSL")
+class KeysTest(CliTest):
+    """encrypt, decrypt, rekey, and the key options of the other commands."""
+
+    def setUp(self):
+        super().setUp()
+        for name, value in (("ARMDB_T_OLD", "0f" * 32), ("ARMDB_T_NEW", "Ab" * 32),
+                            ("ARMDB_T_WORDS", "correct horse"), ("ARMDB_T_SHORT", "0f" * 31)):
+            os.environ[name] = value
+            self.addCleanup(os.environ.pop, name)
+        self.old = ("--key-env", "ARMDB_T_OLD")
+        self.words = ("--passphrase-env", "ARMDB_T_WORDS")
+
+    def fill(self, *create):
+        self.ok("create", self.db, "--tree", "--key-size", "8", "--value-size", "8", *create,
+                *self.old)
+        for number in range(5):
+            self.ok("put", self.db, f"key{number:05}", f"mark{number:04}", *self.old)
+
+    def plain_bytes(self, path):
+        return b"".join(file.read_bytes() for file in pathlib.Path(path).rglob("*")
+                        if file.is_file())
+
+    def test_the_life_of_an_encrypted_collection(self):
+        for kind in ([], ["--fixed"]):
+            with self.subTest(kind=kind):
+                shutil.rmtree(self.db, ignore_errors=True)
+                self.fill(*kind)
+                self.assertNotIn(b"mark", self.plain_bytes(self.db))
+                self.assertNotIn(b"key0", self.plain_bytes(self.db))
+                dump = self.ok("dump", self.db, *self.old).out
+                self.ok("rekey", self.db, *self.old, "--new-passphrase-env", "ARMDB_T_WORDS", "--data")
+                self.assertIn("wrong_key", self.ok("dump", self.db, *self.old, code=FAILED).err)
+                self.assertEqual(self.ok("dump", self.db, *self.words).out, dump)
+                clear, again = self.db.parent / "clear", self.db.parent / "again"
+                self.ok("decrypt", self.db, clear, *self.words)
+                self.assertEqual(self.ok("dump", clear).out, dump)
+                self.ok("encrypt", clear, again, "--new-key-env", "ARMDB_T_NEW",
+                        "--cipher", "chacha20-poly1305")
+                self.assertNotIn(b"mark", self.plain_bytes(again))
+                self.assertEqual(self.ok("dump", again, "--key-env", "ARMDB_T_NEW").out, dump)
+                self.ok("verify", again, "--key-env", "ARMDB_T_NEW")
+                for path in (clear, again):
+                    shutil.rmtree(path)
+
+    def test_no_key_a_wrong_one_and_a_bad_one(self):
+        self.fill()
+        before = tree_state(self.db)
+        for words, code, text in (
+                ([], FAILED, "wrong_key"), (["--key-env", "ARMDB_T_NEW"], FAILED, "wrong_key"),
+                (self.words, FAILED, "wrong_key"),
+                (["--key-env", "ARMDB_T_SHORT"], WRONG_USE, "too short"),
+                (["--key-env", "ARMDB_T_NONE"], WRONG_USE, "not set"),
+                (["--passphrase-env", "ARMDB_T_NONE"], WRONG_USE, "not set")):
+            with self.subTest(words=words):
+                self.assertIn(text, self.ok("get", self.db, "key00001", *words, code=code).err)
+        self.assertEqual(tree_state(self.db), before)
+
+    def test_damage_is_told_from_tampering(self):
+        self.fill("--shards", "1")
+        segment = next(self.db.rglob("*.data"))
+        whole = segment.read_bytes()
+        # The second frame has entries; the first one is the header that ends at 96.
+        at = 96 + 32 + (struct.unpack_from("<H", whole, 96 + 14)[0] + 7) // 8 * 8
+        end = at + 32 + (struct.unpack_from("<H", whole, at + 14)[0] + 7) // 8 * 8
+        data = bytearray(whole)
+        data[at + 40] ^= 1
+        segment.write_bytes(data)
+        self.assertIn("damaged", self.ok("verify", self.db, *self.old, code=NOT_FOUND).err)
+        struct.pack_into("<I", data, at, crc32c(data[at + 4:end]))
+        segment.write_bytes(data)
+        self.assertIn("tampered", self.ok("verify", self.db, *self.old, code=NOT_FOUND).err)
+        segment.write_bytes(whole)
+        self.ok("verify", self.db, *self.old)
+
+    def test_wrong_uses(self):
+        for words in (["encrypt", "a", "b"], ["decrypt", "a", "b"], ["rekey", "a", *self.old],
+                      ["rekey", "a", "--new-key-env", "ARMDB_T_NEW"], ["encrypt", "a"],
+                      ["encrypt", "a", "b", "--new-key-env", "ARMDB_T_NEW", "--cipher", "rot13"]):
+            with self.subTest(words=words):
+                self.ok(*words, code=WRONG_USE)
 
 
 class WrongUseTest(CliTest):
