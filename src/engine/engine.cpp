@@ -125,6 +125,15 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
 Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                           std::uint64_t& done) {
   if (config_.read_only) return refuse_write();
+  Status status = write_groups(pairs, erase, expiry_ms, done);
+  if (keyring_ != nullptr) {
+    for (const auto& shard : shards_) shard->settle();
+  }
+  return status;
+}
+
+Status Engine::write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                            std::uint64_t& done) {
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];

@@ -133,6 +133,8 @@ class Engine {
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
   Status refuse_write() const;
+  Status write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                      std::uint64_t& done);
   Status refuse_batch() const;
   Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);

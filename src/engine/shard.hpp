@@ -101,6 +101,11 @@ class Shard {
   Status put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done);
   // The same for puts whose keys do not descend, of an ordered shard.
   Status put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // After the groups of a call: from here on they survive a kill, sealed ones too.
+  void settle() noexcept {
+    const base::MutexLock lock(mutex_);
+    if (log_ != nullptr) log_->settle();
+  }
   // See Index::expect().
   void expect(std::size_t count) {
     const base::MutexLock lock(mutex_);

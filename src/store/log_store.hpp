@@ -82,17 +82,15 @@ class LogStore final : public Store {
 
   // Accepts one entry under the next sequence. On an error nothing has changed.
   Status append(const Write& write, base::Location& at);
-  // What is appended while this lives survives a kill only then: where it is sealed, that is done
-  // in one piece and costs less. Null: nothing.
+  // What is appended while this lives survives a kill only after settle(): where it is sealed, that
+  // is done in few large pieces and costs less. Null: nothing.
   class Group {
    public:
     explicit Group(LogStore* log) noexcept : log_(log) {
       if (log_ != nullptr) log_->holding_ = true;
     }
     ~Group() {
-      if (log_ == nullptr) return;
-      log_->holding_ = false;
-      log_->tail_.seal();
+      if (log_ != nullptr) log_->holding_ = false;
     }
     Group(const Group&) = delete;
     Group& operator=(const Group&) = delete;
@@ -100,6 +98,7 @@ class LogStore final : public Store {
    private:
     LogStore* const log_;
   };
+  void settle() noexcept { tail_.seal(); }
   // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
   // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
   // abandon_batch(), which undoes it. In between nothing else may be appended.
