@@ -1250,6 +1250,8 @@ inline constexpr std::size_t kFileHeaderBytes = 40;
 inline constexpr std::size_t kSegmentHeaderBytes = 96;
 
 void encode_file_header(const FileHeader& header, MutableBytes out) noexcept;  // 40 bytes
+// What holds for files of every kind, sealed or not: magic, crc and version.
+Status check_file_header(Bytes in);
 // corrupt: not such a header (magic, crc); format_mismatch: a newer version, another type than
 // `expected`, or sealed. The texts say what to do.
 // Bytes after the header are not looked at.
@@ -7265,15 +7267,12 @@ void encode_file_header(const FileHeader& header, MutableBytes out) noexcept {
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kFileHeaderCrcAt)));
 }
 
-Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
+Status check_file_header(Bytes in) {
   base::ByteReader reader(in);
   const auto magic = reader.little<std::uint32_t>();
-  const auto type = reader.little<std::uint16_t>();
+  reader.skip(2);
   const auto version = reader.little<std::uint16_t>();
-  const Bytes store_id = reader.take(16);
-  const auto shard = reader.little<std::uint32_t>();
-  const auto file_id = reader.little<std::uint32_t>();
-  const auto sealing = reader.little<std::uint32_t>();
+  reader.skip(kFileHeaderCrcAt - 8);
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
@@ -7287,6 +7286,18 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
                        {version, kFormatVersion})};
   }
   if (version == 0) return base::corrupt("the file header has format 0, which never existed");
+  return {};
+}
+
+Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
+  if (Status status = check_file_header(in); !status.ok()) return status;
+  base::ByteReader reader(in.sub(4));
+  const auto type = reader.little<std::uint16_t>();
+  const auto version = reader.little<std::uint16_t>();
+  const Bytes store_id = reader.take(16);
+  const auto shard = reader.little<std::uint32_t>();
+  const auto file_id = reader.little<std::uint32_t>();
+  const auto sealing = reader.little<std::uint32_t>();
   if (type != static_cast<std::uint16_t>(expected)) {
     return {
         Errc::format_mismatch,
@@ -7996,11 +8007,10 @@ Status decode_sealed_header(Bytes in, SealedHeader& header) {
   if (in.size() < kSealedHeaderBytes) {
     return base::corrupt("the file ends inside its header of 96 bytes");
   }
+  // A newer version may lay out all that follows in another way.
+  if (Status status = check_file_header(in); !status.ok()) return status;
   SealedHeader read;
   std::memcpy(read.file.data(), in.data(), read.file.size());
-  if (base::load_little<std::uint32_t>(in.data() + kHeaderCrcAt) != header_crc(in)) {
-    return base::corrupt("the checksum of the file header is wrong");
-  }
   base::ByteReader reader(in.sub(kSealingAt));
   read.cipher = reader.little<std::uint32_t>();
   const auto file_crc = reader.little<std::uint32_t>();
