@@ -1239,6 +1239,8 @@ inline constexpr std::size_t kFileHeaderBytes = 40;
 inline constexpr std::size_t kSegmentHeaderBytes = 96;
 
 void encode_file_header(const FileHeader& header, MutableBytes out) noexcept;  // 40 bytes
+// What holds for files of every kind, sealed or not: magic, crc and version.
+Status check_file_header(Bytes in);
 // corrupt: not such a header (magic, crc); format_mismatch: a newer version, another type than
 // `expected`, or sealed. The texts say what to do.
 // Bytes after the header are not looked at.
@@ -1569,7 +1571,8 @@ Status decode_meta(Bytes in, Meta& meta);
 //
 // Counters rise by one from frame to frame. A write that failed may have left frames behind, which
 // the next write replaces: its first frame has a counter further on, and bit 15 to say so. A frame
-// that was put back from such an earlier write therefore does not fit to the one after it.
+// that was put back from such an earlier write therefore does not fit to the one after it; reads
+// that reach both of them see that.
 //
 // Integers are little-endian.
 
@@ -7490,15 +7493,12 @@ void encode_file_header(const FileHeader& header, MutableBytes out) noexcept {
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kFileHeaderCrcAt)));
 }
 
-Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
+Status check_file_header(Bytes in) {
   base::ByteReader reader(in);
   const auto magic = reader.little<std::uint32_t>();
-  const auto type = reader.little<std::uint16_t>();
+  reader.skip(2);
   const auto version = reader.little<std::uint16_t>();
-  const Bytes store_id = reader.take(16);
-  const auto shard = reader.little<std::uint32_t>();
-  const auto file_id = reader.little<std::uint32_t>();
-  const auto sealing = reader.little<std::uint32_t>();
+  reader.skip(kFileHeaderCrcAt - 8);
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
@@ -7513,6 +7513,18 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
         {version, kFormatVersion});
   }
   if (version == 0) return base::corrupt("the file header has format 0, which never existed");
+  return {};
+}
+
+Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
+  if (Status status = check_file_header(in); !status.ok()) return status;
+  base::ByteReader reader(in.sub(4));
+  const auto type = reader.little<std::uint16_t>();
+  const auto version = reader.little<std::uint16_t>();
+  const Bytes store_id = reader.take(16);
+  const auto shard = reader.little<std::uint32_t>();
+  const auto file_id = reader.little<std::uint32_t>();
+  const auto sealing = reader.little<std::uint32_t>();
   if (type != static_cast<std::uint16_t>(expected)) {
     return base::failure(
         Errc::format_mismatch,
@@ -8224,11 +8236,10 @@ Status decode_sealed_header(Bytes in, SealedHeader& header) {
   if (in.size() < kSealedHeaderBytes) {
     return base::corrupt("the file ends inside its header of 96 bytes");
   }
+  // A newer version may lay out all that follows in another way.
+  if (Status status = check_file_header(in); !status.ok()) return status;
   SealedHeader read;
   std::memcpy(read.file.data(), in.data(), read.file.size());
-  if (base::load_little<std::uint32_t>(in.data() + kHeaderCrcAt) != header_crc(in)) {
-    return base::corrupt("the checksum of the file header is wrong");
-  }
   base::ByteReader reader(in.sub(kSealingAt));
   read.cipher = reader.little<std::uint32_t>();
   const auto file_crc = reader.little<std::uint32_t>();
@@ -14283,6 +14294,7 @@ std::uint64_t frames_at(std::uint64_t page) noexcept {
 std::uint64_t page_end(std::uint64_t offset) noexcept {
   return (page_at(offset) + 1) * kSealedPageBytes;
 }
+Status no_memory_to_decrypt() { return base::out_of_memory("no memory to decrypt"); }
 Bytes additional_of(const std::uint8_t* frame) noexcept { return {frame + 4, 12}; }
 
 // Where a frame belongs that can be put behind `offset`: there, or at the next page.
@@ -14328,6 +14340,11 @@ class SealedFile final : public File {
   Status find_end(std::uint64_t file_bytes);
   Status first_position(std::uint64_t page, std::uint64_t& position);
   Status page_of(std::uint64_t position, std::uint64_t& page);
+  // `at` is the frame as it lies in the file.
+  crypto::OpenOutcome unseal(const format::Frame& frame, Bytes at, std::uint8_t* plain) const {
+    return aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
+                      frame.tag, plain);
+  }
   Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out);
 
   const Owned<File> file_;
@@ -14382,7 +14399,7 @@ class SealedFile::Walk {
     if (window_ == nullptr) {
       window_.reset(new (std::nothrow) std::uint8_t[pages_ * kSealedPageBytes]);
       if (window_ == nullptr) {
-        status = base::out_of_memory("no memory to decrypt");
+        status = no_memory_to_decrypt();
         return false;
       }
     }
@@ -14560,11 +14577,13 @@ Status SealedFile::open() {
   return find_end(*size);
 }
 
-// From the end of the file back to the last page that begins with a frame: behind it lies what was
-// allocated ahead, or what a crash tore.
+// From the end of the file back to the last page that has a frame of this file: behind it lies what
+// was allocated ahead, what a crash tore, or what stood in those blocks before. A frame has to open
+// here, for its position moves the end.
 Status SealedFile::find_end(std::uint64_t file_bytes) {
+  std::uint8_t plain[kFramePayloadMax];
   std::unique_ptr<std::uint8_t[]> window(new (std::nothrow) std::uint8_t[kWindowBytes]);
-  if (window == nullptr) return base::out_of_memory("no memory to decrypt");
+  if (window == nullptr) return no_memory_to_decrypt();
   std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
   while (pages != 0) {
     const std::uint64_t first = pages > kWindowPages ? pages - kWindowPages : 0;
@@ -14575,19 +14594,20 @@ Status SealedFile::find_end(std::uint64_t file_bytes) {
       const std::uint64_t start = frames_at(pages - 1);
       const Bytes page = all.sub(static_cast<std::size_t>(start - first * kSealedPageBytes),
                                  static_cast<std::size_t>(page_end(start) - start));
+      std::uint64_t file_end = 0, end = 0;
       format::Frame frame;
-      std::size_t found = 0;
-      if (!find_frame(page, found, frame)) continue;
-      Walk walk(*file_, pages - 1, pages * kSealedPageBytes);
-      std::uint64_t end = 0;
-      std::uint64_t at = start;
-      while (walk.next()) {
-        end = walk.frame.position + walk.frame.size;
-        at = walk.start + format::frame_bytes(walk.frame.size);
+      for (std::size_t at = 0; find_frame(page, at, frame); at += format::frame_bytes(frame.size)) {
+        const crypto::OpenOutcome outcome = unseal(frame, page.sub(at), plain);
+        if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
+        if (outcome != crypto::OpenOutcome::ok) continue;
+        end = frame.position + frame.size;
+        file_end = start + at + format::frame_bytes(frame.size);
       }
-      file_end_.store(at, std::memory_order_relaxed);
+      if (file_end == 0) continue;
+      crypto::wipe(plain);
+      file_end_.store(file_end, std::memory_order_relaxed);
       end_.store(end, std::memory_order_release);
-      return walk.status;
+      return {};
     }
   }
   file_end_.store(kSealedHeaderBytes, std::memory_order_relaxed);
@@ -14650,8 +14670,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
   const bool whole = first == frame.position && last == frame.position + frame.size;
   std::uint8_t* to = out.data() + (first - offset);
   std::uint8_t* into = whole ? to : plain;
-  switch (aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
-                     frame.tag, into)) {
+  switch (unseal(frame, at, into)) {
     case crypto::OpenOutcome::ok:
       if (!whole) {
         std::memcpy(to, plain + (first - frame.position), static_cast<std::size_t>(last - first));
@@ -14662,7 +14681,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
       std::memset(to, 0, static_cast<std::size_t>(last - first));
       break;
     case crypto::OpenOutcome::failed:
-      return base::out_of_memory("no memory to decrypt");
+      return no_memory_to_decrypt();
   }
   if (!whole) crypto::wipe(plain);
   return {};

@@ -58,15 +58,12 @@ void encode_file_header(const FileHeader& header, MutableBytes out) noexcept {
   writer.little<std::uint32_t>(base::crc32c(0, Bytes(out.data(), kFileHeaderCrcAt)));
 }
 
-Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
+Status check_file_header(Bytes in) {
   base::ByteReader reader(in);
   const auto magic = reader.little<std::uint32_t>();
-  const auto type = reader.little<std::uint16_t>();
+  reader.skip(2);
   const auto version = reader.little<std::uint16_t>();
-  const Bytes store_id = reader.take(16);
-  const auto shard = reader.little<std::uint32_t>();
-  const auto file_id = reader.little<std::uint32_t>();
-  const auto sealing = reader.little<std::uint32_t>();
+  reader.skip(kFileHeaderCrcAt - 8);
   const auto crc_stored = reader.little<std::uint32_t>();
 
   if (reader.failed()) return base::corrupt("the file ends inside its header of 40 bytes");
@@ -81,6 +78,18 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
         {version, kFormatVersion});
   }
   if (version == 0) return base::corrupt("the file header has format 0, which never existed");
+  return {};
+}
+
+Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
+  if (Status status = check_file_header(in); !status.ok()) return status;
+  base::ByteReader reader(in.sub(4));
+  const auto type = reader.little<std::uint16_t>();
+  const auto version = reader.little<std::uint16_t>();
+  const Bytes store_id = reader.take(16);
+  const auto shard = reader.little<std::uint32_t>();
+  const auto file_id = reader.little<std::uint32_t>();
+  const auto sealing = reader.little<std::uint32_t>();
   if (type != static_cast<std::uint16_t>(expected)) {
     return base::failure(
         Errc::format_mismatch,

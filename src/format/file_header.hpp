@@ -69,6 +69,8 @@ inline constexpr std::size_t kFileHeaderBytes = 40;
 inline constexpr std::size_t kSegmentHeaderBytes = 96;
 
 void encode_file_header(const FileHeader& header, MutableBytes out) noexcept;  // 40 bytes
+// What holds for files of every kind, sealed or not: magic, crc and version.
+Status check_file_header(Bytes in);
 // corrupt: not such a header (magic, crc); format_mismatch: a newer version, another type than
 // `expected`, or sealed. The texts say what to do.
 // Bytes after the header are not looked at.

@@ -31,7 +31,8 @@
 //
 // Counters rise by one from frame to frame. A write that failed may have left frames behind, which
 // the next write replaces: its first frame has a counter further on, and bit 15 to say so. A frame
-// that was put back from such an earlier write therefore does not fit to the one after it.
+// that was put back from such an earlier write therefore does not fit to the one after it; reads
+// that reach both of them see that.
 //
 // Integers are little-endian.
 #pragma once

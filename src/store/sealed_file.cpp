@@ -41,6 +41,7 @@ std::uint64_t frames_at(std::uint64_t page) noexcept {
 std::uint64_t page_end(std::uint64_t offset) noexcept {
   return (page_at(offset) + 1) * kSealedPageBytes;
 }
+Status no_memory_to_decrypt() { return base::out_of_memory("no memory to decrypt"); }
 Bytes additional_of(const std::uint8_t* frame) noexcept { return {frame + 4, 12}; }
 
 // Where a frame belongs that can be put behind `offset`: there, or at the next page.
@@ -87,6 +88,11 @@ class SealedFile final : public File {
   Status find_end(std::uint64_t file_bytes);
   Status first_position(std::uint64_t page, std::uint64_t& position);
   Status page_of(std::uint64_t position, std::uint64_t& page);
+  // `at` is the frame as it lies in the file.
+  crypto::OpenOutcome unseal(const format::Frame& frame, Bytes at, std::uint8_t* plain) const {
+    return aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
+                      frame.tag, plain);
+  }
   Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out);
 
   const Owned<File> file_;
@@ -142,7 +148,7 @@ class SealedFile::Walk {
     if (window_ == nullptr) {
       window_.reset(new (std::nothrow) std::uint8_t[pages_ * kSealedPageBytes]);
       if (window_ == nullptr) {
-        status = base::out_of_memory("no memory to decrypt");
+        status = no_memory_to_decrypt();
         return false;
       }
     }
@@ -322,11 +328,13 @@ Status SealedFile::open() {
   return find_end(*size);
 }
 
-// From the end of the file back to the last page that begins with a frame: behind it lies what was
-// allocated ahead, or what a crash tore.
+// From the end of the file back to the last page that has a frame of this file: behind it lies what
+// was allocated ahead, what a crash tore, or what stood in those blocks before. A frame has to open
+// here, for its position moves the end.
 Status SealedFile::find_end(std::uint64_t file_bytes) {
+  std::uint8_t plain[kFramePayloadMax];
   std::unique_ptr<std::uint8_t[]> window(new (std::nothrow) std::uint8_t[kWindowBytes]);
-  if (window == nullptr) return base::out_of_memory("no memory to decrypt");
+  if (window == nullptr) return no_memory_to_decrypt();
   std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
   while (pages != 0) {
     const std::uint64_t first = pages > kWindowPages ? pages - kWindowPages : 0;
@@ -337,19 +345,20 @@ Status SealedFile::find_end(std::uint64_t file_bytes) {
       const std::uint64_t start = frames_at(pages - 1);
       const Bytes page = all.sub(static_cast<std::size_t>(start - first * kSealedPageBytes),
                                  static_cast<std::size_t>(page_end(start) - start));
+      std::uint64_t file_end = 0, end = 0;
       format::Frame frame;
-      std::size_t found = 0;
-      if (!find_frame(page, found, frame)) continue;
-      Walk walk(*file_, pages - 1, pages * kSealedPageBytes);
-      std::uint64_t end = 0;
-      std::uint64_t at = start;
-      while (walk.next()) {
-        end = walk.frame.position + walk.frame.size;
-        at = walk.start + format::frame_bytes(walk.frame.size);
+      for (std::size_t at = 0; find_frame(page, at, frame); at += format::frame_bytes(frame.size)) {
+        const crypto::OpenOutcome outcome = unseal(frame, page.sub(at), plain);
+        if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
+        if (outcome != crypto::OpenOutcome::ok) continue;
+        end = frame.position + frame.size;
+        file_end = start + at + format::frame_bytes(frame.size);
       }
-      file_end_.store(at, std::memory_order_relaxed);
+      if (file_end == 0) continue;
+      crypto::wipe(plain);
+      file_end_.store(file_end, std::memory_order_relaxed);
       end_.store(end, std::memory_order_release);
-      return walk.status;
+      return {};
     }
   }
   file_end_.store(kSealedHeaderBytes, std::memory_order_relaxed);
@@ -412,8 +421,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
   const bool whole = first == frame.position && last == frame.position + frame.size;
   std::uint8_t* to = out.data() + (first - offset);
   std::uint8_t* into = whole ? to : plain;
-  switch (aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
-                     frame.tag, into)) {
+  switch (unseal(frame, at, into)) {
     case crypto::OpenOutcome::ok:
       if (!whole) {
         std::memcpy(to, plain + (first - frame.position), static_cast<std::size_t>(last - first));
@@ -424,7 +432,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
       std::memset(to, 0, static_cast<std::size_t>(last - first));
       break;
     case crypto::OpenOutcome::failed:
-      return base::out_of_memory("no memory to decrypt");
+      return no_memory_to_decrypt();
   }
   if (!whole) crypto::wipe(plain);
   return {};

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Tests the crash simulator itself: takes one durability measure after another out of the sources
-and asks that the simulator notices. Closes with `N passed, N failed`, one per measure.
+and asks that the simulator notices; the same with what keeps nonces apart, and their ledger.
+Closes with `N passed, N failed`, one per measure.
 
   tests/crash/mutations.py [--build FOLDER] [--jobs N] [--seconds S] [--only WORD]
 
@@ -87,6 +88,20 @@ MUTATIONS = [
      "recovered.expiry_ms = entry.expiry_ms;", ""),
 ]
 
+# What keeps nonces apart: the ledger of encryption_test.cpp must find one that comes twice.
+NONCES = [
+    ("the key of a file comes from no random salt", "store/sealed_file.cpp",
+     "Status status = os::random_bytes(header.salt);", "Status status;"),
+    ("counters are used again after a write that failed", "store/sealed_file.cpp",
+     "if (!status.ok()) {\n failed_write_ = true;",
+     "if (!status.ok()) { counter_ -= 1; failed_write_ = true;"),
+    ("the key of a tail buffer comes from no random salt", "store/sealed_tail.cpp",
+     "Status status = os::random_bytes(header.salt);", "Status status;"),
+    ("counters begin anew with the tail buffer", "store/sealed_tail.cpp",
+     "used_ = format::kSealedHeaderBytes;\n return true;",
+     "used_ = format::kSealedHeaderBytes; counter_ = 0; return true;"),
+]
+
 # Second lines of defence: taken out alone, nothing is lost in 300 k states. Only with --all.
 SECOND_LINES = [
     ("no gap of sequences after a torn tail", "store/log_recovery.cpp",
@@ -94,9 +109,10 @@ SECOND_LINES = [
     ("a tail is joined to what stood before a lost segment", "store/log_recovery.cpp",
      "if (cut_ && torn_id_ != candidates_.back().segment->id()) return {};", ""),
 ]
+KNOWN = MUTATIONS + NONCES + SECOND_LINES
 
-FLAGS = ["-std=c++20", "-O1", "-g", "-DARMDB_CHECKS=1", "-pthread", "-fno-exceptions", "-fno-rtti",
-         "-w", "-Isrc"]
+FLAGS = ["-std=c++20", "-O1", "-g", "-DARMDB_CHECKS=1", "-DARMDB_WITH_OPENSSL=1", "-pthread",
+         "-fno-exceptions", "-fno-rtti", "-w", "-Isrc"]
 FOUND = re.compile(r"after (\d+) works, (\d+) places, (\d+) states, (\d+) second\s+crashes,\s+"
                    r"(\d+)\s+kills")
 
@@ -104,28 +120,32 @@ FOUND = re.compile(r"after (\d+) works, (\d+) places, (\d+) states, (\d+) second
 def build(args):
     """Builds the program as it is; the object files of the tests and of src/."""
     command = ["make", "-s", "test-program", f"BUILD={args.build}", "TEST_DIRS=tests/crash",
-               "OPENSSL=0", "CXX=g++", f"-j{args.jobs}", "MAKELEVEL=1"]
+               "OPENSSL=1", "CXX=g++", f"-j{args.jobs}", "MAKELEVEL=1"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         sys.exit(f"{(done.stdout + done.stderr)[-3000:]}\nerror: the plain build fails\n"
                  "    fix: make test-program")
     folder = args.build / "g++-test"
-    tests = [folder / "tests" / "test_main.o", folder / "tests" / "crash" / "simulator_test.o",
+    tests = [folder / "tests" / "test_main.o",
+             folder / "tests" / "crash" / "simulator_test.o",
+             folder / "tests" / "crash" / "encryption_test.o",
              folder / "libsupport.a"]
     return tests, folder / "src"
 
 
-def simulate(program, args):
-    """Runs the quick simulator; (found, text)."""
-    environment = dict(os.environ, ARMDB_CRASH_SECONDS=str(args.seconds), ARMDB_TEST_SCALE="20")
+def simulate(program, args, tests="[simulator]~[slow]", scale="20"):
+    """Runs the quick simulator, or other tests; (found, text)."""
+    environment = dict(os.environ, ARMDB_CRASH_SECONDS=str(args.seconds), ARMDB_TEST_SCALE=scale)
     try:
-        done = subprocess.run([program, "[simulator]~[slow]", "--abort"], capture_output=True,
+        done = subprocess.run([program, tests, "--abort"], capture_output=True,
                               text=True, errors="replace", env=environment,
                               timeout=args.seconds * 12 + 60)
     except subprocess.TimeoutExpired:
         return True, "it hangs"
     if done.returncode == 0:
         return False, ""
+    if re.search(r"ledger\.repeats\(\) == 0", done.stdout):
+        return True, "a nonce came twice"
     counts = FOUND.search(re.sub(r"\s+", " ", done.stdout))
     if not counts:
         return True, f"it ends with code {done.returncode}"
@@ -134,7 +154,7 @@ def simulate(program, args):
 
 
 def mutate(at, args, tests, objects):
-    _, name, text, replacement = (MUTATIONS + SECOND_LINES)[at]
+    _, name, text, replacement = KNOWN[at]
     source = pathlib.Path("src", name).read_text()
     # However the formatter has broken its lines.
     pattern = re.compile(r"\s+".join(map(re.escape, text.split())))
@@ -150,10 +170,14 @@ def mutate(at, args, tests, objects):
     others = [p for p in sorted(objects.rglob("*.o")) if p != own and
               pathlib.Path("src", p.relative_to(objects)).with_suffix(".cpp").exists()]
     for command in (["g++", *FLAGS, "-c", changed, "-o", compiled],
-                    ["g++", "-pthread", *tests, *others, compiled, tests[-1], "-o", program]):
+                    ["g++", "-pthread", *tests, *others, compiled, tests[-1], "-lcrypto",
+                     "-o", program]):
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             return False, done.stderr[-1500:]
+    if KNOWN[at] in NONCES:
+        found, text = simulate(program, args, "[nonces]~[crash]", "1")
+        return found and text == "a nonce came twice", text or "NOT found"
     found, text = simulate(program, args)
     return found, f"found after {text}" if found else "NOT found"
 
@@ -170,7 +194,7 @@ def main():
     found, text = simulate(objects.parent / "tests_all", args)
     if found:
         sys.exit(f"error: the plain program fails after {text}\n    fix: see make test first")
-    known = MUTATIONS + (SECOND_LINES if args.all else [])
+    known = KNOWN if args.all else KNOWN[:-len(SECOND_LINES)]
     chosen = [at for at, mutation in enumerate(known) if args.only in mutation[0]]
     passed = 0
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
