@@ -366,28 +366,16 @@ class ARMDB_CAPABILITY("mutex") Mutex {
 #endif
 };
 
-// Holds a mutex while it lives. unlock() and lock() hand it over in between.
+// Holds a mutex while it lives.
 // Threads: one, the one that made it.
 class ARMDB_SCOPED_CAPABILITY MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) noexcept ARMDB_ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
-  ~MutexLock() ARMDB_RELEASE() {
-    if (held_) mutex_.unlock();
-  }
+  ~MutexLock() ARMDB_RELEASE() { mutex_.unlock(); }
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;
-
-  void lock() noexcept ARMDB_ACQUIRE() {
-    mutex_.lock();
-    held_ = true;
-  }
-  void unlock() noexcept ARMDB_RELEASE() {
-    held_ = false;
-    mutex_.unlock();
-  }
  private:
   Mutex& mutex_;
-  bool held_ = true;
 };
 
 // Waits end early now and then: always ask for the condition again, in a loop. With
@@ -510,6 +498,7 @@ class EpochDomain {
   void leave(std::atomic<std::uintptr_t>* slot) noexcept;
   // A stamp at or above this one may be seen by a guard.
   [[nodiscard]] std::uintptr_t oldest_guard() const noexcept;
+  Retired* take_ready(std::size_t& count) noexcept;
   static void full_fence() noexcept;
   static std::size_t slot_of_this_thread() noexcept;
 
@@ -3117,9 +3106,6 @@ class Keyring {
                        std::unique_ptr<Keyring>& ring);
   static Status check(const EncryptionKey& key);
   [[nodiscard]] FileSystem& sealed_files() const noexcept { return posix_file_system(); }
-  Status rotate(const EncryptionKey&, const EncryptionKey&) { return {}; }
-  Status begin_renewal(const EncryptionKey&) { return {}; }
-  Status end_renewal(const EncryptionKey&) { return {}; }
   [[nodiscard]] std::uint64_t forged() const noexcept { return 0; }
   [[nodiscard]] Cipher cipher() const noexcept { return Cipher::stored; }
 };
@@ -3766,6 +3752,7 @@ struct SlotRoom {
   std::vector<std::uint8_t> rooms[2];
   std::size_t next = 0;
   Status status;  // why one could not be opened, which says nothing about its bytes
+  [[nodiscard]] bool failed() const noexcept { return crypto::kHasCrypto && !status.ok(); }
 };
 
 // A part of slots.dat in memory: whole groups, from a group's first slot on.
@@ -5105,10 +5092,7 @@ Result<ByteArray<32>> key_from_env(const char* name) {
   }
   for (std::size_t at = 0; at < text.size(); ++at) {
     const int digit = hex_digit(text[at]);
-    if (digit < 0) {
-      std::string what(" has something else than a hexadecimal digit at position ");
-      return refuse(what.append(std::to_string(at + 1)).c_str());
-    }
+    if (digit < 0) return refuse(" has something else than a hexadecimal digit");
     key[at / 2] = static_cast<std::uint8_t>(key[at / 2] << 4 | digit);
   }
   return key;
@@ -5203,6 +5187,11 @@ Status& Status::operator=(const Status& other) {
 }
 
 void Status::drop() noexcept { delete std::exchange(detail_, nullptr); }
+
+void Status::take_error(Status&& other) noexcept {
+  *this = std::move(other);
+  if (ok()) *this = Status(Errc::invalid_argument);
+}
 
 Status Status::from_os(int os_error, std::string_view what) {
   Errc code = Errc::io_error;
@@ -5693,15 +5682,15 @@ void EpochDomain::retire(void* object, void (*reclaim)(void*)) noexcept {
   pending_ += 1;
 }
 
-std::size_t EpochDomain::collect() noexcept {
-  MutexLock lock(mutex_);
-  if (retired_ == nullptr) return 0;
+// Those that no guard can reach any more, taken off the list.
+EpochDomain::Retired* EpochDomain::take_ready(std::size_t& count) noexcept {
+  const MutexLock lock(mutex_);
+  if (retired_ == nullptr) return nullptr;
 #if !defined(ARMDB_OMIT_THREADS)
   std::atomic_thread_fence(std::memory_order_seq_cst);  // F_C
 #endif
   const std::uintptr_t oldest = oldest_guard();
   Retired* ready = nullptr;
-  std::size_t count = 0;
   for (Retired** link = &retired_; *link != nullptr;) {
     Retired* const retired = *link;
     if (retired->stamp < oldest) {
@@ -5714,9 +5703,12 @@ std::size_t EpochDomain::collect() noexcept {
     }
   }
   pending_ -= count;
-  lock.unlock();
+  return ready;
+}
 
-  while (ready != nullptr) {
+std::size_t EpochDomain::collect() noexcept {
+  std::size_t count = 0;
+  for (Retired* ready = take_ready(count); ready != nullptr;) {
     Retired* const retired = ready;
     ready = retired->next;
     retired->reclaim(retired->object);
@@ -12750,9 +12742,9 @@ Status LogStore::seal_active() {
   return {};
 }
 
+#if ARMDB_WITH_OPENSSL
 std::size_t LogStore::mark_old_keys() noexcept {
   std::size_t marked = 0;
-#if ARMDB_WITH_OPENSSL
   if (context_.keys == nullptr) return 0;
   const std::uint32_t newest = context_.keys->newest_id();
   for (const SegmentPtr& segment : segments_) {
@@ -12761,9 +12753,9 @@ std::size_t LogStore::mark_old_keys() noexcept {
   }
   manifest_stale_ = true;
   if (active_ == nullptr) tail_.reset(0, 0);
-#endif
   return marked;
 }
+#endif
 
 void LogStore::set_put_limit() noexcept {
   put_limit_ = 0;
@@ -13164,8 +13156,7 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     const std::uint32_t broken = judge_copies(number, group, room, slot, copy);
     // Where nothing may be written, the stage still has what a crash left there.
     static_cast<void>(judge_stage(number, room, slot));
-    if (!room.status.ok())
-      return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
+    if (room.failed()) return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
@@ -13192,8 +13183,7 @@ Status SlotStore::read_stage() {
         format::SlotRead::whole) {
       stage_order_.push_back(place);
     }
-    if (!room_.status.ok())
-      return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
+    if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
   base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
@@ -13204,7 +13194,7 @@ Status SlotStore::read_stage() {
 // The spans of `slot` point into the copy or, of a sealed one, into the room.
 format::SlotRead SlotStore::read_copy(std::uint64_t number, Bytes copy, SlotRoom& room,
                                       format::Slot& slot) const {
-  if (sealer_ != nullptr) {
+  if (crypto::kHasCrypto && sealer_ != nullptr) {
     return sealer_->open(copy, number, room.rooms[room.next], slot, room.status);
   }
   return format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
@@ -13274,8 +13264,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
   const std::uint32_t winner = judge_stage(number, room_, best);
-  if (!room_.status.ok())
-    return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
+  if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
@@ -13311,7 +13300,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
-  if (!room_.status.ok()) return std::exchange(room_.status, {}).at(path_, at);
+  if (room_.failed()) return std::exchange(room_.status, {}).at(path_, at);
   if (outcome == format::SlotRead::whole) return {};
   return base::corrupt("a slot changed while it was read").at(path_, at);
 }
@@ -13397,6 +13386,8 @@ Status SlotStore::finish_recovery() {
 // ---- store/slot_renewal.cpp ----
 // Slots that are written once more as they are: sealed by another key, or in another file.
 
+#if ARMDB_WITH_OPENSSL
+
 // As a write of the same version: to the copy that does not hold the last durable state. So two
 // rounds with a sync behind each renew both copies, and a power cut finds one of them whole.
 Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
@@ -13427,6 +13418,8 @@ Status SlotStore::wipe_stage() {
   }
   return status.ok() ? status : poison(std::move(status));
 }
+
+#endif  // ARMDB_WITH_OPENSSL
 
 Status SlotStore::adopt(const RecoveredEntry& entry) {
   std::uint64_t number = 0;
@@ -13650,7 +13643,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   layout_ = format::SlotLayout(header_.key_size, header_.value_size, header_.copies,
                                header_.stage_count, cipher != 0);
-  if (cipher != 0) sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
+  if (crypto::kHasCrypto && cipher != 0)
+    sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
   if (size_at_open_ < layout_.slots_at()) {
     return base::corrupt("slots.dat ends before its slots: restore it from a backup");
   }
@@ -13738,7 +13732,7 @@ Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
 }
 
 Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, MutableBytes place) {
-  if (sealer_ == nullptr) {
+  if (!crypto::kHasCrypto || sealer_ == nullptr) {
     format::encode_staged(slot, seed_, number, place);
     return {};
   }
@@ -15742,11 +15736,11 @@ Status CompactionThread::start() {
 }
 
 void CompactionThread::run() {
-  base::MutexLock lock(mutex_);
+  const base::MutexLock lock(mutex_);
   while (!stopping_) {
-    lock.unlock();
+    mutex_.unlock();
     const Result<bool> more = engine_.compact_step(step_bytes_);
-    lock.lock();
+    mutex_.lock();
     error_ = more.status();
     if (more.is(Errc::closed)) return;
     const bool busy = more.ok() && *more;
@@ -16509,6 +16503,8 @@ Status Engine::refuse_keys() const {
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }
 
+#if ARMDB_WITH_OPENSSL
+
 Status Engine::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
   Status status = refuse_keys();
   return status.ok() ? keyring_->rotate(from, to) : status;
@@ -16529,6 +16525,14 @@ Status Engine::reencrypt(const EncryptionKey& key) {
   }
   return status.ok() ? keyring_->end_renewal(key) : status;
 }
+
+#else
+
+Status Engine::rotate_key(const EncryptionKey&, const EncryptionKey&) { return refuse_keys(); }
+
+Status Engine::reencrypt(const EncryptionKey&) { return refuse_keys(); }
+
+#endif  // ARMDB_WITH_OPENSSL
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
                                              const FixedConfig& config, Parts parts) {
@@ -17827,6 +17831,8 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   return more;
 }
 
+#if ARMDB_WITH_OPENSSL
+
 // Rewrites all that an old data key seals. Where a segment is damaged, so that compaction leaves it
 // alone, its key is still needed.
 Status Shard::renew_keys() {
@@ -17883,6 +17889,8 @@ Status Shard::renew_slots() {
   if (status.ok()) status = slots_->wipe_stage();
   return status.ok() ? slots_->sync() : status;
 }
+
+#endif  // ARMDB_WITH_OPENSSL
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {

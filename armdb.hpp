@@ -306,7 +306,9 @@ class [[nodiscard]] Status {
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
  private:
   struct Detail;
+  template <class T> friend class Result;
   void drop() noexcept;
+  void take_error(Status&& other) noexcept;  // `ok` is no error: invalid_argument
   Errc code_ = Errc::ok;
   int os_error_ = 0;
   Detail* detail_ = nullptr;
@@ -330,10 +332,9 @@ template <class T> class [[nodiscard]] Result {
  public:
   // Holds neither: not_found, until something is assigned.
   Result() : status_(Errc::not_found) {}
-  Result(T value) : value_(std::move(value)) {}           // NOLINT(google-explicit-constructor)
-  Result(Status&& status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
-    if (status_.ok()) status_ = Status(Errc::invalid_argument);
-  }
+  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Result(Status&& status) { status_.take_error(std::move(status)); }
   Result(const Status& status) : Result(Status(status)) {}  // NOLINT(google-explicit-constructor)
   Result(Errc code) : Result(Status(code)) {}               // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }

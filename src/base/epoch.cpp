@@ -46,15 +46,15 @@ void EpochDomain::retire(void* object, void (*reclaim)(void*)) noexcept {
   pending_ += 1;
 }
 
-std::size_t EpochDomain::collect() noexcept {
-  MutexLock lock(mutex_);
-  if (retired_ == nullptr) return 0;
+// Those that no guard can reach any more, taken off the list.
+EpochDomain::Retired* EpochDomain::take_ready(std::size_t& count) noexcept {
+  const MutexLock lock(mutex_);
+  if (retired_ == nullptr) return nullptr;
 #if !defined(ARMDB_OMIT_THREADS)
   std::atomic_thread_fence(std::memory_order_seq_cst);  // F_C
 #endif
   const std::uintptr_t oldest = oldest_guard();
   Retired* ready = nullptr;
-  std::size_t count = 0;
   for (Retired** link = &retired_; *link != nullptr;) {
     Retired* const retired = *link;
     if (retired->stamp < oldest) {
@@ -67,9 +67,12 @@ std::size_t EpochDomain::collect() noexcept {
     }
   }
   pending_ -= count;
-  lock.unlock();
+  return ready;
+}
 
-  while (ready != nullptr) {
+std::size_t EpochDomain::collect() noexcept {
+  std::size_t count = 0;
+  for (Retired* ready = take_ready(count); ready != nullptr;) {
     Retired* const retired = ready;
     ready = retired->next;
     retired->reclaim(retired->object);

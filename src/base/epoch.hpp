@@ -88,6 +88,7 @@ class EpochDomain {
   void leave(std::atomic<std::uintptr_t>* slot) noexcept;
   // A stamp at or above this one may be seen by a guard.
   [[nodiscard]] std::uintptr_t oldest_guard() const noexcept;
+  Retired* take_ready(std::size_t& count) noexcept;
   static void full_fence() noexcept;
   static std::size_t slot_of_this_thread() noexcept;
 

@@ -56,29 +56,17 @@ class ARMDB_CAPABILITY("mutex") Mutex {
 #endif
 };
 
-// Holds a mutex while it lives. unlock() and lock() hand it over in between.
+// Holds a mutex while it lives.
 // Threads: one, the one that made it.
 class ARMDB_SCOPED_CAPABILITY MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) noexcept ARMDB_ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
-  ~MutexLock() ARMDB_RELEASE() {
-    if (held_) mutex_.unlock();
-  }
+  ~MutexLock() ARMDB_RELEASE() { mutex_.unlock(); }
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;
 
-  void lock() noexcept ARMDB_ACQUIRE() {
-    mutex_.lock();
-    held_ = true;
-  }
-  void unlock() noexcept ARMDB_RELEASE() {
-    held_ = false;
-    mutex_.unlock();
-  }
-
  private:
   Mutex& mutex_;
-  bool held_ = true;
 };
 
 // Waits end early now and then: always ask for the condition again, in a loop. With

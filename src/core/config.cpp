@@ -55,10 +55,7 @@ Result<ByteArray<32>> key_from_env(const char* name) {
   }
   for (std::size_t at = 0; at < text.size(); ++at) {
     const int digit = hex_digit(text[at]);
-    if (digit < 0) {
-      std::string what(" has something else than a hexadecimal digit at position ");
-      return refuse(what.append(std::to_string(at + 1)).c_str());
-    }
+    if (digit < 0) return refuse(" has something else than a hexadecimal digit");
     key[at / 2] = static_cast<std::uint8_t>(key[at / 2] << 4 | digit);
   }
   return key;

@@ -97,6 +97,11 @@ Status& Status::operator=(const Status& other) {
 
 void Status::drop() noexcept { delete std::exchange(detail_, nullptr); }
 
+void Status::take_error(Status&& other) noexcept {
+  *this = std::move(other);
+  if (ok()) *this = Status(Errc::invalid_argument);
+}
+
 Status Status::from_os(int os_error, std::string_view what) {
   Errc code = Errc::io_error;
   if (os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG) code = Errc::no_space;

@@ -8,11 +8,11 @@ Status CompactionThread::start() {
 }
 
 void CompactionThread::run() {
-  base::MutexLock lock(mutex_);
+  const base::MutexLock lock(mutex_);
   while (!stopping_) {
-    lock.unlock();
+    mutex_.unlock();
     const Result<bool> more = engine_.compact_step(step_bytes_);
-    lock.lock();
+    mutex_.lock();
     error_ = more.status();
     if (more.is(Errc::closed)) return;
     const bool busy = more.ok() && *more;

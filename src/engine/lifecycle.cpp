@@ -317,6 +317,8 @@ Status Engine::refuse_keys() const {
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }
 
+#if ARMDB_WITH_OPENSSL
+
 Status Engine::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
   Status status = refuse_keys();
   return status.ok() ? keyring_->rotate(from, to) : status;
@@ -337,6 +339,14 @@ Status Engine::reencrypt(const EncryptionKey& key) {
   }
   return status.ok() ? keyring_->end_renewal(key) : status;
 }
+
+#else
+
+Status Engine::rotate_key(const EncryptionKey&, const EncryptionKey&) { return refuse_keys(); }
+
+Status Engine::reencrypt(const EncryptionKey&) { return refuse_keys(); }
+
+#endif  // ARMDB_WITH_OPENSSL
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shape* shape,
                                              const FixedConfig& config, Parts parts) {

@@ -390,6 +390,8 @@ Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
   return more;
 }
 
+#if ARMDB_WITH_OPENSSL
+
 // Rewrites all that an old data key seals. Where a segment is damaged, so that compaction leaves it
 // alone, its key is still needed.
 Status Shard::renew_keys() {
@@ -446,6 +448,8 @@ Status Shard::renew_slots() {
   if (status.ok()) status = slots_->wipe_stage();
   return status.ok() ? slots_->sync() : status;
 }
+
+#endif  // ARMDB_WITH_OPENSSL
 
 Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
   if (compaction_ == nullptr) {

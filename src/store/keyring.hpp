@@ -103,9 +103,6 @@ class Keyring {
                        std::unique_ptr<Keyring>& ring);
   static Status check(const EncryptionKey& key);
   [[nodiscard]] FileSystem& sealed_files() const noexcept { return posix_file_system(); }
-  Status rotate(const EncryptionKey&, const EncryptionKey&) { return {}; }
-  Status begin_renewal(const EncryptionKey&) { return {}; }
-  Status end_renewal(const EncryptionKey&) { return {}; }
   [[nodiscard]] std::uint64_t forged() const noexcept { return 0; }
   [[nodiscard]] Cipher cipher() const noexcept { return Cipher::stored; }
 };

@@ -325,9 +325,9 @@ Status LogStore::seal_active() {
   return {};
 }
 
+#if ARMDB_WITH_OPENSSL
 std::size_t LogStore::mark_old_keys() noexcept {
   std::size_t marked = 0;
-#if ARMDB_WITH_OPENSSL
   if (context_.keys == nullptr) return 0;
   const std::uint32_t newest = context_.keys->newest_id();
   for (const SegmentPtr& segment : segments_) {
@@ -336,9 +336,9 @@ std::size_t LogStore::mark_old_keys() noexcept {
   }
   manifest_stale_ = true;
   if (active_ == nullptr) tail_.reset(0, 0);
-#endif
   return marked;
 }
+#endif
 
 void LogStore::set_put_limit() noexcept {
   put_limit_ = 0;

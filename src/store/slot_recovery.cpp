@@ -73,8 +73,7 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     const std::uint32_t broken = judge_copies(number, group, room, slot, copy);
     // Where nothing may be written, the stage still has what a crash left there.
     static_cast<void>(judge_stage(number, room, slot));
-    if (!room.status.ok())
-      return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
+    if (room.failed()) return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
@@ -101,8 +100,7 @@ Status SlotStore::read_stage() {
         format::SlotRead::whole) {
       stage_order_.push_back(place);
     }
-    if (!room_.status.ok())
-      return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
+    if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
   base::sort_numbers(stage_order_, [&](std::uint32_t a, std::uint32_t b) {
     return format::staged_number(staged_at(a)) < format::staged_number(staged_at(b));
@@ -113,7 +111,7 @@ Status SlotStore::read_stage() {
 // The spans of `slot` point into the copy or, of a sealed one, into the room.
 format::SlotRead SlotStore::read_copy(std::uint64_t number, Bytes copy, SlotRoom& room,
                                       format::Slot& slot) const {
-  if (sealer_ != nullptr) {
+  if (crypto::kHasCrypto && sealer_ != nullptr) {
     return sealer_->open(copy, number, room.rooms[room.next], slot, room.status);
   }
   return format::decode_slot(copy, seed_, number, header_.key_size, header_.value_size, slot);
@@ -183,8 +181,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   stamps_[number] = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
   const std::uint32_t winner = judge_stage(number, room_, best);
-  if (!room_.status.ok())
-    return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
+  if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
   if (best.state == format::SlotState::live) {
@@ -220,7 +217,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
-  if (!room_.status.ok()) return std::exchange(room_.status, {}).at(path_, at);
+  if (room_.failed()) return std::exchange(room_.status, {}).at(path_, at);
   if (outcome == format::SlotRead::whole) return {};
   return base::corrupt("a slot changed while it was read").at(path_, at);
 }

@@ -6,6 +6,8 @@
 
 namespace armdb::store {
 
+#if ARMDB_WITH_OPENSSL
+
 // As a write of the same version: to the copy that does not hold the last durable state. So two
 // rounds with a sync behind each renew both copies, and a power cut finds one of them whole.
 Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
@@ -36,6 +38,8 @@ Status SlotStore::wipe_stage() {
   }
   return status.ok() ? status : poison(std::move(status));
 }
+
+#endif  // ARMDB_WITH_OPENSSL
 
 Status SlotStore::adopt(const RecoveredEntry& entry) {
   std::uint64_t number = 0;

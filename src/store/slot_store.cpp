@@ -131,7 +131,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   layout_ = format::SlotLayout(header_.key_size, header_.value_size, header_.copies,
                                header_.stage_count, cipher != 0);
-  if (cipher != 0) sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
+  if (crypto::kHasCrypto && cipher != 0)
+    sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
   if (size_at_open_ < layout_.slots_at()) {
     return base::corrupt("slots.dat ends before its slots: restore it from a backup");
   }
@@ -220,7 +221,7 @@ Status SlotStore::write_slot(std::uint64_t number, format::Slot slot) {
 }
 
 Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, MutableBytes place) {
-  if (sealer_ == nullptr) {
+  if (!crypto::kHasCrypto || sealer_ == nullptr) {
     format::encode_staged(slot, seed_, number, place);
     return {};
   }

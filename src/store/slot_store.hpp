@@ -54,6 +54,7 @@ struct SlotRoom {
   std::vector<std::uint8_t> rooms[2];
   std::size_t next = 0;
   Status status;  // why one could not be opened, which says nothing about its bytes
+  [[nodiscard]] bool failed() const noexcept { return crypto::kHasCrypto && !status.ok(); }
 };
 
 // A part of slots.dat in memory: whole groups, from a group's first slot on.

@@ -39,15 +39,13 @@ bool free_for_others(Mutex& mutex) {
 TEST_CASE("mutex: a lock can be handed over and taken back") {
   const auto shared = std::make_unique<MutexCounter>();
   {
-    MutexLock lock(shared->mutex);
-    lock.unlock();
+    const MutexLock lock(shared->mutex);
+    shared->mutex.unlock();
     CHECK(free_for_others(shared->mutex));
-    lock.lock();
+    shared->mutex.lock();
     shared->count += 1;
   }
   CHECK(free_for_others(shared->mutex));
-  MutexLock lock(shared->mutex);
-  lock.unlock();
 }
 
 TEST_CASE("mutex: a wait ends by its time") {
