@@ -1607,6 +1607,8 @@ void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept;
 void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
 // The frame at the front of `in`, which ends with its page at most. False: bytes that are none.
 [[nodiscard]] bool decode_frame(Bytes in, Frame& frame) noexcept;
+// The same without a look at the crc, for those who open the frame at once: the tag tells more.
+[[nodiscard]] bool peek_frame(Bytes in, Frame& frame) noexcept;
 [[nodiscard]] ByteArray<12> frame_nonce(std::uint32_t counter) noexcept;
 
 // ---- format/slot.hpp ----
@@ -3500,23 +3502,22 @@ class LogStore final : public Store {
 
   // Accepts one entry under the next sequence. On an error nothing has changed.
   Status append(const Write& write, base::Location& at);
-  // What is appended while this lives survives a kill only then: where it is sealed, that is done
-  // in one piece and costs less. Null: nothing.
+  // What is appended while this lives survives a kill only after settle(): where it is sealed, that
+  // is done in few large pieces and costs less. Null: nothing.
   class Group {
    public:
     explicit Group(LogStore* log) noexcept : log_(log) {
       if (log_ != nullptr) log_->holding_ = true;
     }
     ~Group() {
-      if (log_ == nullptr) return;
-      log_->holding_ = false;
-      log_->tail_.seal();
+      if (log_ != nullptr) log_->holding_ = false;
     }
     Group(const Group&) = delete;
     Group& operator=(const Group&) = delete;
    private:
     LogStore* const log_;
   };
+  void settle() noexcept { tail_.seal(); }
   // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
   // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
   // abandon_batch(), which undoes it. In between nothing else may be appended.
@@ -4420,6 +4421,11 @@ class Shard {
   Status put_group(std::span<const WriteRequest* const> requests, std::uint64_t& done);
   // The same for puts whose keys do not descend, of an ordered shard.
   Status put_run(std::span<const WriteRequest* const> requests, std::uint64_t& done);
+  // After the groups of a call: from here on they survive a kill, sealed ones too.
+  void settle() noexcept {
+    const base::MutexLock lock(mutex_);
+    if (log_ != nullptr) log_->settle();
+  }
   // See Index::expect().
   void expect(std::size_t count) {
     const base::MutexLock lock(mutex_);
@@ -4824,6 +4830,8 @@ class Engine {
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
   Status refuse_write() const;
+  Status write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                      std::uint64_t& done);
   Status refuse_batch() const;
   Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
@@ -8269,9 +8277,9 @@ void finish_frame(std::uint8_t* out, std::size_t size) noexcept {
   base::store_little<std::uint32_t>(out, base::crc32c(0, Bytes(out + 4, frame_bytes(size) - 4)));
 }
 
-bool decode_frame(Bytes in, Frame& frame) noexcept {
+bool peek_frame(Bytes in, Frame& frame) noexcept {
   base::ByteReader reader(in);
-  const auto crc_stored = reader.little<std::uint32_t>();
+  reader.skip(4);
   frame.counter = reader.little<std::uint32_t>();
   const auto placed = reader.little<std::uint64_t>();
   frame.tag = reader.take(16);
@@ -8280,12 +8288,14 @@ bool decode_frame(Bytes in, Frame& frame) noexcept {
   frame.follows_failure = (placed >> 48 & kFollowsFailure) != 0;
   frame.sealed = reader.take(frame.size);
   const Bytes padding = reader.take((8 - frame.size % 8) % 8);
-  if (reader.failed() || frame.size == 0 || frame.size > kFramePayloadMax || frame.counter == 0) {
-    return false;
-  }
-  if ((placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) != 0) return false;
-  const std::uint32_t crc_computed = base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
-  return crc_stored == crc_computed && base::all_zeros(padding);
+  return !reader.failed() && frame.size != 0 && frame.size <= kFramePayloadMax &&
+         frame.counter != 0 && base::all_zeros(padding) &&
+         (placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) == 0;
+}
+
+bool decode_frame(Bytes in, Frame& frame) noexcept {
+  return peek_frame(in, frame) && base::load_little<std::uint32_t>(in.data()) ==
+                                      base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
 }
 
 ByteArray<12> frame_nonce(std::uint32_t counter) noexcept {
@@ -14278,6 +14288,8 @@ using format::kSealedPageBytes;
 constexpr std::size_t kWindowPages = 16;
 constexpr std::size_t kWindowBytes = kWindowPages * kSealedPageBytes;
 
+constexpr std::size_t kNearBytes = 4 * kFramePayloadMax;  // of reads that try to do with one call
+
 constexpr std::uint64_t kNoPosition = ~std::uint64_t{0};
 
 std::uint64_t page_at(std::uint64_t offset) noexcept { return offset / kSealedPageBytes; }
@@ -14339,7 +14351,10 @@ class SealedFile final : public File {
     return aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
                       frame.tag, plain);
   }
-  Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out);
+  // Forged: zeros.
+  Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out,
+                    bool& forged);
+  bool read_near(std::uint64_t offset, MutableBytes out);
 
   const Owned<File> file_;
   const Keyring& keys_;
@@ -14657,7 +14672,7 @@ Status SealedFile::page_of(std::uint64_t position, std::uint64_t& page) {
 
 // Copies what `out`, which stands for the plain bytes from `offset` on, wants of a frame.
 Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset,
-                              MutableBytes out) {
+                              MutableBytes out, bool& forged) {
   std::uint8_t plain[kFramePayloadMax];
   const std::uint64_t first = std::max(frame.position, offset);
   const std::uint64_t last = std::min(frame.position + frame.size, offset + out.size());
@@ -14671,7 +14686,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
       }
       break;
     case crypto::OpenOutcome::forged:
-      keys_.note_forged();
+      forged = true;
       std::memset(to, 0, static_cast<std::size_t>(last - first));
       break;
     case crypto::OpenOutcome::failed:
@@ -14687,11 +14702,47 @@ bool follows(const format::Frame& frame, std::uint32_t before) noexcept {
   return frame.follows_failure ? frame.counter > before + 1 : frame.counter == before + 1;
 }
 
+// Short reads, where nothing is wrong: the pages that probably hold it are read with one call, and
+// no frame is put through a checksum. False when it is not all there; `out` is anything then.
+bool SealedFile::read_near(std::uint64_t offset, MutableBytes out) {
+  const std::uint64_t last = offset + out.size();
+  const std::uint64_t file_end = file_end_.load(std::memory_order_relaxed);
+  const double share =
+      static_cast<double>(offset) / static_cast<double>(end_.load(std::memory_order_relaxed));
+  const auto guess = static_cast<std::uint64_t>(share * static_cast<double>(page_at(file_end) + 1));
+  const std::uint64_t first = guess == 0 ? 0 : guess - 1;
+  const std::size_t bytes = (out.size() / kFramePayloadMax + 4) * kSealedPageBytes;
+  const std::unique_ptr<std::uint8_t[]> window(new (std::nothrow) std::uint8_t[bytes]);
+  if (window == nullptr) return false;
+  const std::uint64_t base = first * kSealedPageBytes;
+  const Result<std::size_t> got = file_->read_at(base, {window.get(), bytes});
+  if (!got.ok()) return false;
+  const Bytes all(window.get(), *got);
+  format::Frame frame;
+  format::Frame before;
+  for (std::uint64_t at = frames_at(first); peek_frame(all.sub(at - base), frame);
+       at = next_frame_at(at + format::frame_bytes(frame.size))) {
+    const bool joins = before.size == 0 ? frame.position <= offset
+                                        : frame.position == before.position + before.size &&
+                                              follows(frame, before.counter);
+    if (!joins) return false;
+    before = frame;
+    const std::uint64_t behind = frame.position + frame.size;
+    if (behind <= offset) continue;
+    bool forged = false;
+    const Status status = open_frame(frame, all.sub(at - base), offset, out, forged);
+    if (!status.ok() || forged) return false;
+    if (behind >= last) return true;
+  }
+  return false;
+}
+
 Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) {
   const std::uint64_t end = end_.load(std::memory_order_acquire);
   if (offset >= end) return std::size_t{0};
   const std::uint64_t last = std::min<std::uint64_t>(offset + out.size(), end);
   out = out.first(static_cast<std::size_t>(last - offset));
+  if (out.size() <= kNearBytes && read_near(offset, out)) return out.size();
   // Where no whole frame stands there are zeros.
   std::memset(out.data(), 0, out.size());
   std::uint64_t page = 0;
@@ -14717,8 +14768,10 @@ Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) 
     before = frame;
     // Overlapping what was read already it can only have been put there.
     if (frame.position + frame.size <= done || (frame.position < done && done != offset)) continue;
-    status = open_frame(frame, walk.bytes, offset, out);
+    bool forged = false;
+    status = open_frame(frame, walk.bytes, offset, out, forged);
     if (!status.ok()) return status;
+    if (forged) keys_.note_forged();
     done = std::min(frame.position + frame.size, last);
   }
   if (!walk.status.ok()) return std::move(walk.status);
@@ -15877,6 +15930,15 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
 Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                           std::uint64_t& done) {
   if (config_.read_only) return refuse_write();
+  Status status = write_groups(pairs, erase, expiry_ms, done);
+  if (keyring_ != nullptr) {
+    for (const auto& shard : shards_) shard->settle();
+  }
+  return status;
+}
+
+Status Engine::write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
+                            std::uint64_t& done) {
   WriteRequest requests[kManyRound];
   std::uint32_t owners[kManyRound];
   const WriteRequest* order[kManyRound];

@@ -94,9 +94,9 @@ void finish_frame(std::uint8_t* out, std::size_t size) noexcept {
   base::store_little<std::uint32_t>(out, base::crc32c(0, Bytes(out + 4, frame_bytes(size) - 4)));
 }
 
-bool decode_frame(Bytes in, Frame& frame) noexcept {
+bool peek_frame(Bytes in, Frame& frame) noexcept {
   base::ByteReader reader(in);
-  const auto crc_stored = reader.little<std::uint32_t>();
+  reader.skip(4);
   frame.counter = reader.little<std::uint32_t>();
   const auto placed = reader.little<std::uint64_t>();
   frame.tag = reader.take(16);
@@ -105,12 +105,14 @@ bool decode_frame(Bytes in, Frame& frame) noexcept {
   frame.follows_failure = (placed >> 48 & kFollowsFailure) != 0;
   frame.sealed = reader.take(frame.size);
   const Bytes padding = reader.take((8 - frame.size % 8) % 8);
-  if (reader.failed() || frame.size == 0 || frame.size > kFramePayloadMax || frame.counter == 0) {
-    return false;
-  }
-  if ((placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) != 0) return false;
-  const std::uint32_t crc_computed = base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
-  return crc_stored == crc_computed && base::all_zeros(padding);
+  return !reader.failed() && frame.size != 0 && frame.size <= kFramePayloadMax &&
+         frame.counter != 0 && base::all_zeros(padding) &&
+         (placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) == 0;
+}
+
+bool decode_frame(Bytes in, Frame& frame) noexcept {
+  return peek_frame(in, frame) && base::load_little<std::uint32_t>(in.data()) ==
+                                      base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
 }
 
 ByteArray<12> frame_nonce(std::uint32_t counter) noexcept {

@@ -88,6 +88,8 @@ void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept;
 void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
 // The frame at the front of `in`, which ends with its page at most. False: bytes that are none.
 [[nodiscard]] bool decode_frame(Bytes in, Frame& frame) noexcept;
+// The same without a look at the crc, for those who open the frame at once: the tag tells more.
+[[nodiscard]] bool peek_frame(Bytes in, Frame& frame) noexcept;
 [[nodiscard]] ByteArray<12> frame_nonce(std::uint32_t counter) noexcept;
 
 }  // namespace armdb::format
