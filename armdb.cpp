@@ -13982,7 +13982,7 @@ bool follows(const format::Frame& frame, std::uint32_t before) noexcept {
 
 Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) {
   const std::uint64_t end = end_.load(std::memory_order_acquire);
-  if (offset >= end) return std::size_t{0};
+  if (offset >= end || out.empty()) return std::size_t{0};
   const std::uint64_t last = std::min<std::uint64_t>(offset + out.size(), end);
   out = out.first(static_cast<std::size_t>(last - offset));
   // Where no whole frame stands there are zeros.
