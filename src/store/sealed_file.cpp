@@ -488,7 +488,7 @@ bool SealedFile::read_near(std::uint64_t offset, MutableBytes out) {
 
 Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) {
   const std::uint64_t end = end_.load(std::memory_order_acquire);
-  if (offset >= end) return std::size_t{0};
+  if (offset >= end || out.empty()) return std::size_t{0};
   const std::uint64_t last = std::min<std::uint64_t>(offset + out.size(), end);
   out = out.first(static_cast<std::size_t>(last - offset));
   if (out.size() <= kNearBytes && read_near(offset, out)) return out.size();
