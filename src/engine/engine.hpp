@@ -133,6 +133,8 @@ class Engine {
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
   Status refuse_write() const;
+  Status refuse_change() const;  // or that it is closed
+  Status refuse_compaction() const;
   Status refuse_batch() const;
   Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
