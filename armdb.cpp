@@ -732,6 +732,17 @@ template <class Range, class T> [[nodiscard]] bool contains(const Range& range, 
   return any_of(range, [&](const auto& item) { return item == wanted; });
 }
 
+// The items stay in their order.
+template <class T, class Test> void erase_if(std::vector<T>& items, Test test) {
+  auto kept = items.begin();
+  for (T& item : items) {
+    if (test(item)) continue;
+    if (&item != &*kept) *kept = std::move(item);
+    ++kept;
+  }
+  items.erase(kept, items.end());
+}
+
 // True for no bytes at all, too.
 [[nodiscard]] inline bool all_zeros(Bytes bytes) noexcept {
   // Each byte equals the next one, and the first is zero.
@@ -2802,6 +2813,9 @@ class Keyring;
 [[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
 // What a file is called until it is whole.
 [[nodiscard]] std::string temporary_path(std::string_view path);
+[[nodiscard]] bool file_exists(FileSystem& files, const std::string& path);
+// A file that does no harm where it stays.
+void try_remove(FileSystem& files, const std::string& path);
 
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {
@@ -3860,6 +3874,7 @@ class SlotStore final : public Store {
   std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, SlotRoom& room,
                              format::Slot& best, std::uint32_t& copy) const;
   std::uint32_t judge_stage(std::uint64_t number, SlotRoom& room, format::Slot& best) const;
+  void log_damage(std::uint64_t number) const;
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
@@ -3889,6 +3904,8 @@ class SlotStore final : public Store {
   void finish(std::uint32_t place) noexcept;
   void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
+  Status write_zeros(std::uint64_t at, std::size_t bytes);
+  Status clear_stage();
   std::uint32_t stage_place(std::uint64_t number) noexcept;
   Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();
@@ -4145,7 +4162,7 @@ class LogRecovery {
   Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
-  void damage(std::string_view what, std::string_view path, std::uint64_t offset);
+  void damage(std::string_view what, const std::string& path, std::uint64_t offset = 0);
   void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);
@@ -4832,6 +4849,8 @@ class Engine {
   Status refuse_write() const;
   Status write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                       std::uint64_t& done);
+  Status refuse_change() const;  // or that it is closed
+  Status refuse_compaction() const;
   Status refuse_batch() const;
   Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);
@@ -5211,7 +5230,7 @@ Status Status::from_os(int os_error, std::string_view what) {
   return status;
 }
 
-Status Status::at(std::string_view file, std::uint64_t offset) && {
+Status Status::at(const std::string& file, std::uint64_t offset) && {
   if (ok()) return std::move(*this);
   if (detail_ == nullptr) detail_ = new (std::nothrow) Detail;
   if (detail_ != nullptr && detail_->file.empty()) {
@@ -5220,6 +5239,8 @@ Status Status::at(std::string_view file, std::uint64_t offset) && {
   }
   return std::move(*this);
 }
+
+Status Status::at(const std::string& file) && { return std::move(*this).at(file, kNoOffset); }
 
 std::string_view Status::file() const noexcept {
   return detail_ == nullptr ? std::string_view() : std::string_view(detail_->file);
@@ -10524,8 +10545,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
     const std::string shard = shard_path(path, 0);
-    if (files.info(path_in(shard, format::kManifestName)).ok() ||
-        files.info(path_in(shard, format::kSlotsName)).ok()) {
+    if (file_exists(files, path_in(shard, format::kManifestName)) ||
+        file_exists(files, path_in(shard, format::kSlotsName))) {
       return base::corrupt(
                  "db.meta is missing, but there are shards: restore it from a "
                  "backup, or see README, \"Repair\"")
@@ -10581,7 +10602,7 @@ Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& l
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
   const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
-  return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
+  return file_exists(files, manifest) ? Status() : files.sync_directory(path).at(path);
 }
 
 // ---- store/hint_file.cpp ----
@@ -10594,7 +10615,7 @@ constexpr std::size_t kHintFlushBytes = std::size_t{64} << 10;
 std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
   const std::string path = context.path_of(format::FileRole::hint, segment.id());
   const std::string temporary = temporary_path(path);
-  static_cast<void>(context.files.remove(temporary));
+  try_remove(context.files, temporary);
   Result<Owned<File>> file = context.files.open(temporary, OpenMode::create_new);
   if (!file.ok()) return nullptr;
   std::unique_ptr<HintWriter> writer(new (std::nothrow)
@@ -10619,7 +10640,7 @@ HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std:
 
 HintWriter::~HintWriter() {
   // Not finished: the next open deletes what is left.
-  if (file_) static_cast<void>(context_.files.remove(temporary_path(path_)));
+  if (file_) try_remove(context_.files, temporary_path(path_));
 }
 
 void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {
@@ -11067,7 +11088,7 @@ Status copy_bytes(File& from, std::uint64_t bytes, FileSystem& to, const std::st
 Status LogStore::freeze(LogImage& image) {
   Status status = seal_active();
   if (!status.ok()) return status;
-  image.segments = segments_;
+  image.segments = segments();
   image.manifest = manifest_image();
   // That one was never written here.
   manifest_stale_ = true;
@@ -11203,7 +11224,7 @@ constexpr std::size_t kSmallRun = 4;       // so many small neighbours are worth
 LogCompaction::~LogCompaction() {
   if (output_ != nullptr && !published_) {
     hint_.reset();
-    static_cast<void>(store_.context_.files.remove(output_->path));
+    try_remove(store_.context_.files, output_->path);
   }
 }
 
@@ -11468,8 +11489,8 @@ Status LogCompaction::withdraw() {
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
   using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
   auto before = std::make_unique<Segments>(store_.segments_);
-  std::erase_if(store_.segments_,
-                [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
+  base::erase_if(store_.segments_,
+                 [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
   Status status = store_.publish_map();
   if (!status.ok()) {
     store_.segments_.swap(*before);
@@ -11511,7 +11532,7 @@ Status LogCompaction::retire() {
 Status LogCompaction::remove() {
   const StoreContext& context = store_.context_;
   for (const SegmentPtr& source : sources_) {
-    static_cast<void>(context.files.remove(context.path_of(format::FileRole::hint, source->id())));
+    try_remove(context.files, context.path_of(format::FileRole::hint, source->id()));
     Status status = context.files.remove(source->path);
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the
@@ -11639,7 +11660,7 @@ Status LogRecovery::run() {
   return status;
 }
 
-void LogRecovery::damage(std::string_view what, std::string_view path, std::uint64_t offset) {
+void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
   ++store_.recovery_.damaged_regions;
   base::log(store_.context_.config.log, LogLevel::error,
             Status(Errc::corrupt, what).at(path, offset).message());
@@ -11721,7 +11742,8 @@ Status LogRecovery::collect_segments() {
     if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
-    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", status.file(), 0);
+    if (status.is(Errc::corrupt))
+      damage("the MANIFEST is damaged", store_.context_.path_of(format::kManifestName));
     rebuilt_ = true;
     status = rebuild_list();
   }
@@ -11815,7 +11837,8 @@ Status LogRecovery::rebuild_list() {
     Status status = open_segment(id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      damage(base::text("a segment cannot be read: %", {status.message()}), status.file(), 0);
+      damage(base::text("a segment cannot be read: %", {status.message()}),
+             store_.context_.path_of(format::FileRole::segment, id));
       unreadable_ids_.push_back(id);
       continue;
     }
@@ -11831,7 +11854,7 @@ Status LogRecovery::rebuild_list() {
     candidates_.push_back(std::move(candidate));
   }
   base::sort_ascending(dead_ids_);
-  std::erase_if(candidates_, [&](const Candidate& candidate) {
+  base::erase_if(candidates_, [&](const Candidate& candidate) {
     return std::binary_search(dead_ids_.begin(), dead_ids_.end(), candidate.segment->id());
   });
   if (!candidates_.empty()) {
@@ -12039,7 +12062,7 @@ Status LogRecovery::finish() {
   if (!status.ok()) return status;
   LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.path_of(role, id)));
+    try_remove(context.files, context.path_of(role, id));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -12051,7 +12074,7 @@ Status LogRecovery::finish() {
         name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
     }
-    static_cast<void>(context.files.remove(context.path_of(name)));
+    try_remove(context.files, context.path_of(name));
   }
   return {};
 }
@@ -12702,7 +12725,7 @@ Status LogStore::begin_segment() {
   status = publish_map();
   if (!status.ok()) {
     segments_.pop_back();
-    static_cast<void>(context_.files.remove(path));
+    try_remove(context_.files, path);
     return status;
   }
   active_ = std::move(segment);
@@ -13043,7 +13066,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
   const std::uint64_t bytes = compaction_reserve(context.config);
   Status status = (*file)->allocate(0, bytes);
   if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, 0, bytes);
-  if (!status.ok()) static_cast<void>(context.files.remove(path));
+  if (!status.ok()) try_remove(context.files, path);
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {
@@ -13170,8 +13193,7 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
-      base::log(context_.config.log, LogLevel::error, "a damaged slot",
-                base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+      log_damage(number);
     }
     if (slot.state != format::SlotState::live) continue;
     ++report.entries;
@@ -13180,6 +13202,11 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
   }
   report.bytes += piece.bytes.size();
   return {};
+}
+
+void SlotStore::log_damage(std::uint64_t number) const {
+  base::log(context_.config.log, LogLevel::error, "a damaged slot",
+            describe(base::corrupt("no copy of it is whole"), location_of(number, 0)));
 }
 
 Status SlotStore::read_stage() {
@@ -13287,8 +13314,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   if (best.state == format::SlotState::unused && broken != 0 &&
       (was_clean_ || broken == layout_.copies())) {
     ++damaged_slots_;
-    base::log(context_.config.log, LogLevel::error, "a damaged slot",
-              base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+    log_damage(number);
   } else {
     if (best.state == format::SlotState::unused && broken != 0) torn_free_.push_back(number);
     give_free(number);
@@ -13362,34 +13388,31 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
   // Or the next open, after a clean close, would take them for damaged.
   for (const std::uint64_t number : torn_free_) {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
-      status = write_bytes(layout_.offset(number, at), Bytes(zeros));
+      status = write_zeros(layout_.offset(number, at), layout_.slot_bytes());
     }
   }
   // Slots that the file lost with its end: they will be others when it has grown again.
-  const std::vector<std::uint8_t> no_copy(layout_.stage_bytes());
   for (const std::uint32_t place : stage_order_) {
     if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
-    status = write_bytes(layout_.stage_at(place), Bytes(no_copy));
+    status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
   }
   torn_free_ = {};
   losers_ = {};
   stage_ = {};
   stage_order_ = {};
   stage_wins_ = {};
-  const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
   finish_all();
-  if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
+  if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
   for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
   durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
   sync_wanted_from_ = last_sequence_ + sync_batch_;
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
-  if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
+  if (file_exists(context_.files, mark)) try_remove(context_.files, mark);
   return {};
 }
 
@@ -13419,13 +13442,8 @@ Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
 
 Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
-  finish_all();
-  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
   rewritten_ = true;
-  Status status;
-  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
-    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
-  }
+  Status status = clear_stage();
   return status.ok() ? status : poison(std::move(status));
 }
 
@@ -13616,7 +13634,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
     const bool lost = !options.create || context_.config.read_only ||
-                      context_.files.info(context_.path_of(format::kManifestName)).ok();
+                      file_exists(context_.files, context_.path_of(format::kManifestName));
     status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
                   : create_file(options);
     if (status.ok()) {
@@ -13626,7 +13644,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
-  if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
+  if (file_exists(context_.files, mark)) static_cast<void>(file_->drop_cache());
 
   std::uint8_t head[format::kSlotsHeaderBytes];
   const Result<std::size_t> got = file_->read_at(0, head);
@@ -13871,6 +13889,16 @@ Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
   return {};
 }
 
+Status SlotStore::write_zeros(std::uint64_t at, std::size_t bytes) {
+  const std::vector<std::uint8_t> zeros(bytes);
+  return write_bytes(at, Bytes(zeros));
+}
+
+Status SlotStore::clear_stage() {
+  finish_all();
+  return write_zeros(format::kStageAt, header_.stage_count * layout_.stage_bytes());
+}
+
 void SlotStore::add_stats(Stats& stats) const {
   stats.file_bytes += file_bytes_;
   stats.data_bytes += slot_count() * layout_.slot_bytes() * layout_.copies();
@@ -13971,13 +13999,8 @@ Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
-  finish_all();
   // Slots of these numbers come back when the file grows again.
-  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
-  Status status;
-  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
-    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
-  }
+  Status status = clear_stage();
   std::uint64_t number = 0;
   if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
@@ -14202,7 +14225,7 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
     if (status.ok()) status = (*file)->sync();
   }
   if (!status.ok()) {
-    static_cast<void>(files.remove(temporary));
+    try_remove(files, temporary);
     return std::move(status).at(temporary);
   }
   status = files.rename(temporary, path);
@@ -14720,7 +14743,8 @@ bool SealedFile::read_near(std::uint64_t offset, MutableBytes out) {
   const Bytes all(window.get(), *got);
   format::Frame frame;
   format::Frame before;
-  for (std::uint64_t at = frames_at(first); peek_frame(all.sub(at - base), frame);
+  for (std::uint64_t at = frames_at(first);
+       peek_frame(all.sub(static_cast<std::size_t>(at - base)), frame);
        at = next_frame_at(at + format::frame_bytes(frame.size))) {
     const bool joins = before.size == 0 ? frame.position <= offset
                                         : frame.position == before.position + before.size &&
@@ -14730,7 +14754,8 @@ bool SealedFile::read_near(std::uint64_t offset, MutableBytes out) {
     const std::uint64_t behind = frame.position + frame.size;
     if (behind <= offset) continue;
     bool forged = false;
-    const Status status = open_frame(frame, all.sub(at - base), offset, out, forged);
+    const Status status =
+        open_frame(frame, all.sub(static_cast<std::size_t>(at - base)), offset, out, forged);
     if (!status.ok() || forged) return false;
     if (behind >= last) return true;
   }
@@ -15124,6 +15149,12 @@ std::string path_in(std::string_view directory, std::string_view name) {
 
 std::string temporary_path(std::string_view path) { return base::text("%.tmp", {path}); }
 
+bool file_exists(FileSystem& files, const std::string& path) { return files.info(path).ok(); }
+
+void try_remove(FileSystem& files, const std::string& path) {
+  static_cast<void>(files.remove(path));
+}
+
 std::string StoreContext::path_of(std::string_view name) const { return path_in(directory, name); }
 
 std::string StoreContext::path_of(format::FileRole role, std::uint32_t file_id) const {
@@ -15393,8 +15424,7 @@ Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::
 }
 
 Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (status.ok()) status = store::Keyring::check(key);
   if (status.ok() && shape_.fixed && common_.migrating) {
     status = Status(Errc::unsupported,
@@ -15847,6 +15877,12 @@ Status Engine::refuse_write() const {
   return Status(Errc::read_only, "the collection was opened read_only").at(path_);
 }
 
+Status Engine::refuse_change() const {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  return status;
+}
+
 Status Engine::write(WriteRequest& request, bool sync) {
   if (config_.read_only) return refuse_write();
   Shard& shard = owner(request.key, request.hash);
@@ -16094,8 +16130,7 @@ Status Engine::save_floor() {
 }
 
 Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (!status.ok()) return status;
   const base::MutexLock lock(sweep_mutex_);
   std::uint64_t erased = 0;
@@ -16130,11 +16165,17 @@ Result<VerifyReport> Engine::verify() {
   return report;
 }
 
-Status Engine::compact() {
+Status Engine::refuse_compaction() const {
   Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) {
+    status = Status(Errc::read_only, "a read_only collection cannot be compacted");
+  }
+  return status;
+}
+
+Status Engine::compact() {
+  Status status = refuse_compaction();
   if (!status.ok()) return status;
-  if (config_.read_only)
-    return Status(Errc::read_only, "a read_only collection cannot be compacted");
   const Result<std::uint64_t> swept = sweep(~std::uint64_t{0});
   // A full disk: all the more there is to compact.
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
@@ -16152,11 +16193,8 @@ Status Engine::compact() {
 
 // Goes round the shards: one that has nothing to do gives its turn away.
 Result<bool> Engine::compact_step(std::uint64_t budget) {
-  Status status = refuse_if_closed();
-  if (!status.ok()) return status;
-  if (config_.read_only)
-    return Status(Errc::read_only, "a read_only collection cannot be compacted");
-  status = tick();
+  Status status = refuse_compaction();
+  if (status.ok()) status = tick();
   if (!status.ok()) return status;
   constexpr std::uint64_t kSweepPerStep = 4096;
   const Result<std::uint64_t> swept = sweep(kSweepPerStep);
@@ -16559,8 +16597,7 @@ class Opening {
 
 // ---- Keys ----
 Status Engine::refuse_keys() const {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (!status.ok() || keyring_ != nullptr) return status;
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }
@@ -16623,8 +16660,7 @@ std::uint32_t Engine::data_version() const {
 }
 
 Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (!status.ok()) return status;
   const base::MutexLock turn(migration_mutex_);
   common_.migrating = true;
@@ -17637,7 +17673,7 @@ Status Shard::checkpoint() {
   {
     const base::MutexLock lock(mutex_);
     segments = log_->segments();
-    std::erase_if(segments, [&](const auto& segment) { return !log_->wants_hint(*segment); });
+    base::erase_if(segments, [&](const auto& segment) { return !log_->wants_hint(*segment); });
   }
   for (const store::SegmentPtr& segment : segments) {
     const bool written = store::LogStore::write_hint(context_, *segment);
@@ -17863,7 +17899,7 @@ Status Shard::move_slots(bool& more) {
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     status =
-        store_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
+        slots_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
   }
   return status;
 }
@@ -17876,7 +17912,7 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
   const std::uint64_t expiry_ms = expiries_.any() ? expiries_.find(key.data(), hash) : 0;
   const Bytes value(place.value, context_.shape.value_size);
   base::Location at;
-  Status status = store_->write({key, value, false, expiry_ms}, {}, at);
+  Status status = slots_->write({key, value, false, expiry_ms}, {}, at);
   if (status.ok()) index_->relocate(place, at);
   return status;
 }
@@ -18679,8 +18715,10 @@ MutableBytes Encoded::room(std::size_t size) {
 }
 
 BatchBuffer& BatchBuffer::operator=(BatchBuffer&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  std::swap(count_, other.count_);
+  if (this == &other) return *this;
+  clear();
+  bytes_ = std::move(other.bytes_);
+  count_ = std::exchange(other.count_, 0);
   return *this;
 }
 

@@ -31,8 +31,10 @@ MutableBytes Encoded::room(std::size_t size) {
 }
 
 BatchBuffer& BatchBuffer::operator=(BatchBuffer&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  std::swap(count_, other.count_);
+  if (this == &other) return *this;
+  clear();
+  bytes_ = std::move(other.bytes_);
+  count_ = std::exchange(other.count_, 0);
   return *this;
 }
 

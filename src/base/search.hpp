@@ -1,6 +1,9 @@
 // search: plain loops over ranges. Those of <algorithm> come unrolled by four in libstdc++.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "core/bytes.hpp"
 
 namespace armdb::base {
@@ -14,6 +17,17 @@ template <class Range, class Test> [[nodiscard]] bool any_of(const Range& range,
 
 template <class Range, class T> [[nodiscard]] bool contains(const Range& range, const T& wanted) {
   return any_of(range, [&](const auto& item) { return item == wanted; });
+}
+
+// The items stay in their order.
+template <class T, class Test> void erase_if(std::vector<T>& items, Test test) {
+  auto kept = items.begin();
+  for (T& item : items) {
+    if (test(item)) continue;
+    if (&item != &*kept) *kept = std::move(item);
+    ++kept;
+  }
+  items.erase(kept, items.end());
 }
 
 // True for no bytes at all, too.

@@ -112,7 +112,7 @@ Status Status::from_os(int os_error, std::string_view what) {
   return status;
 }
 
-Status Status::at(std::string_view file, std::uint64_t offset) && {
+Status Status::at(const std::string& file, std::uint64_t offset) && {
   if (ok()) return std::move(*this);
   if (detail_ == nullptr) detail_ = new (std::nothrow) Detail;
   if (detail_ != nullptr && detail_->file.empty()) {
@@ -121,6 +121,8 @@ Status Status::at(std::string_view file, std::uint64_t offset) && {
   }
   return std::move(*this);
 }
+
+Status Status::at(const std::string& file) && { return std::move(*this).at(file, kNoOffset); }
 
 std::string_view Status::file() const noexcept {
   return detail_ == nullptr ? std::string_view() : std::string_view(detail_->file);

@@ -57,7 +57,8 @@ class [[nodiscard]] Status {
   // out_of_memory, everything else io_error.
   static Status from_os(int os_error, std::string_view what);
   // Adds where it happened, unless somebody has.
-  Status at(std::string_view file, std::uint64_t offset = kNoOffset) &&;
+  Status at(const std::string& file) &&;
+  Status at(const std::string& file, std::uint64_t offset) &&;
   [[nodiscard]] bool ok() const noexcept { return code_ == Errc::ok; }
   explicit operator bool() const noexcept { return ok(); }
   [[nodiscard]] bool is(Errc code) const noexcept { return code_ == code; }
@@ -124,7 +125,7 @@ template <class T> class [[nodiscard]] Result {
   }
 
  private:
-  void check() const {
+  [[gnu::always_inline]] void check() const {
     if (!value_) BadResult::raise(status_);
   }
   std::optional<T> value_;

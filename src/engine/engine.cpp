@@ -41,6 +41,12 @@ Status Engine::refuse_write() const {
   return Status(Errc::read_only, "the collection was opened read_only").at(path_);
 }
 
+Status Engine::refuse_change() const {
+  Status status = refuse_if_closed();
+  if (status.ok()) status = refuse_write();
+  return status;
+}
+
 Status Engine::write(WriteRequest& request, bool sync) {
   if (config_.read_only) return refuse_write();
   Shard& shard = owner(request.key, request.hash);
@@ -290,8 +296,7 @@ Status Engine::save_floor() {
 }
 
 Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (!status.ok()) return status;
   const base::MutexLock lock(sweep_mutex_);
   std::uint64_t erased = 0;
@@ -326,11 +331,17 @@ Result<VerifyReport> Engine::verify() {
   return report;
 }
 
-Status Engine::compact() {
+Status Engine::refuse_compaction() const {
   Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) {
+    status = Status(Errc::read_only, "a read_only collection cannot be compacted");
+  }
+  return status;
+}
+
+Status Engine::compact() {
+  Status status = refuse_compaction();
   if (!status.ok()) return status;
-  if (config_.read_only)
-    return Status(Errc::read_only, "a read_only collection cannot be compacted");
   const Result<std::uint64_t> swept = sweep(~std::uint64_t{0});
   // A full disk: all the more there is to compact.
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
@@ -348,11 +359,8 @@ Status Engine::compact() {
 
 // Goes round the shards: one that has nothing to do gives its turn away.
 Result<bool> Engine::compact_step(std::uint64_t budget) {
-  Status status = refuse_if_closed();
-  if (!status.ok()) return status;
-  if (config_.read_only)
-    return Status(Errc::read_only, "a read_only collection cannot be compacted");
-  status = tick();
+  Status status = refuse_compaction();
+  if (status.ok()) status = tick();
   if (!status.ok()) return status;
   constexpr std::uint64_t kSweepPerStep = 4096;
   const Result<std::uint64_t> swept = sweep(kSweepPerStep);

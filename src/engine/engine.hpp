@@ -135,6 +135,8 @@ class Engine {
   Status refuse_write() const;
   Status write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                       std::uint64_t& done);
+  Status refuse_change() const;  // or that it is closed
+  Status refuse_compaction() const;
   Status refuse_batch() const;
   Status refuse_keys() const;
   Status mark_joint() ARMDB_REQUIRES(joint_mutex_);

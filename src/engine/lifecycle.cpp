@@ -311,8 +311,7 @@ class Opening {
 // ---- Keys ----
 
 Status Engine::refuse_keys() const {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (!status.ok() || keyring_ != nullptr) return status;
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }

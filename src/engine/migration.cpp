@@ -21,8 +21,7 @@ std::uint32_t Engine::data_version() const {
 }
 
 Status Engine::migrate(std::uint32_t to_version, MigrationCalls calls) {
-  Status status = refuse_if_closed();
-  if (status.ok()) status = refuse_write();
+  Status status = refuse_change();
   if (!status.ok()) return status;
   const base::MutexLock turn(migration_mutex_);
   common_.migrating = true;

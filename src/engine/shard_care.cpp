@@ -4,6 +4,7 @@
 #include "base/append.hpp"
 #include "base/errors.hpp"
 #include "base/hash64.hpp"
+#include "base/search.hpp"
 #include "engine/engine.hpp"
 #include "engine/shard.hpp"
 #include "os/thread.hpp"
@@ -131,7 +132,7 @@ Status Shard::checkpoint() {
   {
     const base::MutexLock lock(mutex_);
     segments = log_->segments();
-    std::erase_if(segments, [&](const auto& segment) { return !log_->wants_hint(*segment); });
+    base::erase_if(segments, [&](const auto& segment) { return !log_->wants_hint(*segment); });
   }
   for (const store::SegmentPtr& segment : segments) {
     const bool written = store::LogStore::write_hint(context_, *segment);
@@ -360,7 +361,7 @@ Status Shard::move_slots(bool& more) {
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     status =
-        store_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
+        slots_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
   }
   return status;
 }
@@ -373,7 +374,7 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
   const std::uint64_t expiry_ms = expiries_.any() ? expiries_.find(key.data(), hash) : 0;
   const Bytes value(place.value, context_.shape.value_size);
   base::Location at;
-  Status status = store_->write({key, value, false, expiry_ms}, {}, at);
+  Status status = slots_->write({key, value, false, expiry_ms}, {}, at);
   if (status.ok()) index_->relocate(place, at);
   return status;
 }

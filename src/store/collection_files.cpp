@@ -31,8 +31,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
   if (status.is(Errc::not_found)) {
     // A crash while the collection was created leaves empty shards; anything more was lost.
     const std::string shard = shard_path(path, 0);
-    if (files.info(path_in(shard, format::kManifestName)).ok() ||
-        files.info(path_in(shard, format::kSlotsName)).ok()) {
+    if (file_exists(files, path_in(shard, format::kManifestName)) ||
+        file_exists(files, path_in(shard, format::kSlotsName))) {
       return base::corrupt(
                  "db.meta is missing, but there are shards: restore it from a "
                  "backup, or see README, \"Repair\"")
@@ -88,7 +88,7 @@ Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& l
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
   const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
-  return files.info(manifest).ok() ? Status() : files.sync_directory(path).at(path);
+  return file_exists(files, manifest) ? Status() : files.sync_directory(path).at(path);
 }
 
 }  // namespace armdb::store

@@ -16,7 +16,7 @@ constexpr std::size_t kHintFlushBytes = std::size_t{64} << 10;
 std::unique_ptr<HintWriter> HintWriter::start(const StoreContext& context, const Segment& segment) {
   const std::string path = context.path_of(format::FileRole::hint, segment.id());
   const std::string temporary = temporary_path(path);
-  static_cast<void>(context.files.remove(temporary));
+  try_remove(context.files, temporary);
   Result<Owned<File>> file = context.files.open(temporary, OpenMode::create_new);
   if (!file.ok()) return nullptr;
   std::unique_ptr<HintWriter> writer(new (std::nothrow)
@@ -41,7 +41,7 @@ HintWriter::HintWriter(const StoreContext& context, const Segment& segment, std:
 
 HintWriter::~HintWriter() {
   // Not finished: the next open deletes what is left.
-  if (file_) static_cast<void>(context_.files.remove(temporary_path(path_)));
+  if (file_) try_remove(context_.files, temporary_path(path_));
 }
 
 void HintWriter::add(const format::Entry& entry, std::uint64_t offset) {

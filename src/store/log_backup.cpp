@@ -37,7 +37,7 @@ Status copy_bytes(File& from, std::uint64_t bytes, FileSystem& to, const std::st
 Status LogStore::freeze(LogImage& image) {
   Status status = seal_active();
   if (!status.ok()) return status;
-  image.segments = segments_;
+  image.segments = segments();
   image.manifest = manifest_image();
   // That one was never written here.
   manifest_stale_ = true;

@@ -23,7 +23,7 @@ constexpr std::size_t kSmallRun = 4;       // so many small neighbours are worth
 LogCompaction::~LogCompaction() {
   if (output_ != nullptr && !published_) {
     hint_.reset();
-    static_cast<void>(store_.context_.files.remove(output_->path));
+    try_remove(store_.context_.files, output_->path);
   }
 }
 
@@ -288,8 +288,8 @@ Status LogCompaction::withdraw() {
 Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
   using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
   auto before = std::make_unique<Segments>(store_.segments_);
-  std::erase_if(store_.segments_,
-                [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
+  base::erase_if(store_.segments_,
+                 [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
   Status status = store_.publish_map();
   if (!status.ok()) {
     store_.segments_.swap(*before);
@@ -331,7 +331,7 @@ Status LogCompaction::retire() {
 Status LogCompaction::remove() {
   const StoreContext& context = store_.context_;
   for (const SegmentPtr& source : sources_) {
-    static_cast<void>(context.files.remove(context.path_of(format::FileRole::hint, source->id())));
+    try_remove(context.files, context.path_of(format::FileRole::hint, source->id()));
     Status status = context.files.remove(source->path);
     if (!status.ok() && !status.is(Errc::not_found)) return std::move(status).at(source->path);
     // Oldest first and durably so: were the MANIFEST lost, an old entry must not outlive the

@@ -41,7 +41,7 @@ Status LogRecovery::run() {
   return status;
 }
 
-void LogRecovery::damage(std::string_view what, std::string_view path, std::uint64_t offset) {
+void LogRecovery::damage(std::string_view what, const std::string& path, std::uint64_t offset) {
   ++store_.recovery_.damaged_regions;
   base::log(store_.context_.config.log, LogLevel::error,
             Status(Errc::corrupt, what).at(path, offset).message());
@@ -124,7 +124,8 @@ Status LogRecovery::collect_segments() {
     if (status.ok()) status = collect_unlisted(manifest);
   } else if (status.is(Errc::not_found) || status.is(Errc::corrupt)) {
     changed_ = true;
-    if (status.is(Errc::corrupt)) damage("the MANIFEST is damaged", status.file(), 0);
+    if (status.is(Errc::corrupt))
+      damage("the MANIFEST is damaged", store_.context_.path_of(format::kManifestName));
     rebuilt_ = true;
     status = rebuild_list();
   }
@@ -218,7 +219,8 @@ Status LogRecovery::rebuild_list() {
     Status status = open_segment(id, candidate);
     if (!status.ok() && !wrong_file(status)) return status;
     if (!status.ok()) {
-      damage(base::text("a segment cannot be read: %", {status.message()}), status.file(), 0);
+      damage(base::text("a segment cannot be read: %", {status.message()}),
+             store_.context_.path_of(format::FileRole::segment, id));
       unreadable_ids_.push_back(id);
       continue;
     }
@@ -234,7 +236,7 @@ Status LogRecovery::rebuild_list() {
     candidates_.push_back(std::move(candidate));
   }
   base::sort_ascending(dead_ids_);
-  std::erase_if(candidates_, [&](const Candidate& candidate) {
+  base::erase_if(candidates_, [&](const Candidate& candidate) {
     return std::binary_search(dead_ids_.begin(), dead_ids_.end(), candidate.segment->id());
   });
   if (!candidates_.empty()) {
@@ -444,7 +446,7 @@ Status LogRecovery::finish() {
   if (!status.ok()) return status;
   LogStore::keep_reserve(context);
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
-    static_cast<void>(context.files.remove(context.path_of(role, id)));
+    try_remove(context.files, context.path_of(role, id));
   };
   for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
   for (const std::uint32_t id : hint_ids_) {
@@ -456,7 +458,7 @@ Status LogRecovery::finish() {
         name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
     }
-    static_cast<void>(context.files.remove(context.path_of(name)));
+    try_remove(context.files, context.path_of(name));
   }
   return {};
 }

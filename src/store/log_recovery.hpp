@@ -80,7 +80,7 @@ class LogRecovery {
   Status tell(const format::Entry& entry, base::Location at);
   Status deliver_batch(Segment& segment, std::uint64_t from, std::uint64_t to);
   bool fits_shape(const format::Entry& entry) const noexcept;
-  void damage(std::string_view what, std::string_view path, std::uint64_t offset);
+  void damage(std::string_view what, const std::string& path, std::uint64_t offset = 0);
   void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
   Status rename_aside(std::uint32_t id);

@@ -275,7 +275,7 @@ Status LogStore::begin_segment() {
   status = publish_map();
   if (!status.ok()) {
     segments_.pop_back();
-    static_cast<void>(context_.files.remove(path));
+    try_remove(context_.files, path);
     return status;
   }
   active_ = std::move(segment);
@@ -619,7 +619,7 @@ void LogStore::keep_reserve(const StoreContext& context) {
   const std::uint64_t bytes = compaction_reserve(context.config);
   Status status = (*file)->allocate(0, bytes);
   if (status.is(Errc::unsupported)) status = fill_with_zeros(**file, 0, bytes);
-  if (!status.ok()) static_cast<void>(context.files.remove(path));
+  if (!status.ok()) try_remove(context.files, path);
 }
 
 bool LogStore::release_reserve(const StoreContext& context) {

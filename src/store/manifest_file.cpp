@@ -58,7 +58,7 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
     if (status.ok()) status = (*file)->sync();
   }
   if (!status.ok()) {
-    static_cast<void>(files.remove(temporary));
+    try_remove(files, temporary);
     return std::move(status).at(temporary);
   }
   status = files.rename(temporary, path);

@@ -77,8 +77,7 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     // What a crash tore of a free slot stays so until the slot is used again.
     if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
       ++report.damaged_regions;
-      base::log(context_.config.log, LogLevel::error, "a damaged slot",
-                base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+      log_damage(number);
     }
     if (slot.state != format::SlotState::live) continue;
     ++report.entries;
@@ -87,6 +86,11 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
   }
   report.bytes += piece.bytes.size();
   return {};
+}
+
+void SlotStore::log_damage(std::uint64_t number) const {
+  base::log(context_.config.log, LogLevel::error, "a damaged slot",
+            describe(base::corrupt("no copy of it is whole"), location_of(number, 0)));
 }
 
 Status SlotStore::read_stage() {
@@ -194,8 +198,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   if (best.state == format::SlotState::unused && broken != 0 &&
       (was_clean_ || broken == layout_.copies())) {
     ++damaged_slots_;
-    base::log(context_.config.log, LogLevel::error, "a damaged slot",
-              base::corrupt("no copy of it is whole").at(path_, layout_.offset(number, 0)));
+    log_damage(number);
   } else {
     if (best.state == format::SlotState::unused && broken != 0) torn_free_.push_back(number);
     give_free(number);
@@ -269,34 +272,31 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  const std::vector<std::uint8_t> zeros(layout_.slot_bytes());
   // Or the next open, after a clean close, would take them for damaged.
   for (const std::uint64_t number : torn_free_) {
     for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
-      status = write_bytes(layout_.offset(number, at), Bytes(zeros));
+      status = write_zeros(layout_.offset(number, at), layout_.slot_bytes());
     }
   }
   // Slots that the file lost with its end: they will be others when it has grown again.
-  const std::vector<std::uint8_t> no_copy(layout_.stage_bytes());
   for (const std::uint32_t place : stage_order_) {
     if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
-    status = write_bytes(layout_.stage_at(place), Bytes(no_copy));
+    status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
   }
   torn_free_ = {};
   losers_ = {};
   stage_ = {};
   stage_order_ = {};
   stage_wins_ = {};
-  const std::uint8_t no_mark[format::kCleanMarkBytes] = {};
   finish_all();
-  if (status.ok()) status = write_bytes(format::kCleanMarkAt, Bytes(no_mark));
+  if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
   for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
   durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
   sync_wanted_from_ = last_sequence_ + sync_batch_;
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
-  if (context_.files.info(mark).ok()) static_cast<void>(context_.files.remove(mark));
+  if (file_exists(context_.files, mark)) try_remove(context_.files, mark);
   return {};
 }
 

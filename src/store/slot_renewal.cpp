@@ -29,13 +29,8 @@ Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
 
 Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
-  finish_all();
-  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
   rewritten_ = true;
-  Status status;
-  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
-    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
-  }
+  Status status = clear_stage();
   return status.ok() ? status : poison(std::move(status));
 }
 

@@ -94,7 +94,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
     const bool lost = !options.create || context_.config.read_only ||
-                      context_.files.info(context_.path_of(format::kManifestName)).ok();
+                      file_exists(context_.files, context_.path_of(format::kManifestName));
     status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
                   : create_file(options);
     if (status.ok()) {
@@ -104,7 +104,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (!status.ok()) return status;
   // A sync of this file failed: cached pages may differ from the disk, and the disk counts.
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
-  if (context_.files.info(mark).ok()) static_cast<void>(file_->drop_cache());
+  if (file_exists(context_.files, mark)) static_cast<void>(file_->drop_cache());
 
   std::uint8_t head[format::kSlotsHeaderBytes];
   const Result<std::size_t> got = file_->read_at(0, head);
@@ -350,6 +350,16 @@ Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
   return {};
 }
 
+Status SlotStore::write_zeros(std::uint64_t at, std::size_t bytes) {
+  const std::vector<std::uint8_t> zeros(bytes);
+  return write_bytes(at, Bytes(zeros));
+}
+
+Status SlotStore::clear_stage() {
+  finish_all();
+  return write_zeros(format::kStageAt, header_.stage_count * layout_.stage_bytes());
+}
+
 void SlotStore::add_stats(Stats& stats) const {
   stats.file_bytes += file_bytes_;
   stats.data_bytes += slot_count() * layout_.slot_bytes() * layout_.copies();
@@ -451,13 +461,8 @@ Result<bool> SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
   if (slots_to_keep() == slot_count()) return false;
-  finish_all();
   // Slots of these numbers come back when the file grows again.
-  const std::vector<std::uint8_t> zeros(layout_.stage_bytes());
-  Status status;
-  for (std::uint32_t place = 0; status.ok() && place < header_.stage_count; ++place) {
-    status = write_bytes(layout_.stage_at(place), Bytes(zeros));
-  }
+  Status status = clear_stage();
   std::uint64_t number = 0;
   if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);

@@ -162,6 +162,7 @@ class SlotStore final : public Store {
   std::uint32_t judge_copies(std::uint64_t number, const std::uint8_t* group, SlotRoom& room,
                              format::Slot& best, std::uint32_t& copy) const;
   std::uint32_t judge_stage(std::uint64_t number, SlotRoom& room, format::Slot& best) const;
+  void log_damage(std::uint64_t number) const;
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
@@ -191,6 +192,8 @@ class SlotStore final : public Store {
   void finish(std::uint32_t place) noexcept;
   void finish_all() noexcept;
   Status write_bytes(std::uint64_t at, Bytes bytes);
+  Status write_zeros(std::uint64_t at, std::size_t bytes);
+  Status clear_stage();
   std::uint32_t stage_place(std::uint64_t number) noexcept;
   Status bring_home(std::uint64_t number, Bytes copy);
   Status unstage();

@@ -22,6 +22,12 @@ std::string path_in(std::string_view directory, std::string_view name) {
 
 std::string temporary_path(std::string_view path) { return base::text("%.tmp", {path}); }
 
+bool file_exists(FileSystem& files, const std::string& path) { return files.info(path).ok(); }
+
+void try_remove(FileSystem& files, const std::string& path) {
+  static_cast<void>(files.remove(path));
+}
+
 std::string StoreContext::path_of(std::string_view name) const { return path_in(directory, name); }
 
 std::string StoreContext::path_of(format::FileRole role, std::uint32_t file_id) const {

@@ -28,6 +28,9 @@ class Keyring;
 [[nodiscard]] std::string path_in(std::string_view directory, std::string_view name);
 // What a file is called until it is whole.
 [[nodiscard]] std::string temporary_path(std::string_view path);
+[[nodiscard]] bool file_exists(FileSystem& files, const std::string& path);
+// A file that does no harm where it stays.
+void try_remove(FileSystem& files, const std::string& path);
 
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {

@@ -101,8 +101,11 @@ TEST_CASE("sealed_file: a flipped bit costs its frame, and no other byte [pitfal
         std::string expected = plain;
         for (const FramePlace& frame : sample.frames) {
           if (at < frame.at || at >= frame.at + frame.bytes) continue;
+          const bool ends = frame.position + frame.size == plain.size();
+          // Where only the checksum is wrong the tag still tells that the bytes are right.
+          if (at < frame.at + 4 && !ends) continue;
           expected.replace(frame.position, frame.size, frame.size, '\0');
-          if (frame.position + frame.size == plain.size()) expected.resize(frame.position);
+          if (ends) expected.resize(frame.position);
         }
         REQUIRE((test::read_all(**file) == expected));
       }

@@ -264,7 +264,7 @@ TEST_CASE("sealed_tail: no nonce comes twice, over rounds, reopenings and kills"
   CHECK(ledger.repeats() == 0);
 }
 
-TEST_CASE("sealed_tail: without its data key the tail is wrong_key, not empty") {
+TEST_CASE("sealed_tail: what a data key that is gone has sealed counts as empty") {
   TailStore store;
   add(*store.open(), {24}, 96, 1);
   std::string raw = test::read_path(store.files, kTail);
@@ -275,7 +275,9 @@ TEST_CASE("sealed_tail: without its data key the tail is wrong_key, not empty") 
       header, MutableBytes(reinterpret_cast<std::uint8_t*>(raw.data()), raw.size()));
   test::replace(store.files, kTail, raw);
   store::TailContents contents;
-  CHECK(store::read_tail_file(store.context, contents).is(Errc::wrong_key));
+  // Left behind by an open that could not use it. A db.keys that is too old is found by the MANIFEST.
+  CHECK(store::read_tail_file(store.context, contents).ok());
+  CHECK(contents.bytes.empty());
 }
 
 #endif  // ARMDB_WITH_OPENSSL
