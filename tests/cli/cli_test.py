@@ -168,7 +168,8 @@ class KeysTest(CliTest):
                 self.assertNotIn(b"mark", self.plain_bytes(self.db))
                 self.assertNotIn(b"key0", self.plain_bytes(self.db))
                 dump = self.ok("dump", self.db, *self.old).out
-                self.ok("rekey", self.db, *self.old, "--new-passphrase-env", "ARMDB_T_WORDS", "--data")
+                self.ok("rekey", self.db, *self.old, "--new-passphrase-env", "ARMDB_T_WORDS",
+                        "--data")
                 self.assertIn("wrong_key", self.ok("dump", self.db, *self.old, code=FAILED).err)
                 self.assertEqual(self.ok("dump", self.db, *self.words).out, dump)
                 clear, again = self.db.parent / "clear", self.db.parent / "again"

@@ -275,7 +275,8 @@ TEST_CASE("sealed_tail: what a data key that is gone has sealed counts as empty"
       header, MutableBytes(reinterpret_cast<std::uint8_t*>(raw.data()), raw.size()));
   test::replace(store.files, kTail, raw);
   store::TailContents contents;
-  // Left behind by an open that could not use it. A db.keys that is too old is found by the MANIFEST.
+  // Left behind by an open that could not use it. A db.keys that is too old is found by the
+  // MANIFEST.
   CHECK(store::read_tail_file(store.context, contents).ok());
   CHECK(contents.bytes.empty());
 }
