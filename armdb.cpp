@@ -3605,8 +3605,8 @@ class LogStore final : public Store {
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
-  Status write_large(const std::uint8_t* image, std::uint64_t bytes);
-  void accept_large(std::uint64_t bytes) noexcept;
+  Status write_behind(Bytes image);
+  void accept_behind(std::uint64_t bytes) noexcept;
   static void each_of(const Batch& batch, std::uint64_t sequence,
                       FunctionRef<void(const format::Entry&, std::size_t bytes)> take);
   void append_watermark() noexcept;
@@ -3625,6 +3625,7 @@ class LogStore final : public Store {
     return context_.config.cache_bytes / context_.shard_count;
   }
   Status poison(Status cause, std::span<const SegmentPtr> segments);
+  Status poison_active(Status cause);
   [[nodiscard]] SegmentPtr find_segment(std::uint32_t file_id) const;
   [[nodiscard]] bool values_on_disk() const noexcept {
     return context_.shape.payload == Payload::location;
@@ -4596,6 +4597,7 @@ class Shard {
                              base::Location* where) const;
   Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
       ARMDB_REQUIRES(maintenance_);
+  Status keep_failure(Status status);
   Status fail(Status cause);
   Status sync_all(bool files_too);
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
@@ -4859,6 +4861,7 @@ class Engine {
       ARMDB_REQUIRES(state_mutex_);
   Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
 
+  Status copy_to(const std::string& path, const EncryptionKey& key, Cipher cipher);
   Status refuse_if_closed() const;
   Status on_all_shards(FunctionRef<Status(Shard&)> what);
 
@@ -6077,12 +6080,7 @@ std::uint64_t process_start_ticks() noexcept {
   text[size] = 0;
   const char* at = std::strrchr(text, ')');
   for (int field = 3; at != nullptr && field <= 22; ++field) at = std::strchr(at + 1, ' ');
-  std::uint64_t ticks = 0;
-  while (at != nullptr && at[1] >= '0' && at[1] <= '9') {
-    ticks = ticks * 10 + static_cast<std::uint64_t>(at[1] - '0');
-    ++at;
-  }
-  return ticks;
+  return at == nullptr ? 0 : std::strtoull(at, nullptr, 10);
 }
 
 std::string own_pid_text() {
@@ -10548,9 +10546,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     if (file_exists(files, path_in(shard, format::kManifestName)) ||
         file_exists(files, path_in(shard, format::kSlotsName))) {
       return base::corrupt(
-                 "db.meta is missing, but there are shards: restore it from a "
-                 "backup, or see README, \"Repair\"")
-          .at(path);
+          "db.meta is missing, but there are shards: restore it from a "
+          "backup, or see README, \"Repair\"");
     }
     return status;
   }
@@ -10568,11 +10565,10 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description) {
   for (std::uint32_t shard = 0; shard < description.shard_count; ++shard) {
-    const std::string directory = shard_path(path, shard);
-    Status status = files.create_directory(directory);
-    if (!status.ok()) return std::move(status).at(directory);
+    Status status = files.create_directory(shard_path(path, shard));
+    if (!status.ok()) return status;
   }
-  Status status = files.sync_directory(path).at(path);
+  Status status = files.sync_directory(path);
   if (!status.ok()) return status;
   const std::size_t slash = path.find_last_of('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
@@ -10588,21 +10584,19 @@ Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& l
     status = files.list(
         path, [&](std::string_view name, FileKind) { empty = empty && name == format::kLockName; });
   }
-  if (!status.ok()) return std::move(status).at(path);
-  if (!empty) {
-    return Status(Errc::invalid_argument, "the directory of a copy must be empty or not there")
-        .at(path);
+  if (status.ok() && !empty) {
+    status = Status(Errc::invalid_argument, "the directory of a copy must be empty or not there");
   }
+  if (!status.ok()) return status;
   Result<Owned<FileLock>> held = files.lock(lock_path(path), LockMode::exclusive);
-  if (!held.ok()) return std::move(held).status().at(lock_path(path));
-  lock = std::move(*held);
-  return {};
+  if (held.ok()) lock = std::move(*held);
+  return std::move(held).status();
 }
 
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
   const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
-  return file_exists(files, manifest) ? Status() : files.sync_directory(path).at(path);
+  return file_exists(files, manifest) ? Status() : files.sync_directory(path);
 }
 
 // ---- store/hint_file.cpp ----
@@ -10748,15 +10742,14 @@ bool walk_items(HintReader& reader, std::size_t key_size,
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status) {
-  Result<Owned<File>> file =
-      context.files.open(context.path_of(format::FileRole::hint, segment.id()), OpenMode::read);
-  if (!file.ok()) return false;
-  const Result<std::uint64_t> size = (*file)->size();
+  Owned<File> file;
+  std::uint64_t size = 0;
+  const std::string path = context.path_of(format::FileRole::hint, segment.id());
+  if (!open_file(context.files, path, OpenMode::read, file, size).ok()) return false;
   std::uint8_t head[format::kHintHeaderBytes];
-  const Result<std::size_t> got = (*file)->read_at(0, head);
+  const Result<std::size_t> got = file->read_at(0, head);
   format::HintHeader header;
-  if (!size.ok() || !got.ok() || *got != sizeof head ||
-      !format::decode_hint_header(Bytes(head), header).ok()) {
+  if (!got.ok() || *got != sizeof head || !format::decode_hint_header(Bytes(head), header).ok()) {
     return false;
   }
   const format::FileHeader& own = segment.header.file;
@@ -10764,8 +10757,8 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
       header.file.file_id != own.file_id || header.salt != segment.header.salt) {
     return false;
   }
-  HintReader reader{**file, format::hint_seed(header), *size, format::kHintHeaderBytes, {}};
-  if (!trailer_fits(**file, *size, reader.seed, length, last_sequence)) return false;
+  HintReader reader{*file, format::hint_seed(header), size, format::kHintHeaderBytes, {}};
+  if (!trailer_fits(*file, size, reader.seed, length, last_sequence)) return false;
   // The whole file first: an item told of cannot be taken back when a later block is damaged.
   const auto nothing = [](const format::HintItem&) { return Status(); };
   if (!walk_items(reader, context.shape.key_size, nothing, status)) return false;
@@ -11069,19 +11062,18 @@ Status copy_bytes(File& from, std::uint64_t bytes, FileSystem& to, const std::st
   constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
   const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kPieceBytes));
   const std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[most]);
-  if (piece == nullptr) return base::out_of_memory("no memory to copy a file").at(path);
-  Result<Owned<File>> file = to.open(path, OpenMode::create_new);
-  if (!file.ok()) return std::move(file).status().at(path);
-  for (std::uint64_t done = 0; done < bytes;) {
+  if (piece == nullptr) return base::out_of_memory("no memory to copy a file");
+  const Result<Owned<File>> file = to.open(path, OpenMode::create_new);
+  Status status = file.status();
+  for (std::uint64_t done = 0; status.ok() && done < bytes;) {
     const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes - done, most));
     const Result<std::size_t> got = from.read_at(done, {piece.get(), want});
-    if (!got.ok()) return got.status();
-    if (*got == 0) break;
-    Status status = (*file)->write_at(done, Bytes(piece.get(), *got));
-    if (!status.ok()) return std::move(status).at(path, done);
+    status = got.status();
+    if (!got.ok() || *got == 0) break;
+    status = (*file)->write_at(done, Bytes(piece.get(), *got));
     done += *got;
   }
-  return (*file)->sync().at(path);
+  return status.ok() ? (*file)->sync() : status;
 }
 }  // namespace
 
@@ -11101,14 +11093,14 @@ Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& 
     if (segment->retired) continue;
     const std::string name = format::file_name(format::FileRole::segment, segment->id());
     Status status = copy_bytes(*segment->file, segment->length, to, path_in(directory, name));
-    if (!status.ok()) return std::move(status).at(segment->path);
+    if (!status.ok()) return status;
     // A hint that compaction has removed since is of no use to the copy: that has its segment, and
     // scans it.
     const std::string hint = format::file_name(format::FileRole::hint, segment->id());
-    Result<Owned<File>> from = context.files.open(context.path_of(hint), OpenMode::read);
-    const Result<std::uint64_t> size = from.ok() ? (*from)->size() : from.status();
-    if (!size.ok()) continue;
-    status = copy_bytes(**from, *size, to, path_in(directory, hint));
+    Owned<File> from;
+    std::uint64_t size = 0;
+    if (!open_file(context.files, context.path_of(hint), OpenMode::read, from, size).ok()) continue;
+    status = copy_bytes(*from, size, to, path_in(directory, hint));
     if (!status.ok()) return status;
   }
   return replace_file(to, directory, format::kManifestName, image.manifest);
@@ -11176,13 +11168,13 @@ Status LogStore::prepare_batch(Batch& batch) {
     format::encode_entry(entry, active_->seed, to);
     to += bytes;
   });
-  return write_large(batch.image.get(), batch.bytes);
+  return write_behind({batch.image.get(), static_cast<std::size_t>(batch.bytes)});
 }
 
 void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Location)> accepted) {
   std::uint64_t offset = tail_.next_offset();
   std::size_t count = 0;
-  if (batch.image != nullptr) accept_large(batch.bytes);
+  if (batch.image != nullptr) accept_behind(batch.bytes);
   each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
     const base::Location at(active_->id(), offset, bytes);
     if (batch.image == nullptr) tail_.append(entry, active_->seed, bytes);
@@ -11206,7 +11198,7 @@ void LogStore::abandon_batch(Batch& batch) noexcept {
   Status status = active_->file->truncate(active_->length);
   if (status.ok()) status = active_->file->sync();
   if (!status.ok()) {
-    static_cast<void>(poison(std::move(status).at(active_->path, active_->length), {&active_, 1}));
+    static_cast<void>(poison_active(std::move(status)));
     return;
   }
   active_->allocated = active_->length;
@@ -11391,7 +11383,8 @@ Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from
   format::encode_entry(copied, output_->seed, buffer_.data() + at);
   if (hint_ != nullptr) hint_->add(copied, to.offset());
   store_.account(*output_, copied, to);
-  origins_.push_back(from.packed());
+  const std::uint64_t origin = from.packed();
+  origins_.push_back(origin);
   return buffer_.size() >= store_.context_.piece_bytes() ? write_out() : Status();
 }
 
@@ -11900,7 +11893,8 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
     candidate.record.last_sequence = entry.sequence;
     candidate.record.count = footer.count;
     for (std::uint32_t n = 0; sources != nullptr && n < footer.source_count; ++n) {
-      sources->push_back(base::load_little<std::uint32_t>(footer.sources.data() + 4 * n));
+      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + 4 * n);
+      sources->push_back(id);
     }
     return true;
   }
@@ -12758,8 +12752,7 @@ Status LogStore::seal_active() {
     return std::move(status).at(active_->path, active_->length);
   }
   if (status.ok()) status = active_->file->truncate(active_->length + size);
-  if (!status.ok())
-    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  if (!status.ok()) return poison_active(std::move(status));
   active_->length += size;
   active_->readable.store(active_->length, std::memory_order_release);
   active_->sealed = true;
@@ -12939,28 +12932,27 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
   if (whole == nullptr) return base::out_of_memory("no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
-  status = write_large(whole.get(), bytes);
-  if (status.ok()) accept_large(bytes);
+  status = write_behind({whole.get(), static_cast<std::size_t>(bytes)});
+  if (status.ok()) accept_behind(bytes);
   return status;
 }
 
-// Behind the last entry, with an empty buffer. On an error nothing was accepted.
-Status LogStore::write_large(const std::uint8_t* image, std::uint64_t bytes) {
-  Status status =
-      active_->file->write_at(active_->length, Bytes(image, static_cast<std::size_t>(bytes)));
+// Behind what the file has. On an error nothing was accepted, and a write that was refused for
+// want of space left nothing behind.
+Status LogStore::write_behind(Bytes image) {
+  Status status = active_->file->write_at(active_->length, image);
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
     full_ = true;
     return std::move(status).at(active_->path, active_->length);
   }
-  if (!status.ok())
-    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
-  return {};
+  return status.ok() ? status : poison_active(std::move(status));
 }
 
-void LogStore::accept_large(std::uint64_t bytes) noexcept {
+void LogStore::accept_behind(std::uint64_t bytes) noexcept {
   active_->length += bytes;
+  // Readable before the buffer is begun anew: a reader that misses it there finds it here.
   active_->readable.store(active_->length, std::memory_order_release);
   tail_.reset(active_->id(), active_->length);
   sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
@@ -12969,23 +12961,10 @@ void LogStore::accept_large(std::uint64_t bytes) noexcept {
 Status LogStore::flush() {
   if (!failed_.ok()) return failed_;
   if (active_ == nullptr || tail_.used() == 0) return {};
-  Status status = active_->file->write_at(active_->length, tail_.contents());
-  if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
-    // A write refused for want of space left nothing behind that was accepted: the entries still
-    // stand in the buffer, and go out when there is space again.
-    active_->allocated = active_->length;
-    set_put_limit();
-    full_ = true;
-    return std::move(status).at(active_->path, active_->length);
-  }
-  if (!status.ok())
-    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
-  active_->length += tail_.used();
-  // Readable before the buffer is begun anew: a reader that misses it there finds it here.
-  active_->readable.store(active_->length, std::memory_order_release);
-  tail_.reset(active_->id(), active_->length);
-  sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
-  return {};
+  // Where there is no space the entries still stand in the buffer, and go out when there is again.
+  Status status = write_behind(tail_.contents());
+  if (status.ok()) accept_behind(tail_.used());
+  return status;
 }
 
 // ---- Sync ----
@@ -13056,6 +13035,10 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   static_cast<void>(context_.files.sync_directory(context_.directory));
   base::log(context_.config.log, LogLevel::error, failed_.message());
   return failed_;
+}
+
+Status LogStore::poison_active(Status cause) {
+  return poison(std::move(cause).at(active_->path, active_->length), {&active_, 1});
 }
 
 // ---- Checkpoint and figures ----
@@ -15431,16 +15414,21 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
                     "a migration is under way, which counts slots: finish it before the backup");
   }
   if (!status.ok()) return std::move(status).at(path_);
+  return copy_to(path, key, cipher).at(path);
+}
+
+// What goes wrong here is told with the path, where no file is named.
+Status Engine::copy_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
   FileSystem& plain = plain_files();
   Owned<FileLock> lock;
-  status = store::begin_copy(plain, path, lock);
+  Status status = store::begin_copy(plain, path, lock);
   store::Description description = description_;
   description.cipher = Cipher::stored;
   std::unique_ptr<store::Keyring> ring;
   if (status.ok()) {
     status = store::Keyring::settle(plain, path, key, cipher, true, description, ring);
   }
-  if (!status.ok()) return std::move(status).at(path);
+  if (!status.ok()) return status;
   FileSystem& to = ring == nullptr ? plain : ring->sealed_files();
 
   std::vector<store::LogImage> images(shards_.size());
@@ -15453,7 +15441,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   }
   for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
     const std::string directory = store::shard_path(path, static_cast<std::uint32_t>(at));
-    status = plain.create_directory(directory).at(directory);
+    status = plain.create_directory(directory);
     if (status.ok()) status = shards_[at]->copy(images[at], ring.get(), to, directory);
   }
   if (status.ok()) {
@@ -15462,7 +15450,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   }
   // db.meta comes last: without it nothing opens.
   if (status.ok()) status = store::create_description(plain, path, description);
-  return std::move(status).at(path);
+  return status;
 }
 
 // ---- engine/batch.cpp ----
@@ -17687,9 +17675,8 @@ Status Shard::checkpoint() {
     if (!status.ok()) return status;
     manifest = log_->manifest_now();
   }
-  status = store::LogStore::write_manifest(context_, manifest);
-  if (status.is(Errc::failed)) return fail(std::move(status));
-  if (!status.ok()) {
+  status = keep_failure(store::LogStore::write_manifest(context_, manifest));
+  if (!status.ok() && !status.is(Errc::failed)) {
     const base::MutexLock lock(mutex_);
     log_->manifest_failed();
   }
@@ -18020,8 +18007,7 @@ Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool ch
 
 Result<bool> Shard::finish_compaction() {
   store::LogCompaction& job = *compaction_;
-  Status status = job.seal();
-  if (status.is(Errc::failed)) return fail(std::move(status));
+  Status status = keep_failure(job.seal());
   // What was dropped may be superseded by an entry that only the log has: that one first.
   if (status.ok()) status = sync();
   if (!status.ok()) return status;
@@ -18045,10 +18031,14 @@ Result<bool> Shard::finish_compaction() {
   }
   // The MANIFEST tells of the copies now: an index that still names sources must not go on.
   if (!status.ok()) return fail(std::move(status));
-  status = job.remove();
-  if (status.is(Errc::failed)) return fail(std::move(status));
+  status = keep_failure(job.remove());
   if (!status.ok()) return status;
   return true;
+}
+
+// What failed for good fails the shard, too.
+Status Shard::keep_failure(Status status) {
+  return status.is(Errc::failed) ? fail(std::move(status)) : status;
 }
 
 Status Shard::fail(Status cause) {

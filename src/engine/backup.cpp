@@ -53,16 +53,21 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
                     "a migration is under way, which counts slots: finish it before the backup");
   }
   if (!status.ok()) return std::move(status).at(path_);
+  return copy_to(path, key, cipher).at(path);
+}
+
+// What goes wrong here is told with the path, where no file is named.
+Status Engine::copy_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
   FileSystem& plain = plain_files();
   Owned<FileLock> lock;
-  status = store::begin_copy(plain, path, lock);
+  Status status = store::begin_copy(plain, path, lock);
   store::Description description = description_;
   description.cipher = Cipher::stored;
   std::unique_ptr<store::Keyring> ring;
   if (status.ok()) {
     status = store::Keyring::settle(plain, path, key, cipher, true, description, ring);
   }
-  if (!status.ok()) return std::move(status).at(path);
+  if (!status.ok()) return status;
   FileSystem& to = ring == nullptr ? plain : ring->sealed_files();
 
   std::vector<store::LogImage> images(shards_.size());
@@ -75,7 +80,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   }
   for (std::size_t at = 0; status.ok() && at < shards_.size(); ++at) {
     const std::string directory = store::shard_path(path, static_cast<std::uint32_t>(at));
-    status = plain.create_directory(directory).at(directory);
+    status = plain.create_directory(directory);
     if (status.ok()) status = shards_[at]->copy(images[at], ring.get(), to, directory);
   }
   if (status.ok()) {
@@ -84,7 +89,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   }
   // db.meta comes last: without it nothing opens.
   if (status.ok()) status = store::create_description(plain, path, description);
-  return std::move(status).at(path);
+  return status;
 }
 
 }  // namespace armdb::engine

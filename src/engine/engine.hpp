@@ -145,6 +145,7 @@ class Engine {
       ARMDB_REQUIRES(state_mutex_);
   Status migrate_shard(std::uint32_t at, MigrationProgress& progress, MigrationCalls calls);
 
+  Status copy_to(const std::string& path, const EncryptionKey& key, Cipher cipher);
   Status refuse_if_closed() const;
   Status on_all_shards(FunctionRef<Status(Shard&)> what);
 

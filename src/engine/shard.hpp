@@ -260,6 +260,7 @@ class Shard {
                              base::Location* where) const;
   Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
       ARMDB_REQUIRES(maintenance_);
+  Status keep_failure(Status status);
   Status fail(Status cause);
   Status sync_all(bool files_too);
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {

@@ -146,9 +146,8 @@ Status Shard::checkpoint() {
     if (!status.ok()) return status;
     manifest = log_->manifest_now();
   }
-  status = store::LogStore::write_manifest(context_, manifest);
-  if (status.is(Errc::failed)) return fail(std::move(status));
-  if (!status.ok()) {
+  status = keep_failure(store::LogStore::write_manifest(context_, manifest));
+  if (!status.ok() && !status.is(Errc::failed)) {
     const base::MutexLock lock(mutex_);
     log_->manifest_failed();
   }
@@ -482,8 +481,7 @@ Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool ch
 
 Result<bool> Shard::finish_compaction() {
   store::LogCompaction& job = *compaction_;
-  Status status = job.seal();
-  if (status.is(Errc::failed)) return fail(std::move(status));
+  Status status = keep_failure(job.seal());
   // What was dropped may be superseded by an entry that only the log has: that one first.
   if (status.ok()) status = sync();
   if (!status.ok()) return status;
@@ -507,10 +505,14 @@ Result<bool> Shard::finish_compaction() {
   }
   // The MANIFEST tells of the copies now: an index that still names sources must not go on.
   if (!status.ok()) return fail(std::move(status));
-  status = job.remove();
-  if (status.is(Errc::failed)) return fail(std::move(status));
+  status = keep_failure(job.remove());
   if (!status.ok()) return status;
   return true;
+}
+
+// What failed for good fails the shard, too.
+Status Shard::keep_failure(Status status) {
+  return status.is(Errc::failed) ? fail(std::move(status)) : status;
 }
 
 Status Shard::fail(Status cause) {

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -76,12 +77,7 @@ std::uint64_t process_start_ticks() noexcept {
   text[size] = 0;
   const char* at = std::strrchr(text, ')');
   for (int field = 3; at != nullptr && field <= 22; ++field) at = std::strchr(at + 1, ' ');
-  std::uint64_t ticks = 0;
-  while (at != nullptr && at[1] >= '0' && at[1] <= '9') {
-    ticks = ticks * 10 + static_cast<std::uint64_t>(at[1] - '0');
-    ++at;
-  }
-  return ticks;
+  return at == nullptr ? 0 : std::strtoull(at, nullptr, 10);
 }
 
 std::string own_pid_text() {

@@ -34,9 +34,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
     if (file_exists(files, path_in(shard, format::kManifestName)) ||
         file_exists(files, path_in(shard, format::kSlotsName))) {
       return base::corrupt(
-                 "db.meta is missing, but there are shards: restore it from a "
-                 "backup, or see README, \"Repair\"")
-          .at(path);
+          "db.meta is missing, but there are shards: restore it from a "
+          "backup, or see README, \"Repair\"");
     }
     return status;
   }
@@ -54,11 +53,10 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description) {
   for (std::uint32_t shard = 0; shard < description.shard_count; ++shard) {
-    const std::string directory = shard_path(path, shard);
-    Status status = files.create_directory(directory);
-    if (!status.ok()) return std::move(status).at(directory);
+    Status status = files.create_directory(shard_path(path, shard));
+    if (!status.ok()) return status;
   }
-  Status status = files.sync_directory(path).at(path);
+  Status status = files.sync_directory(path);
   if (!status.ok()) return status;
   const std::size_t slash = path.find_last_of('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
@@ -74,21 +72,19 @@ Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& l
     status = files.list(
         path, [&](std::string_view name, FileKind) { empty = empty && name == format::kLockName; });
   }
-  if (!status.ok()) return std::move(status).at(path);
-  if (!empty) {
-    return Status(Errc::invalid_argument, "the directory of a copy must be empty or not there")
-        .at(path);
+  if (status.ok() && !empty) {
+    status = Status(Errc::invalid_argument, "the directory of a copy must be empty or not there");
   }
+  if (!status.ok()) return status;
   Result<Owned<FileLock>> held = files.lock(lock_path(path), LockMode::exclusive);
-  if (!held.ok()) return std::move(held).status().at(lock_path(path));
-  lock = std::move(*held);
-  return {};
+  if (held.ok()) lock = std::move(*held);
+  return std::move(held).status();
 }
 
 Status settle_description(FileSystem& files, const std::string& path) {
   // A MANIFEST is written only once db.meta is durable.
   const std::string manifest = path_in(shard_path(path, 0), format::kManifestName);
-  return file_exists(files, manifest) ? Status() : files.sync_directory(path).at(path);
+  return file_exists(files, manifest) ? Status() : files.sync_directory(path);
 }
 
 }  // namespace armdb::store

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "format/file_name.hpp"
+#include "store/manifest_file.hpp"
 
 namespace armdb::store {
 
@@ -151,15 +152,14 @@ bool walk_items(HintReader& reader, std::size_t key_size,
 bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_t length,
                std::uint64_t last_sequence, FunctionRef<Status(const format::HintItem&)> visit,
                Status& status) {
-  Result<Owned<File>> file =
-      context.files.open(context.path_of(format::FileRole::hint, segment.id()), OpenMode::read);
-  if (!file.ok()) return false;
-  const Result<std::uint64_t> size = (*file)->size();
+  Owned<File> file;
+  std::uint64_t size = 0;
+  const std::string path = context.path_of(format::FileRole::hint, segment.id());
+  if (!open_file(context.files, path, OpenMode::read, file, size).ok()) return false;
   std::uint8_t head[format::kHintHeaderBytes];
-  const Result<std::size_t> got = (*file)->read_at(0, head);
+  const Result<std::size_t> got = file->read_at(0, head);
   format::HintHeader header;
-  if (!size.ok() || !got.ok() || *got != sizeof head ||
-      !format::decode_hint_header(Bytes(head), header).ok()) {
+  if (!got.ok() || *got != sizeof head || !format::decode_hint_header(Bytes(head), header).ok()) {
     return false;
   }
   const format::FileHeader& own = segment.header.file;
@@ -167,8 +167,8 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
       header.file.file_id != own.file_id || header.salt != segment.header.salt) {
     return false;
   }
-  HintReader reader{**file, format::hint_seed(header), *size, format::kHintHeaderBytes, {}};
-  if (!trailer_fits(**file, *size, reader.seed, length, last_sequence)) return false;
+  HintReader reader{*file, format::hint_seed(header), size, format::kHintHeaderBytes, {}};
+  if (!trailer_fits(*file, size, reader.seed, length, last_sequence)) return false;
   // The whole file first: an item told of cannot be taken back when a later block is damaged.
   const auto nothing = [](const format::HintItem&) { return Status(); };
   if (!walk_items(reader, context.shape.key_size, nothing, status)) return false;

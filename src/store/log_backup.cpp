@@ -17,19 +17,18 @@ Status copy_bytes(File& from, std::uint64_t bytes, FileSystem& to, const std::st
   constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
   const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kPieceBytes));
   const std::unique_ptr<std::uint8_t[]> piece(new (std::nothrow) std::uint8_t[most]);
-  if (piece == nullptr) return base::out_of_memory("no memory to copy a file").at(path);
-  Result<Owned<File>> file = to.open(path, OpenMode::create_new);
-  if (!file.ok()) return std::move(file).status().at(path);
-  for (std::uint64_t done = 0; done < bytes;) {
+  if (piece == nullptr) return base::out_of_memory("no memory to copy a file");
+  const Result<Owned<File>> file = to.open(path, OpenMode::create_new);
+  Status status = file.status();
+  for (std::uint64_t done = 0; status.ok() && done < bytes;) {
     const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes - done, most));
     const Result<std::size_t> got = from.read_at(done, {piece.get(), want});
-    if (!got.ok()) return got.status();
-    if (*got == 0) break;
-    Status status = (*file)->write_at(done, Bytes(piece.get(), *got));
-    if (!status.ok()) return std::move(status).at(path, done);
+    status = got.status();
+    if (!got.ok() || *got == 0) break;
+    status = (*file)->write_at(done, Bytes(piece.get(), *got));
     done += *got;
   }
-  return (*file)->sync().at(path);
+  return status.ok() ? (*file)->sync() : status;
 }
 
 }  // namespace
@@ -50,14 +49,14 @@ Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& 
     if (segment->retired) continue;
     const std::string name = format::file_name(format::FileRole::segment, segment->id());
     Status status = copy_bytes(*segment->file, segment->length, to, path_in(directory, name));
-    if (!status.ok()) return std::move(status).at(segment->path);
+    if (!status.ok()) return status;
     // A hint that compaction has removed since is of no use to the copy: that has its segment, and
     // scans it.
     const std::string hint = format::file_name(format::FileRole::hint, segment->id());
-    Result<Owned<File>> from = context.files.open(context.path_of(hint), OpenMode::read);
-    const Result<std::uint64_t> size = from.ok() ? (*from)->size() : from.status();
-    if (!size.ok()) continue;
-    status = copy_bytes(**from, *size, to, path_in(directory, hint));
+    Owned<File> from;
+    std::uint64_t size = 0;
+    if (!open_file(context.files, context.path_of(hint), OpenMode::read, from, size).ok()) continue;
+    status = copy_bytes(*from, size, to, path_in(directory, hint));
     if (!status.ok()) return status;
   }
   return replace_file(to, directory, format::kManifestName, image.manifest);

@@ -65,13 +65,13 @@ Status LogStore::prepare_batch(Batch& batch) {
     format::encode_entry(entry, active_->seed, to);
     to += bytes;
   });
-  return write_large(batch.image.get(), batch.bytes);
+  return write_behind({batch.image.get(), static_cast<std::size_t>(batch.bytes)});
 }
 
 void LogStore::accept_batch(Batch& batch, FunctionRef<void(std::size_t, base::Location)> accepted) {
   std::uint64_t offset = tail_.next_offset();
   std::size_t count = 0;
-  if (batch.image != nullptr) accept_large(batch.bytes);
+  if (batch.image != nullptr) accept_behind(batch.bytes);
   each_of(batch, sequence_next_, [&](const format::Entry& entry, std::size_t bytes) {
     const base::Location at(active_->id(), offset, bytes);
     if (batch.image == nullptr) tail_.append(entry, active_->seed, bytes);
@@ -95,7 +95,7 @@ void LogStore::abandon_batch(Batch& batch) noexcept {
   Status status = active_->file->truncate(active_->length);
   if (status.ok()) status = active_->file->sync();
   if (!status.ok()) {
-    static_cast<void>(poison(std::move(status).at(active_->path, active_->length), {&active_, 1}));
+    static_cast<void>(poison_active(std::move(status)));
     return;
   }
   active_->allocated = active_->length;

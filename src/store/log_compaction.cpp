@@ -190,7 +190,8 @@ Status LogCompaction::copy_entry(const format::Entry& entry, base::Location from
   format::encode_entry(copied, output_->seed, buffer_.data() + at);
   if (hint_ != nullptr) hint_->add(copied, to.offset());
   store_.account(*output_, copied, to);
-  origins_.push_back(from.packed());
+  const std::uint64_t origin = from.packed();
+  origins_.push_back(origin);
   return buffer_.size() >= store_.context_.piece_bytes() ? write_out() : Status();
 }
 

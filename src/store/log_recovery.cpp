@@ -282,7 +282,8 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
     candidate.record.last_sequence = entry.sequence;
     candidate.record.count = footer.count;
     for (std::uint32_t n = 0; sources != nullptr && n < footer.source_count; ++n) {
-      sources->push_back(base::load_little<std::uint32_t>(footer.sources.data() + 4 * n));
+      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + 4 * n);
+      sources->push_back(id);
     }
     return true;
   }

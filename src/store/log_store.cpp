@@ -308,8 +308,7 @@ Status LogStore::seal_active() {
     return std::move(status).at(active_->path, active_->length);
   }
   if (status.ok()) status = active_->file->truncate(active_->length + size);
-  if (!status.ok())
-    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
+  if (!status.ok()) return poison_active(std::move(status));
   active_->length += size;
   active_->readable.store(active_->length, std::memory_order_release);
   active_->sealed = true;
@@ -490,28 +489,27 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
                                                   std::uint8_t[static_cast<std::size_t>(bytes)]);
   if (whole == nullptr) return base::out_of_memory("no memory to write a large value");
   format::encode_entry(entry, active_->seed, whole.get());
-  status = write_large(whole.get(), bytes);
-  if (status.ok()) accept_large(bytes);
+  status = write_behind({whole.get(), static_cast<std::size_t>(bytes)});
+  if (status.ok()) accept_behind(bytes);
   return status;
 }
 
-// Behind the last entry, with an empty buffer. On an error nothing was accepted.
-Status LogStore::write_large(const std::uint8_t* image, std::uint64_t bytes) {
-  Status status =
-      active_->file->write_at(active_->length, Bytes(image, static_cast<std::size_t>(bytes)));
+// Behind what the file has. On an error nothing was accepted, and a write that was refused for
+// want of space left nothing behind.
+Status LogStore::write_behind(Bytes image) {
+  Status status = active_->file->write_at(active_->length, image);
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
     full_ = true;
     return std::move(status).at(active_->path, active_->length);
   }
-  if (!status.ok())
-    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
-  return {};
+  return status.ok() ? status : poison_active(std::move(status));
 }
 
-void LogStore::accept_large(std::uint64_t bytes) noexcept {
+void LogStore::accept_behind(std::uint64_t bytes) noexcept {
   active_->length += bytes;
+  // Readable before the buffer is begun anew: a reader that misses it there finds it here.
   active_->readable.store(active_->length, std::memory_order_release);
   tail_.reset(active_->id(), active_->length);
   sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
@@ -520,23 +518,10 @@ void LogStore::accept_large(std::uint64_t bytes) noexcept {
 Status LogStore::flush() {
   if (!failed_.ok()) return failed_;
   if (active_ == nullptr || tail_.used() == 0) return {};
-  Status status = active_->file->write_at(active_->length, tail_.contents());
-  if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
-    // A write refused for want of space left nothing behind that was accepted: the entries still
-    // stand in the buffer, and go out when there is space again.
-    active_->allocated = active_->length;
-    set_put_limit();
-    full_ = true;
-    return std::move(status).at(active_->path, active_->length);
-  }
-  if (!status.ok())
-    return poison(std::move(status).at(active_->path, active_->length), {&active_, 1});
-  active_->length += tail_.used();
-  // Readable before the buffer is begun anew: a reader that misses it there finds it here.
-  active_->readable.store(active_->length, std::memory_order_release);
-  tail_.reset(active_->id(), active_->length);
-  sync_wanted_ = sync_wanted_ || context_.config.enable_fsync;
-  return {};
+  // Where there is no space the entries still stand in the buffer, and go out when there is again.
+  Status status = write_behind(tail_.contents());
+  if (status.ok()) accept_behind(tail_.used());
+  return status;
 }
 
 // ---- Sync ----
@@ -608,6 +593,10 @@ Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
   static_cast<void>(context_.files.sync_directory(context_.directory));
   base::log(context_.config.log, LogLevel::error, failed_.message());
   return failed_;
+}
+
+Status LogStore::poison_active(Status cause) {
+  return poison(std::move(cause).at(active_->path, active_->length), {&active_, 1});
 }
 
 // ---- Checkpoint and figures ----

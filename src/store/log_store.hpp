@@ -173,8 +173,8 @@ class LogStore final : public Store {
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
-  Status write_large(const std::uint8_t* image, std::uint64_t bytes);
-  void accept_large(std::uint64_t bytes) noexcept;
+  Status write_behind(Bytes image);
+  void accept_behind(std::uint64_t bytes) noexcept;
   static void each_of(const Batch& batch, std::uint64_t sequence,
                       FunctionRef<void(const format::Entry&, std::size_t bytes)> take);
   void append_watermark() noexcept;
@@ -193,6 +193,7 @@ class LogStore final : public Store {
     return context_.config.cache_bytes / context_.shard_count;
   }
   Status poison(Status cause, std::span<const SegmentPtr> segments);
+  Status poison_active(Status cause);
   [[nodiscard]] SegmentPtr find_segment(std::uint32_t file_id) const;
   [[nodiscard]] bool values_on_disk() const noexcept {
     return context_.shape.payload == Payload::location;
