@@ -13382,11 +13382,11 @@ Status SlotStore::finish_recovery() {
     if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
     status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
   }
-  torn_free_ = {};
-  losers_ = {};
-  stage_ = {};
-  stage_order_ = {};
-  stage_wins_ = {};
+  torn_free_ = std::vector<std::uint64_t>();
+  losers_ = std::vector<std::uint64_t>();
+  stage_ = std::vector<std::uint8_t>();
+  stage_order_ = std::vector<std::uint32_t>();
+  stage_wins_ = std::vector<std::uint32_t>();
   finish_all();
   if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);
   if (status.ok()) status = file_->sync();
@@ -13662,8 +13662,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
-  staged_.resize(header_.stage_count);
-  staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
+  staged_ = std::vector<std::uint32_t>(header_.stage_count);
+  staged_find_ = std::vector<std::uint32_t>(std::bit_ceil(std::size_t{2} * header_.stage_count));
   set_slot_count(layout_.slots_in(size_at_open_));
   return {};
 }
@@ -13964,7 +13964,8 @@ Result<bool> SlotStore::last_live(std::uint64_t& end, std::vector<std::uint8_t>&
   Status status = read_newest(number, copy, slot);
   if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
   if (!status.ok()) return status;
-  key.assign(slot.key.begin(), slot.key.end());
+  key.clear();
+  base::append(key, slot.key);
   at = location_of(number, slot.version);
   end = number;
   return slot.state == format::SlotState::live;
@@ -17867,7 +17868,7 @@ Status Shard::move_slots(bool& more) {
   const std::size_t key_size = context_.shape.key_size;
   std::vector<std::uint8_t> key;
   std::vector<std::uint8_t> keys;
-  std::vector<base::Location> moved;
+  std::vector<std::uint64_t> moved;  // packed locations
   std::uint64_t end = ~std::uint64_t{0};
   Status status;
   while (more && moved.size() < kMovesPerLock) {
@@ -17879,14 +17880,15 @@ Status Shard::move_slots(bool& more) {
     status = copy_slot(Bytes(key), from);
     if (!status.ok()) return status;
     base::append(keys, Bytes(key));
-    moved.push_back(from);
+    const std::uint64_t packed = from.packed();
+    moved.push_back(packed);
   }
   if (moved.empty()) return {};
   status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
-    status =
-        slots_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
+    const Bytes old = Bytes(keys).sub(at * key_size, key_size);
+    status = slots_->write({old, {}, true, 0}, base::Location(moved[at]), gone);
   }
   return status;
 }

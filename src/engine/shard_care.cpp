@@ -341,7 +341,7 @@ Status Shard::move_slots(bool& more) {
   const std::size_t key_size = context_.shape.key_size;
   std::vector<std::uint8_t> key;
   std::vector<std::uint8_t> keys;
-  std::vector<base::Location> moved;
+  std::vector<std::uint64_t> moved;  // packed locations
   std::uint64_t end = ~std::uint64_t{0};
   Status status;
   while (more && moved.size() < kMovesPerLock) {
@@ -353,14 +353,15 @@ Status Shard::move_slots(bool& more) {
     status = copy_slot(Bytes(key), from);
     if (!status.ok()) return status;
     base::append(keys, Bytes(key));
-    moved.push_back(from);
+    const std::uint64_t packed = from.packed();
+    moved.push_back(packed);
   }
   if (moved.empty()) return {};
   status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
-    status =
-        slots_->write({Bytes(keys).sub(at * key_size, key_size), {}, true, 0}, moved[at], gone);
+    const Bytes old = Bytes(keys).sub(at * key_size, key_size);
+    status = slots_->write({old, {}, true, 0}, base::Location(moved[at]), gone);
   }
   return status;
 }

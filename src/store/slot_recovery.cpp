@@ -283,11 +283,11 @@ Status SlotStore::finish_recovery() {
     if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
     status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
   }
-  torn_free_ = {};
-  losers_ = {};
-  stage_ = {};
-  stage_order_ = {};
-  stage_wins_ = {};
+  torn_free_ = std::vector<std::uint64_t>();
+  losers_ = std::vector<std::uint64_t>();
+  stage_ = std::vector<std::uint8_t>();
+  stage_order_ = std::vector<std::uint32_t>();
+  stage_wins_ = std::vector<std::uint32_t>();
   finish_all();
   if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);
   if (status.ok()) status = file_->sync();

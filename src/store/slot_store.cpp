@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/append.hpp"
 #include "base/build.hpp"
 #include "base/check.hpp"
 #include "base/errors.hpp"
@@ -139,8 +140,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
-  staged_.resize(header_.stage_count);
-  staged_find_.resize(std::bit_ceil(std::size_t{2} * header_.stage_count));
+  staged_ = std::vector<std::uint32_t>(header_.stage_count);
+  staged_find_ = std::vector<std::uint32_t>(std::bit_ceil(std::size_t{2} * header_.stage_count));
   set_slot_count(layout_.slots_in(size_at_open_));
   return {};
 }
@@ -443,7 +444,8 @@ Result<bool> SlotStore::last_live(std::uint64_t& end, std::vector<std::uint8_t>&
   Status status = read_newest(number, copy, slot);
   if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
   if (!status.ok()) return status;
-  key.assign(slot.key.begin(), slot.key.end());
+  key.clear();
+  base::append(key, slot.key);
   at = location_of(number, slot.version);
   end = number;
   return slot.state == format::SlotState::live;
