@@ -1556,7 +1556,9 @@ Status decode_meta(Bytes in, Meta& meta);
 //
 // A frame:
 //
-//        0     4  crc       CRC-32C of all that follows, the sealed bytes included
+//        0     4  crc       CRC-32C of all that follows, the sealed bytes included, seeded with
+//                           the crc at 92: no frame of another file passes, such as one that a
+//                           former use of these blocks left there
 //        4     4  counter   of seals under this file's key, from 1; never twice
 //        8     6  position  of the first of its bytes in the plain file
 //       14     2  size      of its bytes, 1..4064, in bits 0..12; bit 15: see `follows_failure`
@@ -1614,10 +1616,12 @@ struct Frame {
 }
 // The front of a frame: what stands at 4..15, the additional data, is at `out` + 4 then.
 void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept;
+// The seed of the frames of a file, from its sealed header.
+[[nodiscard]] std::uint32_t frame_seed(const SealedHeader& header) noexcept;
 // Sets the crc of a frame whose tag and sealed bytes are in place.
-void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
+void finish_frame(std::uint32_t seed, std::uint8_t* out, std::size_t size) noexcept;
 // The frame at the front of `in`, which ends with its page at most. False: bytes that are none.
-[[nodiscard]] bool decode_frame(Bytes in, Frame& frame) noexcept;
+[[nodiscard]] bool decode_frame(Bytes in, std::uint32_t seed, Frame& frame) noexcept;
 // The same without a look at the crc, for those who open the frame at once: the tag tells more.
 [[nodiscard]] bool peek_frame(Bytes in, Frame& frame) noexcept;
 [[nodiscard]] ByteArray<12> frame_nonce(std::uint32_t counter) noexcept;
@@ -3100,6 +3104,8 @@ class Keyring {
   };
   Keyring(FileSystem& files, std::string directory, const Description& description);
   Status read(const EncryptionKey& key, std::vector<DataKey>& keys) const;
+  Status read_again(const EncryptionKey& key, std::vector<DataKey>& keys) const
+      ARMDB_REQUIRES(mutex_);
   Status write(const EncryptionKey& key, const std::vector<DataKey>& keys) const;
 
   FileSystem& files_;
@@ -3163,7 +3169,7 @@ class Keyring;
 // one lock, is also sealed in a frame (format/sealed.hpp) in a file that is mapped shared. The
 // frames stand one behind the other from the end of the header on, without regard to pages, with
 // rising counters, and `position` is where in the segment their bytes belong. When the buffer is
-// begun anew so are they: what is left behind the new ones has lower counters.
+// begun anew so are they: what is left behind the new ones has lower counters, or another seed.
 //
 // The key comes from a salt that each open draws anew, and again before its counter runs out.
 //
@@ -3193,6 +3199,7 @@ class SealedTail {
   Owned<Mapping> mapping_;
   crypto::Aead aead_;
   std::uint32_t key_id_ = 0;  // of the data key
+  std::uint32_t seed_ = 0;    // of the crcs of frames
   std::uint32_t counter_ = 0;
   std::size_t used_ = 0;
 };
@@ -3889,6 +3896,7 @@ class SlotStore final : public Store {
   }
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
+  Status refuse_damaged(std::uint64_t number) const;
   Status write_erased(std::uint64_t number, Bytes key);
   // Under the next version.
   Status write_slot(std::uint64_t number, format::Slot slot);
@@ -5088,8 +5096,8 @@ Config Config::embedded() noexcept {
 
 EncryptionKey EncryptionKey::passphrase(std::string_view text) noexcept {
   EncryptionKey key;
-  key.text_ = text;
-  key.set_ = !text.empty();
+  key.text_ = text.data() == nullptr ? std::string_view("") : text;
+  key.set_ = true;
   return key;
 }
 
@@ -8292,8 +8300,14 @@ void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept {
   base::store_little<std::uint64_t>(out + 8, frame.position | size << 48);
 }
 
-void finish_frame(std::uint8_t* out, std::size_t size) noexcept {
-  base::store_little<std::uint32_t>(out, base::crc32c(0, Bytes(out + 4, frame_bytes(size) - 4)));
+std::uint32_t frame_seed(const SealedHeader& header) noexcept {
+  std::uint8_t bytes[kSealedHeaderBytes];
+  encode_sealed_header(header, bytes);
+  return base::load_little<std::uint32_t>(bytes + kSealedCrcAt);
+}
+
+void finish_frame(std::uint32_t seed, std::uint8_t* out, std::size_t size) noexcept {
+  base::store_little<std::uint32_t>(out, base::crc32c(seed, Bytes(out + 4, frame_bytes(size) - 4)));
 }
 
 bool peek_frame(Bytes in, Frame& frame) noexcept {
@@ -8312,9 +8326,9 @@ bool peek_frame(Bytes in, Frame& frame) noexcept {
          (placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) == 0;
 }
 
-bool decode_frame(Bytes in, Frame& frame) noexcept {
+bool decode_frame(Bytes in, std::uint32_t seed, Frame& frame) noexcept {
   return peek_frame(in, frame) && base::load_little<std::uint32_t>(in.data()) ==
-                                      base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
+                                      base::crc32c(seed, in.sub(4, frame_bytes(frame.size) - 4));
 }
 
 ByteArray<12> frame_nonce(std::uint32_t counter) noexcept {
@@ -10936,24 +10950,42 @@ Status Keyring::read(const EncryptionKey& key, std::vector<DataKey>& keys) const
   return {};
 }
 
+// The data keys of db.keys, which `key` must open, as the ones in memory are: were it another file
+// by now, writing it would lose the key that everything is sealed by.
+Status Keyring::read_again(const EncryptionKey& key, std::vector<DataKey>& keys) const {
+  Status status = read(key, keys);
+  const DataKey& newest = keys_.back();
+  const auto same = [&](const DataKey& each) {
+    return each.id == newest.id &&
+           crypto::equal_in_constant_time(each.key.bytes(), newest.key.bytes());
+  };
+  if (status.ok() && !base::any_of(keys, same)) {
+    status = base::corrupt("db.keys was replaced while the collection was open; put it back");
+  }
+  return std::move(status).at(path_in(directory_, format::kKeysName));
+}
+
 Status Keyring::rotate(const EncryptionKey& from, const EncryptionKey& to) {
   // Held to the end: db.keys is replaced by one at a time.
   const base::MutexLock lock(mutex_);
   std::vector<DataKey> keys;
-  Status status = read(from, keys).at(path_in(directory_, format::kKeysName));
+  Status status = read_again(from, keys);
   return status.ok() ? write(to, keys) : status;
 }
 
 Status Keyring::begin_renewal(const EncryptionKey& key) {
   const base::MutexLock lock(mutex_);
   std::vector<DataKey> keys;
-  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
-  if (!status.ok() || keys.size() > 1) return status;
-  DataKey fresh;
-  fresh.id = keys.back().id + 1;
-  status = os::random_bytes(fresh.key.room());
-  keys.push_back(fresh);
-  // On the disk before anything is sealed by it.
+  Status status = read_again(key, keys);
+  if (!status.ok()) return status;
+  if (keys.size() == 1) {
+    DataKey fresh;
+    fresh.id = keys.back().id + 1;
+    status = os::random_bytes(fresh.key.room());
+    keys.push_back(fresh);
+  }
+  // On the disk before anything is sealed by it. Those of an earlier renewal, too: it may have
+  // ended where the file had its name, and not durably.
   if (status.ok()) status = write(key, keys);
   if (status.ok()) keys_ = std::move(keys);
   return status;
@@ -10962,9 +10994,9 @@ Status Keyring::begin_renewal(const EncryptionKey& key) {
 Status Keyring::end_renewal(const EncryptionKey& key) {
   const base::MutexLock lock(mutex_);
   std::vector<DataKey> keys;
-  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
+  Status status = read_again(key, keys);
   if (!status.ok()) return status;
-  keys.erase(keys.begin(), keys.end() - 1);
+  keys.assign(1, keys_.back());
   status = write(key, keys);
   if (status.ok()) keys_ = std::move(keys);
   return status;
@@ -11013,7 +11045,11 @@ Status no_encryption() {
 }  // namespace
 
 Status Keyring::check(const EncryptionKey& key) {
-  return crypto::kHasCrypto || key.empty() ? Status() : no_encryption();
+  if (!crypto::kHasCrypto && !key.empty()) return no_encryption();
+  if (key.is_passphrase() && key.text().empty()) {
+    return Status(Errc::invalid_argument, "the passphrase is empty: is the variable set?");
+  }
+  return {};
 }
 
 Status Keyring::settle(FileSystem& files, const std::string& directory, EncryptionKey key,
@@ -11081,6 +11117,8 @@ Status LogStore::freeze(LogImage& image) {
   Status status = seal_active();
   if (!status.ok()) return status;
   image.segments = segments();
+  // Here and not as they are copied: compaction may replace what this MANIFEST lists meanwhile.
+  std::erase_if(image.segments, [](const SegmentPtr& segment) { return segment->retired; });
   image.manifest = manifest_image();
   // That one was never written here.
   manifest_stale_ = true;
@@ -11090,7 +11128,6 @@ Status LogStore::freeze(LogImage& image) {
 Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& to,
                 const std::string& directory) {
   for (const SegmentPtr& segment : image.segments) {
-    if (segment->retired) continue;
     const std::string name = format::file_name(format::FileRole::segment, segment->id());
     Status status = copy_bytes(*segment->file, segment->length, to, path_in(directory, name));
     if (!status.ok()) return status;
@@ -13136,6 +13173,13 @@ Status SlotStore::recover(RecoveryVisitor visit) {
       }
     }
   }
+  // A slot whose copies are zeros looks like one that was never used.
+  if (was_clean_ && live_ + damaged_slots_ < mark.live_count) {
+    base::log(context_.config.log, LogLevel::error,
+              "slots that had entries when the store was closed",
+              base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
+    damaged_slots_ += mark.live_count - live_ - damaged_slots_;
+  }
   return {};
 }
 
@@ -13414,11 +13458,27 @@ Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
   for (; number < end; ++number) {
     format::Slot slot;
     Status status = read_newest(number, copy, slot);
-    // Never used, or damaged: left as it is.
-    if (status.is(Errc::corrupt)) continue;
+    if (status.is(Errc::corrupt)) {
+      status = refuse_damaged(number);
+      if (status.ok()) continue;
+    }
     if (status.ok()) status = write_version(number, slot);
     if (!status.ok()) return status;
     rewritten_ = true;
+  }
+  return {};
+}
+
+// What is left of a damaged slot needs its key; nothing does of one that was never used.
+Status SlotStore::refuse_damaged(std::uint64_t number) const {
+  std::vector<std::uint8_t> copy(layout_.slot_bytes());
+  for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
+    const std::uint64_t offset = layout_.offset(number, at);
+    const Result<std::size_t> got = file_->read_at(offset, copy);
+    if (!got.ok()) return Status(got.status()).at(path_, offset);
+    if (base::all_zeros(Bytes(copy.data(), *got))) continue;
+    return base::corrupt("a damaged slot cannot be sealed anew; dump and load what is whole")
+        .at(path_, offset);
   }
   return {};
 }
@@ -14317,14 +14377,45 @@ std::uint64_t next_frame_at(std::uint64_t offset) noexcept {
 
 // The next whole frame of a page at or behind `at`, which then says where it is. Behind bytes that
 // are none it is looked for: damage to one frame must not cost the others of its page.
-bool find_frame(Bytes page, std::size_t& at, format::Frame& frame) noexcept {
+bool find_frame(Bytes page, std::uint32_t seed, std::size_t& at, format::Frame& frame) noexcept {
   for (; at + kFrameBytesMin <= page.size(); at += 8) {
     const Bytes rest = page.sub(at);
-    if (format::decode_frame(rest, frame)) return true;
+    if (format::decode_frame(rest, seed, frame)) return true;
     if (base::all_zeros(rest)) return false;
   }
   return false;
 }
+
+// A row of pages in which no frame begins, as a crash may leave them in the middle of a file: what
+// was found once is passed over from then on, or each read would look through all of it again.
+//
+// Threads: any. It is about a file that does not change.
+class Hole {
+ public:
+  // `page`, or the first one behind the hole.
+  [[nodiscard]] std::uint64_t pass(std::uint64_t page) const noexcept {
+    const std::uint64_t both = both_.load(std::memory_order_relaxed);
+    const std::uint64_t end = both & 0xffffffff;
+    return page >= both >> 32 && page < end ? end : page;
+  }
+  // A row that begins or ends at the one before becomes one with it.
+  void note(std::uint64_t first, std::uint64_t end) noexcept {
+    if (end > 0xffffffff || end <= first) return;
+    const std::uint64_t both = both_.load(std::memory_order_relaxed);
+    const std::uint64_t old_first = both >> 32;
+    const std::uint64_t old_end = both & 0xffffffff;
+    if (first <= old_end && old_first <= end) {
+      first = std::min(first, old_first);
+      end = std::max(end, old_end);
+    }
+    if (end - first > old_end - old_first || end - first >= kWorth) {
+      both_.store(first << 32 | end, std::memory_order_relaxed);
+    }
+  }
+ private:
+  static constexpr std::uint64_t kWorth = 16;  // pages, for which a longer row is forgotten
+  std::atomic<std::uint64_t> both_{0};
+};
 
 class SealedFile final : public File {
  public:
@@ -14351,6 +14442,8 @@ class SealedFile final : public File {
   Status seal_frames(std::uint64_t& position, Bytes& data, std::uint64_t& at, std::uint64_t from,
                      std::size_t& used);
   Status find_end(std::uint64_t file_bytes);
+  Status last_page(std::uint64_t& pages);
+  Status last_frame(std::uint64_t page, std::uint64_t& at, format::Frame& last);
   Status first_position(std::uint64_t page, std::uint64_t& position);
   Status page_of(std::uint64_t position, std::uint64_t& page);
   // `at` is the frame as it lies in the file.
@@ -14367,6 +14460,7 @@ class SealedFile final : public File {
   const Keyring& keys_;
   crypto::Aead aead_;
   std::uint32_t key_id_ = 0;
+  std::uint32_t seed_ = 0;                  // of the crcs of frames
   const bool writable_;                     // this open created it
   bool begun_ = false;                      // has a header, by this open
   std::unique_ptr<std::uint8_t[]> window_;  // what is being written
@@ -14376,23 +14470,26 @@ class SealedFile final : public File {
   // The writer stores first file_end_, then end_; readers load them the other way round.
   std::atomic<std::uint64_t> file_end_{0};  // bytes of the file up to the end of the last frame
   std::atomic<std::uint64_t> end_{0};       // plain bytes
+  Hole hole_;                               // of a file that this open did not create
 };
 
 class SealedFile::Walk {
  public:
-  Walk(File& file, std::uint64_t page, std::uint64_t file_end)
-      : file_(file), at_(frames_at(page)), file_end_(file_end) {}
+  Walk(SealedFile& of, std::uint64_t page, std::uint64_t file_end)
+      : of_(of), at_(frames_at(page)), file_end_(file_end) {}
 
   // The next whole frame; false at the end, or when reading failed.
   bool next() {
     for (; at_ < file_end_; at_ = page_end(at_)) {
-      if (!fill()) return false;
+      const std::uint64_t page_next = of_.hole_.pass(page_at(at_));
+      if (page_next != page_at(at_)) at_ = frames_at(page_next);
+      if (at_ >= file_end_ || !fill()) return false;
       const auto skip = static_cast<std::size_t>(at_ - window_at_);
       const std::size_t left = std::min<std::size_t>(static_cast<std::size_t>(page_end(at_) - at_),
                                                      window_bytes_ - skip);
       const Bytes page(window_.get() + skip, left);
       std::size_t found = 0;
-      if (find_frame(page, found, frame)) {
+      if (find_frame(page, of_.seed_, found, frame)) {
         start = at_ + found;
         bytes = page.sub(found);
         at_ = next_frame_at(start + format::frame_bytes(frame.size));
@@ -14421,13 +14518,13 @@ class SealedFile::Walk {
     }
     window_at_ = page_at(at_) * kSealedPageBytes;
     const Result<std::size_t> got =
-        file_.read_at(window_at_, {window_.get(), pages_ * kSealedPageBytes});
+        of_.file_->read_at(window_at_, {window_.get(), pages_ * kSealedPageBytes});
     window_bytes_ = got.ok() ? *got : 0;
     if (!got.ok()) status = got.status();
     return at_ < window_at_ + window_bytes_;
   }
 
-  File& file_;
+  SealedFile& of_;
   std::uint64_t at_;
   const std::uint64_t file_end_;
   std::size_t pages_ = 2;
@@ -14450,6 +14547,7 @@ Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
   if (status.ok()) status = keys_.file_key(header, aead_);
   format::encode_sealed_header(header, {out, kSealedHeaderBytes});
   key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
   counter_ = 0;
   return status;
 }
@@ -14479,7 +14577,7 @@ Status SealedFile::seal_frames(std::uint64_t& position, Bytes& data, std::uint64
     Status status = aead_.seal(format::frame_nonce(frame.counter), additional_of(to),
                                data.sub(0, frame.size), to + kFrameHeaderBytes, to + 16);
     if (!status.ok()) return status;
-    format::finish_frame(to, frame.size);
+    format::finish_frame(seed_, to, frame.size);
     used = offset + format::frame_bytes(frame.size);
     at = from + used;
     position += frame.size;
@@ -14531,10 +14629,11 @@ Status SealedFile::truncate(std::uint64_t size) {
     return Status(Errc::invalid_argument, "a sealed file is only changed as it grows");
   if (!begun_) return file_->truncate(0);
   std::uint64_t at = file_end_.load(std::memory_order_relaxed);
-  if (size != end_.load(std::memory_order_relaxed)) {
+  const bool cut = size != end_.load(std::memory_order_relaxed);
+  if (cut) {
     std::uint64_t page = 0;
     Status status = page_of(size, page);
-    Walk walk(*file_, page, at);
+    Walk walk(*this, page, at);
     at = 0;
     while (status.ok() && walk.next()) {
       if (walk.frame.position != size) continue;
@@ -14546,10 +14645,10 @@ Status SealedFile::truncate(std::uint64_t size) {
       status = Status(Errc::invalid_argument, "a sealed file is cut only where a write began");
     }
     if (!status.ok()) return status;
-    failed_write_ = true;
   }
   Status status = file_->truncate(at);
   if (!status.ok()) return status;
+  failed_write_ = failed_write_ || cut;
   allocated_ = at;
   end_.store(size, std::memory_order_relaxed);
   file_end_.store(at, std::memory_order_relaxed);
@@ -14590,17 +14689,14 @@ Status SealedFile::open() {
   }
   if (!status.ok()) return status;
   key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
   return find_end(*size);
 }
 
-// From the end of the file back to the last page that has a frame of this file: behind it lies what
-// was allocated ahead, what a crash tore, or what stood in those blocks before. A frame has to open
-// here, for its position moves the end.
-Status SealedFile::find_end(std::uint64_t file_bytes) {
-  std::uint8_t plain[kFramePayloadMax];
+// Makes `pages` end with the last page that has a frame; 0 when none has.
+Status SealedFile::last_page(std::uint64_t& pages) {
   std::unique_ptr<std::uint8_t[]> window(new (std::nothrow) std::uint8_t[kWindowBytes]);
   if (window == nullptr) return no_memory_to_decrypt();
-  std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
   while (pages != 0) {
     const std::uint64_t first = pages > kWindowPages ? pages - kWindowPages : 0;
     const Result<std::size_t> got =
@@ -14610,23 +14706,57 @@ Status SealedFile::find_end(std::uint64_t file_bytes) {
       const std::uint64_t start = frames_at(pages - 1);
       const Bytes page = all.sub(static_cast<std::size_t>(start - first * kSealedPageBytes),
                                  static_cast<std::size_t>(page_end(start) - start));
-      std::uint64_t file_end = 0, end = 0;
       format::Frame frame;
-      for (std::size_t at = 0; find_frame(page, at, frame); at += format::frame_bytes(frame.size)) {
-        const crypto::OpenOutcome outcome = unseal(frame, page.sub(at), plain);
-        if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
-        if (outcome != crypto::OpenOutcome::ok) continue;
-        end = frame.position + frame.size;
-        file_end = start + at + format::frame_bytes(frame.size);
-      }
-      if (file_end == 0) continue;
-      crypto::wipe(plain);
-      file_end_.store(file_end, std::memory_order_relaxed);
-      end_.store(end, std::memory_order_release);
-      return {};
+      std::size_t found = 0;
+      if (find_frame(page, seed_, found, frame)) return {};
     }
   }
-  file_end_.store(kSealedHeaderBytes, std::memory_order_relaxed);
+  return {};
+}
+
+// The last frame of a page that was sealed there, and where it ends; size 0 when there is none.
+Status SealedFile::last_frame(std::uint64_t page, std::uint64_t& at, format::Frame& last) {
+  Walk walk(*this, page, (page + 1) * kSealedPageBytes);
+  std::uint8_t plain[kFramePayloadMax];
+  last.size = 0;
+  while (walk.next()) {
+    const format::Frame& frame = walk.frame;
+    const crypto::OpenOutcome outcome = unseal(frame, walk.bytes, plain);
+    if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
+    if (outcome != crypto::OpenOutcome::ok || (last.size != 0 && frame.counter <= last.counter)) {
+      keys_.note_forged();
+      continue;
+    }
+    last = frame;
+    at = walk.start + format::frame_bytes(frame.size);
+  }
+  crypto::wipe(plain);
+  return std::move(walk.status);
+}
+
+// From the end of the file back to the last page with a frame: behind it lies what was allocated
+// ahead, or what a crash tore. What is read at all depends on the end, and anybody can make a
+// checksum: so it is a frame with the right seal, and not one of those before it put there.
+Status SealedFile::find_end(std::uint64_t file_bytes) {
+  std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
+  format::Frame end;
+  std::uint64_t end_at = kSealedHeaderBytes;
+  for (;; --pages) {
+    Status status = last_page(pages);
+    if (!status.ok()) return status;
+    if (pages == 0) break;
+    format::Frame frame;
+    std::uint64_t at = 0;
+    status = last_frame(pages - 1, at, frame);
+    if (!status.ok()) return status;
+    if (frame.size == 0) continue;
+    if (end.size != 0 && frame.counter < end.counter) break;
+    if (end.size != 0) keys_.note_forged();
+    end = frame;
+    end_at = at;
+  }
+  file_end_.store(end_at, std::memory_order_relaxed);
+  end_.store(end.position + end.size, std::memory_order_release);
   return {};
 }
 
@@ -14639,7 +14769,7 @@ Status SealedFile::first_position(std::uint64_t page, std::uint64_t& position) {
   if (!got.ok()) return got.status();
   format::Frame frame;
   std::size_t found = 0;
-  position = find_frame(Bytes(bytes, *got), found, frame) ? frame.position : kNoPosition;
+  position = find_frame(Bytes(bytes, *got), seed_, found, frame) ? frame.position : kNoPosition;
   return {};
 }
 
@@ -14659,10 +14789,12 @@ Status SealedFile::page_of(std::uint64_t position, std::uint64_t& page) {
     }
     std::uint64_t found = kNoPosition;
     std::uint64_t at = middle;
-    for (; at < high && found == kNoPosition; ++at) {
-      Status status = first_position(at, found);
+    while (found == kNoPosition && (at = hole_.pass(at)) < high) {
+      Status status = first_position(at++, found);
       if (!status.ok()) return status;
     }
+    at = std::min(at, high);
+    if (!writable_) hole_.note(middle, found == kNoPosition ? at : at - 1);
     if (found == kNoPosition) {
       high = middle;  // nothing from there on: what is asked for can only stand before it
     } else if (found <= position) {
@@ -14759,7 +14891,7 @@ Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) 
   if (!status.ok()) return status;
   // Long reads see whether the first frame fits to the one before it, too.
   if (page != 0 && out.size() >= kWindowBytes) --page;
-  Walk walk(*file_, page, file_end_.load(std::memory_order_relaxed));
+  Walk walk(*this, page, file_end_.load(std::memory_order_relaxed));
   walk.expect(out.size() / kFramePayloadMax + 2);
   format::Frame before;
   std::uint64_t done = offset;
@@ -14893,6 +15025,7 @@ Status SealedTail::new_key() {
   std::uint8_t bytes[format::kSealedHeaderBytes];
   format::encode_sealed_header(header, bytes);
   key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
   counter_ = 0;
   used_ = format::kSealedHeaderBytes;
   return file_->write_at(0, Bytes(bytes));
@@ -14914,7 +15047,7 @@ bool SealedTail::add(Bytes bytes, std::uint64_t position) noexcept {
     Status status = aead_.seal(format::frame_nonce(frame.counter), Bytes(to + 4, 12),
                                bytes.sub(0, frame.size), to + format::kFrameHeaderBytes, to + 16);
     if (!status.ok()) return false;
-    format::finish_frame(to, frame.size);
+    format::finish_frame(seed_, to, frame.size);
     used_ += format::frame_bytes(frame.size);
     position += frame.size;
     bytes = bytes.sub(frame.size);
@@ -14942,10 +15075,11 @@ Status SealedTail::read(const StoreContext& context, Bytes file, std::vector<std
   // have said so.
   if (status.is(Errc::wrong_key)) return {};
   if (!status.ok()) return status;
+  const std::uint32_t seed = format::frame_seed(header);
   std::uint32_t counter = 0;
   format::Frame frame;
   for (Bytes rest = file.sub(format::kSealedHeaderBytes);
-       format::decode_frame(rest, frame) && (counter == 0 || frame.counter == counter + 1);
+       format::decode_frame(rest, seed, frame) && (counter == 0 || frame.counter == counter + 1);
        rest = rest.sub(format::frame_bytes(frame.size))) {
     const std::size_t at = plain.size();
     plain.resize(at + frame.size);
@@ -15400,6 +15534,8 @@ Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::
   Status status = (*copy)->start();
   VerifyReport report;
   if (status.ok()) {
+    // compact() moves slots from behind to places that were copied before: not meanwhile.
+    const base::MutexLock maintenance(maintenance_);
     status = each_slot(
         0, report, [&](const store::RecoveredEntry& entry) { return (*copy)->adopt(entry); },
         [](std::uint64_t) { return Status(); });
@@ -16425,6 +16561,11 @@ class Opening {
     }
     if (status.ok()) status = check_against_meta();
     if (status.ok() && engine_->keyring_ == nullptr) status = settle_keyring(false);
+    // The db.keys that was read may have its name in the page cache only, where a process was
+    // killed as it replaced it; what is sealed from now on must not outlive its key.
+    if (status.ok() && engine_->keyring_ != nullptr && !engine_->config_.read_only) {
+      status = files().sync_directory(engine_->path_);
+    }
     if (!status.ok()) return status;
     engine_->shape_ = meta_.shape;
     engine_->description_ = meta_;
@@ -16595,6 +16736,7 @@ Status Engine::refuse_keys() const {
 
 Status Engine::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
   Status status = refuse_keys();
+  if (status.ok()) status = store::Keyring::check(to);
   return status.ok() ? keyring_->rotate(from, to) : status;
 }
 

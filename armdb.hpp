@@ -391,7 +391,7 @@ class EncryptionKey {
  public:
   constexpr EncryptionKey() noexcept = default;
   constexpr EncryptionKey(const ByteArray<32>& bytes) noexcept : bytes_(bytes), set_(true) {}
-  static EncryptionKey passphrase(std::string_view text) noexcept;  // an empty one is no key
+  static EncryptionKey passphrase(std::string_view text) noexcept;  // an empty one is refused
   [[nodiscard]] bool empty() const noexcept { return !set_; }
   [[nodiscard]] bool is_passphrase() const noexcept { return text_.data() != nullptr; }
   [[nodiscard]] const ByteArray<32>& bytes() const noexcept { return bytes_; }

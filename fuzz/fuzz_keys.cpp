@@ -64,14 +64,14 @@ void check_sealed_header(Bytes in) {
 
 void check_frame(Bytes in) {
   format::Frame frame;
-  if (!format::decode_frame(in, frame)) return;
+  if (!format::decode_frame(in, 0, frame)) return;
   require(frame.size >= 1 && frame.size <= format::kFramePayloadMax && frame.counter != 0);
   require(frame.sealed.size() == frame.size && frame.tag.size() == 16);
   std::vector<std::uint8_t> again(format::frame_bytes(frame.size));
   format::encode_frame_header(frame, again.data());
   std::memcpy(again.data() + 16, frame.tag.data(), frame.tag.size());
   std::memcpy(again.data() + format::kFrameHeaderBytes, frame.sealed.data(), frame.size);
-  format::finish_frame(again.data(), frame.size);
+  format::finish_frame(0, again.data(), frame.size);
   require(Bytes(again) == in.sub(0, again.size()));
 }
 

@@ -176,7 +176,8 @@ void seal_checksum(Buffer& raw, std::size_t at) {
   const std::size_t size = base::load_little<std::uint16_t>(&raw[at + 14]) & 0x1fff;
   const std::size_t whole = format::frame_bytes(size);
   if (size == 0 || at + whole > raw.size()) return;
-  base::store_little<std::uint32_t>(&raw[at], base::crc32c(0, Bytes(&raw[at + 4], whole - 4)));
+  const auto seed = base::load_little<std::uint32_t>(&raw[92]);
+  base::store_little<std::uint32_t>(&raw[at], base::crc32c(seed, Bytes(&raw[at + 4], whole - 4)));
 }
 
 void copy_piece(Written& to, const Buffer& from, std::size_t at, std::size_t source,
@@ -252,10 +253,12 @@ bool right_or_zero(Bytes read, std::string_view plain, std::uint64_t offset) {
 // Frames of the undamaged file whose bytes nobody touched.
 void check_untouched(const Written& written, const Buffer& whole, Bytes read) {
   const Bytes all(whole);
+  if (whole.size() < format::kSealedHeaderBytes) return;
+  const auto seed = base::load_little<std::uint32_t>(&whole[92]);
   for (std::size_t at = format::kSealedHeaderBytes; at < whole.size();) {
     const std::size_t end = (at / format::kSealedPageBytes + 1) * format::kSealedPageBytes;
     format::Frame frame;
-    if (!format::decode_frame(all.sub(at, end - at), frame)) {
+    if (!format::decode_frame(all.sub(at, end - at), seed, frame)) {
       at = end;
       continue;
     }

@@ -19,8 +19,8 @@ Config Config::embedded() noexcept {
 
 EncryptionKey EncryptionKey::passphrase(std::string_view text) noexcept {
   EncryptionKey key;
-  key.text_ = text;
-  key.set_ = !text.empty();
+  key.text_ = text.data() == nullptr ? std::string_view("") : text;
+  key.set_ = true;
   return key;
 }
 

@@ -38,6 +38,8 @@ Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::
   Status status = (*copy)->start();
   VerifyReport report;
   if (status.ok()) {
+    // compact() moves slots from behind to places that were copied before: not meanwhile.
+    const base::MutexLock maintenance(maintenance_);
     status = each_slot(
         0, report, [&](const store::RecoveredEntry& entry) { return (*copy)->adopt(entry); },
         [](std::uint64_t) { return Status(); });

@@ -149,6 +149,11 @@ class Opening {
     }
     if (status.ok()) status = check_against_meta();
     if (status.ok() && engine_->keyring_ == nullptr) status = settle_keyring(false);
+    // The db.keys that was read may have its name in the page cache only, where a process was
+    // killed as it replaced it; what is sealed from now on must not outlive its key.
+    if (status.ok() && engine_->keyring_ != nullptr && !engine_->config_.read_only) {
+      status = files().sync_directory(engine_->path_);
+    }
     if (!status.ok()) return status;
     engine_->shape_ = meta_.shape;
     engine_->description_ = meta_;
@@ -320,6 +325,7 @@ Status Engine::refuse_keys() const {
 
 Status Engine::rotate_key(const EncryptionKey& from, const EncryptionKey& to) {
   Status status = refuse_keys();
+  if (status.ok()) status = store::Keyring::check(to);
   return status.ok() ? keyring_->rotate(from, to) : status;
 }
 

@@ -90,8 +90,14 @@ void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept {
   base::store_little<std::uint64_t>(out + 8, frame.position | size << 48);
 }
 
-void finish_frame(std::uint8_t* out, std::size_t size) noexcept {
-  base::store_little<std::uint32_t>(out, base::crc32c(0, Bytes(out + 4, frame_bytes(size) - 4)));
+std::uint32_t frame_seed(const SealedHeader& header) noexcept {
+  std::uint8_t bytes[kSealedHeaderBytes];
+  encode_sealed_header(header, bytes);
+  return base::load_little<std::uint32_t>(bytes + kSealedCrcAt);
+}
+
+void finish_frame(std::uint32_t seed, std::uint8_t* out, std::size_t size) noexcept {
+  base::store_little<std::uint32_t>(out, base::crc32c(seed, Bytes(out + 4, frame_bytes(size) - 4)));
 }
 
 bool peek_frame(Bytes in, Frame& frame) noexcept {
@@ -110,9 +116,9 @@ bool peek_frame(Bytes in, Frame& frame) noexcept {
          (placed >> 48 & ~std::uint64_t{kSizeMask | kFollowsFailure}) == 0;
 }
 
-bool decode_frame(Bytes in, Frame& frame) noexcept {
+bool decode_frame(Bytes in, std::uint32_t seed, Frame& frame) noexcept {
   return peek_frame(in, frame) && base::load_little<std::uint32_t>(in.data()) ==
-                                      base::crc32c(0, in.sub(4, frame_bytes(frame.size) - 4));
+                                      base::crc32c(seed, in.sub(4, frame_bytes(frame.size) - 4));
 }
 
 ByteArray<12> frame_nonce(std::uint32_t counter) noexcept {

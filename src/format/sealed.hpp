@@ -16,7 +16,9 @@
 //
 // A frame:
 //
-//        0     4  crc       CRC-32C of all that follows, the sealed bytes included
+//        0     4  crc       CRC-32C of all that follows, the sealed bytes included, seeded with
+//                           the crc at 92: no frame of another file passes, such as one that a
+//                           former use of these blocks left there
 //        4     4  counter   of seals under this file's key, from 1; never twice
 //        8     6  position  of the first of its bytes in the plain file
 //       14     2  size      of its bytes, 1..4064, in bits 0..12; bit 15: see `follows_failure`
@@ -84,10 +86,12 @@ struct Frame {
 }
 // The front of a frame: what stands at 4..15, the additional data, is at `out` + 4 then.
 void encode_frame_header(const Frame& frame, std::uint8_t* out) noexcept;
+// The seed of the frames of a file, from its sealed header.
+[[nodiscard]] std::uint32_t frame_seed(const SealedHeader& header) noexcept;
 // Sets the crc of a frame whose tag and sealed bytes are in place.
-void finish_frame(std::uint8_t* out, std::size_t size) noexcept;
+void finish_frame(std::uint32_t seed, std::uint8_t* out, std::size_t size) noexcept;
 // The frame at the front of `in`, which ends with its page at most. False: bytes that are none.
-[[nodiscard]] bool decode_frame(Bytes in, Frame& frame) noexcept;
+[[nodiscard]] bool decode_frame(Bytes in, std::uint32_t seed, Frame& frame) noexcept;
 // The same without a look at the crc, for those who open the frame at once: the tag tells more.
 [[nodiscard]] bool peek_frame(Bytes in, Frame& frame) noexcept;
 [[nodiscard]] ByteArray<12> frame_nonce(std::uint32_t counter) noexcept;

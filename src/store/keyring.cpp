@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/errors.hpp"
+#include "base/search.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
 #include "format/keys.hpp"
@@ -182,24 +183,42 @@ Status Keyring::read(const EncryptionKey& key, std::vector<DataKey>& keys) const
   return {};
 }
 
+// The data keys of db.keys, which `key` must open, as the ones in memory are: were it another file
+// by now, writing it would lose the key that everything is sealed by.
+Status Keyring::read_again(const EncryptionKey& key, std::vector<DataKey>& keys) const {
+  Status status = read(key, keys);
+  const DataKey& newest = keys_.back();
+  const auto same = [&](const DataKey& each) {
+    return each.id == newest.id &&
+           crypto::equal_in_constant_time(each.key.bytes(), newest.key.bytes());
+  };
+  if (status.ok() && !base::any_of(keys, same)) {
+    status = base::corrupt("db.keys was replaced while the collection was open; put it back");
+  }
+  return std::move(status).at(path_in(directory_, format::kKeysName));
+}
+
 Status Keyring::rotate(const EncryptionKey& from, const EncryptionKey& to) {
   // Held to the end: db.keys is replaced by one at a time.
   const base::MutexLock lock(mutex_);
   std::vector<DataKey> keys;
-  Status status = read(from, keys).at(path_in(directory_, format::kKeysName));
+  Status status = read_again(from, keys);
   return status.ok() ? write(to, keys) : status;
 }
 
 Status Keyring::begin_renewal(const EncryptionKey& key) {
   const base::MutexLock lock(mutex_);
   std::vector<DataKey> keys;
-  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
-  if (!status.ok() || keys.size() > 1) return status;
-  DataKey fresh;
-  fresh.id = keys.back().id + 1;
-  status = os::random_bytes(fresh.key.room());
-  keys.push_back(fresh);
-  // On the disk before anything is sealed by it.
+  Status status = read_again(key, keys);
+  if (!status.ok()) return status;
+  if (keys.size() == 1) {
+    DataKey fresh;
+    fresh.id = keys.back().id + 1;
+    status = os::random_bytes(fresh.key.room());
+    keys.push_back(fresh);
+  }
+  // On the disk before anything is sealed by it. Those of an earlier renewal, too: it may have
+  // ended where the file had its name, and not durably.
   if (status.ok()) status = write(key, keys);
   if (status.ok()) keys_ = std::move(keys);
   return status;
@@ -208,9 +227,9 @@ Status Keyring::begin_renewal(const EncryptionKey& key) {
 Status Keyring::end_renewal(const EncryptionKey& key) {
   const base::MutexLock lock(mutex_);
   std::vector<DataKey> keys;
-  Status status = read(key, keys).at(path_in(directory_, format::kKeysName));
+  Status status = read_again(key, keys);
   if (!status.ok()) return status;
-  keys.erase(keys.begin(), keys.end() - 1);
+  keys.assign(1, keys_.back());
   status = write(key, keys);
   if (status.ok()) keys_ = std::move(keys);
   return status;
@@ -261,7 +280,11 @@ Status no_encryption() {
 }  // namespace
 
 Status Keyring::check(const EncryptionKey& key) {
-  return crypto::kHasCrypto || key.empty() ? Status() : no_encryption();
+  if (!crypto::kHasCrypto && !key.empty()) return no_encryption();
+  if (key.is_passphrase() && key.text().empty()) {
+    return Status(Errc::invalid_argument, "the passphrase is empty: is the variable set?");
+  }
+  return {};
 }
 
 Status Keyring::settle(FileSystem& files, const std::string& directory, EncryptionKey key,

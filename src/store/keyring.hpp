@@ -81,6 +81,8 @@ class Keyring {
   };
   Keyring(FileSystem& files, std::string directory, const Description& description);
   Status read(const EncryptionKey& key, std::vector<DataKey>& keys) const;
+  Status read_again(const EncryptionKey& key, std::vector<DataKey>& keys) const
+      ARMDB_REQUIRES(mutex_);
   Status write(const EncryptionKey& key, const std::vector<DataKey>& keys) const;
 
   FileSystem& files_;

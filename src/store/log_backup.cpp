@@ -37,6 +37,8 @@ Status LogStore::freeze(LogImage& image) {
   Status status = seal_active();
   if (!status.ok()) return status;
   image.segments = segments();
+  // Here and not as they are copied: compaction may replace what this MANIFEST lists meanwhile.
+  std::erase_if(image.segments, [](const SegmentPtr& segment) { return segment->retired; });
   image.manifest = manifest_image();
   // That one was never written here.
   manifest_stale_ = true;
@@ -46,7 +48,6 @@ Status LogStore::freeze(LogImage& image) {
 Status copy_log(const StoreContext& context, const LogImage& image, FileSystem& to,
                 const std::string& directory) {
   for (const SegmentPtr& segment : image.segments) {
-    if (segment->retired) continue;
     const std::string name = format::file_name(format::FileRole::segment, segment->id());
     Status status = copy_bytes(*segment->file, segment->length, to, path_in(directory, name));
     if (!status.ok()) return status;

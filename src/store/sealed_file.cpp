@@ -53,14 +53,46 @@ std::uint64_t next_frame_at(std::uint64_t offset) noexcept {
 
 // The next whole frame of a page at or behind `at`, which then says where it is. Behind bytes that
 // are none it is looked for: damage to one frame must not cost the others of its page.
-bool find_frame(Bytes page, std::size_t& at, format::Frame& frame) noexcept {
+bool find_frame(Bytes page, std::uint32_t seed, std::size_t& at, format::Frame& frame) noexcept {
   for (; at + kFrameBytesMin <= page.size(); at += 8) {
     const Bytes rest = page.sub(at);
-    if (format::decode_frame(rest, frame)) return true;
+    if (format::decode_frame(rest, seed, frame)) return true;
     if (base::all_zeros(rest)) return false;
   }
   return false;
 }
+
+// A row of pages in which no frame begins, as a crash may leave them in the middle of a file: what
+// was found once is passed over from then on, or each read would look through all of it again.
+//
+// Threads: any. It is about a file that does not change.
+class Hole {
+ public:
+  // `page`, or the first one behind the hole.
+  [[nodiscard]] std::uint64_t pass(std::uint64_t page) const noexcept {
+    const std::uint64_t both = both_.load(std::memory_order_relaxed);
+    const std::uint64_t end = both & 0xffffffff;
+    return page >= both >> 32 && page < end ? end : page;
+  }
+  // A row that begins or ends at the one before becomes one with it.
+  void note(std::uint64_t first, std::uint64_t end) noexcept {
+    if (end > 0xffffffff || end <= first) return;
+    const std::uint64_t both = both_.load(std::memory_order_relaxed);
+    const std::uint64_t old_first = both >> 32;
+    const std::uint64_t old_end = both & 0xffffffff;
+    if (first <= old_end && old_first <= end) {
+      first = std::min(first, old_first);
+      end = std::max(end, old_end);
+    }
+    if (end - first > old_end - old_first || end - first >= kWorth) {
+      both_.store(first << 32 | end, std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kWorth = 16;  // pages, for which a longer row is forgotten
+  std::atomic<std::uint64_t> both_{0};
+};
 
 class SealedFile final : public File {
  public:
@@ -88,6 +120,8 @@ class SealedFile final : public File {
   Status seal_frames(std::uint64_t& position, Bytes& data, std::uint64_t& at, std::uint64_t from,
                      std::size_t& used);
   Status find_end(std::uint64_t file_bytes);
+  Status last_page(std::uint64_t& pages);
+  Status last_frame(std::uint64_t page, std::uint64_t& at, format::Frame& last);
   Status first_position(std::uint64_t page, std::uint64_t& position);
   Status page_of(std::uint64_t position, std::uint64_t& page);
   // `at` is the frame as it lies in the file.
@@ -104,6 +138,7 @@ class SealedFile final : public File {
   const Keyring& keys_;
   crypto::Aead aead_;
   std::uint32_t key_id_ = 0;
+  std::uint32_t seed_ = 0;                  // of the crcs of frames
   const bool writable_;                     // this open created it
   bool begun_ = false;                      // has a header, by this open
   std::unique_ptr<std::uint8_t[]> window_;  // what is being written
@@ -113,23 +148,26 @@ class SealedFile final : public File {
   // The writer stores first file_end_, then end_; readers load them the other way round.
   std::atomic<std::uint64_t> file_end_{0};  // bytes of the file up to the end of the last frame
   std::atomic<std::uint64_t> end_{0};       // plain bytes
+  Hole hole_;                               // of a file that this open did not create
 };
 
 class SealedFile::Walk {
  public:
-  Walk(File& file, std::uint64_t page, std::uint64_t file_end)
-      : file_(file), at_(frames_at(page)), file_end_(file_end) {}
+  Walk(SealedFile& of, std::uint64_t page, std::uint64_t file_end)
+      : of_(of), at_(frames_at(page)), file_end_(file_end) {}
 
   // The next whole frame; false at the end, or when reading failed.
   bool next() {
     for (; at_ < file_end_; at_ = page_end(at_)) {
-      if (!fill()) return false;
+      const std::uint64_t page_next = of_.hole_.pass(page_at(at_));
+      if (page_next != page_at(at_)) at_ = frames_at(page_next);
+      if (at_ >= file_end_ || !fill()) return false;
       const auto skip = static_cast<std::size_t>(at_ - window_at_);
       const std::size_t left = std::min<std::size_t>(static_cast<std::size_t>(page_end(at_) - at_),
                                                      window_bytes_ - skip);
       const Bytes page(window_.get() + skip, left);
       std::size_t found = 0;
-      if (find_frame(page, found, frame)) {
+      if (find_frame(page, of_.seed_, found, frame)) {
         start = at_ + found;
         bytes = page.sub(found);
         at_ = next_frame_at(start + format::frame_bytes(frame.size));
@@ -159,13 +197,13 @@ class SealedFile::Walk {
     }
     window_at_ = page_at(at_) * kSealedPageBytes;
     const Result<std::size_t> got =
-        file_.read_at(window_at_, {window_.get(), pages_ * kSealedPageBytes});
+        of_.file_->read_at(window_at_, {window_.get(), pages_ * kSealedPageBytes});
     window_bytes_ = got.ok() ? *got : 0;
     if (!got.ok()) status = got.status();
     return at_ < window_at_ + window_bytes_;
   }
 
-  File& file_;
+  SealedFile& of_;
   std::uint64_t at_;
   const std::uint64_t file_end_;
   std::size_t pages_ = 2;
@@ -189,6 +227,7 @@ Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
   if (status.ok()) status = keys_.file_key(header, aead_);
   format::encode_sealed_header(header, {out, kSealedHeaderBytes});
   key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
   counter_ = 0;
   return status;
 }
@@ -218,7 +257,7 @@ Status SealedFile::seal_frames(std::uint64_t& position, Bytes& data, std::uint64
     Status status = aead_.seal(format::frame_nonce(frame.counter), additional_of(to),
                                data.sub(0, frame.size), to + kFrameHeaderBytes, to + 16);
     if (!status.ok()) return status;
-    format::finish_frame(to, frame.size);
+    format::finish_frame(seed_, to, frame.size);
     used = offset + format::frame_bytes(frame.size);
     at = from + used;
     position += frame.size;
@@ -270,10 +309,11 @@ Status SealedFile::truncate(std::uint64_t size) {
     return Status(Errc::invalid_argument, "a sealed file is only changed as it grows");
   if (!begun_) return file_->truncate(0);
   std::uint64_t at = file_end_.load(std::memory_order_relaxed);
-  if (size != end_.load(std::memory_order_relaxed)) {
+  const bool cut = size != end_.load(std::memory_order_relaxed);
+  if (cut) {
     std::uint64_t page = 0;
     Status status = page_of(size, page);
-    Walk walk(*file_, page, at);
+    Walk walk(*this, page, at);
     at = 0;
     while (status.ok() && walk.next()) {
       if (walk.frame.position != size) continue;
@@ -285,10 +325,10 @@ Status SealedFile::truncate(std::uint64_t size) {
       status = Status(Errc::invalid_argument, "a sealed file is cut only where a write began");
     }
     if (!status.ok()) return status;
-    failed_write_ = true;
   }
   Status status = file_->truncate(at);
   if (!status.ok()) return status;
+  failed_write_ = failed_write_ || cut;
   allocated_ = at;
   end_.store(size, std::memory_order_relaxed);
   file_end_.store(at, std::memory_order_relaxed);
@@ -330,17 +370,14 @@ Status SealedFile::open() {
   }
   if (!status.ok()) return status;
   key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
   return find_end(*size);
 }
 
-// From the end of the file back to the last page that has a frame of this file: behind it lies what
-// was allocated ahead, what a crash tore, or what stood in those blocks before. A frame has to open
-// here, for its position moves the end.
-Status SealedFile::find_end(std::uint64_t file_bytes) {
-  std::uint8_t plain[kFramePayloadMax];
+// Makes `pages` end with the last page that has a frame; 0 when none has.
+Status SealedFile::last_page(std::uint64_t& pages) {
   std::unique_ptr<std::uint8_t[]> window(new (std::nothrow) std::uint8_t[kWindowBytes]);
   if (window == nullptr) return no_memory_to_decrypt();
-  std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
   while (pages != 0) {
     const std::uint64_t first = pages > kWindowPages ? pages - kWindowPages : 0;
     const Result<std::size_t> got =
@@ -350,23 +387,57 @@ Status SealedFile::find_end(std::uint64_t file_bytes) {
       const std::uint64_t start = frames_at(pages - 1);
       const Bytes page = all.sub(static_cast<std::size_t>(start - first * kSealedPageBytes),
                                  static_cast<std::size_t>(page_end(start) - start));
-      std::uint64_t file_end = 0, end = 0;
       format::Frame frame;
-      for (std::size_t at = 0; find_frame(page, at, frame); at += format::frame_bytes(frame.size)) {
-        const crypto::OpenOutcome outcome = unseal(frame, page.sub(at), plain);
-        if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
-        if (outcome != crypto::OpenOutcome::ok) continue;
-        end = frame.position + frame.size;
-        file_end = start + at + format::frame_bytes(frame.size);
-      }
-      if (file_end == 0) continue;
-      crypto::wipe(plain);
-      file_end_.store(file_end, std::memory_order_relaxed);
-      end_.store(end, std::memory_order_release);
-      return {};
+      std::size_t found = 0;
+      if (find_frame(page, seed_, found, frame)) return {};
     }
   }
-  file_end_.store(kSealedHeaderBytes, std::memory_order_relaxed);
+  return {};
+}
+
+// The last frame of a page that was sealed there, and where it ends; size 0 when there is none.
+Status SealedFile::last_frame(std::uint64_t page, std::uint64_t& at, format::Frame& last) {
+  Walk walk(*this, page, (page + 1) * kSealedPageBytes);
+  std::uint8_t plain[kFramePayloadMax];
+  last.size = 0;
+  while (walk.next()) {
+    const format::Frame& frame = walk.frame;
+    const crypto::OpenOutcome outcome = unseal(frame, walk.bytes, plain);
+    if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
+    if (outcome != crypto::OpenOutcome::ok || (last.size != 0 && frame.counter <= last.counter)) {
+      keys_.note_forged();
+      continue;
+    }
+    last = frame;
+    at = walk.start + format::frame_bytes(frame.size);
+  }
+  crypto::wipe(plain);
+  return std::move(walk.status);
+}
+
+// From the end of the file back to the last page with a frame: behind it lies what was allocated
+// ahead, or what a crash tore. What is read at all depends on the end, and anybody can make a
+// checksum: so it is a frame with the right seal, and not one of those before it put there.
+Status SealedFile::find_end(std::uint64_t file_bytes) {
+  std::uint64_t pages = (file_bytes + kSealedPageBytes - 1) / kSealedPageBytes;
+  format::Frame end;
+  std::uint64_t end_at = kSealedHeaderBytes;
+  for (;; --pages) {
+    Status status = last_page(pages);
+    if (!status.ok()) return status;
+    if (pages == 0) break;
+    format::Frame frame;
+    std::uint64_t at = 0;
+    status = last_frame(pages - 1, at, frame);
+    if (!status.ok()) return status;
+    if (frame.size == 0) continue;
+    if (end.size != 0 && frame.counter < end.counter) break;
+    if (end.size != 0) keys_.note_forged();
+    end = frame;
+    end_at = at;
+  }
+  file_end_.store(end_at, std::memory_order_relaxed);
+  end_.store(end.position + end.size, std::memory_order_release);
   return {};
 }
 
@@ -379,7 +450,7 @@ Status SealedFile::first_position(std::uint64_t page, std::uint64_t& position) {
   if (!got.ok()) return got.status();
   format::Frame frame;
   std::size_t found = 0;
-  position = find_frame(Bytes(bytes, *got), found, frame) ? frame.position : kNoPosition;
+  position = find_frame(Bytes(bytes, *got), seed_, found, frame) ? frame.position : kNoPosition;
   return {};
 }
 
@@ -399,10 +470,12 @@ Status SealedFile::page_of(std::uint64_t position, std::uint64_t& page) {
     }
     std::uint64_t found = kNoPosition;
     std::uint64_t at = middle;
-    for (; at < high && found == kNoPosition; ++at) {
-      Status status = first_position(at, found);
+    while (found == kNoPosition && (at = hole_.pass(at)) < high) {
+      Status status = first_position(at++, found);
       if (!status.ok()) return status;
     }
+    at = std::min(at, high);
+    if (!writable_) hole_.note(middle, found == kNoPosition ? at : at - 1);
     if (found == kNoPosition) {
       high = middle;  // nothing from there on: what is asked for can only stand before it
     } else if (found <= position) {
@@ -499,7 +572,7 @@ Result<std::size_t> SealedFile::read_at(std::uint64_t offset, MutableBytes out) 
   if (!status.ok()) return status;
   // Long reads see whether the first frame fits to the one before it, too.
   if (page != 0 && out.size() >= kWindowBytes) --page;
-  Walk walk(*file_, page, file_end_.load(std::memory_order_relaxed));
+  Walk walk(*this, page, file_end_.load(std::memory_order_relaxed));
   walk.expect(out.size() / kFramePayloadMax + 2);
   format::Frame before;
   std::uint64_t done = offset;

@@ -56,6 +56,7 @@ Status SealedTail::new_key() {
   std::uint8_t bytes[format::kSealedHeaderBytes];
   format::encode_sealed_header(header, bytes);
   key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
   counter_ = 0;
   used_ = format::kSealedHeaderBytes;
   return file_->write_at(0, Bytes(bytes));
@@ -77,7 +78,7 @@ bool SealedTail::add(Bytes bytes, std::uint64_t position) noexcept {
     Status status = aead_.seal(format::frame_nonce(frame.counter), Bytes(to + 4, 12),
                                bytes.sub(0, frame.size), to + format::kFrameHeaderBytes, to + 16);
     if (!status.ok()) return false;
-    format::finish_frame(to, frame.size);
+    format::finish_frame(seed_, to, frame.size);
     used_ += format::frame_bytes(frame.size);
     position += frame.size;
     bytes = bytes.sub(frame.size);
@@ -105,10 +106,11 @@ Status SealedTail::read(const StoreContext& context, Bytes file, std::vector<std
   // have said so.
   if (status.is(Errc::wrong_key)) return {};
   if (!status.ok()) return status;
+  const std::uint32_t seed = format::frame_seed(header);
   std::uint32_t counter = 0;
   format::Frame frame;
   for (Bytes rest = file.sub(format::kSealedHeaderBytes);
-       format::decode_frame(rest, frame) && (counter == 0 || frame.counter == counter + 1);
+       format::decode_frame(rest, seed, frame) && (counter == 0 || frame.counter == counter + 1);
        rest = rest.sub(format::frame_bytes(frame.size))) {
     const std::size_t at = plain.size();
     plain.resize(at + frame.size);

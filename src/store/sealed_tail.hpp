@@ -5,7 +5,7 @@
 // one lock, is also sealed in a frame (format/sealed.hpp) in a file that is mapped shared. The
 // frames stand one behind the other from the end of the header on, without regard to pages, with
 // rising counters, and `position` is where in the segment their bytes belong. When the buffer is
-// begun anew so are they: what is left behind the new ones has lower counters.
+// begun anew so are they: what is left behind the new ones has lower counters, or another seed.
 //
 // The key comes from a salt that each open draws anew, and again before its counter runs out.
 //
@@ -47,6 +47,7 @@ class SealedTail {
   Owned<Mapping> mapping_;
   crypto::Aead aead_;
   std::uint32_t key_id_ = 0;  // of the data key
+  std::uint32_t seed_ = 0;    // of the crcs of frames
   std::uint32_t counter_ = 0;
   std::size_t used_ = 0;
 };

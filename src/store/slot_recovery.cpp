@@ -37,6 +37,13 @@ Status SlotStore::recover(RecoveryVisitor visit) {
       }
     }
   }
+  // A slot whose copies are zeros looks like one that was never used.
+  if (was_clean_ && live_ + damaged_slots_ < mark.live_count) {
+    base::log(context_.config.log, LogLevel::error,
+              "slots that had entries when the store was closed",
+              base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
+    damaged_slots_ += mark.live_count - live_ - damaged_slots_;
+  }
   return {};
 }
 

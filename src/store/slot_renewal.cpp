@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/errors.hpp"
+#include "base/search.hpp"
 #include "store/slot_store.hpp"
 
 namespace armdb::store {
@@ -18,11 +19,27 @@ Status SlotStore::renew(std::uint64_t& number, std::uint64_t most) {
   for (; number < end; ++number) {
     format::Slot slot;
     Status status = read_newest(number, copy, slot);
-    // Never used, or damaged: left as it is.
-    if (status.is(Errc::corrupt)) continue;
+    if (status.is(Errc::corrupt)) {
+      status = refuse_damaged(number);
+      if (status.ok()) continue;
+    }
     if (status.ok()) status = write_version(number, slot);
     if (!status.ok()) return status;
     rewritten_ = true;
+  }
+  return {};
+}
+
+// What is left of a damaged slot needs its key; nothing does of one that was never used.
+Status SlotStore::refuse_damaged(std::uint64_t number) const {
+  std::vector<std::uint8_t> copy(layout_.slot_bytes());
+  for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
+    const std::uint64_t offset = layout_.offset(number, at);
+    const Result<std::size_t> got = file_->read_at(offset, copy);
+    if (!got.ok()) return Status(got.status()).at(path_, offset);
+    if (base::all_zeros(Bytes(copy.data(), *got))) continue;
+    return base::corrupt("a damaged slot cannot be sealed anew; dump and load what is whole")
+        .at(path_, offset);
   }
   return {};
 }

@@ -176,6 +176,7 @@ class SlotStore final : public Store {
   }
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
+  Status refuse_damaged(std::uint64_t number) const;
   Status write_erased(std::uint64_t number, Bytes key);
   // Under the next version.
   Status write_slot(std::uint64_t number, format::Slot slot);

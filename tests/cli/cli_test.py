@@ -48,9 +48,9 @@ def escaped(data):
                    for byte in data)
 
 
-def crc32c(data):
-    """CRC-32C, bit by bit: that of b"123456789" is 0xe3069283."""
-    crc = 0xffffffff
+def crc32c(seed, data):
+    """CRC-32C, bit by bit: that of b"123456789" with seed 0 is 0xe3069283."""
+    crc = seed ^ 0xffffffff
     for byte in data:
         crc ^= byte
         for _ in range(8):
@@ -207,7 +207,8 @@ class KeysTest(CliTest):
         data[at + 40] ^= 1
         segment.write_bytes(data)
         self.assertIn("damaged", self.ok("verify", self.db, *self.old, code=NOT_FOUND).err)
-        struct.pack_into("<I", data, at, crc32c(data[at + 4:end]))
+        struct.pack_into("<I", data, at, crc32c(struct.unpack_from("<I", whole, 92)[0],
+                                                 data[at + 4:end]))
         segment.write_bytes(data)
         self.assertIn("tampered", self.ok("verify", self.db, *self.old, code=NOT_FOUND).err)
         segment.write_bytes(whole)

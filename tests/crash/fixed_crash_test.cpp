@@ -52,7 +52,8 @@ std::optional<std::string> get(const Collection& collection, int number) {
 
 TEST_CASE(
     "fixed: of a key that a crash left in two slots, the older one does "
-    "not come back") {
+    "not come back",
+    "[clear]") {
   FaultFileSystem files;
   {
     Collection collection = open_fixed(files);
@@ -62,7 +63,7 @@ TEST_CASE(
     REQUIRE(collection.erase(key_of(0)).ok());
     REQUIRE(collection.erase(key_of(1)).ok());
     REQUIRE(collection.put(key_of(1), value_of(3)).ok());  // where the other key was
-    REQUIRE(collection.verify().ok());  // what is on its way goes to its slot
+    REQUIRE(collection.verify().ok());                     // what is on its way goes to its slot
     // The disk gets only what was written to that slot.
     const format::SlotLayout two(8, kValueBytes, 2, 1);
     const auto stages = static_cast<std::uint32_t>((64u << 10) / two.stage_bytes());

@@ -209,7 +209,9 @@ TEST_CASE("sealed_file: a frame whose fields were changed, checksum and all, is 
       const std::uint64_t size = base::load_little<std::uint16_t>(at + 14) & 0x1fff;
       const std::size_t left = raw.size() - static_cast<std::size_t>(frame.at);
       const std::size_t covered = std::min(left, format::frame_bytes(size));
-      base::store_little<std::uint32_t>(at, base::crc32c(0, Bytes(at + 4, covered - 4)));
+      const auto seed =
+          base::load_little<std::uint32_t>(reinterpret_cast<const std::uint8_t*>(raw.data()) + 92);
+      base::store_little<std::uint32_t>(at, base::crc32c(seed, Bytes(at + 4, covered - 4)));
       test::replace(store.files, kPath, raw);
       check_never_wrong(store, sample.plain, sample.frames, random);
       const auto file = store.open(kPath);

@@ -1,5 +1,7 @@
 // Backups: what was there comes along, whatever key the copy has; what is half done never opens.
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "api/collections.hpp"
 #include "support/one_shard.hpp"
@@ -129,4 +131,50 @@ TEST_CASE(
     REQUIRE((copy.ok() || !done));
     if (copy.ok()) CHECK(test::prefix_length(test::contents(*copy)) == 200);
   }
+}
+
+TEST_CASE("backup: compaction beside it takes nothing from the copy", "[clear]") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
+    FaultFileSystem files;
+    Collection collection = test::open_shard(test::one_shard(files), shape);
+    for (int version = 0; version < 3; ++version) {
+      // Live entries in each segment, and dead ones.
+      test::put_range(collection, version * 300, 1500, version);
+      REQUIRE(collection.checkpoint().ok());
+    }
+    const auto all = test::contents(collection);
+    bool compacted = false;
+    files.set_observer([&](Call call, const std::string& path) {
+      if (compacted || call != Call::open || !path.starts_with("/copy/shard_000/")) return;
+      compacted = true;
+      CHECK(collection.compact().ok());
+    });
+    REQUIRE(collection.backup_to("/copy", {}).ok());
+    files.set_observer({});
+    REQUIRE(compacted);
+    const Collection copy = *Collection::open("/copy", shape, test::one_shard(files));
+    CHECK(test::contents(copy) == all);
+    CHECK(copy.stats().damaged_regions == 0);
+  }
+}
+
+TEST_CASE("backup: slots that compact() moves beside it are in the copy", "[clear]") {
+  constexpr Shape kSlots{4, 8, true, Payload::value, true};
+  FaultFileSystem files;
+  Collection collection = test::open_shard(test::one_shard(files), kSlots);
+  test::put_range(collection, 0, 4000);
+  for (int number = 0; number < 1000; ++number) {
+    REQUIRE(collection.erase(test::key_of(number)).ok());
+  }
+  std::thread beside;
+  files.set_observer([&](Call call, const std::string& path) {
+    if (beside.joinable() || call != Call::allocate || !path.starts_with("/copy/")) return;
+    beside = std::thread([&] { CHECK(collection.compact().ok()); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  });
+  REQUIRE(collection.backup_to("/copy", {}).ok());
+  beside.join();
+  files.set_observer({});
+  CHECK(test::contents(*Collection::open("/copy", kSlots, test::one_shard(files))) ==
+        test::contents(collection));
 }

@@ -75,11 +75,14 @@ Status read_header(const Buffer& bytes, std::size_t count) {
 }
 Status read_header(const Buffer& bytes) { return read_header(bytes, bytes.size()); }
 
+// Of the file's header; the golden frame is of none.
+constexpr std::uint32_t kSeed = 0;
+
 bool is_frame(const Buffer& bytes, std::size_t count) {
   const std::unique_ptr<std::uint8_t[]> exact(new std::uint8_t[count]);
   if (count != 0) std::memcpy(exact.get(), bytes.data(), count);
   Frame frame;
-  return decode_frame(Bytes(exact.get(), count), frame);
+  return decode_frame(Bytes(exact.get(), count), kSeed, frame);
 }
 bool is_frame(const Buffer& bytes) { return is_frame(bytes, bytes.size()); }
 
@@ -102,7 +105,7 @@ Buffer frame_of(const Frame& fields) {
   for (std::size_t i = 16; i < kFrameHeaderBytes + fields.size; ++i) {
     out[i] = static_cast<std::uint8_t>(i * 31 + fields.size);
   }
-  finish_frame(out.data(), fields.size);
+  finish_frame(kSeed, out.data(), fields.size);
   return out;
 }
 
@@ -114,7 +117,7 @@ Buffer frame_with(std::size_t at, std::uint64_t value, std::size_t width, std::s
     bytes[at + i] = static_cast<std::uint8_t>(value >> (8 * i));
   }
   const Bytes covered = Bytes(bytes).sub(4, frame_bytes(size) - 4);
-  base::store_little<std::uint32_t>(bytes.data(), base::crc32c(0, covered));
+  base::store_little<std::uint32_t>(bytes.data(), base::crc32c(kSeed, covered));
   return bytes;
 }
 
@@ -199,13 +202,13 @@ TEST_CASE("sealed: a frame is made of the bytes of the specification [pitfall-38
   encode_frame_header(frame, out.data());
   std::memcpy(out.data() + 16, run(0x40, 16).data(), 16);
   std::memcpy(out.data() + 32, run(0x60, 11).data(), 11);
-  finish_frame(out.data(), 11);
+  finish_frame(kSeed, out.data(), 11);
   CHECK(out == kFrameGolden);
 }
 
 TEST_CASE("sealed: a frame gives back what was written") {
   Frame frame;
-  REQUIRE(decode_frame(kFrameGolden, frame));
+  REQUIRE(decode_frame(kFrameGolden, kSeed, frame));
   CHECK(frame.counter == 5);
   CHECK(frame.position == 0x010203040506);
   CHECK(frame.size == 11);
@@ -219,7 +222,7 @@ TEST_CASE("sealed: a frame gives back what was written") {
     fields.size = size;
     const Buffer bytes = frame_of(fields);
     REQUIRE(bytes.size() % 8 == 0);
-    REQUIRE(decode_frame(bytes, frame));
+    REQUIRE(decode_frame(bytes, kSeed, frame));
     CHECK(frame.counter == kSealCountMax);
     CHECK(frame.position == kFramePositionMax);
     CHECK(frame.size == size);

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "format/sealed_slot.hpp"
 #include "store/manifest_file.hpp"
 #include "support/one_shard.hpp"
 
@@ -80,6 +81,13 @@ TEST_CASE("keyring: only the key that it was made with opens a collection [pitfa
     CHECK(bytes_of(files) == before);
     check_opens(files, key);
   }
+}
+
+TEST_CASE("keyring: an empty passphrase is refused, and makes nothing in the clear") {
+  FaultFileSystem files;
+  CHECK(try_open(files, EncryptionKey::passphrase("")).is(Errc::invalid_argument));
+  CHECK(try_open(files, EncryptionKey::passphrase({})).is(Errc::invalid_argument));
+  CHECK(!test::exists(files, "/c"));
 }
 
 TEST_CASE("keyring: a collection in the clear refuses a key [pitfall-48]") {
@@ -163,6 +171,7 @@ TEST_CASE("keyring: rotate_key changes the lock and nothing else [pitfall-52]") 
     Collection collection = test::open_shard(with_key(files, kKey));
     CHECK(collection.rotate_key(kOther, kKey).is(Errc::wrong_key));
     CHECK(collection.rotate_key(kKey, {}).is(Errc::invalid_argument));
+    CHECK(collection.rotate_key(kKey, EncryptionKey::passphrase("")).is(Errc::invalid_argument));
     REQUIRE(collection.rotate_key(kKey, EncryptionKey::passphrase("horse")).ok());
     CHECK(collection.rotate_key(kKey, kOther).is(Errc::wrong_key));
     REQUIRE(collection.rotate_key(EncryptionKey::passphrase("horse"), kOther).ok());
@@ -265,6 +274,104 @@ TEST_CASE("keyring: nor does a power cut at any call of reencrypt [pitfall-52]")
   for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
     cut_renewal_short(shape, true);
   }
+}
+
+TEST_CASE("keyring: reencrypt goes on where db.keys was replaced and its name not made durable") {
+  for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
+    for (const bool killed : {false, true}) {
+      FaultFileSystem files;
+      const Config config = with_key(files, kKey);
+      {
+        Collection collection = test::open_shard(config, shape);
+        test::put_range(collection, 0, 100);
+        REQUIRE(collection.checkpoint().ok());
+        files.fail(Call::sync_directory, 1, EIO, killed);
+        REQUIRE(!collection.reencrypt(kKey).ok());
+        if (killed) files.kill_process();
+        files.clear_faults();
+        if (!killed) REQUIRE(collection.reencrypt(kKey).ok());
+      }
+      {
+        Collection collection = test::open_shard(config, shape);
+        test::put_range(collection, 100, 200);
+        REQUIRE(collection.sync().ok());
+        files.power_cut_lose_all();
+      }
+      const Collection collection = test::open_shard(config, shape);
+      CHECK(test::prefix_length(test::contents(collection)) == 200);
+    }
+  }
+}
+
+TEST_CASE("keyring: db.keys that was replaced while the collection was open is not built on") {
+  FaultFileSystem files;
+  const Config config = with_key(files, kKey);
+  Collection collection = test::open_shard(config);
+  test::put_range(collection, 0, 100);
+  const std::string older = test::read_path(files, kKeys);
+  REQUIRE(collection.reencrypt(kKey).ok());
+  const std::string right = test::read_path(files, kKeys);
+  test::replace(files, kKeys, older);
+  CHECK(collection.reencrypt(kKey).is(Errc::corrupt));
+  CHECK(collection.rotate_key(kKey, kOther).is(Errc::corrupt));
+  test::replace(files, kKeys, right);
+  REQUIRE(collection.reencrypt(kKey).ok());
+  REQUIRE(collection.close().ok());
+  check_opens(files, kKey);
+}
+
+TEST_CASE("keyring: slots that became zeros after a close are missed") {
+  FaultFileSystem files;
+  const Config config = with_key(files, kKey);
+  {
+    Collection collection = test::open_shard(config, kSlots);
+    test::put_range(collection, 0, 500);
+    REQUIRE(collection.close().ok());
+  }
+  const std::string path = test::in_shard("slots.dat");
+  const std::string bytes = test::read_path(files, path);
+  format::SlotsHeader header;
+  REQUIRE(format::decode_slots_header(Bytes(bytes).sub(0, format::kSlotsHeaderBytes), header).ok());
+  const format::SlotLayout layout(header.key_size, header.value_size, header.copies,
+                                  header.stage_count, true);
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    test::patch(files, path, layout.offset(0, copy), std::string(4096, '\0'));
+  }
+  const Collection collection = test::open_shard(config, kSlots);
+  CHECK(collection.size() < 500);
+  CHECK(collection.size() + collection.stats().damaged_regions == 500);
+}
+
+TEST_CASE("keyring: reencrypt keeps the key that a damaged slot needs") {
+  FaultFileSystem files;
+  const Config config = with_key(files, kKey);
+  {
+    Collection collection = test::open_shard(config, kSlots);
+    test::put_range(collection, 0, 100);
+    REQUIRE(collection.close().ok());
+  }
+  // Whole, but with another seal: the checksum is made to fit.
+  const std::string path = test::in_shard("slots.dat");
+  const std::string bytes = test::read_path(files, path);
+  format::SlotsHeader header;
+  REQUIRE(format::decode_slots_header(Bytes(bytes).sub(0, format::kSlotsHeaderBytes), header).ok());
+  const format::SlotLayout layout(header.key_size, header.value_size, header.copies,
+                                  header.stage_count, true);
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    std::string one = bytes.substr(layout.offset(0, copy), layout.slot_bytes());
+    if (one.find_first_not_of('\0') == std::string::npos) continue;
+    one[40] = static_cast<char>(one[40] ^ 1);
+    format::finish_sealed_slot(format::slot_seed(header), 0,
+                               {reinterpret_cast<std::uint8_t*>(one.data()), one.size()});
+    test::patch(files, path, layout.offset(0, copy), one);
+  }
+  {
+    Collection collection = test::open_shard(config, kSlots);
+    CHECK(collection.verify()->forged_pieces == 1);
+    CHECK(collection.reencrypt(kKey).is(Errc::corrupt));
+  }
+  const Collection collection = test::open_shard(config, kSlots);
+  CHECK(collection.size() == 99);
 }
 
 #else

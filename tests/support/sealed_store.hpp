@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/little.hpp"
 #include "format/file_header.hpp"
 #include "format/sealed.hpp"
 #include "store/keyring.hpp"
@@ -90,11 +91,13 @@ struct FramePlace {
 // The frames of a file that is whole.
 inline std::vector<FramePlace> frames_of(std::string_view raw) {
   std::vector<FramePlace> all;
+  if (raw.size() < format::kSealedHeaderBytes) return all;
+  const auto seed = base::load_little<std::uint32_t>(Bytes(raw).data() + 92);
   for (std::uint64_t at = format::kSealedHeaderBytes; at < raw.size();) {
     const std::uint64_t end = (at / format::kSealedPageBytes + 1) * format::kSealedPageBytes;
     format::Frame frame;
     const Bytes page = Bytes(raw).sub(at, static_cast<std::size_t>(end - at));
-    if (!format::decode_frame(page, frame)) {
+    if (!format::decode_frame(page, seed, frame)) {
       at = end;
       continue;
     }
