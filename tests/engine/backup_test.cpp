@@ -36,6 +36,7 @@ Collection make(const Config& config, const Shape& shape) {
   return collection;
 }
 
+#if ARMDB_WITH_OPENSSL
 void check_same(const Collection& copy, const Collection& original) {
   CHECK(test::contents(copy) == test::contents(original));
   CHECK(copy.size() == original.size());
@@ -43,6 +44,7 @@ void check_same(const Collection& copy, const Collection& original) {
   CHECK(copy.expires_at(test::key_of(6)).value() == WriteOptions::kForever);
   CHECK(copy.stats().damaged_regions == 0);
 }
+#endif
 
 }  // namespace
 
