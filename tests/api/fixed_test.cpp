@@ -55,7 +55,7 @@ TEST_CASE("fixed: the store is part of a collection's shape, and the error names
   CHECK(any->shape().fixed);
 }
 
-TEST_CASE("fixed: one copy or two is settled at creation") {
+TEST_CASE("fixed: one copy or two is settled at creation", "[clear]") {
   const test::TempDir directory;
   FixedConfig single = small();
   single.single_copy = true;

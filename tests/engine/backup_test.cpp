@@ -12,7 +12,7 @@ using test::FaultFileSystem;
 
 namespace {
 
-constexpr ByteArray<32> kKey{1, 2, 3};
+[[maybe_unused]] constexpr ByteArray<32> kKey{1, 2, 3};
 
 Config config_of(FileSystem& files, const EncryptionKey& key = {}) {
   Config config = test::one_shard(files);
