@@ -196,7 +196,8 @@ TEST_CASE("fixed: a slots.dat that was lost is told, and not made anew") {
   CHECK(Counters::open(path, small()).is(Errc::corrupt));
 }
 
-TEST_CASE("fixed: damage to both copies of a slot is counted and told, the others are served") {
+TEST_CASE("fixed: damage to both copies of a slot is counted and told, the others are served",
+          "[clear]") {
   const test::TempDir directory;
   const std::string path = directory.path() + "/c";
   {
