@@ -3134,6 +3134,45 @@ class Keyring {
 
 #endif
 
+// ---- store/frame_seal.hpp ----
+// FrameSeal: the key of one sealed file, and the frames that it seals and opens.
+//
+// Invariant: the counter only rises, also when what was sealed is never written; begin() draws a
+// new salt, and with it another key, before it starts again. So no nonce is used twice.
+//
+// Threads: unseal() by any thread beside the others; those by one.
+
+#if ARMDB_WITH_OPENSSL
+
+class FrameSeal {
+ public:
+  // For a file to come, whose header is filled in: its data key is the newest one.
+  Status begin(const Keyring& keys, format::SealedHeader& header);
+  // For a file that is there.
+  Status open(const Keyring& keys, const format::SealedHeader& header);
+
+  // Writes the whole frame to `to`: `plain` at its position, under the next counter. too_large when
+  // there is none.
+  Status seal(format::Frame frame, Bytes plain, std::uint8_t* to);
+  // `at` is the frame as it lies in the file.
+  [[nodiscard]] crypto::OpenOutcome unseal(const format::Frame& frame, Bytes at,
+                                           std::uint8_t* plain) const {
+    return aead_.open(format::frame_nonce(frame.counter), at.sub(4, 12), frame.sealed, frame.tag,
+                      plain);
+  }
+
+  [[nodiscard]] std::uint32_t key_id() const noexcept { return key_id_; }
+  [[nodiscard]] std::uint32_t seed() const noexcept { return seed_; }  // of the frames' crcs
+  [[nodiscard]] std::uint32_t counter() const noexcept { return counter_; }
+ private:
+  crypto::Aead aead_;
+  std::uint32_t key_id_ = 0;
+  std::uint32_t seed_ = 0;
+  std::uint32_t counter_ = 0;
+};
+
+#endif
+
 // ---- store/sealed_file.hpp ----
 // Sealed files: the files of an encrypted collection, which read and write like plain ones.
 //
@@ -3197,10 +3236,7 @@ class SealedTail {
   const StoreContext& context_;
   Owned<File> file_;
   Owned<Mapping> mapping_;
-  crypto::Aead aead_;
-  std::uint32_t key_id_ = 0;  // of the data key
-  std::uint32_t seed_ = 0;    // of the crcs of frames
-  std::uint32_t counter_ = 0;
+  FrameSeal seal_;
   std::size_t used_ = 0;
 };
 
@@ -14338,6 +14374,46 @@ Status replace_state(FileSystem& files, const std::string& directory, const form
 }
 }  // namespace armdb::store
 
+// ---- store/frame_seal.cpp ----
+// Drawing keys of files, and sealing frames by them.
+
+#if ARMDB_WITH_OPENSSL
+
+namespace armdb::store {
+Status FrameSeal::begin(const Keyring& keys, format::SealedHeader& header) {
+  header.key_id = keys.newest_id();
+  Status status = os::random_bytes(header.salt);
+  if (status.ok()) status = open(keys, header);
+  if (status.ok()) counter_ = 0;
+  return status;
+}
+
+Status FrameSeal::open(const Keyring& keys, const format::SealedHeader& header) {
+  Status status = keys.file_key(header, aead_);
+  if (!status.ok()) return status;
+  key_id_ = header.key_id;
+  seed_ = format::frame_seed(header);
+  return status;
+}
+
+Status FrameSeal::seal(format::Frame frame, Bytes plain, std::uint8_t* to) {
+  if (counter_ == format::kSealCountMax) {
+    return Status(Errc::too_large, "a file was sealed as often as its key allows");
+  }
+  frame.counter = ++counter_;
+  frame.size = plain.size();
+  // The padding.
+  std::memset(to + format::frame_bytes(frame.size) - 8, 0, 8);
+  format::encode_frame_header(frame, to);
+  Status status = aead_.seal(format::frame_nonce(frame.counter), Bytes(to + 4, 12), plain,
+                             to + format::kFrameHeaderBytes, to + 16);
+  if (status.ok()) format::finish_frame(seed_, to, frame.size);
+  return status;
+}
+}  // namespace armdb::store
+
+#endif  // ARMDB_WITH_OPENSSL
+
 // ---- store/sealed_file.cpp ----
 // Sealed files: sealing what is appended, and finding, opening and judging frames.
 
@@ -14368,7 +14444,6 @@ std::uint64_t page_end(std::uint64_t offset) noexcept {
   return (page_at(offset) + 1) * kSealedPageBytes;
 }
 Status no_memory_to_decrypt() { return base::out_of_memory("no memory to decrypt"); }
-Bytes additional_of(const std::uint8_t* frame) noexcept { return {frame + 4, 12}; }
 
 // Where a frame belongs that can be put behind `offset`: there, or at the next page.
 std::uint64_t next_frame_at(std::uint64_t offset) noexcept {
@@ -14433,7 +14508,7 @@ class SealedFile final : public File {
   Status allocate(std::uint64_t offset, std::uint64_t length) override;
   Status drop_cache() override { return file_->drop_cache(); }
   Result<Owned<Mapping>> map(std::size_t, MapMode) override { return Errc::unsupported; }
-  [[nodiscard]] std::uint32_t key_id() const noexcept { return key_id_; }
+  [[nodiscard]] std::uint32_t key_id() const noexcept { return seal_.key_id(); }
  private:
   // The frames in some pages, one after the other; reads the pages as it comes to them.
   class Walk;
@@ -14446,11 +14521,6 @@ class SealedFile final : public File {
   Status last_frame(std::uint64_t page, std::uint64_t& at, format::Frame& last);
   Status first_position(std::uint64_t page, std::uint64_t& position);
   Status page_of(std::uint64_t position, std::uint64_t& page);
-  // `at` is the frame as it lies in the file.
-  crypto::OpenOutcome unseal(const format::Frame& frame, Bytes at, std::uint8_t* plain) const {
-    return aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
-                      frame.tag, plain);
-  }
   // Forged: zeros.
   Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out,
                     bool& forged);
@@ -14458,13 +14528,10 @@ class SealedFile final : public File {
 
   const Owned<File> file_;
   const Keyring& keys_;
-  crypto::Aead aead_;
-  std::uint32_t key_id_ = 0;
-  std::uint32_t seed_ = 0;                  // of the crcs of frames
+  FrameSeal seal_;
   const bool writable_;                     // this open created it
   bool begun_ = false;                      // has a header, by this open
   std::unique_ptr<std::uint8_t[]> window_;  // what is being written
-  std::uint32_t counter_ = 0;               // of the last seal
   bool failed_write_ = false;               // since the last good one
   std::uint64_t allocated_ = 0;             // bytes of the file with real blocks
   // The writer stores first file_end_, then end_; readers load them the other way round.
@@ -14489,7 +14556,7 @@ class SealedFile::Walk {
                                                      window_bytes_ - skip);
       const Bytes page(window_.get() + skip, left);
       std::size_t found = 0;
-      if (find_frame(page, of_.seed_, found, frame)) {
+      if (find_frame(page, of_.seal_.seed(), found, frame)) {
         start = at_ + found;
         bytes = page.sub(found);
         at_ = next_frame_at(start + format::frame_bytes(frame.size));
@@ -14542,13 +14609,8 @@ Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
   }
   format::SealedHeader header =
       format::sealed_header(first_write, static_cast<std::uint32_t>(keys_.cipher()));
-  header.key_id = keys_.newest_id();
-  Status status = os::random_bytes(header.salt);
-  if (status.ok()) status = keys_.file_key(header, aead_);
+  Status status = seal_.begin(keys_, header);
   format::encode_sealed_header(header, {out, kSealedHeaderBytes});
-  key_id_ = header.key_id;
-  seed_ = format::frame_seed(header);
-  counter_ = 0;
   return status;
 }
 
@@ -14560,28 +14622,19 @@ Status SealedFile::seal_frames(std::uint64_t& position, Bytes& data, std::uint64
     const auto room = static_cast<std::size_t>(page_end(start) - start);
     const auto offset = static_cast<std::size_t>(start - from);
     if (offset + room > kWindowBytes) return {};
-    if (counter_ == format::kSealCountMax) {
-      return Status(Errc::too_large, "a file was sealed as often as its key allows");
-    }
+    const Bytes plain = data.sub(0, room - kFrameHeaderBytes);
     format::Frame frame;
-    frame.counter = ++counter_;
     frame.position = position;
-    frame.size = std::min(data.size(), room - kFrameHeaderBytes);
     frame.follows_failure = failed_write_;
     failed_write_ = false;
-    std::uint8_t* to = window_.get() + offset;
-    // What is left of the page before, and the padding: never what the window held before.
+    // What is left of the page before: never what the window held before.
     std::memset(window_.get() + used, 0, offset - used);
-    std::memset(to + format::frame_bytes(frame.size) - 8, 0, 8);
-    format::encode_frame_header(frame, to);
-    Status status = aead_.seal(format::frame_nonce(frame.counter), additional_of(to),
-                               data.sub(0, frame.size), to + kFrameHeaderBytes, to + 16);
+    Status status = seal_.seal(frame, plain, window_.get() + offset);
     if (!status.ok()) return status;
-    format::finish_frame(seed_, to, frame.size);
-    used = offset + format::frame_bytes(frame.size);
+    used = offset + format::frame_bytes(plain.size());
     at = from + used;
-    position += frame.size;
-    data = data.sub(frame.size);
+    position += plain.size();
+    data = data.sub(plain.size());
   }
   return {};
 }
@@ -14684,13 +14737,8 @@ Status SealedFile::open() {
   if (status.ok() && header.cipher != static_cast<std::uint32_t>(keys_.cipher())) {
     status = base::corrupt("the file was encrypted by another cipher than the collection");
   }
-  if (status.ok()) {
-    status = keys_.file_key(header, aead_);
-  }
-  if (!status.ok()) return status;
-  key_id_ = header.key_id;
-  seed_ = format::frame_seed(header);
-  return find_end(*size);
+  if (status.ok()) status = seal_.open(keys_, header);
+  return status.ok() ? find_end(*size) : status;
 }
 
 // Makes `pages` end with the last page that has a frame; 0 when none has.
@@ -14708,7 +14756,7 @@ Status SealedFile::last_page(std::uint64_t& pages) {
                                  static_cast<std::size_t>(page_end(start) - start));
       format::Frame frame;
       std::size_t found = 0;
-      if (find_frame(page, seed_, found, frame)) return {};
+      if (find_frame(page, seal_.seed(), found, frame)) return {};
     }
   }
   return {};
@@ -14721,7 +14769,7 @@ Status SealedFile::last_frame(std::uint64_t page, std::uint64_t& at, format::Fra
   last.size = 0;
   while (walk.next()) {
     const format::Frame& frame = walk.frame;
-    const crypto::OpenOutcome outcome = unseal(frame, walk.bytes, plain);
+    const crypto::OpenOutcome outcome = seal_.unseal(frame, walk.bytes, plain);
     if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
     if (outcome != crypto::OpenOutcome::ok || (last.size != 0 && frame.counter <= last.counter)) {
       keys_.note_forged();
@@ -14769,7 +14817,8 @@ Status SealedFile::first_position(std::uint64_t page, std::uint64_t& position) {
   if (!got.ok()) return got.status();
   format::Frame frame;
   std::size_t found = 0;
-  position = find_frame(Bytes(bytes, *got), seed_, found, frame) ? frame.position : kNoPosition;
+  position =
+      find_frame(Bytes(bytes, *got), seal_.seed(), found, frame) ? frame.position : kNoPosition;
   return {};
 }
 
@@ -14818,7 +14867,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
   const bool whole = first == frame.position && last == frame.position + frame.size;
   std::uint8_t* to = out.data() + (first - offset);
   std::uint8_t* into = whole ? to : plain;
-  switch (unseal(frame, at, into)) {
+  switch (seal_.unseal(frame, at, into)) {
     case crypto::OpenOutcome::ok:
       if (!whole) {
         std::memcpy(to, plain + (first - frame.position), static_cast<std::size_t>(last - first));
@@ -15018,46 +15067,34 @@ Status SealedTail::open(const StoreContext& context, const std::string& path, st
 
 Status SealedTail::new_key() {
   format::SealedHeader header = tail_header(context_);
-  header.key_id = context_.keys->newest_id();
-  Status status = os::random_bytes(header.salt);
-  if (status.ok()) status = context_.keys->file_key(header, aead_);
+  Status status = seal_.begin(*context_.keys, header);
   if (!status.ok()) return status;
   std::uint8_t bytes[format::kSealedHeaderBytes];
   format::encode_sealed_header(header, bytes);
-  key_id_ = header.key_id;
-  seed_ = format::frame_seed(header);
-  counter_ = 0;
   used_ = format::kSealedHeaderBytes;
   return file_->write_at(0, Bytes(bytes));
 }
 
 bool SealedTail::add(Bytes bytes, std::uint64_t position) noexcept {
   while (!bytes.empty()) {
+    const Bytes plain = bytes.sub(0, format::kFramePayloadMax);
+    const std::size_t size = format::frame_bytes(plain.size());
     format::Frame frame;
-    frame.counter = ++counter_;
     frame.position = position;
-    frame.size = std::min(bytes.size(), format::kFramePayloadMax);
-    if (counter_ == format::kSealCountMax ||
-        used_ + format::frame_bytes(frame.size) > mapping_->size()) {
+    if (used_ + size > mapping_->size() ||
+        !seal_.seal(frame, plain, mapping_->data() + used_).ok()) {
       return false;
     }
-    std::uint8_t* to = mapping_->data() + used_;
-    std::memset(to + format::frame_bytes(frame.size) - 8, 0, 8);
-    format::encode_frame_header(frame, to);
-    Status status = aead_.seal(format::frame_nonce(frame.counter), Bytes(to + 4, 12),
-                               bytes.sub(0, frame.size), to + format::kFrameHeaderBytes, to + 16);
-    if (!status.ok()) return false;
-    format::finish_frame(seed_, to, frame.size);
-    used_ += format::frame_bytes(frame.size);
-    position += frame.size;
-    bytes = bytes.sub(frame.size);
+    used_ += size;
+    position += plain.size();
+    bytes = bytes.sub(plain.size());
   }
   return true;
 }
 
 bool SealedTail::restart() noexcept {
   // All that the file has is in the segment by now: nobody misses it when the key changes.
-  if (counter_ > format::kSealCountMax / 2 || key_id_ != context_.keys->newest_id()) {
+  if (seal_.counter() > format::kSealCountMax / 2 || seal_.key_id() != context_.keys->newest_id()) {
     return new_key().ok();
   }
   used_ = format::kSealedHeaderBytes;
@@ -15069,23 +15106,21 @@ Status SealedTail::read(const StoreContext& context, Bytes file, std::vector<std
   Status status = format::decode_sealed_header(file, header);
   // A power cut may take the header, and with it all that the file had.
   if (!status.ok() || header.file != tail_header(context).file) return {};
-  crypto::Aead aead;
-  status = context.keys->file_key(header, aead);
+  FrameSeal seal;
+  status = seal.open(*context.keys, header);
   // Left behind by an open that could not use it: were the right db.keys gone, the MANIFEST would
   // have said so.
   if (status.is(Errc::wrong_key)) return {};
   if (!status.ok()) return status;
-  const std::uint32_t seed = format::frame_seed(header);
   std::uint32_t counter = 0;
   format::Frame frame;
   for (Bytes rest = file.sub(format::kSealedHeaderBytes);
-       format::decode_frame(rest, seed, frame) && (counter == 0 || frame.counter == counter + 1);
+       format::decode_frame(rest, seal.seed(), frame) &&
+       (counter == 0 || frame.counter == counter + 1);
        rest = rest.sub(format::frame_bytes(frame.size))) {
     const std::size_t at = plain.size();
     plain.resize(at + frame.size);
-    const crypto::OpenOutcome outcome =
-        aead.open(format::frame_nonce(frame.counter), rest.sub(4, 12), frame.sealed, frame.tag,
-                  plain.data() + at);
+    const crypto::OpenOutcome outcome = seal.unseal(frame, rest, plain.data() + at);
     if (outcome == crypto::OpenOutcome::failed) return base::out_of_memory("no memory to decrypt");
     if (outcome == crypto::OpenOutcome::forged) {
       context.keys->note_forged();

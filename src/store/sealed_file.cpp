@@ -12,8 +12,7 @@
 #include "base/search.hpp"
 #include "format/file_name.hpp"
 #include "format/sealed.hpp"
-#include "os/entropy.hpp"
-#include "store/keyring.hpp"
+#include "store/frame_seal.hpp"
 
 #if ARMDB_WITH_OPENSSL
 
@@ -44,7 +43,6 @@ std::uint64_t page_end(std::uint64_t offset) noexcept {
   return (page_at(offset) + 1) * kSealedPageBytes;
 }
 Status no_memory_to_decrypt() { return base::out_of_memory("no memory to decrypt"); }
-Bytes additional_of(const std::uint8_t* frame) noexcept { return {frame + 4, 12}; }
 
 // Where a frame belongs that can be put behind `offset`: there, or at the next page.
 std::uint64_t next_frame_at(std::uint64_t offset) noexcept {
@@ -110,7 +108,7 @@ class SealedFile final : public File {
   Status allocate(std::uint64_t offset, std::uint64_t length) override;
   Status drop_cache() override { return file_->drop_cache(); }
   Result<Owned<Mapping>> map(std::size_t, MapMode) override { return Errc::unsupported; }
-  [[nodiscard]] std::uint32_t key_id() const noexcept { return key_id_; }
+  [[nodiscard]] std::uint32_t key_id() const noexcept { return seal_.key_id(); }
 
  private:
   // The frames in some pages, one after the other; reads the pages as it comes to them.
@@ -124,11 +122,6 @@ class SealedFile final : public File {
   Status last_frame(std::uint64_t page, std::uint64_t& at, format::Frame& last);
   Status first_position(std::uint64_t page, std::uint64_t& position);
   Status page_of(std::uint64_t position, std::uint64_t& page);
-  // `at` is the frame as it lies in the file.
-  crypto::OpenOutcome unseal(const format::Frame& frame, Bytes at, std::uint8_t* plain) const {
-    return aead_.open(format::frame_nonce(frame.counter), additional_of(at.data()), frame.sealed,
-                      frame.tag, plain);
-  }
   // Forged: zeros.
   Status open_frame(const format::Frame& frame, Bytes at, std::uint64_t offset, MutableBytes out,
                     bool& forged);
@@ -136,13 +129,10 @@ class SealedFile final : public File {
 
   const Owned<File> file_;
   const Keyring& keys_;
-  crypto::Aead aead_;
-  std::uint32_t key_id_ = 0;
-  std::uint32_t seed_ = 0;                  // of the crcs of frames
+  FrameSeal seal_;
   const bool writable_;                     // this open created it
   bool begun_ = false;                      // has a header, by this open
   std::unique_ptr<std::uint8_t[]> window_;  // what is being written
-  std::uint32_t counter_ = 0;               // of the last seal
   bool failed_write_ = false;               // since the last good one
   std::uint64_t allocated_ = 0;             // bytes of the file with real blocks
   // The writer stores first file_end_, then end_; readers load them the other way round.
@@ -167,7 +157,7 @@ class SealedFile::Walk {
                                                      window_bytes_ - skip);
       const Bytes page(window_.get() + skip, left);
       std::size_t found = 0;
-      if (find_frame(page, of_.seed_, found, frame)) {
+      if (find_frame(page, of_.seal_.seed(), found, frame)) {
         start = at_ + found;
         bytes = page.sub(found);
         at_ = next_frame_at(start + format::frame_bytes(frame.size));
@@ -222,13 +212,8 @@ Status SealedFile::begin(Bytes first_write, std::uint8_t* out) {
   }
   format::SealedHeader header =
       format::sealed_header(first_write, static_cast<std::uint32_t>(keys_.cipher()));
-  header.key_id = keys_.newest_id();
-  Status status = os::random_bytes(header.salt);
-  if (status.ok()) status = keys_.file_key(header, aead_);
+  Status status = seal_.begin(keys_, header);
   format::encode_sealed_header(header, {out, kSealedHeaderBytes});
-  key_id_ = header.key_id;
-  seed_ = format::frame_seed(header);
-  counter_ = 0;
   return status;
 }
 
@@ -240,28 +225,19 @@ Status SealedFile::seal_frames(std::uint64_t& position, Bytes& data, std::uint64
     const auto room = static_cast<std::size_t>(page_end(start) - start);
     const auto offset = static_cast<std::size_t>(start - from);
     if (offset + room > kWindowBytes) return {};
-    if (counter_ == format::kSealCountMax) {
-      return Status(Errc::too_large, "a file was sealed as often as its key allows");
-    }
+    const Bytes plain = data.sub(0, room - kFrameHeaderBytes);
     format::Frame frame;
-    frame.counter = ++counter_;
     frame.position = position;
-    frame.size = std::min(data.size(), room - kFrameHeaderBytes);
     frame.follows_failure = failed_write_;
     failed_write_ = false;
-    std::uint8_t* to = window_.get() + offset;
-    // What is left of the page before, and the padding: never what the window held before.
+    // What is left of the page before: never what the window held before.
     std::memset(window_.get() + used, 0, offset - used);
-    std::memset(to + format::frame_bytes(frame.size) - 8, 0, 8);
-    format::encode_frame_header(frame, to);
-    Status status = aead_.seal(format::frame_nonce(frame.counter), additional_of(to),
-                               data.sub(0, frame.size), to + kFrameHeaderBytes, to + 16);
+    Status status = seal_.seal(frame, plain, window_.get() + offset);
     if (!status.ok()) return status;
-    format::finish_frame(seed_, to, frame.size);
-    used = offset + format::frame_bytes(frame.size);
+    used = offset + format::frame_bytes(plain.size());
     at = from + used;
-    position += frame.size;
-    data = data.sub(frame.size);
+    position += plain.size();
+    data = data.sub(plain.size());
   }
   return {};
 }
@@ -365,13 +341,8 @@ Status SealedFile::open() {
   if (status.ok() && header.cipher != static_cast<std::uint32_t>(keys_.cipher())) {
     status = base::corrupt("the file was encrypted by another cipher than the collection");
   }
-  if (status.ok()) {
-    status = keys_.file_key(header, aead_);
-  }
-  if (!status.ok()) return status;
-  key_id_ = header.key_id;
-  seed_ = format::frame_seed(header);
-  return find_end(*size);
+  if (status.ok()) status = seal_.open(keys_, header);
+  return status.ok() ? find_end(*size) : status;
 }
 
 // Makes `pages` end with the last page that has a frame; 0 when none has.
@@ -389,7 +360,7 @@ Status SealedFile::last_page(std::uint64_t& pages) {
                                  static_cast<std::size_t>(page_end(start) - start));
       format::Frame frame;
       std::size_t found = 0;
-      if (find_frame(page, seed_, found, frame)) return {};
+      if (find_frame(page, seal_.seed(), found, frame)) return {};
     }
   }
   return {};
@@ -402,7 +373,7 @@ Status SealedFile::last_frame(std::uint64_t page, std::uint64_t& at, format::Fra
   last.size = 0;
   while (walk.next()) {
     const format::Frame& frame = walk.frame;
-    const crypto::OpenOutcome outcome = unseal(frame, walk.bytes, plain);
+    const crypto::OpenOutcome outcome = seal_.unseal(frame, walk.bytes, plain);
     if (outcome == crypto::OpenOutcome::failed) return no_memory_to_decrypt();
     if (outcome != crypto::OpenOutcome::ok || (last.size != 0 && frame.counter <= last.counter)) {
       keys_.note_forged();
@@ -450,7 +421,8 @@ Status SealedFile::first_position(std::uint64_t page, std::uint64_t& position) {
   if (!got.ok()) return got.status();
   format::Frame frame;
   std::size_t found = 0;
-  position = find_frame(Bytes(bytes, *got), seed_, found, frame) ? frame.position : kNoPosition;
+  position =
+      find_frame(Bytes(bytes, *got), seal_.seed(), found, frame) ? frame.position : kNoPosition;
   return {};
 }
 
@@ -499,7 +471,7 @@ Status SealedFile::open_frame(const format::Frame& frame, Bytes at, std::uint64_
   const bool whole = first == frame.position && last == frame.position + frame.size;
   std::uint8_t* to = out.data() + (first - offset);
   std::uint8_t* into = whole ? to : plain;
-  switch (unseal(frame, at, into)) {
+  switch (seal_.unseal(frame, at, into)) {
     case crypto::OpenOutcome::ok:
       if (!whole) {
         std::memcpy(to, plain + (first - frame.position), static_cast<std::size_t>(last - first));

@@ -16,8 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "crypto/aead.hpp"
-#include "format/sealed.hpp"
+#include "store/frame_seal.hpp"
 #include "store/store.hpp"
 
 namespace armdb::store {
@@ -45,10 +44,7 @@ class SealedTail {
   const StoreContext& context_;
   Owned<File> file_;
   Owned<Mapping> mapping_;
-  crypto::Aead aead_;
-  std::uint32_t key_id_ = 0;  // of the data key
-  std::uint32_t seed_ = 0;    // of the crcs of frames
-  std::uint32_t counter_ = 0;
+  FrameSeal seal_;
   std::size_t used_ = 0;
 };
 
