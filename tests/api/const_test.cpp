@@ -1,4 +1,4 @@
-// ConstTree and ConstMap: values of one size, in memory.
+// ConstTree and ConstMap, FixedTree and FixedMap: values of one size, in memory.
 #include <string>
 #include <vector>
 
@@ -74,15 +74,17 @@ template <class T> void check_all_calls(T& all) {
 
 }  // namespace
 
-TEST_CASE("const: every call of a ConstTree") {
+TEMPLATE_TEST_CASE("const: every call of a tree", "", (ConstTree<std::uint16_t, Value>),
+                   (FixedTree<std::uint16_t, Value>)) {
   const auto files = make_memory_file_system();
-  auto tree = *ConstTree<std::uint16_t, Value>::open("c", in_memory(*files));
+  auto tree = *TestType::open("c", in_memory(*files));
   check_all_calls(tree);
 }
 
-TEST_CASE("const: every call of a ConstMap") {
+TEMPLATE_TEST_CASE("const: every call of a map", "", (ConstMap<std::uint16_t, Value>),
+                   (FixedMap<std::uint16_t, Value>)) {
   const auto files = make_memory_file_system();
-  auto map = *ConstMap<std::uint16_t, Value>::open("c", in_memory(*files));
+  auto map = *TestType::open("c", in_memory(*files));
   check_all_calls(map);
   std::size_t seen = 0;
   REQUIRE(map.for_each([&](const std::uint16_t& key, const Value& value) {
@@ -99,36 +101,39 @@ TEST_CASE("const: every call of a ConstMap") {
 TEST_CASE("const: values of many sizes, also through the bytes below") {
   const auto files = make_memory_file_system();
   for (const std::uint32_t size : {0u, 1u, 7u, 20u, 21u, 300u, 20000u, 65536u}) {
-    Config config = in_memory(*files);
-    const std::string path = "c" + std::to_string(size);
-    const Shape shape{4, size, size % 2 == 0, Payload::value};
-    auto all = *Collection::open(path, shape, config);
-    const std::string value(size, 'v');
-    const std::string other(size, 'w');
-    for (int round = 0; round < 20; ++round) {
-      const std::string key = "k" + std::to_string(100 + round);
-      REQUIRE(all.put(key, value).ok());
-      const auto old = all.exchange(key, other);
-      REQUIRE(old.ok());
-      CHECK((*old)->text() == value);
-      CHECK(all.cas(key, value, value).is(size == 0 ? Errc::ok : Errc::value_mismatch));
-      CHECK((*all.get(Bytes(key)))->text() == other);
-      bool called = false;
-      CHECK(*all.read(key, [&](Bytes bytes) { called = bytes.text() == other; }));
-      CHECK(called);
+    for (const bool fixed : {false, true}) {
+      Config config = in_memory(*files);
+      const std::string path = (fixed ? "f" : "c") + std::to_string(size);
+      const Shape shape{4, size, size % 2 == 0, Payload::value, fixed};
+      auto all = *Collection::open(path, shape, config);
+      const std::string value(size, 'v');
+      const std::string other(size, 'w');
+      for (int round = 0; round < 20; ++round) {
+        const std::string key = "k" + std::to_string(100 + round);
+        REQUIRE(all.put(key, value).ok());
+        const auto old = all.exchange(key, other);
+        REQUIRE(old.ok());
+        CHECK((*old)->text() == value);
+        CHECK(all.cas(key, value, value).is(size == 0 ? Errc::ok : Errc::value_mismatch));
+        CHECK((*all.get(Bytes(key)))->text() == other);
+        bool called = false;
+        CHECK(*all.read(key, [&](Bytes bytes) { called = bytes.text() == other; }));
+        CHECK(called);
+      }
+      CHECK(all.put("k100", value + "x").is(Errc::invalid_argument));
+      REQUIRE(all.close().ok());
+      all = *Collection::open(path, shape, config);
+      CHECK(all.size() == 20);
+      CHECK((*all.get("k119"))->text() == other);
+      CHECK_FALSE(*all.read("none", [](Bytes) {}));
     }
-    CHECK(all.put("k100", value + "x").is(Errc::invalid_argument));
-    REQUIRE(all.close().ok());
-    all = *Collection::open(path, shape, config);
-    CHECK(all.size() == 20);
-    CHECK((*all.get("k119"))->text() == other);
-    CHECK_FALSE(*all.read("none", [](Bytes) {}));
   }
 }
 
-TEST_CASE("const: after close() reads answer from memory") {
+TEMPLATE_TEST_CASE("const: after close() reads answer from memory", "",
+                   (ConstMap<std::uint16_t, Value>), (FixedMap<std::uint16_t, Value>)) {
   const auto files = make_memory_file_system();
-  auto map = *ConstMap<std::uint16_t, Value>::open("c", in_memory(*files));
+  auto map = *TestType::open("c", in_memory(*files));
   REQUIRE(map.put(1, value_of(1)).ok());
   REQUIRE(map.close().ok());
   CHECK(map.get(1) == value_of(1));

@@ -42,15 +42,18 @@ template <class K> void check_order(std::vector<K> keys) {
   for (std::size_t at = shuffled.size(); at > 1; --at) {
     std::swap(shuffled[at - 1], shuffled[dice.below(at)]);
   }
-  auto tree = *ConstTree<K, ByteArray<1>>::open("c", config);
-  for (const K& key : shuffled) REQUIRE(tree.put(key, {1}).ok());
-  std::vector<K> walked;
-  for (const auto& [key, value] : tree.iter()) walked.push_back(key);
-  CHECK(walked == keys);
-  walked.clear();
-  for (const K& key : tree.keys().reversed()) walked.push_back(key);
-  std::reverse(walked.begin(), walked.end());
-  CHECK(walked == keys);
+  const auto walk = [&](auto tree) {
+    for (const K& key : shuffled) REQUIRE(tree.put(key, {1}).ok());
+    std::vector<K> walked;
+    for (const auto& [key, value] : tree.iter()) walked.push_back(key);
+    CHECK(walked == keys);
+    walked.clear();
+    for (const K& key : tree.keys().reversed()) walked.push_back(key);
+    std::reverse(walked.begin(), walked.end());
+    CHECK(walked == keys);
+  };
+  walk(*ConstTree<K, ByteArray<1>>::open("c", config));
+  walk(*FixedTree<K, ByteArray<1>>::open("f", config));
 }
 
 template <class K> void check_integer() {

@@ -124,6 +124,8 @@ TEST_CASE("load: agrees with std::map, sorted or not, on empty and full collecti
       load_round<ZeroTree<LongKey, Number>, LongKey>(sorted, shards);
       load_round<ZeroTree<std::uint16_t, Number>, std::uint16_t>(sorted, shards);
       load_round<ZeroMap<Number, Number>, Number>(sorted, shards);
+      load_round<ZeroTree<Number, Number, NoHook, Fixed>, Number>(sorted, shards);
+      load_round<ZeroMap<Number, Number, NoHook, Fixed>, Number>(sorted, shards);
     }
   }
 }

@@ -9,6 +9,7 @@
 
 using namespace armdb;
 using Tree = ConstTree<std::int32_t, ByteArray<4>>;
+using Slots = FixedTree<std::int32_t, ByteArray<4>>;
 using Keys = std::vector<std::int32_t>;
 
 static_assert(std::ranges::input_range<Tree::Range>);
@@ -27,8 +28,8 @@ struct Fixture {
     config.index_step_bytes = 4u << 10;
   }
   // 0, 10, .. 990 without negative ones.
-  Tree tree() {
-    Tree made = *Tree::open("tree", config);
+  template <class T = Tree> T tree() {
+    T made = *T::open("tree", config);
     for (std::int32_t key = 0; key < 1000; key += 10) REQUIRE(made.put(key, {1}).ok());
     return made;
   }
@@ -44,10 +45,11 @@ template <class Range> Keys keys_of(const Range& range) {
 
 }  // namespace
 
-TEST_CASE("ranges: [first, last) in both directions, whatever Config::reversed") {
+TEMPLATE_TEST_CASE("ranges: [first, last) in both directions, whatever Config::reversed", "", Tree,
+                   Slots) {
   for (const bool reversed : {false, true}) {
     Fixture fixture(3, reversed);
-    const Tree tree = fixture.tree();
+    const TestType tree = fixture.tree<TestType>();
     Keys wanted{20, 30, 40};
     if (reversed) std::reverse(wanted.begin(), wanted.end());
     CHECK(keys_of(tree.range(20, 50)) == wanted);
@@ -65,9 +67,9 @@ TEST_CASE("ranges: [first, last) in both directions, whatever Config::reversed")
   }
 }
 
-TEST_CASE("ranges: bounds of each kind") {
+TEMPLATE_TEST_CASE("ranges: bounds of each kind", "", Tree, Slots) {
   Fixture fixture;
-  const Tree tree = fixture.tree();
+  const TestType tree = fixture.tree<TestType>();
   using B = Bound<std::int32_t>;
   CHECK(keys_of(tree.range_bounds(B::inclusive(970), B::none())) == Keys{970, 980, 990});
   CHECK(keys_of(tree.range_bounds(B::exclusive(970), B::none())) == Keys{980, 990});
@@ -108,10 +110,10 @@ TEST_CASE("ranges: prefixes of any length") {
   CHECK(keys == 3);
 }
 
-TEST_CASE("ranges: iterators step back, also from the end") {
+TEMPLATE_TEST_CASE("ranges: iterators step back, also from the end", "", Tree, Slots) {
   for (const std::uint32_t shards : {1u, 4u}) {
     Fixture fixture(shards);
-    const Tree tree = fixture.tree();
+    const TestType tree = fixture.tree<TestType>();
     const auto range = tree.range(100, 200);
     auto at = range.begin();
     CHECK(at->key == 100);
@@ -136,9 +138,9 @@ TEST_CASE("ranges: iterators step back, also from the end") {
   }
 }
 
-TEST_CASE("ranges: the algorithms of std::ranges work on them") {
+TEMPLATE_TEST_CASE("ranges: the algorithms of std::ranges work on them", "", Tree, Slots) {
   Fixture fixture;
-  const Tree tree = fixture.tree();
+  const TestType tree = fixture.tree<TestType>();
   CHECK(std::ranges::count_if(tree.iter(), [](const auto& e) { return e.key >= 500; }) == 50);
   const auto range = tree.iter();
   const auto found = std::ranges::find_if(range, [](const auto& e) { return e.key > 333; });
@@ -158,10 +160,11 @@ TEST_CASE("ranges: the algorithms of std::ranges work on them") {
   CHECK(std::ranges::distance(tree.range(0, 100).begin(), std::default_sentinel) == 10);
 }
 
-TEST_CASE("ranges: entries that stay are seen once, whatever is written beside") {
+TEMPLATE_TEST_CASE("ranges: entries that stay are seen once, whatever is written beside", "", Tree,
+                   Slots) {
   for (const bool reversed : {false, true}) {
     Fixture fixture(3, reversed);
-    Tree tree = *Tree::open("busy", fixture.config);
+    TestType tree = *TestType::open("busy", fixture.config);
     for (std::int32_t key = 0; key < 6000; ++key) REQUIRE(tree.put(key, {1}).ok());
     // Multiples of three stay; the others go, come and change while the walk is on its way.
     Keys seen;
@@ -210,9 +213,9 @@ TEST_CASE("ranges: values on disk are skipped when erased, and found when compac
   CHECK(count < 3000);
 }
 
-TEST_CASE("ranges: a cursor reads, and says why it cannot be had") {
+TEMPLATE_TEST_CASE("ranges: a cursor reads, and says why it cannot be had", "", Tree, Slots) {
   Fixture fixture;
-  Tree tree = fixture.tree();
+  TestType tree = fixture.tree<TestType>();
   Cursor cursor = tree.collection().cursor({}, {}, false);
   REQUIRE(cursor.valid());
   CHECK(cursor.read()->size() == 4);

@@ -63,7 +63,7 @@ TEST_CASE(
   REQUIRE(*subject.store().begin_trim());
   subject.sync();
   REQUIRE(*subject.store().end_trim());
-  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
+  const format::SlotLayout layout = subject.layout();
   const std::uint64_t end = layout.file_bytes(subject.store().slot_count());
   for (std::uint64_t key = 1000; key < 1000 + kKeys / 4; ++key) {
     REQUIRE(subject.put(key_of(key), subject.value(key)).ok());
@@ -96,7 +96,7 @@ TEST_CASE(
   }
   subject.begin_sync();
   REQUIRE(subject.put(key_of(key - 1), subject.value(key)).ok());
-  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
+  const format::SlotLayout layout = subject.layout();
   const auto fate = [&](const test::PendingAtom& atom) {
     const bool staged = atom.offset + atom.size > layout.stage_at(1) &&
                         atom.offset < layout.stage_at(2) && atom.size != 0;
@@ -132,7 +132,7 @@ TEST_CASE(
   REQUIRE(subject.put(key_of(7), subject.value(70)).ok());  // by the first one
   files.kill_process();
   // Killed within the last one: its slot is torn, the stage has it.
-  const format::SlotLayout layout(8, kind.value_size, 2, subject.stage_count());
+  const format::SlotLayout layout = subject.layout();
   for (std::uint32_t copy = 0; copy < 2; ++copy) {
     const std::string now = bytes_at(files, layout.offset(7, copy), layout.slot_bytes());
     if (now.find(subject.value(70)) == std::string::npos) continue;
@@ -177,7 +177,7 @@ TEST_CASE("slot_store: a file that ends before its slots is damaged, not empty")
   REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
   REQUIRE(subject.store().close().ok());
   files.kill_process();
-  const format::SlotLayout layout(8, 64, 2, subject.stage_count());
+  const format::SlotLayout layout = subject.layout();
   auto file = files.open(kFile, OpenMode::read_write);
   for (const std::uint64_t bytes :
        {layout.slots_at() - 1, std::uint64_t{4096}, std::uint64_t{68}}) {
@@ -199,7 +199,7 @@ TEST_CASE("slot_store: what is staged of a slot that goes does not come back wit
       REQUIRE(subject.put(key_of(199), subject.value(999)).ok());
       REQUIRE(subject.run_sync().ok());
       REQUIRE(subject.end_sync().ok());
-      const format::SlotLayout layout(8, 64, 2, subject.stage_count());
+      const format::SlotLayout layout = subject.layout();
       if (cut_off) {  // as when a power cut leaves the stage, and not the size of the file
         files.kill_process();
         auto file = files.open(kFile, OpenMode::read_write);

@@ -39,7 +39,7 @@ TEST_CASE(
        {SlotKind{64, 2, true}, SlotKind{5000, 2, true}, SlotKind{64, 1, true}}) {
     FaultFileSystem files;
     SlotSubject subject(files, kind);
-    const format::SlotLayout layout(8, kind.value_size, kind.copies, subject.stage_count());
+    const format::SlotLayout layout = subject.layout();
     REQUIRE(subject.put(key_of(1), subject.value(1)).ok());
     REQUIRE(subject.put(key_of(1), subject.value(2)).ok());  // not synced: over the same copy
     files.kill_process();
@@ -85,7 +85,7 @@ TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys 
       base::Random dice(seed);
       FaultFileSystem files;
       SlotSubject subject(files, kind);
-      const format::SlotLayout layout(8, kind.value_size, kind.copies, subject.stage_count());
+      const format::SlotLayout layout = subject.layout();
       const auto write = [&](std::uint64_t number) {
         const std::string key = key_of(dice.below(6));
         const bool erase = dice.below(4) == 0 && subject.value_of(key);
@@ -348,7 +348,7 @@ TEST_CASE(
   REQUIRE(subject.store().close().ok());
   files.kill_process();
   const auto closed = files.snapshot();
-  const format::SlotLayout layout(8, 64, 2, subject.stage_count());
+  const format::SlotLayout layout = subject.layout();
   put_bytes(files, layout.stage_at(0), std::string(kFirstPlaces * layout.stage_bytes(), '\0'));
   put_bytes(files, layout.offset(0, 0) + 30, "!!");
   put_bytes(files, layout.offset(0, 1) + 30, "!!");

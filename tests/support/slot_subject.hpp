@@ -9,6 +9,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "store/keyring.hpp"
 #include "store/slot_store.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
@@ -35,6 +37,12 @@ class SlotSubject {
     config_.file_system = &files;
     static_cast<void>(files.create_directory("/s"));
     static_cast<void>(files.sync_directory("/"));
+    description_.shape = shape();
+    // Encrypted when all tests are to be.
+    const Status status =
+        Keyring::settle(files, "/s", {}, Cipher::stored, true, description_, ring_);
+    INFO(status.message());
+    REQUIRE(status.ok());
     open();
   }
 
@@ -45,11 +53,12 @@ class SlotSubject {
   Status try_open() {
     at_.clear();
     held_.clear();
-    const StoreContext context{.files = files_,
+    const StoreContext context{.files = ring_ == nullptr ? files_ : ring_->sealed_files(),
                                .config = config_,
                                .epochs = epochs_,
                                .directory = "/s",
-                               .shape = {.key_size = 8, .value_size = kind_.value_size}};
+                               .shape = shape(),
+                               .keys = ring_.get()};
     const auto visit = [&](Store& store, const RecoveredEntry& entry) -> Status {
       const std::string key(entry.key.text());
       if (const auto old = at_.find(key); old != at_.end()) {
@@ -151,10 +160,13 @@ class SlotSubject {
     return text;
   }
   [[nodiscard]] const std::map<std::string, std::string>& held() const { return held_; }
-  [[nodiscard]] std::uint32_t stage_count() const {
+  // Where everything lies in slots.dat.
+  [[nodiscard]] format::SlotLayout layout() const {
+    const bool sealed = ring_ != nullptr;
     const std::size_t place =
-        format::SlotLayout(8, kind_.value_size, kind_.copies, 1).stage_bytes();
-    return std::max<std::uint32_t>(8, static_cast<std::uint32_t>(1024 / place));
+        format::SlotLayout(8, kind_.value_size, kind_.copies, 1, sealed).stage_bytes();
+    const auto stages = std::max<std::uint32_t>(8, static_cast<std::uint32_t>(1024 / place));
+    return {8, kind_.value_size, kind_.copies, stages, sealed};
   }
   SlotStore& store() { return *store_; }
   Config& config() { return config_; }
@@ -182,9 +194,13 @@ class SlotSubject {
     return status;
   }
 
+  [[nodiscard]] Shape shape() const { return {.key_size = 8, .value_size = kind_.value_size}; }
+
   FaultFileSystem& files_;
   const SlotKind kind_;
   Config config_;
+  Description description_;
+  std::unique_ptr<Keyring> ring_;
   base::EpochDomain epochs_;
   std::unique_ptr<SlotStore> store_;
   SyncTicket ticket_;
