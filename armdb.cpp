@@ -310,6 +310,17 @@ Status corrupt(const char* what);
 Status out_of_memory(const char* what);
 // `closed`, for calls on a handle without a collection.
 Status not_open();
+
+// ---- base/relax.hpp ----
+// relax: tells the processor that this thread is waiting for another one's store.
+
+inline void relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
+  __asm__ volatile("yield");
+#endif
+}
 }  // namespace armdb::base
 
 // ---- base/mutex.hpp ----
@@ -357,7 +368,7 @@ class ARMDB_CAPABILITY("mutex") Mutex {
   void unlock() noexcept ARMDB_RELEASE() {}
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return true; }
 #else
-  void lock() noexcept ARMDB_ACQUIRE() { native_.lock(); }
+  void lock() noexcept ARMDB_ACQUIRE();
   void unlock() noexcept ARMDB_RELEASE() { native_.unlock(); }
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return native_.try_lock(); }
  private:
@@ -830,14 +841,6 @@ class Version {
     value_.store(value_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
  private:
-  static void relax() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
-    __asm__ volatile("yield");
-#endif
-  }
-
   std::atomic<std::uint32_t> value_{0};
 };
 }  // namespace armdb::base
@@ -5831,6 +5834,24 @@ void log(const Log& to, LogLevel level, const char* text, const Status& status) 
   if (to.callback == nullptr) return;  // before the line is built
   to.callback(to.context, level, base::text("%: %", {text, status.message()}));
 }
+
+// ---- base/mutex.cpp ----
+// Waiting for a mutex: a short while awake, then asleep.
+
+#if !defined(ARMDB_OMIT_THREADS)
+
+// A shard's mutex covers well under a microsecond of work most times; to put a thread to sleep and
+// to wake it takes tens of them. So it is asked for again, ever more rarely, for about 2 us.
+void Mutex::lock() noexcept {
+  constexpr int kRelaxMax = 64;
+  for (int count = 1; count <= kRelaxMax; count *= 2) {
+    if (native_.try_lock()) return;
+    for (int i = 0; i < count; ++i) relax();
+  }
+  native_.lock();
+}
+
+#endif
 
 // ---- base/merge_sort.cpp ----
 // The sort of plain numbers.

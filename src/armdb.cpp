@@ -15,6 +15,7 @@
 #include "base/crc32c.hpp"
 #include "base/text.hpp"
 #include "base/errors.hpp"
+#include "base/relax.hpp"
 #include "base/mutex.hpp"
 #include "base/epoch.hpp"
 #include "base/hash64.hpp"
@@ -94,6 +95,7 @@
 #include "base/epoch.cpp"
 #include "base/errors.cpp"
 #include "base/log.cpp"
+#include "base/mutex.cpp"
 #include "base/merge_sort.cpp"
 #include "base/text.cpp"
 

@@ -46,7 +46,7 @@ class ARMDB_CAPABILITY("mutex") Mutex {
   void unlock() noexcept ARMDB_RELEASE() {}
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return true; }
 #else
-  void lock() noexcept ARMDB_ACQUIRE() { native_.lock(); }
+  void lock() noexcept ARMDB_ACQUIRE();
   void unlock() noexcept ARMDB_RELEASE() { native_.unlock(); }
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return native_.try_lock(); }
 

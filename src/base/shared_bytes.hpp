@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/relax.hpp"
+
 namespace armdb::base {
 
 // The widest unit that is always lock-free: 8 bytes on 64-bit machines, 4 on 32-bit ones.
@@ -87,14 +89,6 @@ class Version {
   }
 
  private:
-  static void relax() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
-    __asm__ volatile("yield");
-#endif
-  }
-
   std::atomic<std::uint32_t> value_{0};
 };
 
