@@ -355,6 +355,22 @@ TEST_CASE("encryption: files of another shard or store are never served [pitfall
   }
 }
 
+// Nothing in a directory can tell that it is not the newest: README, "Encryption".
+TEST_CASE("encryption: an old copy of the whole directory opens as it was [pitfall-50]") {
+  FaultFileSystem files;
+  make_store(files, 1, true);
+  const FaultFileSystem::Snapshot old = files.snapshot();
+  const Disk before = disk_of(files);
+  {
+    Collection collection = test::open_shard(two_shards(files), kSmall);
+    REQUIRE(collection.put(test::key_of(1), "newer").ok());
+    REQUIRE(collection.close().ok());
+  }
+  CHECK(disk_of(files) != before);
+  files.restore(old);
+  check_own(files, true, "the whole directory is an old one");
+}
+
 TEST_CASE("encryption: blocks of another file, shard or store are never served [pitfall-46]") {
   for (const bool closed : {true, false}) {
     FaultFileSystem files, others;

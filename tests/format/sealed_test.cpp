@@ -192,7 +192,7 @@ TEST_CASE("sealed: a file in the clear is told as such") {
   CHECK(read_header(plain).is(Errc::format_mismatch));
 }
 
-TEST_CASE("sealed: a frame is made of the bytes of the specification [pitfall-38]") {
+TEST_CASE("sealed: a frame is made of the bytes of the specification [pitfall-38] [pitfall-53]") {
   Frame frame;
   frame.counter = 5;
   frame.position = 0x010203040506;

@@ -249,7 +249,8 @@ std::string mixed_file(const SealedStore& store) {
   return plain;
 }
 
-TEST_CASE("sealed_file: cut at any byte it ends with a whole frame, and has all before it") {
+TEST_CASE(
+    "sealed_file: cut at any byte it ends with a whole frame, and has all before it [pitfall-49]") {
   SealedStore store;
   const std::string plain = mixed_file(store);
   const std::string raw = test::read_path(store.files, kPath);

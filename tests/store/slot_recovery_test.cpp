@@ -47,7 +47,7 @@ TEST_CASE("slot_store: what a trim cut off does not come back from the stage") {
 
 TEST_CASE(
     "slot_store: old copies do not come back where the file was cut and "
-    "grew again") {
+    "grew again [pitfall-41]") {
   FaultFileSystem files;
   const SlotKind kind{480, 2, true};
   SlotSubject subject(files, kind);
@@ -226,4 +226,41 @@ TEST_CASE("slot_store: what is staged of a slot that goes does not come back wit
       CHECK(subject.held() == held);
     }
   }
+}
+
+TEST_CASE(
+    "slot_store: of two slots with one key and one version the same one wins, always [pitfall-44]",
+    "[clear]") {
+  FaultFileSystem files;
+  SlotSubject subject(files, {64, 2, true});
+  const std::string key = key_of(1);
+  REQUIRE(subject.put(key, subject.value(1)).ok());
+  REQUIRE(subject.store().close().ok());
+  files.kill_process();
+  // No writer does this: another slot has the first one's key and version, and another value.
+  const format::SlotLayout layout = subject.layout();
+  std::uint8_t head[format::kSlotsHeaderBytes];
+  REQUIRE((*files.open(kFile, OpenMode::read))->read_at(0, head).ok());
+  format::SlotsHeader header;
+  REQUIRE(format::decode_slots_header(Bytes(head), header).ok());
+  const std::string value = subject.value(3);
+  std::string bytes(layout.slot_bytes(), '\0');
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    const format::Slot slot{format::SlotState::live, 1, 0, Bytes(key), Bytes(value)};
+    format::encode_slot(slot, format::slot_seed(header), 2,
+                        {reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size()});
+    put_bytes(files, layout.offset(2, copy), bytes);
+  }
+  put_bytes(files, format::kCleanMarkAt, std::string(format::kCleanMarkBytes, '\0'));
+  for (int round = 0; round < 3; ++round) {
+    subject.open();
+    CHECK(subject.held() == std::map<std::string, std::string>{{key, subject.value(1)}});
+    files.kill_process();
+  }
+  subject.open();
+  REQUIRE(subject.erase(key).ok());
+  subject.sync();
+  files.power_cut_lose_all();
+  subject.open();
+  CHECK(subject.held().empty());
 }

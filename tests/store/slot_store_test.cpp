@@ -34,7 +34,7 @@ TEST_CASE("slot_store: what was written is there after a kill, each time") {
 
 TEST_CASE(
     "slot_store: a kill halfway through a slot leaves the value before "
-    "or the new one") {
+    "or the new one [pitfall-39]") {
   for (const SlotKind& kind :
        {SlotKind{64, 2, true}, SlotKind{5000, 2, true}, SlotKind{64, 1, true}}) {
     FaultFileSystem files;
@@ -271,7 +271,7 @@ TEST_CASE("slot_store: a full disk refuses new keys, and nothing else") {
   subject.check_last();
 }
 
-TEST_CASE("slot_store: a failed sync is sticky, and reopening has what was durable") {
+TEST_CASE("slot_store: a failed sync is sticky, and reopening has what was durable [pitfall-43]") {
   for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{64, 2, false}}) {
     FaultFileSystem files;
     SlotSubject subject(files, kind);
@@ -296,7 +296,7 @@ TEST_CASE("slot_store: a failed sync is sticky, and reopening has what was durab
 
 TEST_CASE(
     "slot_store: only a whole close leaves a clean mark, and the next "
-    "open takes it away") {
+    "open takes it away [pitfall-42]") {
   FaultFileSystem files;
   SlotSubject subject(files, {64, 2, true});
   CHECK_FALSE(subject.store().was_clean());
@@ -375,7 +375,7 @@ TEST_CASE(
 
 TEST_CASE(
     "slot_store: no power cut takes what was synced, or brings back what "
-    "was erased") {
+    "was erased [pitfall-39] [pitfall-41]") {
   for (const SlotKind& kind : kKinds) {
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
       INFO("values of " << kind.value_size << " bytes, copies " << kind.copies << ", seed "
