@@ -100,7 +100,7 @@ AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-encrypted test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
-        fuzz-replay replay-programs crash mutations bench size format tidy check coverage cross \
+        fuzz-replay replay-programs crash mutations pitfalls bench size format tidy check coverage cross \
         clean need need-clang force
 
 # The parallel part is the build; the targets themselves go one after the other.
@@ -172,6 +172,9 @@ crash: need ## the slow crash tests: power cuts, kill -9 (CRASH_SCALE)
 
 mutations: need ## take one durability measure out at a time: the crash simulator must notice
 	@$(PYTHON) tests/crash/mutations.py --build $(BUILD)/mutations --jobs $(JOBS)
+
+pitfalls: need ## take one guard out for each known pitfall: the tests with its number must notice
+	@$(PYTHON) tests/crash/pitfalls.py --build $(BUILD)/pitfalls --jobs $(JOBS)
 
 bench: need ## measure; PEERS=1 adds other stores from the system's packages to the same run
 ifeq ($(strip $(PEERS)),1)

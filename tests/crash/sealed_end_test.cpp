@@ -46,7 +46,9 @@ void check_whole(FaultFileSystem& files) {
 
 }  // namespace
 
-TEST_CASE("sealed file: pages of another file behind the end do not hide synced entries [pitfall-49]") {
+TEST_CASE(
+    "sealed file: pages of another file behind the end do not hide synced entries "
+    "[pitfall-49]") {
   FaultFileSystem files;
   std::string foreign;
   {

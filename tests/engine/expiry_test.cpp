@@ -155,8 +155,8 @@ TEST_CASE("expiry: many reads and ranges leave expired entries out") {
   CHECK(seen == std::vector<std::uint32_t>{2, 3});
 }
 
-TEMPLATE_TEST_CASE("expiry: what has expired once stays so with the clock set back", "", Map,
-                   Text) {
+TEMPLATE_TEST_CASE("expiry: what has expired once stays so with the clock set back [pitfall-24]",
+                   "", Map, Text) {
   FaultFileSystem files;
   {
     TestType collection = two_hours_later<TestType>(files, "12345678");

@@ -121,6 +121,14 @@ TEST_CASE("posix_file_system: descriptors are never 0 to 2, close at exec and do
           "[pitfall-31][pitfall-35]") {
   const test::TempDir dir;
   const int code = in_child([&] {
+    struct stat plain {};
+    const auto above = posix_file_system().open(dir / "above", OpenMode::create_new);
+    if (!above.ok() || ::stat((dir / "above").c_str(), &plain) != 0) return 7;
+    for (int number = 3; number < 256; ++number) {
+      struct stat info {};
+      if (::fstat(number, &info) != 0 || info.st_ino != plain.st_ino) continue;
+      if ((::fcntl(number, F_GETFD) & FD_CLOEXEC) == 0) return 8;
+    }
     for (int number = 0; number < 3; ++number) ::close(number);
     const auto file = posix_file_system().open(dir / "file", OpenMode::create_new);
     const auto lock = posix_file_system().lock(dir / "LOCK", LockMode::exclusive);

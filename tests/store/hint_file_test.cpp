@@ -1,6 +1,9 @@
 // Hint files: they save time, and never make data appear or disappear.
 #include "store/hint_file.hpp"
 
+#include "base/crc32c.hpp"
+#include "base/little.hpp"
+#include "format/hint.hpp"
 #include "support/one_shard.hpp"
 
 using namespace armdb;
@@ -115,6 +118,30 @@ TEST_CASE("hint_file: another segment's or store's hint is not believed [pitfall
   test::replace(files, test::segment_path(2, "hint"),
                 test::read_path(other, test::segment_path(2, "hint")));
   CHECK(check_open(files) == kItems - (kCount + 1));
+}
+
+TEST_CASE("hint_file: a trailer of another length, count or sequence is not believed [pitfall-9]",
+          "[clear]") {
+  const auto snapshot = three_segments();
+  FaultFileSystem files;
+  for (const std::size_t field : {0u, 8u, 16u}) {
+    for (const int change : {-1, 1}) {
+      files.restore(snapshot);
+      std::string bytes = test::read_path(files, test::segment_path(2, "hint"));
+      auto* const raw = reinterpret_cast<std::uint8_t*>(bytes.data());
+      const std::size_t at = bytes.size() - format::kHintTrailerBytes + field;
+      const auto value = base::load_little<std::uint64_t>(raw + at);
+      base::store_little<std::uint64_t>(raw + at, value + static_cast<std::uint64_t>(change));
+      // With a right checksum.
+      const std::size_t block = bytes.size() - format::kHintTrailerBytes - 16;
+      const auto seed = base::load_little<std::uint32_t>(raw + 48);
+      base::store_little<std::uint32_t>(raw + block,
+                                        base::crc32c(seed, Bytes(bytes).sub(block + 4)));
+      test::replace(files, test::segment_path(2, "hint"), bytes);
+      INFO("field " << field << " changed by " << change);
+      CHECK(check_open(files) == kItems - (kCount + 1));
+    }
+  }
 }
 
 TEST_CASE("hint_file: a segment that a power cut took the end of has no hint [pitfall-9]") {

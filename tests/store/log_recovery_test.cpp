@@ -269,16 +269,21 @@ TEST_CASE("log_recovery: files of other shards, segments and stores are refused 
     const std::string others[] = {test::segment_path(2), "/c/shard_001/0000000001.data",
                                   "/c/shard_001/0000000002.data"};
     for (const std::string& b : others) {
-      files.restore(snapshot);
-      const std::string bytes_a = test::read_path(files, a);
-      const std::string bytes_b = test::read_path(files, b);
-      test::replace(files, a, bytes_b);
-      test::replace(files, b, bytes_a);
-      const Collection collection = test::open_shard(config, shape);
-      CHECK(collection.stats().damaged_regions >= 2);
-      const auto all = test::contents(collection);
-      CHECK(all.size() >= 10);
-      for (const auto& [key, value] : all) CHECK(value == "v" + key + "000");
+      for (const bool listed : {true, false}) {
+        files.restore(snapshot);
+        for (const char* shard : {"/c/shard_000/MANIFEST", "/c/shard_001/MANIFEST"}) {
+          if (!listed) REQUIRE(files.remove(shard).ok());
+        }
+        const std::string bytes_a = test::read_path(files, a);
+        const std::string bytes_b = test::read_path(files, b);
+        test::replace(files, a, bytes_b);
+        test::replace(files, b, bytes_a);
+        const Collection collection = test::open_shard(config, shape);
+        CHECK(collection.stats().damaged_regions >= 2);
+        const auto all = test::contents(collection);
+        CHECK(all.size() >= 10);
+        for (const auto& [key, value] : all) CHECK(value == "v" + key + "000");
+      }
     }
   }
 }

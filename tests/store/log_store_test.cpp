@@ -264,6 +264,31 @@ TEST_CASE("log_store: any call that fails leaves a prefix with all that was sync
   }
 }
 
+TEST_CASE("log_store: a write that failed fails the shard until it is opened again [pitfall-30]") {
+  for (const int error : {EIO, EROFS}) {
+    FaultFileSystem files;
+    Collection collection = test::open_shard(test::one_shard(files));
+    test::put_range(collection, 0, 10);
+    REQUIRE(collection.sync().ok());
+    test::put_range(collection, 10, 20);
+    files.fail(Call::write, 1, error);
+    CHECK(collection.flush_buffers().is(Errc::failed));
+    CHECK(files.fault_met());
+    files.clear_faults();
+    CHECK(collection.put(test::key_of(30), "x").is(Errc::failed));
+    CHECK(collection.sync().is(Errc::failed));
+    CHECK(collection.stats().failed_shards == 1);
+    CHECK((*collection.get(test::key_of(15)))->text() == test::value_of(15));
+    collection = {};
+    files.kill_process();
+    collection = test::open_shard(test::one_shard(files));
+    CHECK(test::prefix_length(test::contents(collection)) >= 10);
+    CHECK(collection.stats().damaged_regions == 0);
+    REQUIRE(collection.put(test::key_of(30), "x").ok());
+    REQUIRE(collection.sync().ok());
+  }
+}
+
 TEST_CASE("log_store: without descriptors rotation fails softly, and goes on later [pitfall-31]") {
   FaultFileSystem files;
   const Config config = test::one_shard(files);

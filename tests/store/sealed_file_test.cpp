@@ -92,7 +92,9 @@ TEST_CASE("sealed_file: a file of one write of every awkward size reads back") {
   }
 }
 
-TEST_CASE("sealed_file: frames have no plain byte run, cross no page, and fill what they may") {
+TEST_CASE(
+    "sealed_file: frames have no plain byte run, cross no page, and fill what they may "
+    "[pitfall-53]") {
   SealedStore store;
   const Owned<File> file = store.create(kPath);
   std::string plain;

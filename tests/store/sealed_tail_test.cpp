@@ -165,7 +165,7 @@ TEST_CASE("sealed_tail: cut at any byte, or one flipped anywhere, it is a prefix
   CHECK(before(ends.back() + 1) == all);
 }
 
-TEST_CASE("sealed_tail: old frames behind new ones are never taken") {
+TEST_CASE("sealed_tail: old frames behind new ones are never taken [pitfall-49]") {
   base::Random random(17);
   for (std::size_t round = 0; round < test::scaled(300, 50); ++round) {
     TailStore store;
