@@ -143,7 +143,8 @@ GUARDS = [
      "(counter == 0 || frame.counter == counter + 1)", "true"),
     (51, "hints are written in the clear", "store/sealed_file.cpp",
      "format::parse_file_name(name).role == format::FileRole::failed;",
-     "format::parse_file_name(name).role == format::FileRole::failed || name.ends_with(\".hint\");"),
+     "format::parse_file_name(name).role == format::FileRole::failed || "
+     "name.ends_with(\".hint\");"),
     (52, "a new data key seals before db.keys has it", "store/keyring.cpp",
      "if (status.ok()) status = write(key, keys); if (status.ok()) keys_ = std::move(keys); "
      "return status; } Status Keyring::end_renewal",
