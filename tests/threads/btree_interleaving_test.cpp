@@ -46,7 +46,7 @@ Work fill_thin(std::size_t full) {
   return [full](IndexProgram& tree) {
     fill((2 + full) * kLeaf)(tree);
     for (std::uint64_t i = kLeaf * 3 / 8 + 1; i < kLeaf; ++i) tree.erase(key_in(0, i));
-    for (std::uint64_t i = 0; i < kLeaf * 5 / 8 - 1; ++i) tree.erase(key_in(1, i));
+    for (std::uint64_t i = kLeaf * 3 / 8 + 1; i < kLeaf; ++i) tree.erase(key_in(1, kLeaf - 1 - i));
   };
 }
 
@@ -56,9 +56,9 @@ void explore_tree(unsigned preemptions, const Work& filled, const Work& writer,
   explore_all(program, 2, preemptions);
 }
 
-void explore_high_tree(unsigned preemptions, std::size_t count, const Work& writer,
+void explore_high_tree(unsigned preemptions, const Work& filled, const Work& writer,
                        const Work& reader) {
-  IndexProgram program(tree_config(kLongKeyBytes, 0), fill(count), {writer, reader});
+  IndexProgram program(tree_config(kLongKeyBytes, 0), filled, {writer, reader});
   explore_all(program, 2, preemptions);
 }
 
@@ -154,15 +154,17 @@ void run_of_entries(unsigned preemptions) {
   explore_tree(preemptions, fill(kLeaf), writer, [](IndexProgram& tree) { tree.scan(); });
 }
 
-constexpr std::size_t kFullRoot = 16 * 16;  // what one root holds with full leaves
+constexpr std::uint64_t kHighLeaf = 16;
+constexpr std::uint64_t kFullRoot = 16 * kHighLeaf;  // what one root holds with full leaves
+std::uint64_t high_key(std::uint64_t leaf, std::uint64_t i) { return (leaf * kHighLeaf + i) * 10; }
 
 void push_and_pull(unsigned preemptions) {
   const Work up = [](IndexProgram& tree) { tree.put(kFullRoot * 10); };
-  explore_high_tree(preemptions, kFullRoot, up, find({kFullRoot * 10 - 10, 0}));
-  explore_high_tree(preemptions, kFullRoot, up, find({kFullRoot * 10}));
+  explore_high_tree(preemptions, fill(kFullRoot), up, find({kFullRoot * 10 - 10, 0}));
+  explore_high_tree(preemptions, fill(kFullRoot), up, find({kFullRoot * 10}));
   const Work down = [](IndexProgram& tree) { tree.erase(kFullRoot * 10); };
-  explore_high_tree(preemptions, kFullRoot + 1, down, find({kFullRoot * 10 - 10, 0}));
-  explore_high_tree(preemptions, kFullRoot + 1, down, find({kFullRoot * 10}));
+  explore_high_tree(preemptions, fill(kFullRoot + 1), down, find({kFullRoot * 10 - 10, 0}));
+  explore_high_tree(preemptions, fill(kFullRoot + 1), down, find({kFullRoot * 10}));
 }
 
 void inner_taken_again(unsigned preemptions) {
@@ -170,8 +172,36 @@ void inner_taken_again(unsigned preemptions) {
     tree.erase(kFullRoot * 10);
     tree.put(kFullRoot * 10 + 5);
   };
-  explore_high_tree(preemptions, kFullRoot + 1, writer, find({kFullRoot * 10 - 10}));
-  explore_high_tree(preemptions, kFullRoot + 1, writer, find({kFullRoot * 10 + 5}));
+  explore_high_tree(preemptions, fill(kFullRoot + 1), writer, find({kFullRoot * 10 - 10}));
+  explore_high_tree(preemptions, fill(kFullRoot + 1), writer, find({kFullRoot * 10 + 5}));
+}
+
+// The root has an inner node with 15 children and another one with 2; the split of leaf 3 fills the
+// first, and that of leaf 8 parts it in the middle.
+void inner_split(unsigned preemptions) {
+  const Work filled = [](IndexProgram& tree) {
+    fill(kFullRoot + 1)(tree);
+    tree.put(high_key(3, 8) + 5);
+  };
+  const Work writer = [](IndexProgram& tree) { tree.put(high_key(8, 8) + 5); };
+  explore_high_tree(preemptions, filled, writer, find({high_key(12, 3), high_key(8, 15)}));
+  explore_high_tree(preemptions, filled, writer, find({high_key(8, 8) + 5, high_key(2, 0)}));
+}
+
+// Three inner nodes; the last has two leaves. When its last leaf goes it is merged into the second,
+// which has room since leaf 20 went; then its other leaf is split.
+void inner_merge(unsigned preemptions) {
+  constexpr std::uint64_t kLast = 31;  // leaf
+  const Work filled = [](IndexProgram& tree) {
+    fill(kLast * kHighLeaf + 1)(tree);
+    for (std::uint64_t i = 0; i < kHighLeaf; ++i) tree.erase(high_key(20, i));
+  };
+  const Work writer = [](IndexProgram& tree) {
+    tree.erase(high_key(kLast, 0));
+    tree.put(high_key(kLast - 1, 8) + 5);
+  };
+  explore_high_tree(preemptions, filled, writer, find({high_key(kLast - 1, 15)}));
+  explore_high_tree(preemptions, filled, writer, find({high_key(25, 0), high_key(kLast, 0)}));
 }
 
 void two_readers(unsigned preemptions) {
@@ -196,9 +226,9 @@ TEST_CASE("btree interleaving: entries move to a sibling beside readers") {
   shift_right(2);
   shift_left(1);
 }
-TEST_CASE("btree interleaving: two leaves merge beside readers") { merge(3); }
+TEST_CASE("btree interleaving: two leaves merge beside readers") { merge(2); }
 TEST_CASE("btree interleaving: a leaf is freed, and begins another life elsewhere") {
-  leaf_taken_again(2);
+  leaf_taken_again(1);
 }
 TEST_CASE("btree interleaving: a scan beside a split, a shift, a merge and a leaf's new life") {
   scans(1);
@@ -210,6 +240,10 @@ TEST_CASE("btree interleaving: the root is pushed down and pulled up beside read
   push_and_pull(1);
 }
 TEST_CASE("btree interleaving: inner nodes are freed and taken again") { inner_taken_again(1); }
+TEST_CASE("btree interleaving: inner nodes split and merge beside readers") {
+  inner_split(1);
+  inner_merge(1);
+}
 TEST_CASE("btree interleaving: two readers see the states of a key in one order") {
   two_readers(2);
 }
@@ -218,11 +252,13 @@ TEST_CASE("btree interleaving: all of it, one preemption deeper", "[slow]") {
   update_in_place(3);
   slot_taken_again(3);
   shift_left(2);
-  leaf_taken_again(3);
+  leaf_taken_again(2);
   scans(2);
   run_of_entries(2);
   push_and_pull(2);
   inner_taken_again(2);
+  inner_split(2);
+  inner_merge(2);
   two_readers(3);
 }
 
