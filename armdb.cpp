@@ -41,6 +41,41 @@
 namespace armdb::base {
 // `bytes` must not lie in `buffer`.
 void append(std::vector<std::uint8_t>& buffer, Bytes bytes);
+}  // namespace armdb::base
+
+// ---- base/step_point.hpp ----
+// Step points: where a test may hand the processor to another thread.
+//
+// Code that readers and a writer share without a lock names each access to shared memory just
+// before it. In builds with ARMDB_CHECKS a test may install a hook there, and try one
+// interleaving after the other (tests/support/interleaving.hpp). In all other builds a step point
+// is nothing.
+
+#if defined(ARMDB_CHECKS)
+#include <atomic>
+#endif
+
+namespace armdb::base {
+// What the thread is about to do with the memory; blocked: nothing, until another thread writes
+// there.
+enum class Step : std::uint8_t { read, write, blocked };
+
+#if defined(ARMDB_CHECKS)
+
+using StepHook = void (*)(Step step, const void* memory);
+// Changed while no thread is inside the code that asks it.
+inline std::atomic<StepHook> step_hook{nullptr};
+
+inline void step_point(Step step, const void* memory) noexcept {
+  const StepHook hook = step_hook.load(std::memory_order_relaxed);
+  if (hook != nullptr) hook(step, memory);
+}
+
+#else
+
+inline void step_point(Step, const void*) noexcept {}
+
+#endif
 
 // ---- base/arena.hpp ----
 // Arena: fixed-size nodes that are named by index, in memory that never moves or goes away.
@@ -82,12 +117,16 @@ class Arena {
 
   // Any id below end() may be asked for, by a reader with a stale id too.
   [[nodiscard]] std::uint8_t* at(NodeId node) const noexcept {
+    step_point(Step::read, &steps_);
     // Acquire pairs with the release in grow(): the step's address and zeroes are seen.
     std::uint8_t* const* steps = steps_.load(std::memory_order_acquire);
     return steps[node >> step_shift_] + static_cast<std::size_t>(node & step_mask_) * node_bytes_;
   }
   // One past the largest id ever handed out.
-  [[nodiscard]] NodeId end() const noexcept { return end_.load(std::memory_order_acquire); }
+  [[nodiscard]] NodeId end() const noexcept {
+    step_point(Step::read, &end_);
+    return end_.load(std::memory_order_acquire);
+  }
 
   [[nodiscard]] std::size_t node_bytes() const noexcept { return node_bytes_; }
   [[nodiscard]] std::size_t nodes_in_use() const noexcept { return in_use_; }
@@ -774,10 +813,12 @@ template <class T, class Test> void erase_if(std::vector<T>& items, Test test) {
 using Word = std::uintptr_t;
 
 template <class T> [[nodiscard]] inline T load_relaxed(const T* from) noexcept {
+  step_point(Step::read, from);
   return __atomic_load_n(from, __ATOMIC_RELAXED);
 }
 
 template <class T> inline void store_relaxed(T* to, T value) noexcept {
+  step_point(Step::write, to);
   __atomic_store_n(to, value, __ATOMIC_RELAXED);
 }
 
@@ -813,9 +854,11 @@ class Version {
  public:
   // Reader: the version before reading; waits while the writer is inside.
   [[nodiscard]] std::uint32_t begin_read() const noexcept {
+    step_point(Step::read, this);
     // Acquire pairs with the release in end_write: what that writer stored is seen.
     std::uint32_t version = value_.load(std::memory_order_acquire);
     while ((version & 1) != 0) {
+      step_point(Step::blocked, this);
       relax();
       version = value_.load(std::memory_order_acquire);
     }
@@ -825,6 +868,7 @@ class Version {
   // Reader: true when nothing changed since begin_read() returned `version`. Nothing read in
   // between may be believed, or followed further than type-stable memory allows, before this.
   [[nodiscard]] bool still(std::uint32_t version) const noexcept {
+    step_point(Step::read, this);
     // Keeps the data loads above from sinking below the check; pairs with the fence in
     // begin_write: a reader that saw any byte of a later write sees its odd version here.
     std::atomic_thread_fence(std::memory_order_acquire);
@@ -833,11 +877,13 @@ class Version {
 
   // Writer.
   void begin_write() noexcept {
+    step_point(Step::write, this);
     value_.store(value_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     // The odd version is visible before any byte that follows; pairs with still().
     std::atomic_thread_fence(std::memory_order_release);
   }
   void end_write() noexcept {
+    step_point(Step::write, this);
     value_.store(value_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
  private:
@@ -2732,8 +2778,15 @@ class HashTable : public Index {
     return id != 0 ? overflow(id) : nullptr;
   }
   [[nodiscard]] std::uint8_t* record(std::uint32_t id) const noexcept { return records_.at(id); }
+  // For readers. Acquire pairs with the release in set_bucket_count(): the memory of all these
+  // buckets is seen.
+  [[nodiscard]] std::uint32_t bucket_count() const noexcept {
+    base::step_point(base::Step::read, &bucket_count_);
+    return bucket_count_.load(std::memory_order_acquire);
+  }
   // True when `number` still is the bucket of `hash`. After a miss; see the top of the file.
   [[nodiscard]] bool is_bucket_of(std::uint64_t hash, std::uint32_t number) const noexcept {
+    base::step_point(base::Step::read, &bucket_count_);
     return hash_bucket_number(hash, bucket_count_.load(std::memory_order_relaxed)) == number;
   }
 
@@ -2758,6 +2811,10 @@ class HashTable : public Index {
   void append(HashBucket* first, HashCursor& end, std::uint8_t tag, std::uint32_t id) noexcept;
   void free_chain(std::uint32_t id) noexcept;
   void update_filter(HashBucket* first) noexcept;
+  void set_bucket_count(std::uint32_t count) noexcept {
+    base::step_point(base::Step::write, &bucket_count_);
+    bucket_count_.store(count, std::memory_order_release);
+  }
   void grow() noexcept;
   [[nodiscard]] bool split(std::uint32_t count) noexcept;
   void copy_movers(HashBucket* source, HashBucket* target, std::uint64_t bit) noexcept;
@@ -5457,6 +5514,7 @@ bool Arena::grow() noexcept {
     tables_[table_count_++] = table;
     step_capacity_ = capacity;
     steps = table;
+    step_point(Step::write, &steps_);
     // Publishes the copies. Without this, a failure below would leave the new table unused and
     // the next call would make another.
     steps_.store(steps, std::memory_order_release);
@@ -5466,6 +5524,7 @@ bool Arena::grow() noexcept {
   if (memory == nullptr) return false;
   steps[step_count_] = memory;
   step_count_ += 1;
+  step_point(Step::write, &steps_);
   // Release pairs with the acquire in at(): who loads the table after this sees the new entry.
   // Stored even where the table is the same. A reader gets an id of the new step only after
   // this, because end_ and the node's bytes are published later still.
@@ -5497,6 +5556,7 @@ Arena::NodeId Arena::allocate() noexcept {
   }
   if (!reserve(1)) return kNone;
   const NodeId node = end_.load(std::memory_order_relaxed);
+  step_point(Step::write, &end_);
   // Release pairs with the acquire in end(): the step of every id below it can be reached.
   end_.store(node + 1, std::memory_order_release);
   in_use_ += 1;
@@ -9921,7 +9981,7 @@ bool HashTable::start() noexcept {
   const std::uint32_t first = buckets_.allocate();
   if (first == base::Arena::kNone) return false;
   ARMDB_ASSERT(first == 1);
-  bucket_count_.store(1, std::memory_order_release);
+  set_bucket_count(1);
   return true;
 }
 
@@ -9953,7 +10013,7 @@ bool HashTable::copy_entry(std::uint32_t id, std::uint64_t hash,
                            std::uint8_t* entry) const noexcept {
   const std::uint8_t tag = hash_tag(hash);
   for (;;) {
-    const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+    const std::uint32_t count = bucket_count();
     const std::uint32_t number = hash_bucket_number(hash, count);
     const HashBucket* const first = head(number);
     const std::uint32_t version = first->version.begin_read();
@@ -10000,7 +10060,7 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
       if (sizeof(base::Word) >= 8 && hash_load64(from) == 0) continue;
       ids[group] = static_cast<std::uint32_t>(id);
       hashes[group] = hash_of(from);
-      const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+      const std::uint32_t count = bucket_count();
       hash_prefetch(head(hash_bucket_number(hashes[group], count)));
       ++group;
     }
@@ -10074,8 +10134,7 @@ bool HashTableT<kWidth>::find(const std::uint8_t* key, std::uint64_t hash, base:
                               std::uint8_t* value) const noexcept {
   const HashKey<kWidth> wanted(key, key_size_);
   for (;;) {
-    // Acquire pairs with the release in split(): the bucket's memory is seen.
-    const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+    const std::uint32_t count = bucket_count();
     const std::uint32_t number = hash_bucket_number(hash, count);
     switch (look(head(number), wanted, hash, at, value)) {
       case HashAnswer::hit:
@@ -10123,7 +10182,7 @@ void HashTableT<kWidth>::match(const HashBucket* bucket, const Lookup& lookup,
 // Stages one and two: all heads, then their tags; those that point to an overflow bucket last.
 template <unsigned kWidth>
 void HashTableT<kWidth>::match_heads(std::span<Lookup> lookups, Probe* probes) const noexcept {
-  const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+  const std::uint32_t count = bucket_count();
   for (std::size_t i = 0; i < lookups.size(); ++i) {
     probes[i].number = hash_bucket_number(lookups[i].hash, count);
     probes[i].first = head(probes[i].number);
@@ -10368,7 +10427,7 @@ void HashTable::expect(std::size_t count) noexcept {
     ARMDB_ASSERT(node == at + 1);
     static_cast<void>(node);
   }
-  bucket_count_.store(static_cast<std::uint32_t>(wanted), std::memory_order_release);
+  set_bucket_count(static_cast<std::uint32_t>(wanted));
 }
 
 // After an insert: splits when one is due, and before that brings what it will read into the
@@ -10412,8 +10471,7 @@ bool HashTable::split(std::uint32_t count) noexcept {
   copy_movers(source, target, bit);  // touches records: before the source goes odd
   source->version.begin_write();
   drop_movers(source, target);
-  // Release: pairs with find(); see invariant 4.
-  bucket_count_.store(count + 1, std::memory_order_release);
+  set_bucket_count(count + 1);  // see invariant 4
   target->version.end_write();
   source->version.end_write();
   return true;

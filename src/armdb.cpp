@@ -6,6 +6,7 @@
 #include "armdb.hpp"
 
 #include "base/append.hpp"
+#include "base/step_point.hpp"
 #include "base/arena.hpp"
 #include "base/build.hpp"
 #include "base/little.hpp"

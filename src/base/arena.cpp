@@ -79,6 +79,7 @@ bool Arena::grow() noexcept {
     tables_[table_count_++] = table;
     step_capacity_ = capacity;
     steps = table;
+    step_point(Step::write, &steps_);
     // Publishes the copies. Without this, a failure below would leave the new table unused and
     // the next call would make another.
     steps_.store(steps, std::memory_order_release);
@@ -88,6 +89,7 @@ bool Arena::grow() noexcept {
   if (memory == nullptr) return false;
   steps[step_count_] = memory;
   step_count_ += 1;
+  step_point(Step::write, &steps_);
   // Release pairs with the acquire in at(): who loads the table after this sees the new entry.
   // Stored even where the table is the same. A reader gets an id of the new step only after
   // this, because end_ and the node's bytes are published later still.
@@ -119,6 +121,7 @@ Arena::NodeId Arena::allocate() noexcept {
   }
   if (!reserve(1)) return kNone;
   const NodeId node = end_.load(std::memory_order_relaxed);
+  step_point(Step::write, &end_);
   // Release pairs with the acquire in end(): the step of every id below it can be reached.
   end_.store(node + 1, std::memory_order_release);
   in_use_ += 1;

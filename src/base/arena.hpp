@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/step_point.hpp"
+
 namespace armdb::base {
 
 // Where memory comes from. os/pages.hpp has one with huge pages; the default is calloc.
@@ -44,12 +46,16 @@ class Arena {
 
   // Any id below end() may be asked for, by a reader with a stale id too.
   [[nodiscard]] std::uint8_t* at(NodeId node) const noexcept {
+    step_point(Step::read, &steps_);
     // Acquire pairs with the release in grow(): the step's address and zeroes are seen.
     std::uint8_t* const* steps = steps_.load(std::memory_order_acquire);
     return steps[node >> step_shift_] + static_cast<std::size_t>(node & step_mask_) * node_bytes_;
   }
   // One past the largest id ever handed out.
-  [[nodiscard]] NodeId end() const noexcept { return end_.load(std::memory_order_acquire); }
+  [[nodiscard]] NodeId end() const noexcept {
+    step_point(Step::read, &end_);
+    return end_.load(std::memory_order_acquire);
+  }
 
   [[nodiscard]] std::size_t node_bytes() const noexcept { return node_bytes_; }
   [[nodiscard]] std::size_t nodes_in_use() const noexcept { return in_use_; }

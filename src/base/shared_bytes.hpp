@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/relax.hpp"
+#include "base/step_point.hpp"
 
 namespace armdb::base {
 
@@ -21,10 +22,12 @@ namespace armdb::base {
 using Word = std::uintptr_t;
 
 template <class T> [[nodiscard]] inline T load_relaxed(const T* from) noexcept {
+  step_point(Step::read, from);
   return __atomic_load_n(from, __ATOMIC_RELAXED);
 }
 
 template <class T> inline void store_relaxed(T* to, T value) noexcept {
+  step_point(Step::write, to);
   __atomic_store_n(to, value, __ATOMIC_RELAXED);
 }
 
@@ -60,9 +63,11 @@ class Version {
  public:
   // Reader: the version before reading; waits while the writer is inside.
   [[nodiscard]] std::uint32_t begin_read() const noexcept {
+    step_point(Step::read, this);
     // Acquire pairs with the release in end_write: what that writer stored is seen.
     std::uint32_t version = value_.load(std::memory_order_acquire);
     while ((version & 1) != 0) {
+      step_point(Step::blocked, this);
       relax();
       version = value_.load(std::memory_order_acquire);
     }
@@ -72,6 +77,7 @@ class Version {
   // Reader: true when nothing changed since begin_read() returned `version`. Nothing read in
   // between may be believed, or followed further than type-stable memory allows, before this.
   [[nodiscard]] bool still(std::uint32_t version) const noexcept {
+    step_point(Step::read, this);
     // Keeps the data loads above from sinking below the check; pairs with the fence in
     // begin_write: a reader that saw any byte of a later write sees its odd version here.
     std::atomic_thread_fence(std::memory_order_acquire);
@@ -80,11 +86,13 @@ class Version {
 
   // Writer.
   void begin_write() noexcept {
+    step_point(Step::write, this);
     value_.store(value_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     // The odd version is visible before any byte that follows; pairs with still().
     std::atomic_thread_fence(std::memory_order_release);
   }
   void end_write() noexcept {
+    step_point(Step::write, this);
     value_.store(value_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
 

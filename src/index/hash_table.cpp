@@ -81,7 +81,7 @@ bool HashTable::start() noexcept {
   const std::uint32_t first = buckets_.allocate();
   if (first == base::Arena::kNone) return false;
   ARMDB_ASSERT(first == 1);
-  bucket_count_.store(1, std::memory_order_release);
+  set_bucket_count(1);
   return true;
 }
 
@@ -114,7 +114,7 @@ bool HashTable::copy_entry(std::uint32_t id, std::uint64_t hash,
                            std::uint8_t* entry) const noexcept {
   const std::uint8_t tag = hash_tag(hash);
   for (;;) {
-    const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+    const std::uint32_t count = bucket_count();
     const std::uint32_t number = hash_bucket_number(hash, count);
     const HashBucket* const first = head(number);
     const std::uint32_t version = first->version.begin_read();
@@ -161,7 +161,7 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
       if (sizeof(base::Word) >= 8 && hash_load64(from) == 0) continue;
       ids[group] = static_cast<std::uint32_t>(id);
       hashes[group] = hash_of(from);
-      const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+      const std::uint32_t count = bucket_count();
       hash_prefetch(head(hash_bucket_number(hashes[group], count)));
       ++group;
     }
@@ -238,8 +238,7 @@ bool HashTableT<kWidth>::find(const std::uint8_t* key, std::uint64_t hash, base:
                               std::uint8_t* value) const noexcept {
   const HashKey<kWidth> wanted(key, key_size_);
   for (;;) {
-    // Acquire pairs with the release in split(): the bucket's memory is seen.
-    const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+    const std::uint32_t count = bucket_count();
     const std::uint32_t number = hash_bucket_number(hash, count);
     switch (look(head(number), wanted, hash, at, value)) {
       case HashAnswer::hit:
@@ -287,7 +286,7 @@ void HashTableT<kWidth>::match(const HashBucket* bucket, const Lookup& lookup,
 // Stages one and two: all heads, then their tags; those that point to an overflow bucket last.
 template <unsigned kWidth>
 void HashTableT<kWidth>::match_heads(std::span<Lookup> lookups, Probe* probes) const noexcept {
-  const std::uint32_t count = bucket_count_.load(std::memory_order_acquire);
+  const std::uint32_t count = bucket_count();
   for (std::size_t i = 0; i < lookups.size(); ++i) {
     probes[i].number = hash_bucket_number(lookups[i].hash, count);
     probes[i].first = head(probes[i].number);

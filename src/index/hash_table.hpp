@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/arena.hpp"
+#include "base/step_point.hpp"
 #include "index/hash_table_bucket.hpp"
 #include "index/hash_table_key.hpp"
 #include "index/index.hpp"
@@ -65,8 +66,15 @@ class HashTable : public Index {
     return id != 0 ? overflow(id) : nullptr;
   }
   [[nodiscard]] std::uint8_t* record(std::uint32_t id) const noexcept { return records_.at(id); }
+  // For readers. Acquire pairs with the release in set_bucket_count(): the memory of all these
+  // buckets is seen.
+  [[nodiscard]] std::uint32_t bucket_count() const noexcept {
+    base::step_point(base::Step::read, &bucket_count_);
+    return bucket_count_.load(std::memory_order_acquire);
+  }
   // True when `number` still is the bucket of `hash`. After a miss; see the top of the file.
   [[nodiscard]] bool is_bucket_of(std::uint64_t hash, std::uint32_t number) const noexcept {
+    base::step_point(base::Step::read, &bucket_count_);
     return hash_bucket_number(hash, bucket_count_.load(std::memory_order_relaxed)) == number;
   }
 
@@ -92,6 +100,10 @@ class HashTable : public Index {
   void append(HashBucket* first, HashCursor& end, std::uint8_t tag, std::uint32_t id) noexcept;
   void free_chain(std::uint32_t id) noexcept;
   void update_filter(HashBucket* first) noexcept;
+  void set_bucket_count(std::uint32_t count) noexcept {
+    base::step_point(base::Step::write, &bucket_count_);
+    bucket_count_.store(count, std::memory_order_release);
+  }
   void grow() noexcept;
   [[nodiscard]] bool split(std::uint32_t count) noexcept;
   void copy_movers(HashBucket* source, HashBucket* target, std::uint64_t bit) noexcept;

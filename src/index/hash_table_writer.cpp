@@ -144,7 +144,7 @@ void HashTable::expect(std::size_t count) noexcept {
     ARMDB_ASSERT(node == at + 1);
     static_cast<void>(node);
   }
-  bucket_count_.store(static_cast<std::uint32_t>(wanted), std::memory_order_release);
+  set_bucket_count(static_cast<std::uint32_t>(wanted));
 }
 
 // After an insert: splits when one is due, and before that brings what it will read into the
@@ -188,8 +188,7 @@ bool HashTable::split(std::uint32_t count) noexcept {
   copy_movers(source, target, bit);  // touches records: before the source goes odd
   source->version.begin_write();
   drop_movers(source, target);
-  // Release: pairs with find(); see invariant 4.
-  bucket_count_.store(count + 1, std::memory_order_release);
+  set_bucket_count(count + 1);  // see invariant 4
   target->version.end_write();
   source->version.end_write();
   return true;
