@@ -531,10 +531,10 @@ template <class C> std::vector<Operation<C>> atomic_writes() {
 
 // Values come right or with an error.
 template <class C> Status read_each(const C& collection, const Contents& expected) {
-  for (const auto& [number, text] : expected) {
+  for (const auto& item : expected) {
     bool same = false;
-    const auto compare = [&](const auto& value) { same = Bytes(value) == Bytes(text); };
-    const Result<bool> found = collection.read(number, compare);
+    const auto compare = [&](const auto& value) { same = Bytes(value) == Bytes(item.second); };
+    const Result<bool> found = collection.read(item.first, compare);
     if (!found.ok()) return found.status();
     REQUIRE((*found && same));
   }
