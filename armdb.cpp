@@ -6684,6 +6684,8 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
 Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode mode) {
   const std::string plain = plain_path(path);
   const bool exclusive = mode == LockMode::exclusive;
+  // Before there is anything to undo: an exception from here on would find the mutex held.
+  const std::string holder = lock_holder_text();
   const base::MutexLock names_lock(mutex_);
   int error = 0;
   const MemoryInodePtr file = find_file(plain, exclusive, error);
@@ -6704,7 +6706,6 @@ Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode
   }
   inode.writer = true;
   // Best effort, as with real files: the lock holds without the line.
-  const std::string holder = lock_holder_text();
   if (inode.resize(0) == 0 && inode.resize(holder.size()) == 0) {
     std::memcpy(inode.block->data, holder.data(), holder.size());
   }
@@ -7203,12 +7204,19 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 }
 
 Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job) {
-  std::vector<Status> outcomes(jobs);
-  run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  // Nothing is allocated: a collection is closed when there is no memory, too.
+  base::Mutex mutex;
+  Status first;
+  std::size_t first_at = jobs;
+  run_parallel(jobs, threads, [&](std::size_t at) {
+    Status outcome = job(at);
+    if (outcome.ok()) return;
+    const base::MutexLock lock(mutex);
+    if (at >= first_at) return;
+    first_at = at;
+    first = std::move(outcome);
+  });
+  return first;
 }
 
 unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
@@ -12808,8 +12816,9 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
 
   path = context.path_of(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
-  // A name that is there already is somebody's: the next number is tried then.
-  spent = !made.ok() && made.status().os_error() == EEXIST;
+  // A name that is there already is somebody's: the next number is tried then. Where there was no
+  // memory for a handle the name may be there by now.
+  spent = made.status().os_error() == EEXIST || made.is(Errc::out_of_memory);
   if (!made.ok()) return std::move(made).status().at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
   format::encode_segment_header(header, bytes);
@@ -16604,7 +16613,10 @@ class Opening {
         parts_(std::move(parts)),
         key_(config.encryption_key),
         engine_(new (std::nothrow) Engine(path, config)) {}
-  ~Opening() { key_.wipe(); }
+  ~Opening() {
+    key_.wipe();
+    if (engine_ != nullptr) engine_->closed_.store(true);  // it failed: nothing to write back
+  }
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
@@ -16617,10 +16629,7 @@ class Opening {
         if (status.ok()) status = shard->tell_hook();
       }
     }
-    if (!status.ok()) {
-      engine_->closed_.store(true);  // nothing to write back
-      return status;
-    }
+    if (!status.ok()) return status;
     return std::move(engine_);
   }
  private:
@@ -18126,27 +18135,26 @@ Status Shard::move_slots(bool& more) {
   std::vector<std::uint8_t> keys;
   std::vector<std::uint64_t> moved;  // packed locations
   std::uint64_t end = ~std::uint64_t{0};
-  Status status;
+  Status stopped;
   while (more && moved.size() < kMovesPerLock) {
     base::Location from;
     const Result<bool> found = slots_->last_live(end, key, from);
-    if (!found.ok()) return found.status();
-    more = *found;
-    if (!more) break;
-    status = copy_slot(Bytes(key), from);
-    if (!status.ok()) return status;
+    more = found.ok() && *found;
+    stopped = more ? copy_slot(Bytes(key), from) : found.status();
+    if (!more || !stopped.ok()) break;
     base::append(keys, Bytes(key));
     const std::uint64_t packed = from.packed();
     moved.push_back(packed);
   }
-  if (moved.empty()) return {};
-  status = slots_->sync();
+  if (moved.empty()) return stopped;
+  // Whatever stopped it: none of them may stay in two slots.
+  Status status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     const Bytes old = Bytes(keys).sub(at * key_size, key_size);
     status = slots_->write({old, {}, true, 0}, base::Location(moved[at]), gone);
   }
-  return status;
+  return status.ok() ? stopped : status;
 }
 
 Status Shard::copy_slot(Bytes key, base::Location from) {
@@ -18766,7 +18774,7 @@ struct Cursor::State {
 
 Cursor::Cursor(Cursor&& other) noexcept
     : state_(std::exchange(other.state_, nullptr)),
-      key_(other.key_),
+      key_(std::exchange(other.key_, {})),
       value_(other.value_),
       valid_(std::exchange(other.valid_, false)) {}
 
@@ -18838,7 +18846,9 @@ Status Cursor::describe(const Status& status) const {
 }
 
 Status Cursor::status() const {
-  if (state_ == nullptr) return base::not_open();
+  if (state_ == nullptr) {
+    return key_.data() == nullptr ? base::not_open() : base::out_of_memory("no memory for a scan");
+  }
   return state_->status.ok() ? state_->scan.status() : state_->status;
 }
 
@@ -18870,7 +18880,10 @@ Cursor Collection::cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& 
     limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
   }
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ == nullptr) return cursor;
+  if (cursor.state_ == nullptr) {
+    cursor.key_ = "";  // tells status() why there is no state
+    return cursor;
+  }
   cursor.state_->status = std::move(refusal);
   if (cursor.state_->status.ok()) cursor.begin();
   return cursor;

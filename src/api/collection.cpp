@@ -361,7 +361,7 @@ struct Cursor::State {
 
 Cursor::Cursor(Cursor&& other) noexcept
     : state_(std::exchange(other.state_, nullptr)),
-      key_(other.key_),
+      key_(std::exchange(other.key_, {})),
       value_(other.value_),
       valid_(std::exchange(other.valid_, false)) {}
 
@@ -433,7 +433,9 @@ Status Cursor::describe(const Status& status) const {
 }
 
 Status Cursor::status() const {
-  if (state_ == nullptr) return base::not_open();
+  if (state_ == nullptr) {
+    return key_.data() == nullptr ? base::not_open() : base::out_of_memory("no memory for a scan");
+  }
   return state_->status.ok() ? state_->scan.status() : state_->status;
 }
 
@@ -467,7 +469,10 @@ Cursor Collection::cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& 
     limits.shard = engine_->router().shard_of_prefix(api_common_prefix(limits));
   }
   cursor.state_ = new (std::nothrow) Cursor::State(*engine_, std::move(limits), descending);
-  if (cursor.state_ == nullptr) return cursor;
+  if (cursor.state_ == nullptr) {
+    cursor.key_ = "";  // tells status() why there is no state
+    return cursor;
+  }
   cursor.state_->status = std::move(refusal);
   if (cursor.state_->status.ok()) cursor.begin();
   return cursor;

@@ -77,7 +77,10 @@ class Opening {
         parts_(std::move(parts)),
         key_(config.encryption_key),
         engine_(new (std::nothrow) Engine(path, config)) {}
-  ~Opening() { key_.wipe(); }
+  ~Opening() {
+    key_.wipe();
+    if (engine_ != nullptr) engine_->closed_.store(true);  // it failed: nothing to write back
+  }
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
@@ -90,10 +93,7 @@ class Opening {
         if (status.ok()) status = shard->tell_hook();
       }
     }
-    if (!status.ok()) {
-      engine_->closed_.store(true);  // nothing to write back
-      return status;
-    }
+    if (!status.ok()) return status;
     return std::move(engine_);
   }
 

@@ -343,27 +343,26 @@ Status Shard::move_slots(bool& more) {
   std::vector<std::uint8_t> keys;
   std::vector<std::uint64_t> moved;  // packed locations
   std::uint64_t end = ~std::uint64_t{0};
-  Status status;
+  Status stopped;
   while (more && moved.size() < kMovesPerLock) {
     base::Location from;
     const Result<bool> found = slots_->last_live(end, key, from);
-    if (!found.ok()) return found.status();
-    more = *found;
-    if (!more) break;
-    status = copy_slot(Bytes(key), from);
-    if (!status.ok()) return status;
+    more = found.ok() && *found;
+    stopped = more ? copy_slot(Bytes(key), from) : found.status();
+    if (!more || !stopped.ok()) break;
     base::append(keys, Bytes(key));
     const std::uint64_t packed = from.packed();
     moved.push_back(packed);
   }
-  if (moved.empty()) return {};
-  status = slots_->sync();
+  if (moved.empty()) return stopped;
+  // Whatever stopped it: none of them may stay in two slots.
+  Status status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     const Bytes old = Bytes(keys).sub(at * key_size, key_size);
     status = slots_->write({old, {}, true, 0}, base::Location(moved[at]), gone);
   }
-  return status;
+  return status.ok() ? stopped : status;
 }
 
 Status Shard::copy_slot(Bytes key, base::Location from) {

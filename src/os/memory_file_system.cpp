@@ -424,6 +424,8 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
 Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode mode) {
   const std::string plain = plain_path(path);
   const bool exclusive = mode == LockMode::exclusive;
+  // Before there is anything to undo: an exception from here on would find the mutex held.
+  const std::string holder = lock_holder_text();
   const base::MutexLock names_lock(mutex_);
   int error = 0;
   const MemoryInodePtr file = find_file(plain, exclusive, error);
@@ -444,7 +446,6 @@ Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode
   }
   inode.writer = true;
   // Best effort, as with real files: the lock holds without the line.
-  const std::string holder = lock_holder_text();
   if (inode.resize(0) == 0 && inode.resize(holder.size()) == 0) {
     std::memcpy(inode.block->data, holder.data(), holder.size());
   }

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <memory>
 #include <new>
-#include <vector>
 
 #if defined(__linux__)
 #include <sched.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/check.hpp"
+#include "base/mutex.hpp"
 
 namespace armdb::os {
 
@@ -113,12 +113,19 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 }
 
 Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job) {
-  std::vector<Status> outcomes(jobs);
-  run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
-  for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
-  }
-  return {};
+  // Nothing is allocated: a collection is closed when there is no memory, too.
+  base::Mutex mutex;
+  Status first;
+  std::size_t first_at = jobs;
+  run_parallel(jobs, threads, [&](std::size_t at) {
+    Status outcome = job(at);
+    if (outcome.ok()) return;
+    const base::MutexLock lock(mutex);
+    if (at >= first_at) return;
+    first_at = at;
+    first = std::move(outcome);
+  });
+  return first;
 }
 
 unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }

@@ -212,8 +212,9 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
 
   path = context.path_of(format::FileRole::segment, header.file.file_id);
   Result<Owned<File>> made = context.files.open(path, OpenMode::create_new);
-  // A name that is there already is somebody's: the next number is tried then.
-  spent = !made.ok() && made.status().os_error() == EEXIST;
+  // A name that is there already is somebody's: the next number is tried then. Where there was no
+  // memory for a handle the name may be there by now.
+  spent = made.status().os_error() == EEXIST || made.is(Errc::out_of_memory);
   if (!made.ok()) return std::move(made).status().at(path);
   std::uint8_t bytes[format::kSegmentHeaderBytes];
   format::encode_segment_header(header, bytes);

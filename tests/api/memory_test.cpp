@@ -1,5 +1,4 @@
-// What happens when `new` fails: this file replaces it, so that it can.
-#include <cstdlib>
+// What happens when `new` fails: batches and hooks.
 #include <new>
 #include <string>
 #include <string_view>
@@ -8,56 +7,13 @@
 
 #include "armdb.hpp"
 #include "support/catch.hpp"
-#include "support/sanitized.hpp"
+#include "support/new_fails.hpp"
 
 // A sanitizer's own `new` finds more than these tests do: it stays.
 #if !ARMDB_TEST_SANITIZED
 
 using namespace armdb;
-
-namespace {
-
-constexpr long kNoLimit = -1;
-// How many times more `new` gives memory to this thread.
-constinit thread_local long news_left = kNoLimit;
-
-// While it lives, `new` fails after `more` times.
-class NewFails {
- public:
-  explicit NewFails(long more) { news_left = more; }
-  ~NewFails() { news_left = kNoLimit; }
-  NewFails(const NewFails&) = delete;
-  NewFails& operator=(const NewFails&) = delete;
-};
-
-void* memory_or_null(std::size_t bytes) noexcept {
-  if (news_left == 0) return nullptr;
-  if (news_left > 0) --news_left;
-  return std::malloc(bytes == 0 ? 1 : bytes);
-}
-
-void* memory_or_throw(std::size_t bytes) {
-  void* const memory = memory_or_null(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t bytes) { return memory_or_throw(bytes); }
-void* operator new[](std::size_t bytes) { return memory_or_throw(bytes); }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return memory_or_null(bytes);
-}
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return memory_or_null(bytes);
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
-void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+using test::NewFails;
 
 namespace {
 

@@ -122,3 +122,32 @@ TEST_CASE(
     }
   }
 }
+
+TEST_CASE("fixed: a compact() that cannot read on leaves no key in two slots") {
+  bool met = true;
+  for (std::size_t nth = 1; met; ++nth) {
+    REQUIRE(nth < 100);
+    FaultFileSystem files;
+    {
+      Collection collection = open_fixed(files);
+      for (int key = 0; key < 40; ++key) REQUIRE(collection.put(key_of(key), value_of(key)).ok());
+      for (int key = 0; key < 25; ++key) REQUIRE(collection.erase(key_of(key)).ok());
+      REQUIRE(collection.sync().ok());
+      files.fail(test::Call::read, nth, EIO);
+      const Status status = collection.compact();
+      met = files.fault_met();
+      files.clear_faults();
+      INFO("read " << nth << ": " << status.message());
+      CHECK(status.ok() == !met);
+      CHECK(collection.stats().failed_shards == 0);
+      for (int key = 25; key < 40; ++key) {
+        REQUIRE(get(collection, key) == value_of(key));
+        REQUIRE(collection.erase(key_of(key)).ok());
+      }
+      REQUIRE(collection.close().ok());
+    }
+    const Collection again = open_fixed(files);
+    CHECK(again.empty());
+    CHECK(again.stats().damaged_regions == 0);
+  }
+}

@@ -477,6 +477,7 @@ std::optional<FaultFileSystem::Fault> FaultFileSystem::count(Call call, const st
       faults_.erase(faults_.begin() + static_cast<std::ptrdiff_t>(at));
     }
   }
+  if (met && !fault_met_) first_fault_ = call;
   if (met) fault_met_ = true;
   return met;
 }
@@ -500,6 +501,21 @@ void FaultFileSystem::clear_faults() {
   const base::MutexLock lock(mutex_);
   faults_.clear();
   fault_met_ = false;
+  first_fault_ = Call::any;
+}
+
+Call FaultFileSystem::first_fault() const {
+  const base::MutexLock lock(mutex_);
+  return first_fault_;
+}
+
+std::size_t FaultFileSystem::open_handles() const {
+  const base::MutexLock lock(mutex_);
+  std::size_t count = 0;
+  for (const auto& [inode, handles] : open_) count += handles;
+  for (const auto& [inode, file] : state_.files) count += file.mappings;
+  for (const auto& [inode, held] : locks_) count += held.readers + (held.writer ? 1 : 0);
+  return count;
 }
 
 bool FaultFileSystem::fault_met() const {

@@ -109,6 +109,8 @@ class FaultFileSystem final : public FileSystem {
   [[nodiscard]] std::vector<std::string> stale_files() const;
   // Whether a fault was met since the last clear_faults().
   [[nodiscard]] bool fault_met() const;
+  // What the first call that met one since then was; `any` when none did.
+  [[nodiscard]] Call first_fault() const;
   // Bytes of blocks the disk has; what would need more is ENOSPC. Blocks that a mapping fills are
   // not counted: allocate them first.
   void set_capacity(std::uint64_t bytes);
@@ -117,6 +119,8 @@ class FaultFileSystem final : public FileSystem {
   // ---- Watching ----
 
   [[nodiscard]] std::size_t calls(Call call = Call::any) const;
+  // Files, mappings and locks that were given out since the last crash and not given back yet.
+  [[nodiscard]] std::size_t open_handles() const;
   // "write /a/b 512 100" for each call that changes something, while it is on.
   void set_trace(bool on);
   [[nodiscard]] std::vector<std::string> trace() const;
@@ -247,6 +251,7 @@ class FaultFileSystem final : public FileSystem {
   mutable base::Mutex mutex_;
   mutable State state_;  // mutable: asking for pending atoms absorbs stores through mappings
   std::vector<Fault> faults_;
+  Call first_fault_ = Call::any;
   bool fault_met_ = false;
   std::uint64_t capacity_ = ~std::uint64_t{0};
   std::uint64_t generation_ = 1;  // of handles
