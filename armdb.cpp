@@ -2343,7 +2343,8 @@ class Index {
   // first of them at `place`, where nothing was found; at least one. Their `at` may be unset yet.
   [[nodiscard]] virtual std::size_t run_length(const Place& place,
                                                std::span<const Fresh> run) const noexcept {
-    static_cast<void>(place), static_cast<void>(run);
+    static_cast<void>(place);
+    static_cast<void>(run);
     return 1;
   }
   // Inserts that many (reserve() first, for one). Each is seen whole, not all at once.
@@ -2973,7 +2974,7 @@ struct SharedBlock : detail::Shared {
 // Where a read puts bytes that do not lie in a mapping: a small array first, then a block.
 class ReadBuffer {
  public:
-  ReadBuffer() = default;
+  ReadBuffer() = default;  // cppcheck-suppress uninitMemberVar ; small_ is room
   ReadBuffer(const ReadBuffer&) = delete;
   ReadBuffer& operator=(const ReadBuffer&) = delete;
   ~ReadBuffer() { clear(); }
@@ -3618,7 +3619,7 @@ class LogStore final : public Store {
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
-  Status fail(Status cause) override { return poison(std::move(cause), {}); }
+  Status fail(Status cause) override { return poison(cause, {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
   void add_stats(Stats& stats) const override;
@@ -3667,7 +3668,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t cache_share() const noexcept {
     return context_.config.cache_bytes / context_.shard_count;
   }
-  Status poison(Status cause, std::span<const SegmentPtr> segments);
+  Status poison(const Status& cause, std::span<const SegmentPtr> segments);
   Status poison_active(Status cause);
   [[nodiscard]] SegmentPtr find_segment(std::uint32_t file_id) const;
   [[nodiscard]] bool values_on_disk() const noexcept {
@@ -3850,7 +3851,7 @@ class SlotStore final : public Store {
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
   Status end_sync(const SyncTicket& ticket, Status outcome) override;
-  Status fail(Status cause) override { return poison(std::move(cause)); }
+  Status fail(Status cause) override { return poison(cause); }
   void add_stats(Stats& stats) const override;
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
@@ -3968,7 +3969,7 @@ class SlotStore final : public Store {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
   void forget_old_generations() noexcept;
-  Status poison(Status cause);
+  Status poison(const Status& cause);
 
   [[nodiscard]] static RecoveredEntry entry_of(std::uint64_t number,
                                                const format::Slot& slot) noexcept;
@@ -4455,7 +4456,7 @@ class Transaction;
 // The object that an index keeps for an entry.
 inline detail::Shared* object_at(const std::uint8_t* kept) noexcept {
   detail::Shared* object;
-  std::memcpy(&object, kept, sizeof object);
+  std::memcpy(&object, kept, sizeof(void*));
   return object;
 }
 
@@ -4592,7 +4593,7 @@ class Shard {
   friend class Transaction;
 
   Shard(const store::StoreContext& context, Common& common, const Opening& opening,
-        index::IndexConfig config)
+        const index::IndexConfig& config)
       : context_(context),
         common_(common),
         seed_(opening.hash_seed),
@@ -5112,7 +5113,7 @@ ByteView ByteView::adopt(detail::Shared* owner, Bytes bytes) noexcept {
   view.size_ = static_cast<std::uint32_t>(bytes.size());
   const std::uint8_t* data = bytes.data();
   std::memcpy(view.store_ + kDataAt, &data, sizeof data);
-  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof owner);
+  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof(void*));
   return view;
 }
 
@@ -5156,7 +5157,7 @@ Result<ByteArray<32>> key_from_env(const char* name) {
   const auto refuse = [&](const char* what) {
     return Status(Errc::invalid_argument, std::string(name).append(what));
   };
-  const char* set = std::getenv(name);
+  const char* set = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): it only reads
   if (set == nullptr) return refuse(" is not set; it needs 64 hexadecimal digits");
   const std::string_view text(set);
   ByteArray<32> key{};
@@ -5311,6 +5312,7 @@ std::string Status::message() const {
   }
   if (os_error_ != 0) {
     std::snprintf(number, sizeof number, ", errno %d)", os_error_);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a table or memory of the thread in glibc, musl, macOS
     text.append(" (").append(std::strerror(os_error_)).append(number);
   }
   return text;
@@ -6529,7 +6531,8 @@ Status MemoryFileSystem::list(const std::string& path,
     }
   }
   // Without the lock: the visitor may call back.
-  for (std::string_view rest = children; !rest.empty();) {
+  std::string_view rest = children;
+  while (!rest.empty()) {
     const std::string_view name = rest.substr(2, rest.find('/', 2) - 2);
     visit(name, rest.front() == 'd' ? FileKind::directory : FileKind::regular);
     rest.remove_prefix(name.size() + 3);
@@ -6982,6 +6985,7 @@ Status PosixFileSystem::list(const std::string& path,
   int error = 0;
   for (;;) {
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
     const dirent* const item = ::readdir(directory);
     if (item == nullptr) {
       error = errno;
@@ -7125,7 +7129,8 @@ Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_
   std::vector<Status> outcomes(jobs);
   run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
   for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
+    if (!outcome.ok())
+      return std::move(outcome);  // cppcheck-suppress returnStdMoveLocal ; not local
   }
   return {};
 }
@@ -7308,7 +7313,8 @@ Status key_from_passphrase(std::string_view passphrase, Bytes salt, const Scrypt
   ScryptCost with = cost;
   // What it needs by RFC 7914, and some room: OpenSSL refuses more than 32 MiB otherwise.
   std::uint64_t memory_max =
-      128 * with.block_size * (with.cost + with.parallel + 2) + (std::uint64_t{1} << 20);
+      std::uint64_t{128} * with.block_size * (with.cost + with.parallel + 2) +
+      (std::uint64_t{1} << 20);
   const OSSL_PARAM parameters[] = {
       bytes_parameter(OSSL_KDF_PARAM_PASSWORD, passphrase),
       bytes_parameter(OSSL_KDF_PARAM_SALT, salt),
@@ -11966,7 +11972,7 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
     candidate.record.last_sequence = entry.sequence;
     candidate.record.count = footer.count;
     for (std::uint32_t n = 0; sources != nullptr && n < footer.source_count; ++n) {
-      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + 4 * n);
+      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + std::size_t{4} * n);
       sources->push_back(id);
     }
     return true;
@@ -12044,8 +12050,9 @@ Status LogRecovery::load_tail() {
 Status LogRecovery::visit_carried() {
   if (carried_.empty()) return {};
   // Read-only the entries stay where they are: behind the last segment, in memory.
-  const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
-  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
+  const bool writing = store_.active_ != nullptr;
+  const SegmentPtr segment = writing ? store_.active_ : store_.segments_.back();
+  std::uint64_t offset = writing ? format::kSegmentHeaderBytes : segment->length;
   format::Entry entry;
   std::size_t size = 0;
   for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
@@ -13075,7 +13082,7 @@ Status LogStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);
+  if (!outcome.ok()) return poison(outcome, ticket.segments);
   if (!failed_.ok()) return failed_;
   for (const SegmentPtr& segment : ticket.segments) {
     // One that was sealed meanwhile has a footer which this sync may have missed.
@@ -13094,7 +13101,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // A failed write or sync: the cached pages may differ from the disk, and a retry could succeed
 // without writing them. So nothing is retried, the pages are dropped, and a mark makes the next
 // open drop them again.
-Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
+Status LogStore::poison(const Status& cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   put_limit_ = 0;
@@ -13523,7 +13530,7 @@ Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
   rewritten_ = true;
   Status status = clear_stage();
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 #endif  // ARMDB_WITH_OPENSSL
@@ -13814,7 +13821,7 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
     if (old.nowhere()) give_free(number);
     return status;
   }
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   if (write.tombstone) {
     give_free(number);
     --live_;
@@ -14085,7 +14092,7 @@ Result<bool> SlotStore::begin_trim() {
   if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   give_free(number);
   kept_version_ = last_sequence_;
   return true;
@@ -14139,7 +14146,7 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
   if (!draining_) {
@@ -14149,7 +14156,7 @@ Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
   }
   Status status = unstage();
   if (status.is(Errc::aborted)) return status;
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   syncing_ = 0;
   draining_ = false;
   forget_old_generations();
@@ -14186,12 +14193,12 @@ Status SlotStore::close() {
       mark);
   status = write_bytes(format::kCleanMarkAt, Bytes(mark));
   if (status.ok()) status = file_->sync().at(path_);
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 // The cached pages may differ from the disk now, and a retry could succeed without writing them:
 // they are dropped, and a mark makes the next open drop them again.
-Status SlotStore::poison(Status cause) {
+Status SlotStore::poison(const Status& cause) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   mapping_.reset();  // mapped pages are not dropped
@@ -16361,7 +16368,7 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
-    const Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
+    Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
     if (!more.ok()) return more;
     if (*more) return true;
     compact_next_.store(at + 1, std::memory_order_relaxed);
@@ -16510,7 +16517,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
+                       base::text("0 to the % bits of a key", {std::uint64_t{8} * shape.key_size}));
   }
   return {};
 }
@@ -16967,7 +16974,7 @@ Status RecoveryBatch::add(store::Store& store, const store::RecoveredEntry& entr
     if (!entry.tombstone) object = objects_->decode(entry.value, status);
     if (status.is(Errc::out_of_memory)) return status;
     if (!status.ok()) decode_error_ = std::move(status);
-    std::memcpy(key + key_size_, &object, sizeof object);
+    std::memcpy(key + key_size_, &object, sizeof(void*));
   } else if (kept_size_ != 0 && !entry.tombstone) {
     std::memcpy(key + key_size_, entry.value.data(), kept_size_);
   }
@@ -17370,8 +17377,8 @@ Status Shard::open_store(const Opening& opening, store::RecoveryVisitor visit) {
   }
   std::unique_ptr<store::LogStore> log;
   Status status = store::LogStore::open(context_, visit, opening.sequence_limit, log);
-  log_ = log.get();
-  store_ = std::move(log);
+  log_ = log.release();
+  store_.reset(log_);
   return status;
 }
 
@@ -17621,7 +17628,7 @@ bool Shard::still_there(index::Block& block, std::size_t at) const noexcept {
     detail::Shared* object = find_object(key, hash, &where);
     if (object == nullptr) return false;
     detail::unshare(object_at(block.value(at)));
-    std::memcpy(block.entry(at) + 8, &object, sizeof object);
+    std::memcpy(block.entry(at) + 8, &object, sizeof(void*));
     return true;
   }
   const bool kept = keeps_bytes() && context_.shape.value_size != 0;
@@ -18312,7 +18319,7 @@ Status take_varint(Bytes& in, std::uint64_t& bits) {
   return base::corrupt("a varint that is cut off");
 }
 
-bool FieldWalk::next(Status result) {
+bool FieldWalk::next(const Status& result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
@@ -18324,7 +18331,7 @@ bool FieldWalk::take(Bytes& in, Bytes& field) {
   std::uint64_t size = 0;
   Status result = take_varint(in, size);
   if (result.ok() && size > in.size()) result = base::corrupt("a size beyond the end");
-  if (!result.ok()) return next(std::move(result));
+  if (!result.ok()) return next(result);
   field = in.sub(0, static_cast<std::size_t>(size));
   in = in.sub(field.size());
   return true;
@@ -18643,7 +18650,7 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
     const engine::Shard& shard = engine_->owner({key, engine_->shape().key_size}, hash);
     detail::Shared* object = shard.find_object(key, hash, &at);
     found = object != nullptr;
-    std::memcpy(value, &object, sizeof object);
+    std::memcpy(value, &object, sizeof(void*));
   }
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
   return found;
@@ -18662,7 +18669,7 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
       detail::share(engine::object_at(lookup.value));
     } else {
       // An entry that vanished while it was read leaves a pointer behind that is nobody's.
-      std::memset(lookup.value, 0, sizeof(detail::Shared*));
+      std::memset(lookup.value, 0, sizeof(void*));
     }
   }
 }
@@ -19134,15 +19141,17 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
   while (cursor.valid()) {
     keys.clear();
     std::size_t count = 0;
-    for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
+    do {
       base::append(keys, cursor.key());
-    }
+      ++count;
+      cursor.next();
+    } while (cursor.valid() && count < kRound);
     BytesPair pairs[kRound];
     const std::size_t key_size = keys.size() / count;
     for (std::size_t at = 0; at < count; ++at) {
       pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
     }
-    const Result<std::uint64_t> gone = erase_many({pairs, count});
+    Result<std::uint64_t> gone = erase_many({pairs, count});
     if (!gone.ok()) return gone;
     erased += *gone;
   }
@@ -19168,7 +19177,7 @@ Result<std::uint64_t> Collection::clear() {
   Status walked = for_each(
       [&](Bytes key, Bytes) {
         const BytesPair pair{key, {}};
-        const Result<std::uint64_t> gone = erase_many({&pair, 1});
+        Result<std::uint64_t> gone = erase_many({&pair, 1});
         status = gone.status();
         if (gone.ok()) erased += *gone;
         return gone.ok();

@@ -116,7 +116,8 @@ Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_
   std::vector<Status> outcomes(jobs);
   run_parallel(jobs, threads, [&](std::size_t at) { outcomes[at] = job(at); });
   for (Status& outcome : outcomes) {
-    if (!outcome.ok()) return std::move(outcome);
+    if (!outcome.ok())
+      return std::move(outcome);  // cppcheck-suppress returnStdMoveLocal ; not local
   }
   return {};
 }

@@ -197,7 +197,7 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
     if (old.nowhere()) give_free(number);
     return status;
   }
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   if (write.tombstone) {
     give_free(number);
     --live_;
@@ -469,7 +469,7 @@ Result<bool> SlotStore::begin_trim() {
   if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   give_free(number);
   kept_version_ = last_sequence_;
   return true;
@@ -524,7 +524,7 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
   if (!draining_) {
@@ -534,7 +534,7 @@ Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
   }
   Status status = unstage();
   if (status.is(Errc::aborted)) return status;
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   syncing_ = 0;
   draining_ = false;
   forget_old_generations();
@@ -571,12 +571,12 @@ Status SlotStore::close() {
       mark);
   status = write_bytes(format::kCleanMarkAt, Bytes(mark));
   if (status.ok()) status = file_->sync().at(path_);
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 // The cached pages may differ from the disk now, and a retry could succeed without writing them:
 // they are dropped, and a mark makes the next open drop them again.
-Status SlotStore::poison(Status cause) {
+Status SlotStore::poison(const Status& cause) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   mapping_.reset();  // mapped pages are not dropped

@@ -93,7 +93,7 @@ class SlotStore final : public Store {
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
   Status end_sync(const SyncTicket& ticket, Status outcome) override;
-  Status fail(Status cause) override { return poison(std::move(cause)); }
+  Status fail(Status cause) override { return poison(cause); }
   void add_stats(Stats& stats) const override;
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
@@ -212,7 +212,7 @@ class SlotStore final : public Store {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
   void forget_old_generations() noexcept;
-  Status poison(Status cause);
+  Status poison(const Status& cause);
 
   [[nodiscard]] static RecoveredEntry entry_of(std::uint64_t number,
                                                const format::Slot& slot) noexcept;
