@@ -3928,6 +3928,10 @@ class SlotStore final : public Store {
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
   void give_free(std::uint64_t number) noexcept;
+  // Slots that are there can be counted in memory.
+  [[nodiscard]] std::uint8_t& stamp_of(std::uint64_t number) noexcept {
+    return stamps_[static_cast<std::size_t>(number)];
+  }
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
     return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
   }
@@ -13243,7 +13247,8 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
   piece.count = groups * group_slots;
   piece.in_use.resize(static_cast<std::size_t>(piece.count));
-  for (std::uint64_t i = 0; i < piece.count; ++i) piece.in_use[i] = !is_free(piece.first + i);
+  for (std::uint64_t i = 0; i < piece.count; ++i)
+    piece.in_use[static_cast<std::size_t>(i)] = !is_free(piece.first + i);
   return {};
 }
 
@@ -13261,7 +13266,8 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     static_cast<void>(judge_stage(number, room, slot));
     if (room.failed()) return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
-    if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
+    if (slot.state == format::SlotState::unused && broken != 0 &&
+        piece.in_use[static_cast<std::size_t>(at)] != 0) {
       ++report.damaged_regions;
       log_damage(number);
     }
@@ -13368,7 +13374,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   format::Slot best;
   std::uint32_t copy = 0;
   const std::uint32_t broken = judge_copies(number, group, room_, best, copy);
-  stamps_[number] = static_cast<std::uint8_t>(copy << 7);
+  stamp_of(number) = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
   const std::uint32_t winner = judge_stage(number, room_, best);
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
@@ -13402,7 +13408,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   }
   finish_all();
   copy.resize(layout_.slot_bytes());
-  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
+  const std::uint64_t at = layout_.offset(number, stamp_of(number) >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
@@ -13857,7 +13863,7 @@ Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, Mutable
 Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
-  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+  if (syncing_ != 0 && is_syncing(stamp_of(number))) {
     const std::uint32_t place = stage_place(number);
     if (place == kNowhere && !draining_) return Errc::aborted;
     if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
@@ -13871,7 +13877,7 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
     if (!status.ok()) return status;
     on_way_[on_way_next_] = way;
     on_way_next_ = after(on_way_next_);
-    slot_prefetch_to_write(&stamps_[number]);
+    slot_prefetch_to_write(&stamp_of(number));
     return {};
   }
   Status status = encode(number, slot, image_);
@@ -13889,10 +13895,10 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
 // when it has not; then the other one is the state of the last sync.
 void SlotStore::aim(OnWay& way) noexcept {
   if (way.to != 0) return;
-  const std::uint8_t stamp = stamps_[way.number];
-  std::uint32_t copy = stamp >> 7;
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  std::uint8_t& stamped = stamp_of(way.number);
+  std::uint32_t copy = stamped >> 7;
+  if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;
+  stamped = static_cast<std::uint8_t>((copy << 7) | generation_);
   way.to = layout_.offset(way.number, copy);
 }
 
@@ -13943,8 +13949,8 @@ std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
 
 // From a place of the stage, which keeps it until it is whole here.
 Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
-  const std::uint32_t to = layout_.copies() == 2 ? (stamps_[number] >> 7) ^ 1u : 0;
-  stamps_[number] = static_cast<std::uint8_t>((to << 7) | generation_);
+  const std::uint32_t to = layout_.copies() == 2 ? (stamp_of(number) >> 7) ^ 1u : 0;
+  stamp_of(number) = static_cast<std::uint8_t>((to << 7) | generation_);
   return write_bytes(layout_.offset(number, to), copy);
 }
 
@@ -14048,7 +14054,8 @@ Status SlotStore::grow() {
 // Behind the last slot before `end` that is not free; 0 when all are.
 std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
   while (end > 0 && is_free(end - 1)) {
-    end -= end % 64 == 0 && free_[end / 64 - 1] == ~std::uint64_t{0} ? 64 : 1;
+    end -= end % 64 == 0 && free_[static_cast<std::size_t>(end / 64 - 1)] == ~std::uint64_t{0} ? 64
+                                                                                               : 1;
   }
   return end;
 }

@@ -233,7 +233,7 @@ Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, Mutable
 Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
-  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+  if (syncing_ != 0 && is_syncing(stamp_of(number))) {
     const std::uint32_t place = stage_place(number);
     if (place == kNowhere && !draining_) return Errc::aborted;
     if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
@@ -247,7 +247,7 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
     if (!status.ok()) return status;
     on_way_[on_way_next_] = way;
     on_way_next_ = after(on_way_next_);
-    slot_prefetch_to_write(&stamps_[number]);
+    slot_prefetch_to_write(&stamp_of(number));
     return {};
   }
   Status status = encode(number, slot, image_);
@@ -265,10 +265,10 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
 // when it has not; then the other one is the state of the last sync.
 void SlotStore::aim(OnWay& way) noexcept {
   if (way.to != 0) return;
-  const std::uint8_t stamp = stamps_[way.number];
-  std::uint32_t copy = stamp >> 7;
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  std::uint8_t& stamped = stamp_of(way.number);
+  std::uint32_t copy = stamped >> 7;
+  if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;
+  stamped = static_cast<std::uint8_t>((copy << 7) | generation_);
   way.to = layout_.offset(way.number, copy);
 }
 
@@ -319,8 +319,8 @@ std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
 
 // From a place of the stage, which keeps it until it is whole here.
 Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
-  const std::uint32_t to = layout_.copies() == 2 ? (stamps_[number] >> 7) ^ 1u : 0;
-  stamps_[number] = static_cast<std::uint8_t>((to << 7) | generation_);
+  const std::uint32_t to = layout_.copies() == 2 ? (stamp_of(number) >> 7) ^ 1u : 0;
+  stamp_of(number) = static_cast<std::uint8_t>((to << 7) | generation_);
   return write_bytes(layout_.offset(number, to), copy);
 }
 
@@ -425,7 +425,8 @@ Status SlotStore::grow() {
 // Behind the last slot before `end` that is not free; 0 when all are.
 std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
   while (end > 0 && is_free(end - 1)) {
-    end -= end % 64 == 0 && free_[end / 64 - 1] == ~std::uint64_t{0} ? 64 : 1;
+    end -= end % 64 == 0 && free_[static_cast<std::size_t>(end / 64 - 1)] == ~std::uint64_t{0} ? 64
+                                                                                               : 1;
   }
   return end;
 }

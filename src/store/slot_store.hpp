@@ -171,6 +171,10 @@ class SlotStore final : public Store {
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
   void give_free(std::uint64_t number) noexcept;
+  // Slots that are there can be counted in memory.
+  [[nodiscard]] std::uint8_t& stamp_of(std::uint64_t number) noexcept {
+    return stamps_[static_cast<std::size_t>(number)];
+  }
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
     return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
   }
