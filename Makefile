@@ -22,7 +22,9 @@ BENCH_ARGS   =                           # of make bench, such as --quick --filt
 OPENSSL      = 1                         # 0: build without encryption
 PEERS        = 0                         # 1: bench LMDB, RocksDB, LevelDB, SQLite, tkrzw too
 CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu
-CROSS_DIRS   = tests/base tests/format tests/index tests/store tests/engine tests/api
+CROSS_DIRS   = tests/base tests/format tests/index tests/store tests/engine tests/api tests/golden
+
+CLANG_MAJOR  = $(shell clang++ -dumpversion 2>/dev/null | cut -d. -f1)
 
 # ---- Flavours: each compiler and each kind of build has its own folder ----
 
@@ -46,6 +48,7 @@ flags_ubsan    = -fsanitize=undefined -fno-sanitize=vptr $(SAN_COMMON)
 flags_tsan     = -fsanitize=thread -fno-omit-frame-pointer $(if $(IS_CLANG),,-Wno-tsan)
 flags_fuzz     = -fsanitize=address,undefined -fno-sanitize=vptr $(SAN_COMMON) \
                  $(if $(IS_CLANG),-fsanitize=fuzzer-no-link)
+flags_fuzzcov  = -fprofile-instr-generate -fcoverage-mapping
 flags_cross    = -static -Wno-psabi
 FLAVOUR_FLAGS  = $(flags_$(firstword $(subst -, ,$(FLAVOUR))))
 
@@ -90,6 +93,12 @@ SCRIPTS      = tests/amalgamate_test.py tests/tidy.py tests/readme_test.py tests
 NEED         = tests/need.sh
 NEED_BASE    = g++=g++ python3=python3 $(if $(WITH_OPENSSL),libssl-dev=/usr/include/openssl/evp.h openssl=openssl) \
                catch2=/usr/include/catch2/catch.hpp,/usr/include/catch2/catch_all.hpp,/usr/local/include/catch2/catch_all.hpp,/opt/homebrew/include/catch2/catch_all.hpp
+# For a target of CROSS: the name of its qemu, and what 32-bit files need.
+CROSS_CASE   = case $$target in \
+                 arm-*) qemu=arm; more="-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64" ;; \
+                 *) qemu=$${target%%-*}; more="" ;; esac;
+CROSS_MAKE   = $(MAKE) --no-print-directory -j$(JOBS) FLAVOUR=cross CXX=$$target-g++ OPENSSL=0 \
+               DEFINES="$$more" OPT=-O1 CATCH_INCLUDE="-isystem $(BUILD)/cross-include"
 NEED_CLANG   = clang=clang++
 RUN          = $(PYTHON) tests/run_tests.py
 SAY          = $(if $(filter 1,$(V)),,@echo '  $(COMPILER) $@';)
@@ -100,8 +109,8 @@ AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-encrypted test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
-        fuzz-replay replay-programs crash mutations pitfalls bench size format tidy check coverage cross \
-        clean need need-clang force
+        fuzz-coverage fuzz-replay replay-programs crash mutations pitfalls bench size format tidy lint check coverage \
+        cross carry musl clean need need-clang force
 
 # The parallel part is the build; the targets themselves go one after the other.
 ifneq ($(MAKELEVEL),0)
@@ -165,6 +174,12 @@ fuzz-replay: need ## replay the corpus through each harness, with any compiler
 	@$(PYTHON) tests/run_fuzz.py --replay --jobs $(JOBS) \
 	  --programs $(BUILD)/$(SAN_CXX)-fuzz --corpus $(CORPUS_DIR)
 
+fuzz-coverage: need need-clang ## lines of parsers and recovery that the corpus reaches (clang)
+	@sh $(NEED) llvm-$(CLANG_MAJOR)=llvm-cov-$(CLANG_MAJOR)
+	$(AGAIN) replay-programs FLAVOUR=fuzzcov CXX=clang++
+	@$(PYTHON) tests/fuzz_coverage.py --jobs $(JOBS) --tools $(CLANG_MAJOR) \
+	  --programs $(BUILD)/clang++-fuzzcov --corpus $(CORPUS_DIR)
+
 crash: need ## the slow crash tests: power cuts, kill -9 (CRASH_SCALE)
 	$(AGAIN) test-program
 	@ARMDB_TEST_SCALE="$(strip $(CRASH_SCALE))" $(RUN) --seconds 7200 \
@@ -185,21 +200,33 @@ endif
 	$(AGAIN) $(BENCH)
 	$(BENCH) $(BENCH_ARGS)
 
-cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x
+cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x; then carry
 	@sh $(NEED) qemu-user-static=qemu-aarch64-static \
 	  $(foreach c,$(CROSS),g++-$(c)=$(c)-g++)
 	@mkdir -p $(BUILD)/cross-include
 	@[ -n "$(CATCH_V3)" ] || ln -sfn /usr/include/catch2 $(BUILD)/cross-include/catch2
-	@failed=0; for target in $(CROSS); do \
-	  case $$target in arm-*) qemu=arm; more="-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64" ;; \
-	    *) qemu=$${target%%-*}; more="" ;; esac; \
-	  echo "$$target"; \
-	  $(MAKE) --no-print-directory -j$(JOBS) test-program FLAVOUR=cross CXX=$$target-g++ OPENSSL=0 \
-	    DEFINES="$$more" TEST_DIRS="$(CROSS_DIRS)" OPT=-O1 \
-	    CATCH_INCLUDE="-isystem $(BUILD)/cross-include" && \
+	@failed=0; for target in $(CROSS); do $(CROSS_CASE) echo "$$target"; \
+	  $(CROSS_MAKE) test-program TEST_DIRS="$(CROSS_DIRS)" && \
 	  ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),0.1)" $(RUN) --wrapper qemu-$$qemu-static \
-	    --binary $(BUILD)/$$target-g++-cross/tests_all -- $(TESTS) || failed=1; \
-	done; exit $$failed
+	    --seconds 7200 --binary $(BUILD)/$$target-g++-cross/tests_all -- $(TESTS) || failed=1; \
+	done; $(MAKE) --no-print-directory carry || failed=1; exit $$failed
+
+carry: need ## stores that each machine of CROSS and this one write open on all the others
+	@sh $(NEED) qemu-user-static=qemu-aarch64-static \
+	  $(foreach c,$(CROSS),g++-$(c)=$(c)-g++)
+	$(AGAIN) $(BUILD)/g++-cross/carry FLAVOUR=cross CXX=g++ OPENSSL=0
+	@machines="here=$(BUILD)/g++-cross/carry"; \
+	for target in $(CROSS); do $(CROSS_CASE) \
+	  $(CROSS_MAKE) $(BUILD)/$$target-g++-cross/carry || exit 1; \
+	  machines="$$machines $$qemu=$(BUILD)/$$target-g++-cross/carry"; \
+	done; $(PYTHON) tests/golden/carry.py --folder $(BUILD)/carry $$machines
+
+musl: need ## the pair on musl's libc: what it writes opens on glibc, and the other way round
+	@sh $(NEED) musl-tools=musl-gcc
+	$(AGAIN) $(BUILD)/g++-cross/carry FLAVOUR=cross CXX=g++ OPENSSL=0
+	$(AGAIN) $(MUSL_OUT)/carry
+	@$(PYTHON) tests/golden/carry.py --folder $(BUILD)/carry_musl \
+	  here=$(BUILD)/g++-cross/carry musl=$(MUSL_OUT)/carry
 
 size: need ## text size of the library at -Os, for each switch
 	@$(PYTHON) tests/check_amalgam.py --size --build $(BUILD)/amalgam
@@ -221,7 +248,11 @@ format: ## clang-format all sources in place
 tidy: ## style that can be checked
 	@$(PYTHON) tests/tidy.py
 
-check: test check-amalgam asan ubsan tsan fuzz-replay crash ## all a change must pass
+lint: need need-clang ## clang-tidy, cppcheck, lock annotations: no finding (about 2 minutes)
+	@sh $(NEED) clang-tidy-14=clang-tidy-14,/usr/bin/clang-tidy cppcheck=cppcheck
+	@$(PYTHON) tests/lint.py --jobs $(JOBS)
+
+check: lint test check-amalgam asan ubsan tsan fuzz-replay crash ## all a change must pass
 
 clean: ## delete build/
 	rm -rf $(BUILD)
@@ -286,6 +317,13 @@ $(OUT)/tests_all: $(TEST_OBJECTS) $(LIB_OBJECTS) $(OUT)/libsupport.a $(OUT)/file
 	$(SAY)$(CXX) $(OPT) $(FLAVOUR_FLAGS) -pthread $(TEST_OBJECTS) $(OUT)/libsupport.a $(LIB_OBJECTS) \
 	  $(CATCH_LIBS) $(LIBS) -o $@
 
+$(OUT)/carry: $(OUT)/carry.o $(LIB_OBJECTS)
+	$(SAY)$(CXX) $(OPT) $(FLAVOUR_FLAGS) -pthread $^ $(LIBS) -o $@
+
+$(OUT)/carry.o: tests/golden/carry.cpp $(OUT)/flags
+	@mkdir -p $(@D)
+	$(SAY)$(CXX) $(TEST_FLAGS) -c $< -o $@
+
 $(OUT)/fuzz/%.o: fuzz/%.cpp $(OUT)/flags
 	@mkdir -p $(@D)
 	$(SAY)$(CXX) $(FUZZ_FLAGS) -c $< -o $@
@@ -344,7 +382,25 @@ $(BENCH): $(BENCH_OBJECTS) $(PAIR_OBJECT)
 	@[ -n "$(BENCH_OBJECTS)" ] || { echo "error: no tests/bench/*.cpp"; exit 1; }
 	$(SAY)$(CXX) -pthread $^ $(PEER_LIBS) $(LIBS) -o $@
 
+# Debian has musl for C alone: libstdc++'s headers over it, and tests/support/musl for the rest.
+MUSL_OUT     = $(strip $(BUILD))/musl
+MUSL_CPP     = c++/$(shell g++ -dumpversion)
+MUSL_FLAGS   = -std=c++20 -O2 -pthread -fno-exceptions -fno-rtti -Wall -Wextra -Werror -MMD -MP \
+               -nostdinc -nostdinc++ -isystem tests/support/musl -isystem /usr/include/$(MUSL_CPP) \
+               -isystem /usr/include/$(shell g++ -print-multiarch)/$(MUSL_CPP) \
+               -isystem /usr/include/$(shell uname -m)-linux-musl \
+               -isystem $(shell g++ -print-file-name=include)
+
+$(MUSL_OUT)/%.o: %.cpp
+	@mkdir -p $(@D)
+	@echo '  g++ $@'; g++ $(MUSL_FLAGS) -I. -c $< -o $@
+
+$(MUSL_OUT)/carry: $(MUSL_OUT)/armdb.o $(MUSL_OUT)/tests/golden/carry.o \
+                   $(MUSL_OUT)/tests/support/musl/runtime.o
+	@echo '  musl-gcc $@'; musl-gcc -static -pthread $^ -o $@
+
 -include $(wildcard $(OUT)/*.d $(OUT)/src/*.d $(OUT)/src/*/*.d $(OUT)/tests/*.d \
                     $(OUT)/tests/*/*.d $(OUT)/fuzz/*.d $(PAIR_OUT)/*.d $(PAIR_OUT)/src/cli/*.d \
                     $(PAIR_OUT)/tests/demo/*.d $(BENCH_OUT)/tests/bench/*.d \
-                    $(BENCH_OUT)/tests/bench/peers/*.d)
+                    $(BENCH_OUT)/tests/bench/peers/*.d \
+                    $(MUSL_OUT)/*.d $(MUSL_OUT)/tests/golden/*.d)

@@ -2392,7 +2392,8 @@ class Index {
   // first of them at `place`, where nothing was found; at least one. Their `at` may be unset yet.
   [[nodiscard]] virtual std::size_t run_length(const Place& place,
                                                std::span<const Fresh> run) const noexcept {
-    static_cast<void>(place), static_cast<void>(run);
+    static_cast<void>(place);
+    static_cast<void>(run);
     return 1;
   }
   // Inserts that many (reserve() first, for one). Each is seen whole, not all at once.
@@ -3033,7 +3034,7 @@ struct SharedBlock : detail::Shared {
 // Where a read puts bytes that do not lie in a mapping: a small array first, then a block.
 class ReadBuffer {
  public:
-  ReadBuffer() = default;
+  ReadBuffer() = default;  // cppcheck-suppress uninitMemberVar ; small_ is room
   ReadBuffer(const ReadBuffer&) = delete;
   ReadBuffer& operator=(const ReadBuffer&) = delete;
   ~ReadBuffer() { clear(); }
@@ -3678,7 +3679,7 @@ class LogStore final : public Store {
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
-  Status fail(Status cause) override { return poison(std::move(cause), {}); }
+  Status fail(Status cause) override { return poison(cause, {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
   void add_stats(Stats& stats) const override;
@@ -3727,7 +3728,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t cache_share() const noexcept {
     return context_.config.cache_bytes / context_.shard_count;
   }
-  Status poison(Status cause, std::span<const SegmentPtr> segments);
+  Status poison(const Status& cause, std::span<const SegmentPtr> segments);
   Status poison_active(Status cause);
   [[nodiscard]] SegmentPtr find_segment(std::uint32_t file_id) const;
   [[nodiscard]] bool values_on_disk() const noexcept {
@@ -3910,7 +3911,7 @@ class SlotStore final : public Store {
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
   Status end_sync(const SyncTicket& ticket, Status outcome) override;
-  Status fail(Status cause) override { return poison(std::move(cause)); }
+  Status fail(Status cause) override { return poison(cause); }
   void add_stats(Stats& stats) const override;
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
@@ -3987,6 +3988,10 @@ class SlotStore final : public Store {
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
   void give_free(std::uint64_t number) noexcept;
+  // Slots that are there can be counted in memory.
+  [[nodiscard]] std::uint8_t& stamp_of(std::uint64_t number) noexcept {
+    return stamps_[static_cast<std::size_t>(number)];
+  }
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
     return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
   }
@@ -4028,7 +4033,7 @@ class SlotStore final : public Store {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
   void forget_old_generations() noexcept;
-  Status poison(Status cause);
+  Status poison(const Status& cause);
 
   [[nodiscard]] static RecoveredEntry entry_of(std::uint64_t number,
                                                const format::Slot& slot) noexcept;
@@ -4515,7 +4520,7 @@ class Transaction;
 // The object that an index keeps for an entry.
 inline detail::Shared* object_at(const std::uint8_t* kept) noexcept {
   detail::Shared* object;
-  std::memcpy(&object, kept, sizeof object);
+  std::memcpy(&object, kept, sizeof(void*));
   return object;
 }
 
@@ -4652,7 +4657,7 @@ class Shard {
   friend class Transaction;
 
   Shard(const store::StoreContext& context, Common& common, const Opening& opening,
-        index::IndexConfig config)
+        const index::IndexConfig& config)
       : context_(context),
         common_(common),
         seed_(opening.hash_seed),
@@ -5172,7 +5177,7 @@ ByteView ByteView::adopt(detail::Shared* owner, Bytes bytes) noexcept {
   view.size_ = static_cast<std::uint32_t>(bytes.size());
   const std::uint8_t* data = bytes.data();
   std::memcpy(view.store_ + kDataAt, &data, sizeof data);
-  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof owner);
+  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof(void*));
   return view;
 }
 
@@ -5216,7 +5221,7 @@ Result<ByteArray<32>> key_from_env(const char* name) {
   const auto refuse = [&](const char* what) {
     return Status(Errc::invalid_argument, std::string(name).append(what));
   };
-  const char* set = std::getenv(name);
+  const char* set = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): it only reads
   if (set == nullptr) return refuse(" is not set; it needs 64 hexadecimal digits");
   const std::string_view text(set);
   ByteArray<32> key{};
@@ -5371,6 +5376,7 @@ std::string Status::message() const {
   }
   if (os_error_ != 0) {
     std::snprintf(number, sizeof number, ", errno %d)", os_error_);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a table or memory of the thread in glibc, musl, macOS
     text.append(" (").append(std::strerror(os_error_)).append(number);
   }
   return text;
@@ -6610,7 +6616,8 @@ Status MemoryFileSystem::list(const std::string& path,
     }
   }
   // Without the lock: the visitor may call back.
-  for (std::string_view rest = children; !rest.empty();) {
+  std::string_view rest = children;
+  while (!rest.empty()) {
     const std::string_view name = rest.substr(2, rest.find('/', 2) - 2);
     visit(name, rest.front() == 'd' ? FileKind::directory : FileKind::regular);
     rest.remove_prefix(name.size() + 3);
@@ -7064,6 +7071,7 @@ Status PosixFileSystem::list(const std::string& path,
   int error = 0;
   for (;;) {
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
     const dirent* const item = ::readdir(directory);
     if (item == nullptr) {
       error = errno;
@@ -7397,7 +7405,8 @@ Status key_from_passphrase(std::string_view passphrase, Bytes salt, const Scrypt
   ScryptCost with = cost;
   // What it needs by RFC 7914, and some room: OpenSSL refuses more than 32 MiB otherwise.
   std::uint64_t memory_max =
-      128 * with.block_size * (with.cost + with.parallel + 2) + (std::uint64_t{1} << 20);
+      std::uint64_t{128} * with.block_size * (with.cost + with.parallel + 2) +
+      (std::uint64_t{1} << 20);
   const OSSL_PARAM parameters[] = {
       bytes_parameter(OSSL_KDF_PARAM_PASSWORD, passphrase),
       bytes_parameter(OSSL_KDF_PARAM_SALT, salt),
@@ -12053,7 +12062,7 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
     candidate.record.last_sequence = entry.sequence;
     candidate.record.count = footer.count;
     for (std::uint32_t n = 0; sources != nullptr && n < footer.source_count; ++n) {
-      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + 4 * n);
+      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + std::size_t{4} * n);
       sources->push_back(id);
     }
     return true;
@@ -12131,8 +12140,9 @@ Status LogRecovery::load_tail() {
 Status LogRecovery::visit_carried() {
   if (carried_.empty()) return {};
   // Read-only the entries stay where they are: behind the last segment, in memory.
-  const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
-  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
+  const bool writing = store_.active_ != nullptr;
+  const SegmentPtr segment = writing ? store_.active_ : store_.segments_.back();
+  std::uint64_t offset = writing ? format::kSegmentHeaderBytes : segment->length;
   format::Entry entry;
   std::size_t size = 0;
   for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {
@@ -13163,7 +13173,7 @@ Status LogStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);
+  if (!outcome.ok()) return poison(outcome, ticket.segments);
   if (!failed_.ok()) return failed_;
   for (const SegmentPtr& segment : ticket.segments) {
     // One that was sealed meanwhile has a footer which this sync may have missed.
@@ -13182,7 +13192,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // A failed write or sync: the cached pages may differ from the disk, and a retry could succeed
 // without writing them. So nothing is retried, the pages are dropped, and a mark makes the next
 // open drop them again.
-Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
+Status LogStore::poison(const Status& cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   put_limit_ = 0;
@@ -13324,7 +13334,8 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
   piece.count = groups * group_slots;
   piece.in_use.resize(static_cast<std::size_t>(piece.count));
-  for (std::uint64_t i = 0; i < piece.count; ++i) piece.in_use[i] = !is_free(piece.first + i);
+  for (std::uint64_t i = 0; i < piece.count; ++i)
+    piece.in_use[static_cast<std::size_t>(i)] = !is_free(piece.first + i);
   return {};
 }
 
@@ -13342,7 +13353,8 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     static_cast<void>(judge_stage(number, room, slot));
     if (room.failed()) return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
-    if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
+    if (slot.state == format::SlotState::unused && broken != 0 &&
+        piece.in_use[static_cast<std::size_t>(at)] != 0) {
       ++report.damaged_regions;
       log_damage(number);
     }
@@ -13449,7 +13461,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   format::Slot best;
   std::uint32_t copy = 0;
   const std::uint32_t broken = judge_copies(number, group, room_, best, copy);
-  stamps_[number] = static_cast<std::uint8_t>(copy << 7);
+  stamp_of(number) = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
   const std::uint32_t winner = judge_stage(number, room_, best);
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
@@ -13483,7 +13495,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   }
   finish_all();
   copy.resize(layout_.slot_bytes());
-  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
+  const std::uint64_t at = layout_.offset(number, stamp_of(number) >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
@@ -13611,7 +13623,7 @@ Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
   rewritten_ = true;
   Status status = clear_stage();
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 #endif  // ARMDB_WITH_OPENSSL
@@ -13902,7 +13914,7 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
     if (old.nowhere()) give_free(number);
     return status;
   }
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   if (write.tombstone) {
     give_free(number);
     --live_;
@@ -13938,7 +13950,7 @@ Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, Mutable
 Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
-  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+  if (syncing_ != 0 && is_syncing(stamp_of(number))) {
     const std::uint32_t place = stage_place(number);
     if (place == kNowhere && !draining_) return Errc::aborted;
     if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
@@ -13952,7 +13964,7 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
     if (!status.ok()) return status;
     on_way_[on_way_next_] = way;
     on_way_next_ = after(on_way_next_);
-    slot_prefetch_to_write(&stamps_[number]);
+    slot_prefetch_to_write(&stamp_of(number));
     return {};
   }
   Status status = encode(number, slot, image_);
@@ -13970,10 +13982,10 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
 // when it has not; then the other one is the state of the last sync.
 void SlotStore::aim(OnWay& way) noexcept {
   if (way.to != 0) return;
-  const std::uint8_t stamp = stamps_[way.number];
-  std::uint32_t copy = stamp >> 7;
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  std::uint8_t& stamped = stamp_of(way.number);
+  std::uint32_t copy = stamped >> 7;
+  if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;
+  stamped = static_cast<std::uint8_t>((copy << 7) | generation_);
   way.to = layout_.offset(way.number, copy);
 }
 
@@ -14024,8 +14036,8 @@ std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
 
 // From a place of the stage, which keeps it until it is whole here.
 Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
-  const std::uint32_t to = layout_.copies() == 2 ? (stamps_[number] >> 7) ^ 1u : 0;
-  stamps_[number] = static_cast<std::uint8_t>((to << 7) | generation_);
+  const std::uint32_t to = layout_.copies() == 2 ? (stamp_of(number) >> 7) ^ 1u : 0;
+  stamp_of(number) = static_cast<std::uint8_t>((to << 7) | generation_);
   return write_bytes(layout_.offset(number, to), copy);
 }
 
@@ -14129,7 +14141,8 @@ Status SlotStore::grow() {
 // Behind the last slot before `end` that is not free; 0 when all are.
 std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
   while (end > 0 && is_free(end - 1)) {
-    end -= end % 64 == 0 && free_[end / 64 - 1] == ~std::uint64_t{0} ? 64 : 1;
+    end -= end % 64 == 0 && free_[static_cast<std::size_t>(end / 64 - 1)] == ~std::uint64_t{0} ? 64
+                                                                                               : 1;
   }
   return end;
 }
@@ -14173,7 +14186,7 @@ Result<bool> SlotStore::begin_trim() {
   if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   give_free(number);
   kept_version_ = last_sequence_;
   return true;
@@ -14227,7 +14240,7 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
   if (!draining_) {
@@ -14237,7 +14250,7 @@ Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
   }
   Status status = unstage();
   if (status.is(Errc::aborted)) return status;
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   syncing_ = 0;
   draining_ = false;
   forget_old_generations();
@@ -14274,12 +14287,12 @@ Status SlotStore::close() {
       mark);
   status = write_bytes(format::kCleanMarkAt, Bytes(mark));
   if (status.ok()) status = file_->sync().at(path_);
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 // The cached pages may differ from the disk now, and a retry could succeed without writing them:
 // they are dropped, and a mark makes the next open drop them again.
-Status SlotStore::poison(Status cause) {
+Status SlotStore::poison(const Status& cause) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   mapping_.reset();  // mapped pages are not dropped
@@ -16449,7 +16462,7 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
-    const Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
+    Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
     if (!more.ok()) return more;
     if (*more) return true;
     compact_next_.store(at + 1, std::memory_order_relaxed);
@@ -16598,7 +16611,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
+                       base::text("0 to the % bits of a key", {std::uint64_t{8} * shape.key_size}));
   }
   return {};
 }
@@ -17055,7 +17068,7 @@ Status RecoveryBatch::add(store::Store& store, const store::RecoveredEntry& entr
     if (!entry.tombstone) object = objects_->decode(entry.value, status);
     if (status.is(Errc::out_of_memory)) return status;
     if (!status.ok()) decode_error_ = std::move(status);
-    std::memcpy(key + key_size_, &object, sizeof object);
+    std::memcpy(key + key_size_, &object, sizeof(void*));
   } else if (kept_size_ != 0 && !entry.tombstone) {
     std::memcpy(key + key_size_, entry.value.data(), kept_size_);
   }
@@ -17458,8 +17471,8 @@ Status Shard::open_store(const Opening& opening, store::RecoveryVisitor visit) {
   }
   std::unique_ptr<store::LogStore> log;
   Status status = store::LogStore::open(context_, visit, opening.sequence_limit, log);
-  log_ = log.get();
-  store_ = std::move(log);
+  log_ = log.release();
+  store_.reset(log_);
   return status;
 }
 
@@ -17709,7 +17722,7 @@ bool Shard::still_there(index::Block& block, std::size_t at) const noexcept {
     detail::Shared* object = find_object(key, hash, &where);
     if (object == nullptr) return false;
     detail::unshare(object_at(block.value(at)));
-    std::memcpy(block.entry(at) + 8, &object, sizeof object);
+    std::memcpy(block.entry(at) + 8, &object, sizeof(void*));
     return true;
   }
   const bool kept = keeps_bytes() && context_.shape.value_size != 0;
@@ -18399,7 +18412,7 @@ Status take_varint(Bytes& in, std::uint64_t& bits) {
   return base::corrupt("a varint that is cut off");
 }
 
-bool FieldWalk::next(Status result) {
+bool FieldWalk::next(const Status& result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
@@ -18411,7 +18424,7 @@ bool FieldWalk::take(Bytes& in, Bytes& field) {
   std::uint64_t size = 0;
   Status result = take_varint(in, size);
   if (result.ok() && size > in.size()) result = base::corrupt("a size beyond the end");
-  if (!result.ok()) return next(std::move(result));
+  if (!result.ok()) return next(result);
   field = in.sub(0, static_cast<std::size_t>(size));
   in = in.sub(field.size());
   return true;
@@ -18730,7 +18743,7 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
     const engine::Shard& shard = engine_->owner({key, engine_->shape().key_size}, hash);
     detail::Shared* object = shard.find_object(key, hash, &at);
     found = object != nullptr;
-    std::memcpy(value, &object, sizeof object);
+    std::memcpy(value, &object, sizeof(void*));
   }
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
   return found;
@@ -18749,7 +18762,7 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
       detail::share(engine::object_at(lookup.value));
     } else {
       // An entry that vanished while it was read leaves a pointer behind that is nobody's.
-      std::memset(lookup.value, 0, sizeof(detail::Shared*));
+      std::memset(lookup.value, 0, sizeof(void*));
     }
   }
 }
@@ -19226,15 +19239,17 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
   while (cursor.valid()) {
     keys.clear();
     std::size_t count = 0;
-    for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
+    do {
       base::append(keys, cursor.key());
-    }
+      ++count;
+      cursor.next();
+    } while (cursor.valid() && count < kRound);
     BytesPair pairs[kRound];
     const std::size_t key_size = keys.size() / count;
     for (std::size_t at = 0; at < count; ++at) {
       pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
     }
-    const Result<std::uint64_t> gone = erase_many({pairs, count});
+    Result<std::uint64_t> gone = erase_many({pairs, count});
     if (!gone.ok()) return gone;
     erased += *gone;
   }
@@ -19260,7 +19275,7 @@ Result<std::uint64_t> Collection::clear() {
   Status walked = for_each(
       [&](Bytes key, Bytes) {
         const BytesPair pair{key, {}};
-        const Result<std::uint64_t> gone = erase_many({&pair, 1});
+        Result<std::uint64_t> gone = erase_many({&pair, 1});
         status = gone.status();
         if (gone.ok()) erased += *gone;
         return gone.ok();

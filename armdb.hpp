@@ -237,7 +237,7 @@ class alignas(8) ByteView {
   [[nodiscard]] bool long_form() const noexcept { return size_ > kInlineBytes; }
   [[nodiscard]] detail::Shared* owner() const noexcept {
     detail::Shared* owner;
-    std::memcpy(&owner, store_ + kOwnerAt, sizeof owner);
+    std::memcpy(&owner, store_ + kOwnerAt, sizeof(void*));
     return owner;
   }
   std::uint32_t size_ = 0;
@@ -494,8 +494,8 @@ template <class R, class... Args> class FunctionRef<R(Args...)> {
  public:
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> &&
-           std::is_invocable_r_v<R, F&, Args...>) FunctionRef(F&& callable)
-  noexcept  // NOLINT(google-explicit-constructor)
+           std::is_invocable_r_v<R, F&, Args...>) FunctionRef(F&& callable)  // NOLINT
+  noexcept
       : object_(const_cast<void*>(static_cast<const void*>(&callable))),
         call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
@@ -1309,7 +1309,7 @@ struct FieldWalk {
   Status status;
   std::size_t done = 0;
   // Counts a field; the error names it.
-  bool next(Status result);
+  bool next(const Status& result);
   // The bytes of the next field to read, in `field`.
   bool take(Bytes& in, Bytes& field);
   // Room for the next field to write.
@@ -1555,7 +1555,7 @@ class SharedHold {
 struct Encoded {
   Bytes bytes;
   SharedHold object;
-  Encoded() noexcept = default;
+  Encoded() noexcept = default;  // cppcheck-suppress uninitMemberVar ; small_ is room
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
   // Room for `size` bytes, which `bytes` then shows.

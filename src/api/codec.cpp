@@ -61,7 +61,7 @@ Status take_varint(Bytes& in, std::uint64_t& bits) {
   return base::corrupt("a varint that is cut off");
 }
 
-bool FieldWalk::next(Status result) {
+bool FieldWalk::next(const Status& result) {
   done += 1;
   if (result.ok()) return true;
   std::string text = result.message().erase(0, errc_name(result.code()).size());
@@ -73,7 +73,7 @@ bool FieldWalk::take(Bytes& in, Bytes& field) {
   std::uint64_t size = 0;
   Status result = take_varint(in, size);
   if (result.ok() && size > in.size()) result = base::corrupt("a size beyond the end");
-  if (!result.ok()) return next(std::move(result));
+  if (!result.ok()) return next(result);
   field = in.sub(0, static_cast<std::size_t>(size));
   in = in.sub(field.size());
   return true;

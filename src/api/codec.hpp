@@ -231,7 +231,7 @@ struct FieldWalk {
   Status status;
   std::size_t done = 0;
   // Counts a field; the error names it.
-  bool next(Status result);
+  bool next(const Status& result);
   // The bytes of the next field to read, in `field`.
   bool take(Bytes& in, Bytes& field);
   // Room for the next field to write.

@@ -316,7 +316,7 @@ bool Collection::get_into(const std::uint8_t* key, std::uint8_t* value,
     const engine::Shard& shard = engine_->owner({key, engine_->shape().key_size}, hash);
     detail::Shared* object = shard.find_object(key, hash, &at);
     found = object != nullptr;
-    std::memcpy(value, &object, sizeof object);
+    std::memcpy(value, &object, sizeof(void*));
   }
   if (stamp != nullptr) stamp->place = found ? at.packed() : 0;
   return found;
@@ -335,7 +335,7 @@ void Collection::get_many(std::span<BytesLookup> lookups) const noexcept {
       detail::share(engine::object_at(lookup.value));
     } else {
       // An entry that vanished while it was read leaves a pointer behind that is nobody's.
-      std::memset(lookup.value, 0, sizeof(detail::Shared*));
+      std::memset(lookup.value, 0, sizeof(void*));
     }
   }
 }

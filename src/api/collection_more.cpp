@@ -288,15 +288,17 @@ Result<std::uint64_t> Collection::erase_from(Cursor cursor) {
   while (cursor.valid()) {
     keys.clear();
     std::size_t count = 0;
-    for (; cursor.valid() && count < kRound; ++count, cursor.next()) {
+    do {
       base::append(keys, cursor.key());
-    }
+      ++count;
+      cursor.next();
+    } while (cursor.valid() && count < kRound);
     BytesPair pairs[kRound];
     const std::size_t key_size = keys.size() / count;
     for (std::size_t at = 0; at < count; ++at) {
       pairs[at].key = Bytes(keys).sub(at * key_size, key_size);
     }
-    const Result<std::uint64_t> gone = erase_many({pairs, count});
+    Result<std::uint64_t> gone = erase_many({pairs, count});
     if (!gone.ok()) return gone;
     erased += *gone;
   }
@@ -322,7 +324,7 @@ Result<std::uint64_t> Collection::clear() {
   Status walked = for_each(
       [&](Bytes key, Bytes) {
         const BytesPair pair{key, {}};
-        const Result<std::uint64_t> gone = erase_many({&pair, 1});
+        Result<std::uint64_t> gone = erase_many({&pair, 1});
         status = gone.status();
         if (gone.ok()) erased += *gone;
         return gone.ok();

@@ -53,7 +53,7 @@ class SharedHold {
 struct Encoded {
   Bytes bytes;
   SharedHold object;
-  Encoded() noexcept = default;
+  Encoded() noexcept = default;  // cppcheck-suppress uninitMemberVar ; small_ is room
   Encoded(const Encoded&) = delete;
   Encoded& operator=(const Encoded&) = delete;
   // Room for `size` bytes, which `bytes` then shows.

@@ -10,9 +10,8 @@
 
 namespace armdb::cli {
 
-Output::Output(const std::string& path) : name_("\"" + path + "\"") {
+Output::Output(const std::string& path) : name_("\"" + path + "\""), path_(path) {
   std::error_code error;
-  path_ = path;
   // A link stays a link: what it names is replaced.
   if (std::filesystem::is_symlink(path, error)) {
     path_ = std::filesystem::weakly_canonical(path, error).string();

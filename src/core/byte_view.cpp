@@ -17,7 +17,7 @@ ByteView ByteView::adopt(detail::Shared* owner, Bytes bytes) noexcept {
   view.size_ = static_cast<std::uint32_t>(bytes.size());
   const std::uint8_t* data = bytes.data();
   std::memcpy(view.store_ + kDataAt, &data, sizeof data);
-  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof owner);
+  std::memcpy(view.store_ + kOwnerAt, &owner, sizeof(void*));
   return view;
 }
 

@@ -74,7 +74,7 @@ class alignas(8) ByteView {
   [[nodiscard]] bool long_form() const noexcept { return size_ > kInlineBytes; }
   [[nodiscard]] detail::Shared* owner() const noexcept {
     detail::Shared* owner;
-    std::memcpy(&owner, store_ + kOwnerAt, sizeof owner);
+    std::memcpy(&owner, store_ + kOwnerAt, sizeof(void*));
     return owner;
   }
   std::uint32_t size_ = 0;

@@ -45,7 +45,7 @@ Result<ByteArray<32>> key_from_env(const char* name) {
   const auto refuse = [&](const char* what) {
     return Status(Errc::invalid_argument, std::string(name).append(what));
   };
-  const char* set = std::getenv(name);
+  const char* set = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): it only reads
   if (set == nullptr) return refuse(" is not set; it needs 64 hexadecimal digits");
   const std::string_view text(set);
   ByteArray<32> key{};

@@ -146,6 +146,7 @@ std::string Status::message() const {
   }
   if (os_error_ != 0) {
     std::snprintf(number, sizeof number, ", errno %d)", os_error_);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a table or memory of the thread in glibc, musl, macOS
     text.append(" (").append(std::strerror(os_error_)).append(number);
   }
   return text;

@@ -49,7 +49,8 @@ Status key_from_passphrase(std::string_view passphrase, Bytes salt, const Scrypt
   ScryptCost with = cost;
   // What it needs by RFC 7914, and some room: OpenSSL refuses more than 32 MiB otherwise.
   std::uint64_t memory_max =
-      128 * with.block_size * (with.cost + with.parallel + 2) + (std::uint64_t{1} << 20);
+      std::uint64_t{128} * with.block_size * (with.cost + with.parallel + 2) +
+      (std::uint64_t{1} << 20);
   const OSSL_PARAM parameters[] = {
       bytes_parameter(OSSL_KDF_PARAM_PASSWORD, passphrase),
       bytes_parameter(OSSL_KDF_PARAM_SALT, salt),

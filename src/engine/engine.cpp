@@ -367,7 +367,7 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
-    const Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
+    Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
     if (!more.ok()) return more;
     if (*more) return true;
     compact_next_.store(at + 1, std::memory_order_relaxed);

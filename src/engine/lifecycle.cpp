@@ -61,7 +61,7 @@ Status check_shape(const Shape& shape, const Config& config) {
   }
   if (config.shard_prefix_bits > 8 * shape.key_size) {
     return bad_setting("shard_prefix_bits",
-                       base::text("0 to the % bits of a key", {8 * shape.key_size}));
+                       base::text("0 to the % bits of a key", {std::uint64_t{8} * shape.key_size}));
   }
   return {};
 }

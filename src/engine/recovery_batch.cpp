@@ -43,7 +43,7 @@ Status RecoveryBatch::add(store::Store& store, const store::RecoveredEntry& entr
     if (!entry.tombstone) object = objects_->decode(entry.value, status);
     if (status.is(Errc::out_of_memory)) return status;
     if (!status.ok()) decode_error_ = std::move(status);
-    std::memcpy(key + key_size_, &object, sizeof object);
+    std::memcpy(key + key_size_, &object, sizeof(void*));
   } else if (kept_size_ != 0 && !entry.tombstone) {
     std::memcpy(key + key_size_, entry.value.data(), kept_size_);
   }

@@ -95,8 +95,8 @@ Status Shard::open_store(const Opening& opening, store::RecoveryVisitor visit) {
   }
   std::unique_ptr<store::LogStore> log;
   Status status = store::LogStore::open(context_, visit, opening.sequence_limit, log);
-  log_ = log.get();
-  store_ = std::move(log);
+  log_ = log.release();
+  store_.reset(log_);
   return status;
 }
 
@@ -348,7 +348,7 @@ bool Shard::still_there(index::Block& block, std::size_t at) const noexcept {
     detail::Shared* object = find_object(key, hash, &where);
     if (object == nullptr) return false;
     detail::unshare(object_at(block.value(at)));
-    std::memcpy(block.entry(at) + 8, &object, sizeof object);
+    std::memcpy(block.entry(at) + 8, &object, sizeof(void*));
     return true;
   }
   const bool kept = keeps_bytes() && context_.shape.value_size != 0;

@@ -73,7 +73,7 @@ class Transaction;
 // The object that an index keeps for an entry.
 inline detail::Shared* object_at(const std::uint8_t* kept) noexcept {
   detail::Shared* object;
-  std::memcpy(&object, kept, sizeof object);
+  std::memcpy(&object, kept, sizeof(void*));
   return object;
 }
 
@@ -211,7 +211,7 @@ class Shard {
   friend class Transaction;
 
   Shard(const store::StoreContext& context, Common& common, const Opening& opening,
-        index::IndexConfig config)
+        const index::IndexConfig& config)
       : context_(context),
         common_(common),
         seed_(opening.hash_seed),

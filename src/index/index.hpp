@@ -148,7 +148,8 @@ class Index {
   // first of them at `place`, where nothing was found; at least one. Their `at` may be unset yet.
   [[nodiscard]] virtual std::size_t run_length(const Place& place,
                                                std::span<const Fresh> run) const noexcept {
-    static_cast<void>(place), static_cast<void>(run);
+    static_cast<void>(place);
+    static_cast<void>(run);
     return 1;
   }
   // Inserts that many (reserve() first, for one). Each is seen whole, not all at once.

@@ -350,7 +350,8 @@ Status MemoryFileSystem::list(const std::string& path,
     }
   }
   // Without the lock: the visitor may call back.
-  for (std::string_view rest = children; !rest.empty();) {
+  std::string_view rest = children;
+  while (!rest.empty()) {
     const std::string_view name = rest.substr(2, rest.find('/', 2) - 2);
     visit(name, rest.front() == 'd' ? FileKind::directory : FileKind::regular);
     rest.remove_prefix(name.size() + 3);

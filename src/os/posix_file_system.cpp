@@ -292,6 +292,7 @@ Status PosixFileSystem::list(const std::string& path,
   int error = 0;
   for (;;) {
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
     const dirent* const item = ::readdir(directory);
     if (item == nullptr) {
       error = errno;

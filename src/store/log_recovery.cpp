@@ -282,7 +282,7 @@ bool LogRecovery::read_footer(Candidate& candidate, std::vector<std::uint32_t>* 
     candidate.record.last_sequence = entry.sequence;
     candidate.record.count = footer.count;
     for (std::uint32_t n = 0; sources != nullptr && n < footer.source_count; ++n) {
-      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + 4 * n);
+      const auto id = base::load_little<std::uint32_t>(footer.sources.data() + std::size_t{4} * n);
       sources->push_back(id);
     }
     return true;
@@ -361,8 +361,9 @@ Status LogRecovery::load_tail() {
 Status LogRecovery::visit_carried() {
   if (carried_.empty()) return {};
   // Read-only the entries stay where they are: behind the last segment, in memory.
-  const SegmentPtr segment = store_.active_ != nullptr ? store_.active_ : store_.segments_.back();
-  std::uint64_t offset = store_.active_ != nullptr ? format::kSegmentHeaderBytes : segment->length;
+  const bool writing = store_.active_ != nullptr;
+  const SegmentPtr segment = writing ? store_.active_ : store_.segments_.back();
+  std::uint64_t offset = writing ? format::kSegmentHeaderBytes : segment->length;
   format::Entry entry;
   std::size_t size = 0;
   for (Bytes rest(carried_); !rest.empty(); rest = rest.sub(size), offset += size) {

@@ -561,7 +561,7 @@ Status LogStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);
+  if (!outcome.ok()) return poison(outcome, ticket.segments);
   if (!failed_.ok()) return failed_;
   for (const SegmentPtr& segment : ticket.segments) {
     // One that was sealed meanwhile has a footer which this sync may have missed.
@@ -580,7 +580,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // A failed write or sync: the cached pages may differ from the disk, and a retry could succeed
 // without writing them. So nothing is retried, the pages are dropped, and a mark makes the next
 // open drop them again.
-Status LogStore::poison(Status cause, std::span<const SegmentPtr> segments) {
+Status LogStore::poison(const Status& cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   put_limit_ = 0;

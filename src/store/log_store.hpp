@@ -142,7 +142,7 @@ class LogStore final : public Store {
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
-  Status fail(Status cause) override { return poison(std::move(cause), {}); }
+  Status fail(Status cause) override { return poison(cause, {}); }
   [[nodiscard]] const StoreContext& context() const noexcept { return context_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
   void add_stats(Stats& stats) const override;
@@ -192,7 +192,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t cache_share() const noexcept {
     return context_.config.cache_bytes / context_.shard_count;
   }
-  Status poison(Status cause, std::span<const SegmentPtr> segments);
+  Status poison(const Status& cause, std::span<const SegmentPtr> segments);
   Status poison_active(Status cause);
   [[nodiscard]] SegmentPtr find_segment(std::uint32_t file_id) const;
   [[nodiscard]] bool values_on_disk() const noexcept {

@@ -64,7 +64,8 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
   piece.count = groups * group_slots;
   piece.in_use.resize(static_cast<std::size_t>(piece.count));
-  for (std::uint64_t i = 0; i < piece.count; ++i) piece.in_use[i] = !is_free(piece.first + i);
+  for (std::uint64_t i = 0; i < piece.count; ++i)
+    piece.in_use[static_cast<std::size_t>(i)] = !is_free(piece.first + i);
   return {};
 }
 
@@ -82,7 +83,8 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     static_cast<void>(judge_stage(number, room, slot));
     if (room.failed()) return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
     // What a crash tore of a free slot stays so until the slot is used again.
-    if (slot.state == format::SlotState::unused && broken != 0 && piece.in_use[at] != 0) {
+    if (slot.state == format::SlotState::unused && broken != 0 &&
+        piece.in_use[static_cast<std::size_t>(at)] != 0) {
       ++report.damaged_regions;
       log_damage(number);
     }
@@ -189,7 +191,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   format::Slot best;
   std::uint32_t copy = 0;
   const std::uint32_t broken = judge_copies(number, group, room_, best, copy);
-  stamps_[number] = static_cast<std::uint8_t>(copy << 7);
+  stamp_of(number) = static_cast<std::uint8_t>(copy << 7);
   torn_copies_ += broken;
   const std::uint32_t winner = judge_stage(number, room_, best);
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
@@ -223,7 +225,7 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   }
   finish_all();
   copy.resize(layout_.slot_bytes());
-  const std::uint64_t at = layout_.offset(number, stamps_[number] >> 7);
+  const std::uint64_t at = layout_.offset(number, stamp_of(number) >> 7);
   const Result<std::size_t> got = file_->read_at(at, copy);
   if (!got.ok()) return Status(got.status()).at(path_, at);
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);

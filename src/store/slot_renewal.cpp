@@ -48,7 +48,7 @@ Status SlotStore::wipe_stage() {
   if (!failed_.ok()) return failed_;
   rewritten_ = true;
   Status status = clear_stage();
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 #endif  // ARMDB_WITH_OPENSSL

@@ -197,7 +197,7 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
     if (old.nowhere()) give_free(number);
     return status;
   }
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   if (write.tombstone) {
     give_free(number);
     --live_;
@@ -233,7 +233,7 @@ Status SlotStore::encode(std::uint64_t number, const format::Slot& slot, Mutable
 Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) {
   if (slot.version > format::kSlotVersionMax) return {Errc::too_large, "slots.dat is used up"};
   OnWay way{.number = number, .to = 0, .bytes = layout_.slot_bytes()};
-  if (syncing_ != 0 && is_syncing(stamps_[number])) {
+  if (syncing_ != 0 && is_syncing(stamp_of(number))) {
     const std::uint32_t place = stage_place(number);
     if (place == kNowhere && !draining_) return Errc::aborted;
     if (place != kNowhere) way = {number, staged_place(place), layout_.stage_bytes()};
@@ -247,7 +247,7 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
     if (!status.ok()) return status;
     on_way_[on_way_next_] = way;
     on_way_next_ = after(on_way_next_);
-    slot_prefetch_to_write(&stamps_[number]);
+    slot_prefetch_to_write(&stamp_of(number));
     return {};
   }
   Status status = encode(number, slot, image_);
@@ -265,10 +265,10 @@ Status SlotStore::write_version(std::uint64_t number, const format::Slot& slot) 
 // when it has not; then the other one is the state of the last sync.
 void SlotStore::aim(OnWay& way) noexcept {
   if (way.to != 0) return;
-  const std::uint8_t stamp = stamps_[way.number];
-  std::uint32_t copy = stamp >> 7;
-  if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;
-  stamps_[way.number] = static_cast<std::uint8_t>((copy << 7) | generation_);
+  std::uint8_t& stamped = stamp_of(way.number);
+  std::uint32_t copy = stamped >> 7;
+  if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;
+  stamped = static_cast<std::uint8_t>((copy << 7) | generation_);
   way.to = layout_.offset(way.number, copy);
 }
 
@@ -319,8 +319,8 @@ std::uint32_t SlotStore::stage_place(std::uint64_t number) noexcept {
 
 // From a place of the stage, which keeps it until it is whole here.
 Status SlotStore::bring_home(std::uint64_t number, Bytes copy) {
-  const std::uint32_t to = layout_.copies() == 2 ? (stamps_[number] >> 7) ^ 1u : 0;
-  stamps_[number] = static_cast<std::uint8_t>((to << 7) | generation_);
+  const std::uint32_t to = layout_.copies() == 2 ? (stamp_of(number) >> 7) ^ 1u : 0;
+  stamp_of(number) = static_cast<std::uint8_t>((to << 7) | generation_);
   return write_bytes(layout_.offset(number, to), copy);
 }
 
@@ -425,7 +425,8 @@ Status SlotStore::grow() {
 // Behind the last slot before `end` that is not free; 0 when all are.
 std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
   while (end > 0 && is_free(end - 1)) {
-    end -= end % 64 == 0 && free_[end / 64 - 1] == ~std::uint64_t{0} ? 64 : 1;
+    end -= end % 64 == 0 && free_[static_cast<std::size_t>(end / 64 - 1)] == ~std::uint64_t{0} ? 64
+                                                                                               : 1;
   }
   return end;
 }
@@ -469,7 +470,7 @@ Result<bool> SlotStore::begin_trim() {
   if (status.ok()) status = take_free(number);
   const std::vector<std::uint8_t> no_key(header_.key_size);
   if (status.ok()) status = write_erased(number, Bytes(no_key));
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   give_free(number);
   kept_version_ = last_sequence_;
   return true;
@@ -524,7 +525,7 @@ Status SlotStore::run_sync(const SyncTicket& ticket) {
 }
 
 Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
-  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));
+  if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);
   if (!failed_.ok()) return failed_;
   if (!ticket.wanted) return {};
   if (!draining_) {
@@ -534,7 +535,7 @@ Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
   }
   Status status = unstage();
   if (status.is(Errc::aborted)) return status;
-  if (!status.ok()) return poison(std::move(status));
+  if (!status.ok()) return poison(status);
   syncing_ = 0;
   draining_ = false;
   forget_old_generations();
@@ -571,12 +572,12 @@ Status SlotStore::close() {
       mark);
   status = write_bytes(format::kCleanMarkAt, Bytes(mark));
   if (status.ok()) status = file_->sync().at(path_);
-  return status.ok() ? status : poison(std::move(status));
+  return status.ok() ? status : poison(status);
 }
 
 // The cached pages may differ from the disk now, and a retry could succeed without writing them:
 // they are dropped, and a mark makes the next open drop them again.
-Status SlotStore::poison(Status cause) {
+Status SlotStore::poison(const Status& cause) {
   if (!failed_.ok()) return failed_;
   set_failed(cause);
   mapping_.reset();  // mapped pages are not dropped

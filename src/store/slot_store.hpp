@@ -93,7 +93,7 @@ class SlotStore final : public Store {
   SyncTicket begin_sync(Status& status) override;
   Status run_sync(const SyncTicket& ticket) override;
   Status end_sync(const SyncTicket& ticket, Status outcome) override;
-  Status fail(Status cause) override { return poison(std::move(cause)); }
+  Status fail(Status cause) override { return poison(cause); }
   void add_stats(Stats& stats) const override;
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
@@ -171,6 +171,10 @@ class SlotStore final : public Store {
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
   void give_free(std::uint64_t number) noexcept;
+  // Slots that are there can be counted in memory.
+  [[nodiscard]] std::uint8_t& stamp_of(std::uint64_t number) noexcept {
+    return stamps_[static_cast<std::size_t>(number)];
+  }
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
     return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
   }
@@ -212,7 +216,7 @@ class SlotStore final : public Store {
     return Bytes(stage_).sub(place * layout_.stage_bytes(), layout_.stage_bytes());
   }
   void forget_old_generations() noexcept;
-  Status poison(Status cause);
+  Status poison(const Status& cause);
 
   [[nodiscard]] static RecoveredEntry entry_of(std::uint64_t number,
                                                const format::Slot& slot) noexcept;

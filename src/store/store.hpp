@@ -185,7 +185,7 @@ struct SharedBlock : detail::Shared {
 // Where a read puts bytes that do not lie in a mapping: a small array first, then a block.
 class ReadBuffer {
  public:
-  ReadBuffer() = default;
+  ReadBuffer() = default;  // cppcheck-suppress uninitMemberVar ; small_ is room
   ReadBuffer(const ReadBuffer&) = delete;
   ReadBuffer& operator=(const ReadBuffer&) = delete;
   ~ReadBuffer() { clear(); }
