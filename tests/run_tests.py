@@ -108,7 +108,7 @@ def run_catch(command, filters, seconds):
         xml = report.read_text("utf-8", "replace") if report.is_file() else ""
     passed, failed, seen, slow = 0, 0, set(), []
     for case in re.split(r"(?=<TestCase )", xml)[1:]:
-        name = attribute(case[:case.find(">")], "name")
+        name = attribute(case, "name")  # which may have a ">" in it
         seen.add(name)
         results = re.findall(r"<OverallResult\b[^>]*>", case)
         if results and attribute(results[-1], "success") == "true":
