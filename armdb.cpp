@@ -11980,6 +11980,8 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       // Cut short while it was being created, or damaged: a successor's header tells whether any
       // entries are missing.
       base::log(store_.context_.config.log, LogLevel::warning, status.message());
+      // Nobody can tell whether it had synced entries.
+      if (candidate.file_bytes > format::kSegmentHeaderBytes) ++store_.recovery_.segments_set_aside;
       unreadable_ids_.push_back(id);
       continue;
     }
@@ -12929,13 +12931,14 @@ Status LogStore::seal_active() {
   active_->sealed = true;
   manifest_stale_ = true;
   sealed_last_ = std::max(sealed_last_, active_->last_sequence);
+  tail_.reset(0, 0);
+  put_limit_ = 0;
+  // Nothing is appended to it from here on, also when the hint throws for want of memory.
+  const SegmentPtr sealed = std::move(active_);
   if (hint_ != nullptr) {
-    active_->hinted = hint_->finish(active_->length, active_->last_sequence);
+    sealed->hinted = hint_->finish(sealed->length, sealed->last_sequence);
     hint_.reset();
   }
-  tail_.reset(0, 0);
-  active_.reset();
-  put_limit_ = 0;
   return {};
 }
 

@@ -315,13 +315,14 @@ Status LogStore::seal_active() {
   active_->sealed = true;
   manifest_stale_ = true;
   sealed_last_ = std::max(sealed_last_, active_->last_sequence);
+  tail_.reset(0, 0);
+  put_limit_ = 0;
+  // Nothing is appended to it from here on, also when the hint throws for want of memory.
+  const SegmentPtr sealed = std::move(active_);
   if (hint_ != nullptr) {
-    active_->hinted = hint_->finish(active_->length, active_->last_sequence);
+    sealed->hinted = hint_->finish(sealed->length, sealed->last_sequence);
     hint_.reset();
   }
-  tail_.reset(0, 0);
-  active_.reset();
-  put_limit_ = 0;
   return {};
 }
 

@@ -77,6 +77,18 @@ TEST_CASE("crash: after any failed call reopening recovers, and nothing durable 
   simulate(settings, quick_states(), kQuickSeconds);
 }
 
+#if ARMDB_WITH_OPENSSL
+TEST_CASE("crash: encrypted, while keys change, every state that a crash can leave recovers",
+          "[crash][simulator][pitfall-21][pitfall-52]") {
+  CrashSettings settings = quick_settings();
+  settings.keys = true;
+  SECTION("without faults") {}
+  SECTION("with failed calls") { settings.faults = CrashSettings::Faults::calls; }
+  settings.operations = 20;
+  simulate(settings, armdb::test::scaled(2500), kQuickSeconds / 3);
+}
+#endif
+
 TEST_CASE("crash: many states after power cuts, kills and failed calls recover (long)",
           "[crash][simulator][slow][pitfall-1][pitfall-14]") {
   CrashSettings settings;
@@ -86,5 +98,8 @@ TEST_CASE("crash: many states after power cuts, kills and failed calls recover (
   SECTION("without faults") {}
   SECTION("with failed syncs") { settings.faults = CrashSettings::Faults::syncs; }
   SECTION("with failed calls") { settings.faults = CrashSettings::Faults::calls; }
+#if ARMDB_WITH_OPENSSL
+  SECTION("while keys change") { settings.keys = true; }
+#endif
   simulate(settings, long_states(), kLongSeconds);
 }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/little.hpp"
+
 namespace armdb::test {
 
 namespace {
@@ -32,8 +34,9 @@ bool CrashSimulator::fail(const std::string& what) {
              std::to_string(static_cast<int>(settings_.faults)) + ", " +
              (strict_ ? "strict" : "ext4") + ", " + (shape_.ordered ? "tree" : "map") + " of " +
              (var ? "var" : std::to_string(shape_.value_size)) + ", shards " +
-             std::to_string(config_.shard_count) + (expiring_ ? ", expiring" : "") + "\n" + past_ +
-             "  " + step_ + "\n  " + plan_ + "\n  after " + counts_.text() + "\n" + log_;
+             std::to_string(config_.shard_count) + (expiring_ ? ", expiring" : "") +
+             (settings_.keys ? ", encrypted" : "") + "\n" + past_ + "  " + step_ + "\n  " + plan_ +
+             "\n  after " + counts_.text() + "\n" + log_;
   return false;
 }
 
@@ -48,6 +51,17 @@ Config CrashSimulator::config_for(FileSystem& files) {
     if (log.size() < 4000) log.append("    log: ").append(text).append("\n");
   };
   return config;
+}
+
+Result<Collection> CrashSimulator::open_with(Config config, std::uint64_t& key_first,
+                                             std::uint64_t key_last) {
+  for (;; ++key_first) {
+    ByteArray<32> key{'k', 'e', 'y'};
+    base::store_little<std::uint64_t>(key.data() + 8, key_first);
+    if (settings_.keys) config.encryption_key = key;
+    Result<Collection> opened = Collection::open(kPath, shape_, config);
+    if (!opened.is(Errc::wrong_key) || key_first == key_last) return opened;
+  }
 }
 
 bool CrashSimulator::read_contents(const Collection& collection, CrashContents& contents) {
@@ -88,7 +102,8 @@ std::optional<std::vector<std::size_t>> CrashSimulator::find_all(
 bool CrashSimulator::recover(FaultFileSystem& files, const Place& place, bool killed,
                              Opened& opened) {
   log_.clear();
-  Result<Collection> collection = Collection::open(kPath, shape_, config_for(files));
+  std::uint64_t key = place.key_first;
+  Result<Collection> collection = open_with(config_for(files), key, place.key_last);
   if (!collection.ok()) return fail("does not open: " + collection.message());
   opened.collection = std::move(*collection);
   const Stats stats = opened.collection.stats();
@@ -186,15 +201,16 @@ bool CrashSimulator::examine_state(const Place& place, const CrashPlan& plan) {
   if (nested && !examine_nested(inside, place)) return false;
   if (!read_only_too) return true;
   lab_.restore(before);
-  return examine_read_only(contents);
+  return examine_read_only(place, contents);
 }
 
-bool CrashSimulator::examine_read_only(const CrashContents& expected) {
+bool CrashSimulator::examine_read_only(const Place& place, const CrashContents& expected) {
   const std::uint64_t hash = lab_.hash();
   Config config = config_for(lab_);
   config.read_only = true;
   log_.clear();
-  Result<Collection> collection = Collection::open(kPath, shape_, config);
+  std::uint64_t key = place.key_first;
+  Result<Collection> collection = open_with(config, key, place.key_last);
   if (collection.is(Errc::not_found)) {
     return expected == CrashContents() || fail("read_only finds no collection");
   }
@@ -236,7 +252,8 @@ bool CrashSimulator::examine_new_write(Opened opened, const Place& place) {
   }
   counts_.second_states += 1;
   log_.clear();
-  Result<Collection> again = Collection::open(kPath, shape_, config_for(lab_));
+  std::uint64_t key_now = place.key_first;
+  Result<Collection> again = open_with(config_for(lab_), key_now, place.key_last);
   if (!again.ok()) return fail("does not open after a new write: " + again.message());
   CrashContents contents;
   if (!read_contents(*again, contents)) return false;

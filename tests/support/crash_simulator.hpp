@@ -10,7 +10,8 @@
 //   * a new write is there after a sync and another power cut, with all that was recovered, under
 //     a sequence larger than any that was ever called durable;
 //   * a crash while recovering changes none of this;
-//   * what a recovery after a kill calls durable survives the power cut that follows.
+//   * what a recovery after a kill calls durable survives the power cut that follows;
+//   * the key that the last rotate_key() set opens it, or amid one the key before.
 // After a failed sync, or another failed call, reopening recovers by the same rules.
 //
 // Threads: one, but the engine under test may use several.
@@ -41,6 +42,7 @@ struct CrashSettings {
   std::size_t states_per_place = 24;
   std::size_t states_most = ~std::size_t{0};  // ends the work early
   Faults faults = Faults::none;
+  bool keys = false;  // encrypted, and the work changes the keys
 };
 
 struct CrashCounts {
@@ -73,6 +75,8 @@ class CrashSimulator {
     std::string call;
     std::vector<CrashMark> marks;  // empty before the first write
     bool sync_failed = false;      // a kill may lose what no sync covered
+    std::uint64_t key_first = 0;   // the keys of which one opens it
+    std::uint64_t key_last = 0;
   };
   // What opening gave.
   struct Opened {
@@ -90,6 +94,7 @@ class CrashSimulator {
   bool begin_model();
   bool end_main(Ending ending);
   bool work_once();
+  Status do_keys();
   Status do_write();
   Status do_put_many();
   Status do_batch();
@@ -108,7 +113,7 @@ class CrashSimulator {
   bool examine(const Place& place);
   bool examine_state(const Place& place, const CrashPlan& plan);
   bool examine_kill(const Place& place);
-  bool examine_read_only(const CrashContents& expected);
+  bool examine_read_only(const Place& place, const CrashContents& expected);
   bool examine_new_write(Opened opened, const Place& place);
   bool examine_nested(const std::vector<Snapshot>& inside, const Place& place);
   bool recover(FaultFileSystem& files, const Place& place, bool killed, Opened& opened);
@@ -119,6 +124,8 @@ class CrashSimulator {
   bool read_contents(const Collection& collection, CrashContents& contents);
   void leave(Opened& opened);
   [[nodiscard]] Config config_for(FileSystem& files);
+  // With the first of these keys that fits, which then is the first.
+  Result<Collection> open_with(Config config, std::uint64_t& key_first, std::uint64_t key_last);
 
   const CrashSettings settings_;
   CrashCounts& counts_;
@@ -134,6 +141,8 @@ class CrashSimulator {
   FaultFileSystem second_lab_;
   CrashModel model_;
   bool sync_failed_ = false;
+  std::uint64_t key_first_ = 1;  // as of Place
+  std::uint64_t key_last_ = 1;
 
   base::Mutex places_mutex_;
   std::vector<Place> places_;

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/little.hpp"
 #include "engine/router.hpp"
 #include "store/collection_files.hpp"
 #include "support/crash_simulator.hpp"
@@ -73,7 +74,8 @@ void CrashSimulator::update_marks() {
 
 void CrashSimulator::add_place(const std::string& call) {
   const base::MutexLock lock(places_mutex_);
-  places_.push_back({disk_.snapshot(), call, marks_, sync_failed_ || disk_.fault_met()});
+  places_.push_back(
+      {disk_.snapshot(), call, marks_, sync_failed_ || disk_.fault_met(), key_first_, key_last_});
 }
 
 void CrashSimulator::watch(bool on) {
@@ -89,10 +91,12 @@ void CrashSimulator::watch(bool on) {
 bool CrashSimulator::open_main(bool promised) {
   watch(true);
   log_.clear();
-  Result<Collection> opened = Collection::open(kPath, shape_, config_for(disk_));
+  std::uint64_t key = key_first_;
+  Result<Collection> opened = open_with(config_for(disk_), key, key_last_);
   if (!opened.ok() && disk_.fault_met()) {
     disk_.clear_faults();
-    opened = Collection::open(kPath, shape_, config_for(disk_));
+    key = key_first_;
+    opened = open_with(config_for(disk_), key, key_last_);
   }
   watch(false);
   disk_.clear_faults();
@@ -115,6 +119,7 @@ bool CrashSimulator::open_main(bool promised) {
   if (!examine_places()) return false;
   for (std::size_t shard = 0; shard < j->size(); ++shard) model_.cut(shard, (*j)[shard]);
   sync_failed_ = false;
+  key_first_ = key_last_ = key;
   update_marks();
   return true;
 }
@@ -306,6 +311,26 @@ Status CrashSimulator::do_care(bool& synced) {
   }
 }
 
+// A new key for the collection, or a new data key below it.
+Status CrashSimulator::do_keys() {
+  const auto key_of = [](std::uint64_t number) {
+    ByteArray<32> key{'k', 'e', 'y'};
+    base::store_little<std::uint64_t>(key.data() + 8, number);
+    return key;
+  };
+  if (random_.one_in(2)) {
+    step_ += ", reencrypt";
+    model_.swept();
+    return main_.reencrypt(key_of(key_last_));
+  }
+  step_ += ", rotate_key";
+  const std::uint64_t now = key_last_;
+  key_last_ = now + 1;
+  Status status = main_.rotate_key(key_of(now), key_of(now + 1));
+  if (status.ok()) key_first_ = key_last_;
+  return status;
+}
+
 void CrashSimulator::arm_fault() {
   if (settings_.faults == CrashSettings::Faults::none || !random_.one_in(5)) return;
   static constexpr Call kCalls[] = {Call::write,          Call::truncate, Call::allocate,
@@ -374,6 +399,8 @@ bool CrashSimulator::work_once() {
     const bool batch = random_.one_in(2);
     step_ += batch ? ", batch" : ", many writes";
     status = batch ? do_batch() : do_put_many();
+  } else if (settings_.keys && choice > 93) {
+    status = do_keys();
   } else {
     status = do_care(synced);
   }
