@@ -3958,6 +3958,8 @@ class SlotStore final : public Store {
   // theirs.
   [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
   [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
+  // Of these, those that look as if they had never been used.
+  [[nodiscard]] std::uint64_t missing_slots() const noexcept { return missing_slots_; }
  private:
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
@@ -4101,6 +4103,7 @@ class SlotStore final : public Store {
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;
+  std::uint64_t missing_slots_ = 0;
 };
 
 // ---- store/log_compaction.hpp ----
@@ -13315,7 +13318,8 @@ Status SlotStore::recover(RecoveryVisitor visit) {
     base::log(context_.config.log, LogLevel::error,
               "slots that had entries when the store was closed",
               base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
-    damaged_slots_ += mark.live_count - live_ - damaged_slots_;
+    missing_slots_ = mark.live_count - live_ - damaged_slots_;
+    damaged_slots_ += missing_slots_;
   }
   return {};
 }
@@ -18011,6 +18015,7 @@ Status Shard::each_slot(std::uint64_t first, VerifyReport& report,
 Status Shard::verify(VerifyReport& report) {
   if (slots_ != nullptr) {
     ++report.segments;
+    report.damaged_regions += slots_->missing_slots();
     return each_slot(
         0, report, [](const store::RecoveredEntry&) { return Status(); },
         [](std::uint64_t) { return Status(); });

@@ -296,9 +296,12 @@ void check_file(Store& store, const Written& written, const Buffer& whole) {
     require(part.ok(), "reads", part.status());
     require(right_or_zero(Bytes(some).sub(0, *part), written.plain, at),
             "what is read in parts is right or zero");
-    require(!written.bytes_only ||
-                Bytes(some).sub(0, *part) == Bytes(all).sub(static_cast<std::size_t>(at), *part),
-            "a part is what the whole has there");
+    if (!written.bytes_only) continue;
+    // A short read asks no checksum: a frame that lost only that is there for it.
+    for (std::size_t i = 0; i < *part; ++i) {
+      const std::uint8_t whole_has = all[static_cast<std::size_t>(at) + i];
+      require(whole_has == 0 || some[i] == whole_has, "a part has what the whole has there");
+    }
   }
 }
 

@@ -201,6 +201,7 @@ Status Shard::each_slot(std::uint64_t first, VerifyReport& report,
 Status Shard::verify(VerifyReport& report) {
   if (slots_ != nullptr) {
     ++report.segments;
+    report.damaged_regions += slots_->missing_slots();
     return each_slot(
         0, report, [](const store::RecoveredEntry&) { return Status(); },
         [](std::uint64_t) { return Status(); });

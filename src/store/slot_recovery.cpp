@@ -42,7 +42,8 @@ Status SlotStore::recover(RecoveryVisitor visit) {
     base::log(context_.config.log, LogLevel::error,
               "slots that had entries when the store was closed",
               base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
-    damaged_slots_ += mark.live_count - live_ - damaged_slots_;
+    missing_slots_ = mark.live_count - live_ - damaged_slots_;
+    damaged_slots_ += missing_slots_;
   }
   return {};
 }

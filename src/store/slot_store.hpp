@@ -140,6 +140,8 @@ class SlotStore final : public Store {
   // theirs.
   [[nodiscard]] std::uint64_t torn_copies() const noexcept { return torn_copies_; }
   [[nodiscard]] std::uint64_t damaged_slots() const noexcept { return damaged_slots_; }
+  // Of these, those that look as if they had never been used.
+  [[nodiscard]] std::uint64_t missing_slots() const noexcept { return missing_slots_; }
 
  private:
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
@@ -284,6 +286,7 @@ class SlotStore final : public Store {
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;
+  std::uint64_t missing_slots_ = 0;
 };
 
 }  // namespace armdb::store

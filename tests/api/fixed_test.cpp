@@ -196,6 +196,41 @@ TEST_CASE("fixed: a slots.dat that was lost is told, and not made anew") {
   CHECK(Counters::open(path, small()).is(Errc::corrupt));
 }
 
+TEST_CASE("fixed: a slot that is zeros where a close left an entry is damage, for verify() too",
+          "[clear]") {
+  const test::TempDir directory;
+  const std::string path = directory.path() + "/c";
+  const Number marked = 0x6d61726b65646b79;
+  {
+    Counters counters = open<Counters>(path, small(1));
+    for (Number key = 0; key < 99; ++key) REQUIRE(counters.put(key, key).ok());
+    REQUIRE(counters.put(marked, 7).ok());
+    REQUIRE(counters.close().ok());
+  }
+  {
+    std::fstream file(slots_of(path, 0), std::ios::in | std::ios::out | std::ios::binary);
+    std::string bytes(std::filesystem::file_size(slots_of(path, 0)), '\0');
+    file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    const std::string key = "markedky";  // behind the 24 bytes with which a slot begins
+    int found = 0;
+    for (std::size_t at = bytes.find(key); at != std::string::npos; at = bytes.find(key, at + 1)) {
+      const std::string zeros(24 + sizeof marked + sizeof marked, '\0');
+      file.seekp(static_cast<std::streamoff>(at - 24));
+      file.write(zeros.data(), static_cast<std::streamsize>(zeros.size()));
+      ++found;
+    }
+    REQUIRE(found != 0);
+  }
+  Counters counters = open<Counters>(path, small(1));
+  CHECK_FALSE(counters.contains(marked));
+  CHECK(counters.size() == 99);
+  CHECK(counters.stats().damaged_regions == 1);
+  const Result<VerifyReport> report = counters.verify();
+  REQUIRE(report.ok());
+  CHECK(report->damaged_regions == 1);
+  CHECK(report->entries == 99);
+}
+
 TEST_CASE("fixed: damage to both copies of a slot is counted and told, the others are served",
           "[clear]") {
   const test::TempDir directory;
