@@ -148,6 +148,16 @@ MUTATIONS = [
     ("epochs: a stamp is one too low", "base/epoch.cpp",
      "retired->stamp = epoch_.fetch_add(1, std::memory_order_acq_rel);",
      "retired->stamp = epoch_.fetch_add(1, std::memory_order_acq_rel) - 1;"),
+
+    ("tail buffer: what was read is not validated", "store/tail_buffer.cpp",
+     "if (!version_.still(version)) return false; entry = Bytes(to,", "entry = Bytes(to,"),
+    ("tail buffer: it begins anew under its readers", "store/tail_buffer.cpp",
+     "version_.begin_write(); base::step_point(base::Step::write, &segment_);"
+     " segment_.store(segment, std::memory_order_relaxed);"
+     " base::step_point(base::Step::write, &base_);"
+     " base_.store(base, std::memory_order_relaxed); used_ = 0; version_.end_write();",
+     "segment_.store(segment, std::memory_order_relaxed);"
+     " base_.store(base, std::memory_order_relaxed); used_ = 0;"),
 ]
 
 # What recorded histories must show; no schedules are explored for these.
@@ -177,7 +187,8 @@ FLAGS = ["-std=c++20", "-O1", "-g1", "-DARMDB_CHECKS=1", "-pthread", "-fno-excep
          "-fno-rtti", "-w"]
 TESTS = ["tests/test_main", "tests/threads/interleaving_test",
          "tests/threads/btree_interleaving_test", "tests/threads/hash_table_interleaving_test",
-         "tests/threads/epoch_interleaving_test", "tests/threads/histories_test"]
+         "tests/threads/epoch_interleaving_test", "tests/threads/histories_test",
+         "tests/threads/tail_buffer_interleaving_test"]
 # What of src/ the tests need. A header is changed for the first ones alone: the linker takes the
 # first of several copies of an inline function.
 CHANGED = ["index/btree", "index/btree_check", "index/btree_node", "index/btree_writer",
