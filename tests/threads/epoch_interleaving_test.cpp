@@ -126,7 +126,16 @@ TEST_CASE("epoch interleaving: nested guards, and two readers") {
 // All slots are taken when the reader comes, or will be free in a moment.
 TEST_CASE("epoch interleaving: guards that find no slot") {
   Replacing program(1, false, 64);
-  explore_all(program, 2, 2);
+  explore_all(program, 2, 1);
+}
+
+TEST_CASE("epoch interleaving: all of it, one preemption deeper", "[slow]") {
+  Replacing three(3, false, 0);
+  explore_all(three, 2, 4);
+  Replacing nested(2, true, 0);
+  explore_all(nested, 3, 2);
+  Replacing crowded(1, false, 64);
+  explore_all(crowded, 2, 2);
 }
 
 #endif
