@@ -185,8 +185,9 @@ crash: need ## the slow crash tests: power cuts, kill -9 (CRASH_SCALE)
 	@ARMDB_TEST_SCALE="$(strip $(CRASH_SCALE))" $(RUN) --seconds 7200 \
 	  --binary $(OUT)/tests_all -- "[slow]"
 
-mutations: need ## take one durability measure out at a time: the crash simulator must notice
+mutations: need ## take one measure of durability or concurrency out at a time: tests must notice
 	@$(PYTHON) tests/crash/mutations.py --build $(BUILD)/mutations --jobs $(JOBS)
+	@$(PYTHON) tests/threads/mutations.py --build $(BUILD)/thread-mutations --jobs $(JOBS)
 
 pitfalls: need ## take one guard out for each known pitfall: the tests with its number must notice
 	@$(PYTHON) tests/crash/pitfalls.py --build $(BUILD)/pitfalls --jobs $(JOBS)

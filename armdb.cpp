@@ -585,8 +585,10 @@ inline std::size_t EpochDomain::slot_of_this_thread() noexcept {
 
 inline std::atomic<std::uintptr_t>* EpochDomain::enter() noexcept {
   const std::size_t first = slot_of_this_thread();
+  step_point(Step::read, &epoch_);
   const std::uintptr_t epoch = epoch_.load(std::memory_order_acquire);
   std::uintptr_t free = 0;
+  step_point(Step::write, &slots_[first].epoch);
   if (slots_[first].epoch.compare_exchange_strong(free, epoch, std::memory_order_seq_cst,
                                                   std::memory_order_relaxed)) {
     full_fence();
@@ -596,6 +598,7 @@ inline std::atomic<std::uintptr_t>* EpochDomain::enter() noexcept {
 }
 
 inline void EpochDomain::leave(std::atomic<std::uintptr_t>* slot) noexcept {
+  step_point(Step::write, slot != nullptr ? slot : &overflow_);
   if (slot != nullptr) {
     slot->store(0, std::memory_order_release);
   } else {
@@ -5795,6 +5798,7 @@ std::atomic<std::uintptr_t>* EpochDomain::enter_elsewhere(std::size_t first,
                                                           std::uintptr_t epoch) noexcept {
   for (std::size_t step = 1; step < kSlots; ++step) {
     std::atomic<std::uintptr_t>& slot = slots_[(first + step) % kSlots].epoch;
+    step_point(Step::write, &slot);
     std::uintptr_t free = slot.load(std::memory_order_relaxed);
     if (free == 0 && slot.compare_exchange_strong(free, epoch, std::memory_order_seq_cst,
                                                   std::memory_order_relaxed)) {
@@ -5802,16 +5806,19 @@ std::atomic<std::uintptr_t>* EpochDomain::enter_elsewhere(std::size_t first,
       return &slot;
     }
   }
+  step_point(Step::write, &overflow_);
   overflow_.fetch_add(1, std::memory_order_seq_cst);
   full_fence();
   return nullptr;
 }
 
 std::uintptr_t EpochDomain::oldest_guard() const noexcept {
+  step_point(Step::read, &overflow_);
   // Acquire pairs with the release in leave(): point (3) of the protocol.
   if (overflow_.load(std::memory_order_acquire) != 0) return 0;
   std::uintptr_t oldest = static_cast<std::uintptr_t>(-1);
   for (const Slot& slot : slots_) {
+    step_point(Step::read, &slot.epoch);
     const std::uintptr_t epoch = slot.epoch.load(std::memory_order_acquire);
     if (epoch != 0 && epoch < oldest) oldest = epoch;
   }
@@ -5822,6 +5829,7 @@ void EpochDomain::retire(void* object, void (*reclaim)(void*)) noexcept {
   auto* retired = new (std::nothrow) Retired{object, reclaim, 0, nullptr};
   if (retired == nullptr) return;
   const MutexLock lock(mutex_);
+  step_point(Step::write, &epoch_);
   // Release pairs with the acquire in enter(): point (1). A locked instruction, and with it on
   // x86 a full fence; acq_rel so that stamps also order retiring threads.
   retired->stamp = epoch_.fetch_add(1, std::memory_order_acq_rel);
@@ -15593,7 +15601,9 @@ void TailBuffer::append(const format::Entry& entry, std::uint32_t seed,
 void TailBuffer::reset(std::uint32_t segment, std::uint64_t base) noexcept {
   // Two changes: a reader inside read() sees one of them and asks the file.
   version_.begin_write();
+  base::step_point(base::Step::write, &segment_);
   segment_.store(segment, std::memory_order_relaxed);
+  base::step_point(base::Step::write, &base_);
   base_.store(base, std::memory_order_relaxed);
   used_ = 0;
   version_.end_write();
@@ -15614,7 +15624,9 @@ void TailBuffer::seal_fresh() noexcept {
 bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
                       bool& out_of_memory) const {
   const std::uint32_t version = version_.begin_read();
+  base::step_point(base::Step::read, &base_);
   const std::uint64_t base = base_.load(std::memory_order_relaxed);
+  base::step_point(base::Step::read, &segment_);
   if (segment_.load(std::memory_order_relaxed) != at.file_id() || at.offset() < base) return false;
   const std::uint64_t start = at.offset() - base;
   if (start + format::kEntryHeaderBytes > capacity_) return false;

@@ -29,6 +29,7 @@
 #include <cstdint>
 
 #include "base/mutex.hpp"
+#include "base/step_point.hpp"
 
 namespace armdb::base {
 
@@ -125,8 +126,10 @@ inline std::size_t EpochDomain::slot_of_this_thread() noexcept {
 
 inline std::atomic<std::uintptr_t>* EpochDomain::enter() noexcept {
   const std::size_t first = slot_of_this_thread();
+  step_point(Step::read, &epoch_);
   const std::uintptr_t epoch = epoch_.load(std::memory_order_acquire);
   std::uintptr_t free = 0;
+  step_point(Step::write, &slots_[first].epoch);
   if (slots_[first].epoch.compare_exchange_strong(free, epoch, std::memory_order_seq_cst,
                                                   std::memory_order_relaxed)) {
     full_fence();
@@ -136,6 +139,7 @@ inline std::atomic<std::uintptr_t>* EpochDomain::enter() noexcept {
 }
 
 inline void EpochDomain::leave(std::atomic<std::uintptr_t>* slot) noexcept {
+  step_point(Step::write, slot != nullptr ? slot : &overflow_);
   if (slot != nullptr) {
     slot->store(0, std::memory_order_release);
   } else {

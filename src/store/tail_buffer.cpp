@@ -137,7 +137,9 @@ void TailBuffer::append(const format::Entry& entry, std::uint32_t seed,
 void TailBuffer::reset(std::uint32_t segment, std::uint64_t base) noexcept {
   // Two changes: a reader inside read() sees one of them and asks the file.
   version_.begin_write();
+  base::step_point(base::Step::write, &segment_);
   segment_.store(segment, std::memory_order_relaxed);
+  base::step_point(base::Step::write, &base_);
   base_.store(base, std::memory_order_relaxed);
   used_ = 0;
   version_.end_write();
@@ -158,7 +160,9 @@ void TailBuffer::seal_fresh() noexcept {
 bool TailBuffer::read(base::Location at, ReadBuffer& buffer, Bytes& entry,
                       bool& out_of_memory) const {
   const std::uint32_t version = version_.begin_read();
+  base::step_point(base::Step::read, &base_);
   const std::uint64_t base = base_.load(std::memory_order_relaxed);
+  base::step_point(base::Step::read, &segment_);
   if (segment_.load(std::memory_order_relaxed) != at.file_id() || at.offset() < base) return false;
   const std::uint64_t start = at.offset() - base;
   if (start + format::kEntryHeaderBytes > capacity_) return false;

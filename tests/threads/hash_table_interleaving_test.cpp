@@ -117,9 +117,10 @@ void overflow_taken_again(unsigned preemptions) {
     table.put(one[kHashSlots]);
   };
   const std::uint64_t last = zero[kHashSlots];
-  explore_table(preemptions, filled, writer,
-                {find({last}), find({one[kHashSlots]}), find({zero[3]}),
-                 find_many({last, one[kHashSlots]}), scan});
+  explore_table(
+      preemptions, filled, writer,
+      {find({last}), find({one[kHashSlots]}), find({zero[3]}), find_many({last, one[kHashSlots]})});
+  explore_table(preemptions - 1, filled, writer, {scan});
 }
 
 // 16 entries in 2 buckets: one more splits bucket 0, which has an overflow bucket.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Tests the interleaving tests themselves: takes one rule after another out of the protocols by
-which the indexes are read without a lock, and asks that some schedule shows it.
+"""Tests the tests of threads themselves: takes one rule after another out of the protocols by which
+the indexes are read without a lock, and asks that some schedule shows it; then out of the engine,
+where recorded histories must show it.
 Closes with `N passed, N failed`, one per rule.
 
   tests/threads/mutations.py [--build FOLDER] [--jobs N] [--only WORD] [--all]
@@ -137,6 +138,39 @@ MUTATIONS = [
      "const BtreeWrite write_parent(parent); const BtreeWrite write_left(left);"
      " const BtreeWrite write_right(right); btree_set_separator(",
      "btree_set_separator("),
+
+    ("epochs: collect() does not look at the guards", "base/epoch.cpp",
+     "if (epoch != 0 && epoch < oldest) oldest = epoch;", "static_cast<void>(epoch);"),
+    ("epochs: guards that found no slot do not count", "base/epoch.cpp",
+     "if (overflow_.load(std::memory_order_acquire) != 0) return 0;", ""),
+    ("epochs: an object goes while a guard of its own epoch is there", "base/epoch.cpp",
+     "if (retired->stamp < oldest) {", "if (retired->stamp <= oldest) {"),
+    ("epochs: a stamp is one too low", "base/epoch.cpp",
+     "retired->stamp = epoch_.fetch_add(1, std::memory_order_acq_rel);",
+     "retired->stamp = epoch_.fetch_add(1, std::memory_order_acq_rel) - 1;"),
+
+    ("tail buffer: what was read is not validated", "store/tail_buffer.cpp",
+     "if (!version_.still(version)) return false; entry = Bytes(to,", "entry = Bytes(to,"),
+    ("tail buffer: it begins anew under its readers", "store/tail_buffer.cpp",
+     "version_.begin_write(); base::step_point(base::Step::write, &segment_);"
+     " segment_.store(segment, std::memory_order_relaxed);"
+     " base::step_point(base::Step::write, &base_);"
+     " base_.store(base, std::memory_order_relaxed); used_ = 0; version_.end_write();",
+     "segment_.store(segment, std::memory_order_relaxed);"
+     " base_.store(base, std::memory_order_relaxed); used_ = 0;"),
+]
+
+# What recorded histories must show; no schedules are explored for these.
+HISTORIES = [
+    ("an update does not ask whether somebody wrote in between", "engine/shard.cpp",
+     "== request.seen ? Status() : Status(Errc::value_mismatch);", "== request.seen ? Status()"
+     " : Status();"),
+    ("an insert overwrites", "engine/shard.cpp",
+     "return there ? Status(Errc::key_exists) : Status();", "return Status();"),
+    ("cas does not compare", "engine/shard.cpp",
+     "if (request.when == When::equal &&", "if (false &&"),
+    ("compaction brings back what was overwritten meanwhile", "engine/shard_care.cpp",
+     "if (place.found && place.at == moves[at].from) {", "if (place.found) {"),
 ]
 
 # Second lines of defence: taken out alone, no schedule shows it. Only with --all.
@@ -147,12 +181,14 @@ SECOND_LINES = [
      "std::optional<BtreeWrite> write_after;"
      " if (after != nullptr) write_after.emplace(after); btree_reset_leaf("),
 ]
-KNOWN = MUTATIONS + SECOND_LINES
+KNOWN = MUTATIONS + HISTORIES + SECOND_LINES
 
 FLAGS = ["-std=c++20", "-O1", "-g1", "-DARMDB_CHECKS=1", "-pthread", "-fno-exceptions",
          "-fno-rtti", "-w"]
 TESTS = ["tests/test_main", "tests/threads/interleaving_test",
-         "tests/threads/btree_interleaving_test", "tests/threads/hash_table_interleaving_test"]
+         "tests/threads/btree_interleaving_test", "tests/threads/hash_table_interleaving_test",
+         "tests/threads/epoch_interleaving_test", "tests/threads/histories_test",
+         "tests/threads/tail_buffer_interleaving_test"]
 # What of src/ the tests need. A header is changed for the first ones alone: the linker takes the
 # first of several copies of an inline function.
 CHANGED = ["index/btree", "index/btree_check", "index/btree_node", "index/btree_writer",
@@ -170,10 +206,10 @@ def build(args):
     return args.build / "g++-test"
 
 
-def explore(program, args):
-    """Runs the interleaving tests; (found, text)."""
+def explore(program, args, tests="*interleaving*"):
+    """Runs the tests; (found, text)."""
     try:
-        done = subprocess.run([program, "*interleaving*", *([] if args.slow else ["~[slow]"]),
+        done = subprocess.run([program, tests, *([] if args.slow else ["~[slow]"]),
                                "--abort"], capture_output=True, text=True, errors="replace",
                               timeout=600)
     except subprocess.TimeoutExpired:
@@ -216,13 +252,15 @@ def mutate(at, args, objects):
                            "-o", program], capture_output=True, text=True, errors="replace")
     if done.returncode:
         return False, done.stderr[-1500:]
-    found, text = explore(program, args)
+    group = "histories*" if KNOWN[at] in HISTORIES else "*interleaving*"
+    found, text = explore(program, args, group)
     return found, f"found by {text}" if found else "NOT found"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/mutations"))
+    parser.add_argument("--build", type=pathlib.Path,
+                        default=pathlib.Path("build/thread-mutations"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--all", action="store_true", help="second lines of defence too")
     parser.add_argument("--slow", action="store_true", help="the slow explorations too")
@@ -232,7 +270,7 @@ def main():
     found, text = explore(objects / "tests_all", args)
     if found:
         sys.exit(f"error: the plain program fails: {text}\n    fix: see make test first")
-    known = KNOWN if args.all else MUTATIONS
+    known = KNOWN if args.all else MUTATIONS + HISTORIES
     chosen = [at for at, mutation in enumerate(known) if args.only in mutation[0]]
     passed = 0
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
