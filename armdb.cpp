@@ -6702,20 +6702,19 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
 Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode mode) {
   const std::string plain = plain_path(path);
   const bool exclusive = mode == LockMode::exclusive;
-  // Before there is anything to undo: an exception from here on would find the mutex held.
-  const std::string holder = lock_holder_text();
   const base::MutexLock names_lock(mutex_);
   int error = 0;
   const MemoryInodePtr file = find_file(plain, exclusive, error);
   if (file == nullptr) return failure(error, "cannot lock", path);
   MemoryInode& inode = *file;
+  Owned<FileLock> held;  // outlives the lock, which its destructor takes when there is no memory
   const base::MutexLock lock(inode.mutex);
   if (inode.writer || (exclusive && inode.readers != 0)) {
     const std::size_t count = inode.size < 128 ? inode.size : 128;
     const Bytes line = count == 0 ? Bytes() : Bytes(inode.block->data, count);
     return lock_conflict(path, line.text(), !inode.writer);
   }
-  Owned<FileLock> held(new (std::nothrow) MemoryLock(file, mode));
+  held = Owned<FileLock>(new (std::nothrow) MemoryLock(file, mode));
   if (!held) return Errc::out_of_memory;
   // From here on the destructor of `held` undoes it.
   if (!exclusive) {
@@ -6724,6 +6723,7 @@ Result<Owned<FileLock>> MemoryFileSystem::lock(const std::string& path, LockMode
   }
   inode.writer = true;
   // Best effort, as with real files: the lock holds without the line.
+  const std::string holder = lock_holder_text();
   if (inode.resize(0) == 0 && inode.resize(holder.size()) == 0) {
     std::memcpy(inode.block->data, holder.data(), holder.size());
   }

@@ -6,6 +6,7 @@
 // written under its key; and where something that was durable is missing or old, that is told:
 // damaged_regions, segments set aside, an error when it is read, or by verify(); on the Fixed store
 // also torn_bytes: where the newer copy of a slot is broken the older one counts, as after a crash.
+#include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
