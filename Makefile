@@ -21,7 +21,7 @@ V            = 0                         # 1: show whole commands
 BENCH_ARGS   =                           # of make bench, such as --quick --filter map.get
 OPENSSL      = 1                         # 0: build without encryption
 PEERS        = 0                         # 1: bench LMDB, RocksDB, LevelDB, SQLite, tkrzw too
-CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu
+CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu riscv64-linux-gnu
 CROSS_DIRS   = tests/base tests/format tests/index tests/store tests/engine tests/api tests/golden
 
 CLANG_MAJOR  = $(shell clang++ -dumpversion 2>/dev/null | cut -d. -f1)
@@ -201,7 +201,7 @@ endif
 	$(AGAIN) $(BENCH)
 	$(BENCH) $(BENCH_ARGS)
 
-cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x; then carry
+cross: need ## the tests under qemu: aarch64, 32-bit ARM, big-endian s390x, riscv64; carry
 	@sh $(NEED) qemu-user-static=qemu-aarch64-static \
 	  $(foreach c,$(CROSS),g++-$(c)=$(c)-g++)
 	@mkdir -p $(BUILD)/cross-include
