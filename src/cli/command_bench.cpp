@@ -50,7 +50,7 @@ void make_key(std::uint64_t number, std::uint8_t* key) {
 
 // Visits all numbers below the count, in another order than they were put.
 std::uint64_t shuffled(std::uint64_t at, std::uint64_t count) {
-  constexpr std::uint64_t kStride = 7919 * 104729;
+  constexpr std::uint64_t kStride = std::uint64_t{7919} * 104729;
   return count % 7919 == 0 || count % 104729 == 0 ? at : (at % count) * (kStride % count) % count;
 }
 

@@ -159,7 +159,7 @@ class Group {
           {rest.sub(0, key_size), rest.sub(key_size, size), nullptr, expiries_[pairs.size()]});
       rest = rest.sub(key_size + size);
     }
-    const Status status = collection_.put_many(pairs);
+    Status status = collection_.put_many(pairs);
     if (status.ok()) written_ += pairs.size();
     bytes_.clear();
     value_sizes_.clear();

@@ -49,8 +49,8 @@ int run_create(const Arguments& arguments, Console& console) {
   FixedConfig config;
   config.single_copy = arguments.has("single-copy");
   config.shard_count = static_cast<std::uint32_t>(arguments.number("shards", 0, 1, 256));
-  config.shard_prefix_bits =
-      static_cast<std::uint32_t>(arguments.number("prefix-bits", 0, 1, shape.key_size * 8));
+  config.shard_prefix_bits = static_cast<std::uint32_t>(
+      arguments.number("prefix-bits", 0, 1, std::uint64_t{8} * shape.key_size));
   Collection collection = create_collection(path, shape, console, config);
   const std::uint64_t shards = collection.stats().shards;
   close_collection(collection);

@@ -92,6 +92,7 @@ EncryptionKey key_from(const Arguments& arguments, std::string_view key_option,
   }
   const std::optional<std::string> name = arguments.text(passphrase_option);
   if (!name) return {};
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread of this program changes it
   const char* const text = std::getenv(name->c_str());
   if (text == nullptr || *text == 0) {
     wrong_use("the environment variable \"" + *name + "\" is not set, or empty");
