@@ -19,7 +19,7 @@ import sys
 # (what is gone, file, text, replacement)
 MUTATIONS = [
     ("sync() syncs nothing", "engine/shard_care.cpp",
-     "Status outcome = store::LogStore::run_sync(context_, ticket);", "Status outcome;"),
+     "return end_sync(ticket, store_->run_sync(ticket));", "return end_sync(ticket, Status());"),
     ("no directory sync after a segment was created", "store/log_store.cpp",
      "  if (!ticket.sync_directory) return {};\n", "  if (true) return {};\n"),
     ("a sync covers the active segment only", "store/log_store.cpp",
@@ -44,7 +44,7 @@ MUTATIONS = [
     ("no directory sync after the MANIFEST was renamed", "store/manifest_file.cpp",
      "if (status.ok()) status = files.sync_directory(directory);", ""),
     ("a failed sync is forgotten, the next one succeeds", "store/log_store.cpp",
-     "if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);",
+     "if (!outcome.ok()) return poison(outcome, ticket.segments);",
      "if (!outcome.ok()) return outcome;"),
     ("pages of a failed sync are not dropped", "store/log_store.cpp",
      "for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());\n"
@@ -74,7 +74,7 @@ MUTATIONS = [
     ("in the tail buffer a batch counts without its end", "store/log_recovery.cpp",
      "if (!in_batch) committed = carried_.size();", "committed = carried_.size();"),
     ("a part of a joint batch counts without the others", "engine/lifecycle.cpp",
-     "if (std::all_of(joint.parts.begin(), joint.parts.end(), has)) continue;", "continue;"),
+     "if (!base::any_of(joint.parts, lacks)) continue;", "continue;"),
     ("db.state does not tell of joint batches", "engine/engine.cpp",
      "    status = mark_joint();\n", ""),
     ("a sync covers one shard of a joint batch", "engine/shard_care.cpp",

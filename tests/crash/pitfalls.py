@@ -27,12 +27,12 @@ GUARDS = [
      "if (!entry_fields_possible(fields) && fields.sequence != 0) return EntryRead::corrupt; "
      "if (fields.sequence == 0) { entry = Entry(); size = 24; return EntryRead::whole; }"),
     (3, "a failed sync is forgotten", "store/log_store.cpp",
-     "if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);",
+     "if (!outcome.ok()) return poison(outcome, ticket.segments);",
      "if (!outcome.ok()) return outcome;"),
     (4, "a sync that finds no space has not failed", "store/log_store.cpp",
-     "if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);",
+     "if (!outcome.ok()) return poison(outcome, ticket.segments);",
      "if (outcome.is(Errc::no_space)) return outcome; "
-     "if (!outcome.ok()) return poison(std::move(outcome), ticket.segments);"),
+     "if (!outcome.ok()) return poison(outcome, ticket.segments);"),
     (5, "writes go on in a file whose sync failed", "store/log_store.cpp",
      "set_failed(cause); put_limit_ = 0;", "set_failed(cause); failed_ = Status();"),
     (6, "no directory sync after a segment was created", "store/log_store.cpp",
@@ -113,7 +113,7 @@ GUARDS = [
      "base::store_little<std::uint64_t>(out + kEntrySequenceAt, "
      "__builtin_bswap64(entry.sequence));"),
     (39, "the copy that counts is overwritten", "store/slot_store.cpp",
-     "if (layout_.copies() == 2 && is_durable(stamp)) copy ^= 1;", ""),
+     "if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;", ""),
     (40, "a slot's checksum does not know its number", "format/slot.cpp",
      "base::store_little<std::uint64_t>(place, number);",
      "base::store_little<std::uint64_t>(place, number * 0);"),
@@ -124,7 +124,7 @@ GUARDS = [
     (42, "the clean mark stays while slots are written", "store/slot_recovery.cpp",
      "if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);", ""),
     (43, "a failed sync of slots is forgotten", "store/slot_store.cpp",
-     "if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(std::move(outcome));",
+     "if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);",
      "if (!outcome.ok() && !outcome.is(Errc::aborted)) return outcome;"),
     (44, "of two equal versions the last one found wins", "store/slot_recovery.cpp",
      "const bool newer = entry.sequence > slot.version;",
