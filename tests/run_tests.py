@@ -142,7 +142,7 @@ def main():
     parser.add_argument("--binary", help="a Catch2 program")
     parser.add_argument("--wrapper", default="", help="a command to run it under")
     parser.add_argument("--script", action="append", default=[], help="a Python test")
-    parser.add_argument("--seconds", type=int, default=900, help="limit for each run")
+    parser.add_argument("--seconds", type=int, default=1500, help="limit for each run")
     parser.add_argument("filters", nargs="*", help="Catch2 test specs")
     args = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
