@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -84,9 +85,12 @@ template <class C> class Sweep {
     config_.mapped_reads = false;
     config_.cache_bytes = 0;
     if (encrypted) config_.encryption_key = kKey;
-    config_.log.context = &log_;
+    // Two shards may fail at once.
+    config_.log.context = this;
     config_.log.callback = [](void* context, LogLevel, std::string_view text) {
-      static_cast<std::string*>(context)->append(text).append("\n");
+      auto* const self = static_cast<Sweep*>(context);
+      const std::lock_guard lock(self->log_mutex_);
+      self->log_.append(text).append("\n");
     };
     if constexpr (C::kFixed) config_.sync_interval_ms = 0;
     make();
@@ -385,6 +389,7 @@ template <class C> class Sweep {
   CaseConfig config_;
   FaultFileSystem::Snapshot closed_;
   Contents durable_;
+  std::mutex log_mutex_;
   std::string log_;  // the calls that changed something, and what the collection said of it
 };
 
