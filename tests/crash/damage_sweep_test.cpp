@@ -281,14 +281,14 @@ std::size_t many() { return test::scaled(1000) < 1000 ? test::scaled(1000) : ~st
 }  // namespace
 
 TEST_CASE("damage: whatever byte is wrong, no wrong value is read, and what is lost is told",
-          "[crash][pitfall-17][pitfall-18][pitfall-19][pitfall-20][pitfall-49]") {
+          "[crash][clear][pitfall-17][pitfall-18][pitfall-19][pitfall-20][pitfall-49]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
     sweep(shape, test::scaled(40, 10), test::scaled(15, 5), false);
   }
 }
 
 TEST_CASE("damage: each byte flipped, and each file cut at each length (long)",
-          "[crash][slow][pitfall-17][pitfall-18][pitfall-19][pitfall-20][pitfall-49]") {
+          "[crash][slow][clear][pitfall-17][pitfall-18][pitfall-19][pitfall-20][pitfall-49]") {
   SECTION("VarTree") { sweep(test::kVarTree, many(), many(), true); }
   SECTION("ConstMap") { sweep(test::kConstMap, many(), many(), true); }
   SECTION("FixedTree") { sweep(kSlots, many(), many(), true); }
