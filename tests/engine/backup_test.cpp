@@ -173,13 +173,15 @@ TEST_CASE("backup: slots that compact() moves beside it are in the copy", "[clea
     REQUIRE(collection.erase(test::key_of(number)).ok());
   }
   std::thread beside;
+  Status compacted;
   files.set_observer([&](Call call, const std::string& path) {
     if (beside.joinable() || call != Call::allocate || !path.starts_with("/copy/")) return;
-    beside = std::thread([&] { CHECK(collection.compact().ok()); });
+    beside = std::thread([&] { compacted = collection.compact(); });
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   });
   REQUIRE(collection.backup_to("/copy", {}).ok());
   beside.join();
+  CHECK(compacted.ok());
   files.set_observer({});
   CHECK(test::contents(*Collection::open("/copy", kSlots, test::one_shard(files))) ==
         test::contents(collection));
