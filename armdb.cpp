@@ -11991,8 +11991,12 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       // Cut short while it was being created, or damaged: a successor's header tells whether any
       // entries are missing.
       base::log(store_.context_.config.log, LogLevel::warning, status.message());
-      // Nobody can tell whether it had synced entries.
-      if (candidate.file_bytes > format::kSegmentHeaderBytes) ++store_.recovery_.segments_set_aside;
+      // Nobody can tell whether it had synced entries. (Of a sealed one whose header is damaged
+      // only the directory knows a size.)
+      const Result<FileInfo> info =
+          store_.context_.files.info(store_.context_.path_of(format::FileRole::segment, id));
+      const bool empty = info.ok() && info->size <= format::kSegmentHeaderBytes;
+      if (!empty) ++store_.recovery_.segments_set_aside;
       unreadable_ids_.push_back(id);
       continue;
     }

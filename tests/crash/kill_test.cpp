@@ -203,12 +203,16 @@ class SharedProgress {
 int run_and_kill(const std::string& path, const Subject& subject, std::uint64_t cycle,
                  Progress& progress) {
   progress.open.store(false);
+  const auto done = [&] { return progress.returned[0].load() + progress.returned[1].load(); };
+  const std::uint64_t before = done();
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) run_child(path, subject, cycle, progress);
   base::Random random(cycle * 7 + 1);
   if (cycle % 5 != 0) {  // else it may still be opening
     for (int tries = 0; tries < 20000 && !progress.open.load(); ++tries) ::usleep(100);
+    // However slow the machine is, some writes have returned.
+    for (int tries = 0; tries < 20000 && done() < before + 2; ++tries) ::usleep(100);
   }
   ::usleep(static_cast<useconds_t>(random.below(cycle % 3 == 0 ? 2000 : 15000)));
   ::kill(child, SIGKILL);

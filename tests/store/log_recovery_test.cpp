@@ -136,8 +136,7 @@ TEST_CASE("log_recovery: a flipped bit below the watermark is damage, above it t
   }
 }
 
-TEST_CASE("log_recovery: a segment with a wrong header is kept aside, not deleted [pitfall-17]",
-          "[clear]") {
+TEST_CASE("log_recovery: a segment with a wrong header is kept aside, not deleted [pitfall-17]") {
   std::string bytes;
   const auto snapshot = half_synced(test::kVarTree, bytes);
   FaultFileSystem files;
