@@ -100,7 +100,7 @@ CROSS_CASE   = case $$target in \
 CROSS_MAKE   = $(MAKE) --no-print-directory -j$(JOBS) FLAVOUR=cross CXX=$$target-g++ OPENSSL=0 \
                DEFINES="$$more" OPT=-O1 CATCH_INCLUDE="-isystem $(BUILD)/cross-include"
 NEED_CLANG   = clang=clang++
-RUN          = $(PYTHON) tests/run_tests.py
+RUN          = $(PYTHON) tests/run_tests.py --jobs $(JOBS)
 SAY          = $(if $(filter 1,$(V)),,@echo '  $(COMPILER) $@';)
 AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 

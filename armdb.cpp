@@ -4156,8 +4156,8 @@ class LogCompaction {
 
   // True when there is something to do. `threshold` is the dead share from which a segment is
   // worth rewriting. `cheapest` takes the one with the least to copy of those with anything dead
-  // instead: the disk is full.
-  bool choose(double threshold, bool cheapest = false);
+  // instead: the disk is full. Segments that begin behind sequence `end` are left alone.
+  bool choose(double threshold, bool cheapest = false, std::uint64_t end = ~std::uint64_t{0});
   // Copies until about `budget` bytes were read. `judge` sets `live` of those that the index
   // names. True when all is copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
@@ -4179,7 +4179,7 @@ class LogCompaction {
   Status write_out();
   Status sync_directory();
   Status leave_store(std::span<const SegmentPtr> leaving);
-  void choose_small_run();
+  void choose_small_run(std::uint64_t end);
 
   LogStore& store_;
   std::vector<SegmentPtr> sources_;
@@ -4616,8 +4616,10 @@ class Shard {
   Status warmup();
   Status verify(VerifyReport& report);
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
-  // store's reserve.
-  Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // store's reserve. Segments that begin behind sequence `end` are left alone.
+  Result<bool> compact_step(std::uint64_t budget, std::uint64_t end = ~std::uint64_t{0});
+  // All there is to do in what the log has now: beside busy writers there is always more.
+  Status compact();
   // For backup_to(): what is there now; then written elsewhere, without a lock.
   Status freeze(store::LogImage& image);
   Status copy(const store::LogImage& image, const store::Keyring* keys, FileSystem& to,
@@ -4710,7 +4712,7 @@ class Shard {
                        bool& moved) const;
   Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer, Bytes& value,
                              base::Location* where) const;
-  Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
+  Result<bool> compact_once(std::uint64_t budget, bool cheapest, std::uint64_t end)
       ARMDB_REQUIRES(maintenance_);
   Status keep_failure(Status status);
   Status fail(Status cause);
@@ -11401,11 +11403,12 @@ LogCompaction::~LogCompaction() {
 }
 
 // The segment with the largest dead share, with its neighbours as long as they qualify too.
-bool LogCompaction::choose(double threshold, bool cheapest) {
+bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
+    if (segment.first_sequence > end) return -1.0;
     if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
@@ -11419,7 +11422,7 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
   }
   if (cheapest && best == all.size()) return false;
   if (best == all.size()) {
-    choose_small_run();
+    choose_small_run(end);
   } else {
     std::uint64_t live = all[best]->live_bytes(best == 0);
     sources_.push_back(all[best]);
@@ -11435,14 +11438,14 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
 }
 
 // Every opening begins a segment, so that small ones gather; a run of them becomes one.
-void LogCompaction::choose_small_run() {
+void LogCompaction::choose_small_run(std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const std::uint64_t small = store_.context_.config.max_file_size / 4;
   std::uint64_t bytes = 0;
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.length < small && bytes + segment.length < 2 * small &&
+                      segment.first_sequence <= end && segment.length < small && bytes + segment.length < 2 * small &&
                       sources_.size() < kSourcesMax;
     if (fits) {
       if (sources_.empty()) oldest_ = at == 0;
@@ -16464,15 +16467,7 @@ Status Engine::compact() {
   // A full disk: all the more there is to compact.
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   if (shape_.fixed) return on_all_shards([](Shard& shard) { return shard.shrink(); });
-  return on_all_shards([&](Shard& shard) -> Status {
-    Status sealed = shard.seal();
-    if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
-    for (;;) {
-      const Result<bool> more = shard.compact_step(~std::uint64_t{0}, config_.compaction_threshold);
-      if (!more.ok()) return more.status();
-      if (!*more) return {};
-    }
-  });
+  return on_all_shards([](Shard& shard) { return shard.compact(); });
 }
 
 // Goes round the shards: one that has nothing to do gives its turn away.
@@ -16485,7 +16480,7 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
-    Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
+    Result<bool> more = shards_[at]->compact_step(budget);
     if (!more.ok()) return more;
     if (*more) return true;
     compact_next_.store(at + 1, std::memory_order_relaxed);
@@ -18207,13 +18202,23 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
   return status;
 }
 
-Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
+Status Shard::compact() {
+  const Status sealed = seal();
+  if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
+  const std::uint64_t end = last_sequence();
+  for (;;) {
+    const Result<bool> more = compact_step(~std::uint64_t{0}, end);
+    if (!more.ok() || !*more) return more.status();
+  }
+}
+
+Result<bool> Shard::compact_step(std::uint64_t budget, std::uint64_t end) {
   if (log_ == nullptr) return false;
   const base::MutexLock maintenance(maintenance_);
-  Result<bool> more = compact_once(budget, threshold, false);
+  Result<bool> more = compact_once(budget, false, end);
   if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
     // The disk is full: spend the reserve on the segment that needs the least of it.
-    more = compact_once(~std::uint64_t{0}, threshold, true);
+    more = compact_once(~std::uint64_t{0}, true, end);
   }
   store::LogStore::keep_reserve(context_);
   return more;
@@ -18233,11 +18238,8 @@ Status Shard::renew_keys() {
     compaction_.reset();  // its output may be sealed by the old one
     static_cast<void>(log_->mark_old_keys());
   }
-  for (bool more = true; more;) {
-    const Result<bool> step = compact_step(~std::uint64_t{0}, context_.config.compaction_threshold);
-    if (!step.ok()) return step.status();
-    more = *step;
-  }
+  status = compact();
+  if (!status.ok()) return status;
   {
     const base::MutexLock lock(mutex_);
     if (log_->mark_old_keys() != 0) {
@@ -18280,14 +18282,14 @@ Status Shard::renew_slots() {
 
 #endif  // ARMDB_WITH_OPENSSL
 
-Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
+Result<bool> Shard::compact_once(std::uint64_t budget, bool cheapest, std::uint64_t end) {
   if (compaction_ == nullptr) {
     auto job = std::make_unique<store::LogCompaction>(*log_);
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = store_->failed();
     if (!status.ok()) return status;
-    if (!job->choose(threshold, cheapest)) return false;
+    if (!job->choose(context_.config.compaction_threshold, cheapest, end)) return false;
     compaction_ = std::move(job);
   }
   Result<bool> copied = compaction_->copy(budget, [&](std::span<store::Candidate> candidates) {

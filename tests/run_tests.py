@@ -2,13 +2,14 @@
 """Runs the test program and the Python tests, shows what failed, closes with one line
 `N passed, N failed`.
 
-  run_tests.py [--binary PROGRAM [--wrapper COMMAND] [FILTER...]] [--script FILE]...
+  run_tests.py [--binary PROGRAM [--wrapper COMMAND] [--jobs N] [FILTER...]] [--script FILE]...
 
 A Python test counts by its own `N passed, N failed` line, or else as one test. A Catch2
 program counts by test case. A listed case that never ended, a sanitizer's report and an empty
 run are failures.
 """
 import argparse
+import concurrent.futures
 import html
 import os
 import pathlib
@@ -21,6 +22,7 @@ import time
 
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed$", re.M)
 TAIL_LINES = 60
+PARTS_PER_JOB = 8  # so that all jobs end at about the same time
 
 
 def tail(text):
@@ -94,20 +96,31 @@ def failures(case):
         yield f"    with: {html.unescape(text).strip()}"
 
 
-def run_catch(command, filters, seconds):
+def run_part(command, names, deadline):
+    """One run of the program with the cases of these names: (exit code, stdout, stderr, XML)."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.xml"
+        wanted = pathlib.Path(folder) / "names"
+        wanted.write_text("".join(re.sub(r"([\[\],\\])", r"\\\1", n) + "\n" for n in names), "utf-8")
+        options = ["-f", str(wanted), "-r", "xml", "-o", str(report), "-d", "yes"]
+        code, out, err = run([*command, *options], max(1, deadline - time.monotonic()))
+        return code, out, err, report.read_text("utf-8", "replace") if report.is_file() else ""
+
+
+def run_catch(command, filters, seconds, jobs):
+    """Runs the cases in parts, `jobs` of them at a time."""
     listed = list_cases(command, filters)
     if not listed:
         print(f"FAILED {command[-1]}: no test case matches {' '.join(filters)}")
         return 0, 1
-    with tempfile.TemporaryDirectory() as folder:
-        report = pathlib.Path(folder) / "report.xml"
-        started = time.monotonic()
-        code, out, err = run([*command, *filters, "-r", "xml", "-o", str(report), "-d", "yes"],
-                             seconds)
-        elapsed = time.monotonic() - started
-        xml = report.read_text("utf-8", "replace") if report.is_file() else ""
+    started = time.monotonic()
+    count = min(len(listed), jobs * PARTS_PER_JOB if jobs > 1 else 1)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        parts = list(pool.map(lambda at: run_part(command, listed[at::count], started + seconds),
+                              range(count)))
+    elapsed = time.monotonic() - started
     passed, failed, seen, slow = 0, 0, set(), []
-    for case in re.split(r"(?=<TestCase )", xml)[1:]:
+    for case in (case for part in parts for case in re.split(r"(?=<TestCase )", part[3])[1:]):
         name = attribute(case, "name")  # which may have a ">" in it
         seen.add(name)
         results = re.findall(r"<OverallResult\b[^>]*>", case)
@@ -119,17 +132,17 @@ def run_catch(command, filters, seconds):
         print(f"FAILED {name}" + ("" if results else " (did not end)"))
         print("\n".join(list(failures(case))[:TAIL_LINES]))
     lost = [name for name in listed if name not in seen]
-    if len(seen) < len(listed):
-        failed += len(listed) - len(seen)
-        print(f"FAILED {len(listed) - len(seen)} test cases never ran, such as: "
-              + "; ".join(lost[:3]))
-    if code is None:
-        print(f"FAILED {command[-1]}: stopped after {seconds} s")
-    if code != 0:
-        if not failed:
-            failed = 1
-            print(f"FAILED {command[-1]}: all cases passed, but it ended with code {code}")
-        print(tail(err or out))
+    if lost:
+        failed += len(lost)
+        print(f"FAILED {len(lost)} test cases never ran, such as: " + "; ".join(lost[:3]))
+    for code, out, err, _ in parts:
+        if code is None:
+            print(f"FAILED {command[-1]}: stopped after {seconds} s")
+        if code != 0:
+            if not failed:
+                failed = 1
+                print(f"FAILED {command[-1]}: all cases passed, but it ended with code {code}")
+            print(tail(err or out))
     for duration, name in sorted(slow, reverse=True)[:3]:
         if duration > 5:
             print(f"  slow: {duration:.1f} s {name}")
@@ -142,7 +155,8 @@ def main():
     parser.add_argument("--binary", help="a Catch2 program")
     parser.add_argument("--wrapper", default="", help="a command to run it under")
     parser.add_argument("--script", action="append", default=[], help="a Python test")
-    parser.add_argument("--seconds", type=int, default=1500, help="limit for each run")
+    parser.add_argument("--seconds", type=int, default=1200, help="limit for each run")
+    parser.add_argument("--jobs", type=int, default=1, help="so many parts of the program at a time")
     parser.add_argument("filters", nargs="*", help="Catch2 test specs")
     args = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
@@ -151,7 +165,8 @@ def main():
         binary = os.path.relpath(args.binary)
         binary = binary if "/" in binary else f"./{binary}"
         command = [*shlex.split(args.wrapper), binary]
-        counts.append(run_catch(command, args.filters or ["~[slow]"], args.seconds))
+        counts.append(run_catch(command, args.filters or ["~[slow]"], args.seconds,
+                                args.jobs))
     passed, failed = sum(p for p, _ in counts), sum(f for _, f in counts)
     if passed + failed == 0:
         failed = 1

@@ -346,15 +346,7 @@ Status Engine::compact() {
   // A full disk: all the more there is to compact.
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   if (shape_.fixed) return on_all_shards([](Shard& shard) { return shard.shrink(); });
-  return on_all_shards([&](Shard& shard) -> Status {
-    Status sealed = shard.seal();
-    if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
-    for (;;) {
-      const Result<bool> more = shard.compact_step(~std::uint64_t{0}, config_.compaction_threshold);
-      if (!more.ok()) return more.status();
-      if (!*more) return {};
-    }
-  });
+  return on_all_shards([](Shard& shard) { return shard.compact(); });
 }
 
 // Goes round the shards: one that has nothing to do gives its turn away.
@@ -367,7 +359,7 @@ Result<bool> Engine::compact_step(std::uint64_t budget) {
   if (!swept.ok() && !swept.is(Errc::no_space)) return swept.status();
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     const std::uint32_t at = compact_next_.load(std::memory_order_relaxed) % shard_count();
-    Result<bool> more = shards_[at]->compact_step(budget, config_.compaction_threshold);
+    Result<bool> more = shards_[at]->compact_step(budget);
     if (!more.ok()) return more;
     if (*more) return true;
     compact_next_.store(at + 1, std::memory_order_relaxed);

@@ -163,8 +163,10 @@ class Shard {
   Status warmup();
   Status verify(VerifyReport& report);
   // One step of compaction; true when there is more to do. On a full disk it goes on with the
-  // store's reserve.
-  Result<bool> compact_step(std::uint64_t budget, double threshold);
+  // store's reserve. Segments that begin behind sequence `end` are left alone.
+  Result<bool> compact_step(std::uint64_t budget, std::uint64_t end = ~std::uint64_t{0});
+  // All there is to do in what the log has now: beside busy writers there is always more.
+  Status compact();
   // For backup_to(): what is there now; then written elsewhere, without a lock.
   Status freeze(store::LogImage& image);
   Status copy(const store::LogImage& image, const store::Keyring* keys, FileSystem& to,
@@ -258,7 +260,7 @@ class Shard {
                        bool& moved) const;
   Result<bool> find_and_read(Bytes key, std::uint64_t hash, store::ReadBuffer& buffer, Bytes& value,
                              base::Location* where) const;
-  Result<bool> compact_once(std::uint64_t budget, double threshold, bool cheapest)
+  Result<bool> compact_once(std::uint64_t budget, bool cheapest, std::uint64_t end)
       ARMDB_REQUIRES(maintenance_);
   Status keep_failure(Status status);
   Status fail(Status cause);

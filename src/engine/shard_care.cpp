@@ -379,13 +379,23 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
   return status;
 }
 
-Result<bool> Shard::compact_step(std::uint64_t budget, double threshold) {
+Status Shard::compact() {
+  const Status sealed = seal();
+  if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
+  const std::uint64_t end = last_sequence();
+  for (;;) {
+    const Result<bool> more = compact_step(~std::uint64_t{0}, end);
+    if (!more.ok() || !*more) return more.status();
+  }
+}
+
+Result<bool> Shard::compact_step(std::uint64_t budget, std::uint64_t end) {
   if (log_ == nullptr) return false;
   const base::MutexLock maintenance(maintenance_);
-  Result<bool> more = compact_once(budget, threshold, false);
+  Result<bool> more = compact_once(budget, false, end);
   if (more.is(Errc::no_space) && store::LogStore::release_reserve(context_)) {
     // The disk is full: spend the reserve on the segment that needs the least of it.
-    more = compact_once(~std::uint64_t{0}, threshold, true);
+    more = compact_once(~std::uint64_t{0}, true, end);
   }
   store::LogStore::keep_reserve(context_);
   return more;
@@ -405,11 +415,8 @@ Status Shard::renew_keys() {
     compaction_.reset();  // its output may be sealed by the old one
     static_cast<void>(log_->mark_old_keys());
   }
-  for (bool more = true; more;) {
-    const Result<bool> step = compact_step(~std::uint64_t{0}, context_.config.compaction_threshold);
-    if (!step.ok()) return step.status();
-    more = *step;
-  }
+  status = compact();
+  if (!status.ok()) return status;
   {
     const base::MutexLock lock(mutex_);
     if (log_->mark_old_keys() != 0) {
@@ -452,14 +459,14 @@ Status Shard::renew_slots() {
 
 #endif  // ARMDB_WITH_OPENSSL
 
-Result<bool> Shard::compact_once(std::uint64_t budget, double threshold, bool cheapest) {
+Result<bool> Shard::compact_once(std::uint64_t budget, bool cheapest, std::uint64_t end) {
   if (compaction_ == nullptr) {
     auto job = std::make_unique<store::LogCompaction>(*log_);
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = store_->failed();
     if (!status.ok()) return status;
-    if (!job->choose(threshold, cheapest)) return false;
+    if (!job->choose(context_.config.compaction_threshold, cheapest, end)) return false;
     compaction_ = std::move(job);
   }
   Result<bool> copied = compaction_->copy(budget, [&](std::span<store::Candidate> candidates) {

@@ -28,11 +28,12 @@ LogCompaction::~LogCompaction() {
 }
 
 // The segment with the largest dead share, with its neighbours as long as they qualify too.
-bool LogCompaction::choose(double threshold, bool cheapest) {
+bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
+    if (segment.first_sequence > end) return -1.0;
     if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
@@ -46,7 +47,7 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
   }
   if (cheapest && best == all.size()) return false;
   if (best == all.size()) {
-    choose_small_run();
+    choose_small_run(end);
   } else {
     std::uint64_t live = all[best]->live_bytes(best == 0);
     sources_.push_back(all[best]);
@@ -62,14 +63,14 @@ bool LogCompaction::choose(double threshold, bool cheapest) {
 }
 
 // Every opening begins a segment, so that small ones gather; a run of them becomes one.
-void LogCompaction::choose_small_run() {
+void LogCompaction::choose_small_run(std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const std::uint64_t small = store_.context_.config.max_file_size / 4;
   std::uint64_t bytes = 0;
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.length < small && bytes + segment.length < 2 * small &&
+                      segment.first_sequence <= end && segment.length < small && bytes + segment.length < 2 * small &&
                       sources_.size() < kSourcesMax;
     if (fits) {
       if (sources_.empty()) oldest_ = at == 0;

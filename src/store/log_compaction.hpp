@@ -52,8 +52,8 @@ class LogCompaction {
 
   // True when there is something to do. `threshold` is the dead share from which a segment is
   // worth rewriting. `cheapest` takes the one with the least to copy of those with anything dead
-  // instead: the disk is full.
-  bool choose(double threshold, bool cheapest = false);
+  // instead: the disk is full. Segments that begin behind sequence `end` are left alone.
+  bool choose(double threshold, bool cheapest = false, std::uint64_t end = ~std::uint64_t{0});
   // Copies until about `budget` bytes were read. `judge` sets `live` of those that the index
   // names. True when all is copied.
   Result<bool> copy(std::uint64_t budget, FunctionRef<void(std::span<Candidate>)> judge);
@@ -76,7 +76,7 @@ class LogCompaction {
   Status write_out();
   Status sync_directory();
   Status leave_store(std::span<const SegmentPtr> leaving);
-  void choose_small_run();
+  void choose_small_run(std::uint64_t end);
 
   LogStore& store_;
   std::vector<SegmentPtr> sources_;

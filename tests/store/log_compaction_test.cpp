@@ -244,3 +244,30 @@ TEST_CASE("log_compaction: small segments of many opens are merged") {
   CHECK(test::names_with(files, ".data").size() <= 4);
   CHECK(test::prefix_length(test::contents(collection)) == 20);
 }
+
+TEST_CASE("log_compaction: compact() ends beside writers that never do") {
+  FaultFileSystem files;
+  Collection collection = test::open_shard(test::one_shard(files));
+  const Model alive = fill_with_dead(collection);
+  constexpr int kTimes = 40;
+  int times = 0;
+  bool writing = false;
+  files.set_observer([&](Call call, const std::string& path) {
+    if (call != Call::open || writing || times == kTimes) return;
+    if (!path.starts_with("/c/shard_000/")) return;
+    writing = true;
+    ++times;
+    // More dead segments, before the copies of the last ones are there.
+    for (int round = 0; round < 20; ++round) test::put_range(collection, 5000, 5300, round);
+    writing = false;
+  });
+  REQUIRE(collection.compact().ok());
+  files.set_observer({});
+  INFO(times);
+  CHECK(times > 0);
+  CHECK(times < kTimes);
+  for (const auto& [key, value] : alive) CHECK((*collection.get(key))->text() == value);
+  const std::uint64_t before = collection.stats().compactions;
+  REQUIRE(collection.compact().ok());
+  CHECK(collection.stats().compactions > before);
+}
