@@ -11445,8 +11445,8 @@ void LogCompaction::choose_small_run(std::uint64_t end) {
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.first_sequence <= end && segment.length < small && bytes + segment.length < 2 * small &&
-                      sources_.size() < kSourcesMax;
+                      segment.first_sequence <= end && segment.length < small &&
+                      bytes + segment.length < 2 * small && sources_.size() < kSourcesMax;
     if (fits) {
       if (sources_.empty()) oldest_ = at == 0;
       sources_.push_back(all[at]);

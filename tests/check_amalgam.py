@@ -231,7 +231,7 @@ def check_api(args, checks, tests):
                           "a class that users derive from has an out-of-line virtual: an -fno-rtti "
                           "armdb.o then lacks its typeinfo" if only else ""):
             continue
-        passed, failed = run_catch([str(program)], ["~[slow]"], 900)
+        passed, failed = run_catch([str(program)], ["~[slow]"], 900, args.jobs)
         checks.passed += passed
         checks.failed += failed
 

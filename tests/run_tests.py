@@ -101,7 +101,8 @@ def run_part(command, names, deadline):
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
         wanted = pathlib.Path(folder) / "names"
-        wanted.write_text("".join(re.sub(r"([\[\],\\])", r"\\\1", n) + "\n" for n in names), "utf-8")
+        lines = [re.sub(r"([\[\],\\])", r"\\\1", name) for name in names]  # as in a test spec
+        wanted.write_text("\n".join(lines), "utf-8")
         options = ["-f", str(wanted), "-r", "xml", "-o", str(report), "-d", "yes"]
         code, out, err = run([*command, *options], max(1, deadline - time.monotonic()))
         return code, out, err, report.read_text("utf-8", "replace") if report.is_file() else ""
@@ -156,7 +157,7 @@ def main():
     parser.add_argument("--wrapper", default="", help="a command to run it under")
     parser.add_argument("--script", action="append", default=[], help="a Python test")
     parser.add_argument("--seconds", type=int, default=1200, help="limit for each run")
-    parser.add_argument("--jobs", type=int, default=1, help="so many parts of the program at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="parts at a time")
     parser.add_argument("filters", nargs="*", help="Catch2 test specs")
     args = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
