@@ -380,7 +380,7 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
 }
 
 Status Shard::compact() {
-  const Status sealed = seal();
+  Status sealed = seal();
   if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
   const std::uint64_t end = last_sequence();
   for (;;) {

@@ -143,8 +143,8 @@ TEMPLATE_TEST_CASE("encryption: reencrypt keeps everything, also what is written
   CHECK(opened->stats().damaged_regions == 0);
 }
 
-TEMPLATE_TEST_CASE("encryption: copies under another key, and in the clear", "[clear]", Accounts,
-                   Letters, Counters) {
+TEMPLATE_TEST_CASE("encryption: copies under another key, and in the clear", "", Accounts, Letters,
+                   Counters) {
   const Owned<FileSystem> files = make_memory_file_system();
   Config config;
   config.file_system = files.get();

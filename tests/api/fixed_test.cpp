@@ -2,6 +2,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,6 +39,15 @@ template <class C> C open(const std::string& path, const FixedConfig& config) {
 std::string slots_of(const std::string& path, int shard) {
   return path + "/shard_00" + std::to_string(shard) + "/slots.dat";
 }
+constexpr std::size_t kBehindMark = 8192;  // of slots.dat: the stage and the slots
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 }  // namespace
 
@@ -55,7 +65,7 @@ TEST_CASE("fixed: the store is part of a collection's shape, and the error names
   CHECK(any->shape().fixed);
 }
 
-TEST_CASE("fixed: one copy or two is settled at creation", "[clear]") {
+TEST_CASE("fixed: one copy or two is settled at creation") {
   const test::TempDir directory;
   FixedConfig single = small();
   single.single_copy = true;
@@ -70,7 +80,11 @@ TEST_CASE("fixed: one copy or two is settled at creation", "[clear]") {
   CHECK(large.is(Errc::too_large));
   CHECK(large.message().find("single_copy") != std::string::npos);
   CHECK(FixedTree<Number, ByteArray<600>>::open(directory.path() + "/large", small()).ok());
-  CHECK(FixedTree<Number, ByteArray<472>>::open(directory.path() + "/largest", single).ok());
+  if (std::filesystem::exists(directory.path() + "/two/db.keys")) {
+    CHECK(FixedTree<Number, ByteArray<439>>::open(directory.path() + "/largest", single).ok());
+  } else {
+    CHECK(FixedTree<Number, ByteArray<472>>::open(directory.path() + "/largest", single).ok());
+  }
 }
 
 TEST_CASE("fixed: batches and atomic blocks are refused, on the handle without types too") {
@@ -196,33 +210,26 @@ TEST_CASE("fixed: a slots.dat that was lost is told, and not made anew") {
   CHECK(Counters::open(path, small()).is(Errc::corrupt));
 }
 
-TEST_CASE("fixed: a slot that is zeros where a close left an entry is damage, for verify() too",
-          "[clear]") {
+TEST_CASE("fixed: a slot that is zeros where a close left an entry is damage, for verify() too") {
   const test::TempDir directory;
   const std::string path = directory.path() + "/c";
-  const Number marked = 0x6d61726b65646b79;
+  const Number lost = 5000;
   {
     Counters counters = open<Counters>(path, small(1));
     for (Number key = 0; key < 99; ++key) REQUIRE(counters.put(key, key).ok());
-    REQUIRE(counters.put(marked, 7).ok());
-    REQUIRE(counters.close().ok());
   }
+  const std::string before = read_file(slots_of(path, 0));
   {
-    std::fstream file(slots_of(path, 0), std::ios::in | std::ios::out | std::ios::binary);
-    std::string bytes(std::filesystem::file_size(slots_of(path, 0)), '\0');
-    file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    const std::string key = "markedky";  // behind the 24 bytes with which a slot begins
-    int found = 0;
-    for (std::size_t at = bytes.find(key); at != std::string::npos; at = bytes.find(key, at + 1)) {
-      const std::string zeros(24 + sizeof marked + sizeof marked, '\0');
-      file.seekp(static_cast<std::streamoff>(at - 24));
-      file.write(zeros.data(), static_cast<std::streamsize>(zeros.size()));
-      ++found;
-    }
-    REQUIRE(found != 0);
+    Counters counters = open<Counters>(path, small(1));
+    REQUIRE(counters.put(lost, 7).ok());
   }
+  std::string bytes = read_file(slots_of(path, 0));
+  REQUIRE(bytes.size() == before.size());
+  REQUIRE(bytes.substr(kBehindMark) != before.substr(kBehindMark));
+  // All but the clean mark is as if the last write never was.
+  write_file(slots_of(path, 0), bytes.substr(0, kBehindMark) + before.substr(kBehindMark));
   Counters counters = open<Counters>(path, small(1));
-  CHECK_FALSE(counters.contains(marked));
+  CHECK_FALSE(counters.contains(lost));
   CHECK(counters.size() == 99);
   CHECK(counters.stats().damaged_regions == 1);
   const Result<VerifyReport> report = counters.verify();
@@ -231,32 +238,33 @@ TEST_CASE("fixed: a slot that is zeros where a close left an entry is damage, fo
   CHECK(report->entries == 99);
 }
 
-TEST_CASE("fixed: damage to both copies of a slot is counted and told, the others are served",
-          "[clear]") {
+TEST_CASE("fixed: damage to both copies of a slot is counted and told, the others are served") {
   const test::TempDir directory;
   const std::string path = directory.path() + "/c";
-  // Eight bytes that no checksum beside zeros can make up.
-  const Number marked = 0x6d61726b65646b79;
+  const Number marked = 5000;
   {
     Counters counters = open<Counters>(path, small(1));
-    for (int turn = 0; turn < 2; ++turn) {
-      for (Number key = 0; key < 999; ++key) REQUIRE(counters.put(key, key).ok());
-      REQUIRE(counters.put(marked, 7).ok());
-    }
+    for (Number key = 0; key < 999; ++key) REQUIRE(counters.put(key, key).ok());
+    REQUIRE(counters.put(marked, 1).ok());
   }
+  const std::string before = read_file(slots_of(path, 0));
   {
-    std::fstream file(slots_of(path, 0), std::ios::in | std::ios::out | std::ios::binary);
-    std::string bytes(std::filesystem::file_size(slots_of(path, 0)), '\0');
-    file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    int found = 0;
-    const std::string key = "markedky";  // big-endian, wherever it is
-    for (std::size_t at = bytes.find(key); at != std::string::npos; at = bytes.find(key, at + 1)) {
-      file.seekp(static_cast<std::streamoff>(at + 9));
-      file.write("!", 1);
-      found += 1;
+    Counters counters = open<Counters>(path, small(1));
+    for (Number value = 2; value < 6; ++value) {  // both copies, where the file is not mapped, too
+      REQUIRE(counters.put(marked, value).ok());
+      REQUIRE(counters.sync().ok());
     }
-    REQUIRE(found > 0);  // both copies, where the file is mapped
   }
+  std::string bytes = read_file(slots_of(path, 0));
+  REQUIRE(bytes.size() == before.size());
+  std::size_t changed = 0;
+  for (std::size_t at = kBehindMark; at < bytes.size(); ++at) {
+    if (bytes[at] == before[at]) continue;
+    bytes[at] = static_cast<char>(bytes[at] ^ 0x55);
+    ++changed;
+  }
+  REQUIRE(changed > 0);
+  write_file(slots_of(path, 0), bytes);
   struct Heard {
     static void take(void* self, LogLevel level, std::string_view text) {
       if (level == LogLevel::error) static_cast<Heard*>(self)->text += text;

@@ -48,7 +48,7 @@ void check_same(const Collection& copy, const Collection& original) {
 
 }  // namespace
 
-TEST_CASE("backup: a copy has every entry, with its sequence and expiry", "[clear]") {
+TEST_CASE("backup: a copy has every entry, with its sequence and expiry") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     FaultFileSystem files;
     Collection collection = make(config_of(files), shape);
@@ -139,7 +139,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("backup: compaction beside it takes nothing from the copy", "[clear]") {
+TEST_CASE("backup: compaction beside it takes nothing from the copy") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     FaultFileSystem files;
     Collection collection = test::open_shard(test::one_shard(files), shape);
@@ -164,7 +164,7 @@ TEST_CASE("backup: compaction beside it takes nothing from the copy", "[clear]")
   }
 }
 
-TEST_CASE("backup: slots that compact() moves beside it are in the copy", "[clear]") {
+TEST_CASE("backup: slots that compact() moves beside it are in the copy") {
   constexpr Shape kSlots{4, 8, true, Payload::value, true};
   FaultFileSystem files;
   Collection collection = test::open_shard(test::one_shard(files), kSlots);

@@ -5,6 +5,7 @@
 #include "base/little.hpp"
 #include "format/hint.hpp"
 #include "support/one_shard.hpp"
+#include "support/plain_files.hpp"
 
 using namespace armdb;
 using test::FaultFileSystem;
@@ -72,33 +73,32 @@ TEST_CASE("hint_file: without hints everything is checked and the same [pitfall-
   CHECK(collection.stats().damaged_regions == 1);
 }
 
-TEST_CASE("hint_file: a flipped bit anywhere in it is noticed [pitfall-9]", "[clear]") {
+TEST_CASE("hint_file: a flipped bit anywhere in it is noticed [pitfall-9]") {
   const auto snapshot = three_segments();
   FaultFileSystem files;
   files.restore(snapshot);
-  const std::size_t size = test::read_path(files, test::segment_path(2, "hint")).size();
+  const std::size_t size = test::PlainFiles(files).read(test::segment_path(2, "hint")).size();
   for (std::size_t at = 0; at < size; ++at) {
     files.restore(snapshot);
-    test::flip(files, test::segment_path(2, "hint"), at, static_cast<int>(at % 8));
+    test::PlainFiles(files).flip(test::segment_path(2, "hint"), at, static_cast<int>(at % 8));
     INFO("byte " << at);
     CHECK(check_open(files) == kItems - (kCount + 1));
   }
 }
 
-TEST_CASE("hint_file: cut at any byte, or with more behind, it does not count [pitfall-9]",
-          "[clear]") {
+TEST_CASE("hint_file: cut at any byte, or with more behind, it does not count [pitfall-9]") {
   const auto snapshot = three_segments();
   FaultFileSystem files;
   files.restore(snapshot);
-  const std::string bytes = test::read_path(files, test::segment_path(2, "hint"));
+  const std::string bytes = test::PlainFiles(files).read(test::segment_path(2, "hint"));
   for (std::size_t size = 0; size < bytes.size(); size += size < 200 ? 1 : 7) {
     files.restore(snapshot);
-    test::cut(files, test::segment_path(2, "hint"), size);
+    test::PlainFiles(files).cut(test::segment_path(2, "hint"), size);
     INFO("cut to " << size);
     CHECK(check_open(files) == kItems - (kCount + 1));
   }
   files.restore(snapshot);
-  test::replace(files, test::segment_path(2, "hint"), bytes + "more");
+  test::PlainFiles(files).replace(test::segment_path(2, "hint"), bytes + "more");
   CHECK(check_open(files) == kItems - (kCount + 1));
 }
 
@@ -120,14 +120,13 @@ TEST_CASE("hint_file: another segment's or store's hint is not believed [pitfall
   CHECK(check_open(files) == kItems - (kCount + 1));
 }
 
-TEST_CASE("hint_file: a trailer of another length, count or sequence is not believed [pitfall-9]",
-          "[clear]") {
+TEST_CASE("hint_file: a trailer of another length, count or sequence is not believed [pitfall-9]") {
   const auto snapshot = three_segments();
   FaultFileSystem files;
   for (const std::size_t field : {0u, 8u, 16u}) {
     for (const int change : {-1, 1}) {
       files.restore(snapshot);
-      std::string bytes = test::read_path(files, test::segment_path(2, "hint"));
+      std::string bytes = test::PlainFiles(files).read(test::segment_path(2, "hint"));
       auto* const raw = reinterpret_cast<std::uint8_t*>(bytes.data());
       const std::size_t at = bytes.size() - format::kHintTrailerBytes + field;
       const auto value = base::load_little<std::uint64_t>(raw + at);
@@ -137,7 +136,7 @@ TEST_CASE("hint_file: a trailer of another length, count or sequence is not beli
       const auto seed = base::load_little<std::uint32_t>(raw + 48);
       base::store_little<std::uint32_t>(raw + block,
                                         base::crc32c(seed, Bytes(bytes).sub(block + 4)));
-      test::replace(files, test::segment_path(2, "hint"), bytes);
+      test::PlainFiles(files).replace(test::segment_path(2, "hint"), bytes);
       INFO("field " << field << " changed by " << change);
       CHECK(check_open(files) == kItems - (kCount + 1));
     }

@@ -6,6 +6,7 @@
 
 #include "support/model.hpp"
 #include "support/one_shard.hpp"
+#include "support/plain_files.hpp"
 #include "support/scale.hpp"
 
 using namespace armdb;
@@ -214,13 +215,13 @@ TEST_CASE("log_compaction: any failing call leaves everything readable [pitfall-
   }
 }
 
-TEST_CASE("log_compaction: a damaged segment is kept for repair, and the rest goes on", "[clear]") {
+TEST_CASE("log_compaction: a damaged segment is kept for repair, and the rest goes on") {
   FaultFileSystem files;
   const Config config = test::one_shard(files);
   Collection collection = test::open_shard(config);
   static_cast<void>(fill_with_dead(collection));
   REQUIRE(collection.close().ok());
-  test::flip(files, test::segment_path(2), 96 + 40, 1);
+  test::PlainFiles(files).flip(test::segment_path(2), 96 + 40, 1);
   collection = test::open_shard(config);
   const std::size_t before = test::names_with(files, ".data").size();
   CHECK(collection.compact().is(Errc::corrupt));

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "support/one_shard.hpp"
+#include "support/plain_files.hpp"
 #include "support/scale.hpp"
 
 using namespace armdb;
@@ -24,7 +25,7 @@ FaultFileSystem::Snapshot half_synced(const Shape& shape, std::string& bytes) {
   REQUIRE(collection.flush_buffers().ok());
   files.kill_process();
   collection = Collection();
-  bytes = test::read_path(files, test::segment_path(1));
+  bytes = test::PlainFiles(files).read(test::segment_path(1));
   bytes.resize(test::used_length(bytes));
   REQUIRE(files.remove(test::in_shard("tail.buf")).ok());
   files.power_cut_keep_all();
@@ -59,8 +60,7 @@ int whole_entries(std::size_t length) {
 
 }  // namespace
 
-TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every byte [pitfall-1]",
-          "[clear]") {
+TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every byte [pitfall-1]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     std::string bytes;
     const auto snapshot = half_synced(shape, bytes);
@@ -68,7 +68,7 @@ TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every by
     FaultFileSystem files;
     for (std::size_t length = kMarkEnd; length <= bytes.size(); ++length) {
       files.restore(snapshot);
-      test::cut(files, test::segment_path(1), length);
+      test::PlainFiles(files).cut(test::segment_path(1), length);
       Stats stats;
       INFO("cut to " << length);
       CHECK(served(files, shape, &stats) == whole_entries(length));
@@ -81,8 +81,7 @@ TEST_CASE("log_recovery: a torn tail is cut at the last whole entry, at every by
   }
 }
 
-TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-1] [pitfall-2]",
-          "[clear]") {
+TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-1] [pitfall-2]") {
   std::string bytes;
   const auto snapshot = half_synced(test::kVarTree, bytes);
   FaultFileSystem files;
@@ -93,7 +92,7 @@ TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-
       if (!zeros) {
         for (std::size_t at = 0; at < tail.size(); ++at) tail[at] = static_cast<char>(at * 7 + 1);
       }
-      test::patch(files, test::segment_path(1), from, tail);
+      test::PlainFiles(files).patch(test::segment_path(1), from, tail);
       INFO("from " << from << (zeros ? " zeros" : " garbage"));
       Stats stats;
       const int count = served(files, test::kVarTree, &stats);
@@ -105,15 +104,14 @@ TEST_CASE("log_recovery: zeros and garbage behind the last whole entry [pitfall-
   }
 }
 
-TEST_CASE("log_recovery: a flipped bit below the watermark is damage, above it torn [pitfall-17]",
-          "[clear]") {
+TEST_CASE("log_recovery: a flipped bit below the watermark is damage, above it torn [pitfall-17]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     std::string bytes;
     const auto snapshot = half_synced(shape, bytes);
     FaultFileSystem files;
     for (std::size_t at = 96; at < bytes.size(); ++at) {
       files.restore(snapshot);
-      test::flip(files, test::segment_path(1), at, static_cast<int>(at % 8));
+      test::PlainFiles(files).flip(test::segment_path(1), at, static_cast<int>(at % 8));
       const Collection collection = test::open_shard(test::one_shard(files), shape);
       const Stats stats = collection.stats();
       const auto all = test::contents(collection);
@@ -157,8 +155,7 @@ TEST_CASE("log_recovery: a segment with a wrong header is kept aside, not delete
   }
 }
 
-TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told [pitfall-19]",
-          "[clear]") {
+TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told [pitfall-19]") {
   FaultFileSystem original;
   {
     Collection collection = test::open_shard(test::one_shard(original), test::kConstMap);
@@ -166,12 +163,12 @@ TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told 
     REQUIRE(collection.close().ok());
   }
   const auto snapshot = original.snapshot();
-  const std::size_t length = test::read_path(original, test::segment_path(1)).size();
+  const std::size_t length = test::PlainFiles(original).read(test::segment_path(1)).size();
   REQUIRE(length == 96 + 12 * kEntryBytes + 40);
   FaultFileSystem files;
   for (std::size_t at = 96; at < length; ++at) {
     files.restore(snapshot);
-    test::flip(files, test::segment_path(1), at, static_cast<int>(at % 8));
+    test::PlainFiles(files).flip(test::segment_path(1), at, static_cast<int>(at % 8));
     for (int open = 0; open < 2; ++open) {
       Collection collection = test::open_shard(test::one_shard(files), test::kConstMap);
       INFO("byte " << at << " open " << open);
@@ -189,8 +186,7 @@ TEST_CASE("log_recovery: damage in a sealed segment costs one entry and is told 
   }
 }
 
-TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pitfall-19]",
-          "[clear]") {
+TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pitfall-19]") {
   FaultFileSystem original;
   {
     Collection collection = test::open_shard(test::one_shard(original));
@@ -202,7 +198,7 @@ TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pi
   for (const bool mapped : {true, false}) {
     for (std::size_t at = 96; at < 96 + 12 * kEntryBytes; ++at) {
       files.restore(snapshot);
-      test::flip(files, test::segment_path(1), at, 3);
+      test::PlainFiles(files).flip(test::segment_path(1), at, 3);
       Config config = test::one_shard(files);
       config.mapped_reads = mapped;
       Collection collection = test::open_shard(config);
@@ -226,8 +222,7 @@ TEST_CASE("log_recovery: a damaged value behind a hint is an error when read [pi
   }
 }
 
-TEST_CASE("log_recovery: a sealed segment cut short is damage at every byte [pitfall-18]",
-          "[clear]") {
+TEST_CASE("log_recovery: a sealed segment cut short is damage at every byte [pitfall-18]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     FaultFileSystem original;
     {
@@ -239,11 +234,11 @@ TEST_CASE("log_recovery: a sealed segment cut short is damage at every byte [pit
       REQUIRE(collection.close().ok());
     }
     const auto snapshot = original.snapshot();
-    const std::size_t length = test::read_path(original, test::segment_path(1)).size();
+    const std::size_t length = test::PlainFiles(original).read(test::segment_path(1)).size();
     FaultFileSystem files;
     for (std::size_t size = 0; size < length; ++size) {
       files.restore(snapshot);
-      test::cut(files, test::segment_path(1), size);
+      test::PlainFiles(files).cut(test::segment_path(1), size);
       const Collection collection = test::open_shard(test::one_shard(files), shape);
       INFO("cut to " << size);
       auto wanted = test::numbers(100, 108);
@@ -290,8 +285,7 @@ TEST_CASE("log_recovery: files of other shards, segments and stores are refused 
   }
 }
 
-TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitfall-22]",
-          "[clear]") {
+TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitfall-22]") {
   std::string bytes;
   const auto snapshot = half_synced(test::kVarTree, bytes);
   FaultFileSystem files;
@@ -300,8 +294,8 @@ TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitf
     const std::size_t at = 96 + entry * kEntryBytes + (entry < 8 ? 0 : kMarkEnd - kMarkAt);
     for (const auto& [offset, size] : {std::pair(6, 2), std::pair(8, 4), std::pair(12, 8)}) {
       files.restore(snapshot);
-      test::patch(files, test::segment_path(1), at + static_cast<std::size_t>(offset),
-                  huge.substr(0, static_cast<std::size_t>(size)));
+      test::PlainFiles(files).patch(test::segment_path(1), at + static_cast<std::size_t>(offset),
+                                    huge.substr(0, static_cast<std::size_t>(size)));
       const Collection collection = test::open_shard(test::one_shard(files));
       INFO("entry " << entry << " field at " << offset);
       const auto all = test::contents(collection);

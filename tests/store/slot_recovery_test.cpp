@@ -229,15 +229,16 @@ TEST_CASE("slot_store: what is staged of a slot that goes does not come back wit
 }
 
 TEST_CASE(
-    "slot_store: of two slots with one key and one version the same one wins, always [pitfall-44]",
-    "[clear]") {
+    "slot_store: of two slots with one key and one version the same one wins, always "
+    "[pitfall-44]") {
   FaultFileSystem files;
   SlotSubject subject(files, {64, 2, true});
   const std::string key = key_of(1);
   REQUIRE(subject.put(key, subject.value(1)).ok());
   REQUIRE(subject.store().close().ok());
   files.kill_process();
-  // No writer does this: another slot has the first one's key and version, and another value.
+  // No writer does this: another slot has the first one's key and version, and another value. Among
+  // sealed slots it is a forgery.
   const format::SlotLayout layout = subject.layout();
   std::uint8_t head[format::kSlotsHeaderBytes];
   REQUIRE((*files.open(kFile, OpenMode::read))->read_at(0, head).ok());

@@ -93,7 +93,9 @@ template <class C> std::vector<std::thread> callers(C& collection, Counts& count
   threads.push_back(until_closed(counts, [&]() -> Status {
     static_cast<void>(collection.contains(1));
     static_cast<void>(collection.stats());
-    return collection.for_each([](std::uint32_t, const auto&) {});
+    // Where reads are slower than the writers a walk to the end of the keys has none.
+    std::uint32_t visits = 0;
+    return collection.for_each([&](std::uint32_t, const auto&) { return ++visits < 10000; });
   }));
   return threads;
 }
@@ -129,9 +131,8 @@ using Numbers = ZeroMap<std::uint32_t, std::uint64_t>;
 
 }  // namespace
 
-// Reads of sealed values are slower than the writers here, so that for_each would never end.
-TEMPLATE_TEST_CASE("close stress: what was answered ok is there, all else answers closed",
-                   "[clear]", Words, Numbers) {
+TEMPLATE_TEST_CASE("close stress: what was answered ok is there, all else answers closed", "",
+                   Words, Numbers) {
   const std::size_t rounds = test::scaled(20, 5);
   for (std::size_t round = 0; round < rounds; ++round) {
     const auto files = make_memory_file_system();
