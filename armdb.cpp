@@ -2359,6 +2359,9 @@ class Index {
   // The same for many keys, with their cache misses overlapped. Here: one after the other, as
   // builds for size have it.
   virtual void find_many(std::span<Lookup> lookups) const noexcept;
+  // Brings what locate() will look at into the cache, where that is worth it: a writer that waits
+  // for memory before it locks does not make the others wait. Here: nothing.
+  virtual void prefetch(std::uint64_t hash) const noexcept;
 
   [[nodiscard]] virtual std::size_t size() const noexcept = 0;
   [[nodiscard]] virtual std::size_t memory_bytes() const noexcept = 0;
@@ -2763,6 +2766,7 @@ class HashTable : public Index {
   }
   void read_next(bool, Block& block) const noexcept final { block.set_count(0); }
   std::uint64_t scan(std::uint64_t cursor, Block& block) const noexcept final;
+  void prefetch(std::uint64_t hash) const noexcept final;
 
   [[nodiscard]] bool reserve(std::size_t count) noexcept final;
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,
@@ -10103,6 +10107,19 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
 }
 
 // ---- Lookups ----
+// Only the first record of the tag in the head, which nearly always is the one: for any other
+// locate() waits itself.
+void HashTable::prefetch(std::uint64_t hash) const noexcept {
+  if constexpr (base::kSmallBuild) return;
+  const HashBucket* const first = head(hash_bucket_number(hash, bucket_count()));
+  const std::uint32_t version = first->version.begin_read();
+  const std::uint64_t matches = hash_match(HashTags(first), hash_tag(hash));
+  if (matches == 0) return;
+  const std::uint32_t id = base::load_relaxed(&first->records[hash_first_slot(matches)]);
+  if (!first->version.still(version)) return;
+  for (std::size_t at = 0; at < prefetch_bytes_; at += 64) hash_prefetch_to_write(record(id) + at);
+}
+
 namespace {
 enum class HashAnswer : std::uint8_t { hit, miss, changed };
 
@@ -10568,6 +10585,8 @@ void Block::set_location(std::size_t at, base::Location location) noexcept {
   const std::uint64_t packed = location.packed();
   std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
 }
+
+void Index::prefetch(std::uint64_t) const noexcept {}
 
 void Index::find_many(std::span<Lookup> lookups) const noexcept {
   for (Lookup& lookup : lookups) {
@@ -17562,6 +17581,7 @@ Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
   for (;;) {
     bool sync_wanted = false;
+    if constexpr (!base::kSmallBuild) index_->prefetch(request.hash);
     {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();

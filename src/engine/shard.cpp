@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/append.hpp"
+#include "base/build.hpp"
 #include "base/errors.hpp"
 #include "base/hash64.hpp"
 #include "base/log.hpp"
@@ -169,6 +170,7 @@ Status Shard::write(const WriteRequest& request) {
   if (hook_reads()) return write_reading_value(request);
   for (;;) {
     bool sync_wanted = false;
+    if constexpr (!base::kSmallBuild) index_->prefetch(request.hash);
     {
       const base::MutexLock lock(mutex_);
       Status status = refuse_if_closed();

@@ -175,6 +175,19 @@ std::uint64_t HashTable::scan(std::uint64_t cursor, Block& block) const noexcept
 
 // ---- Lookups ----
 
+// Only the first record of the tag in the head, which nearly always is the one: for any other
+// locate() waits itself.
+void HashTable::prefetch(std::uint64_t hash) const noexcept {
+  if constexpr (base::kSmallBuild) return;
+  const HashBucket* const first = head(hash_bucket_number(hash, bucket_count()));
+  const std::uint32_t version = first->version.begin_read();
+  const std::uint64_t matches = hash_match(HashTags(first), hash_tag(hash));
+  if (matches == 0) return;
+  const std::uint32_t id = base::load_relaxed(&first->records[hash_first_slot(matches)]);
+  if (!first->version.still(version)) return;
+  for (std::size_t at = 0; at < prefetch_bytes_; at += 64) hash_prefetch_to_write(record(id) + at);
+}
+
 namespace {
 
 enum class HashAnswer : std::uint8_t { hit, miss, changed };

@@ -46,6 +46,7 @@ class HashTable : public Index {
   }
   void read_next(bool, Block& block) const noexcept final { block.set_count(0); }
   std::uint64_t scan(std::uint64_t cursor, Block& block) const noexcept final;
+  void prefetch(std::uint64_t hash) const noexcept final;
 
   [[nodiscard]] bool reserve(std::size_t count) noexcept final;
   void publish(Place& place, const std::uint8_t* key, const std::uint8_t* value,

@@ -28,6 +28,8 @@ void Block::set_location(std::size_t at, base::Location location) noexcept {
   std::memcpy(memory_.get() + at * stride_, &packed, sizeof packed);
 }
 
+void Index::prefetch(std::uint64_t) const noexcept {}
+
 void Index::find_many(std::span<Lookup> lookups) const noexcept {
   for (Lookup& lookup : lookups) {
     lookup.found = find(lookup.key, lookup.hash, &lookup.at, lookup.value);

@@ -112,6 +112,9 @@ class Index {
   // The same for many keys, with their cache misses overlapped. Here: one after the other, as
   // builds for size have it.
   virtual void find_many(std::span<Lookup> lookups) const noexcept;
+  // Brings what locate() will look at into the cache, where that is worth it: a writer that waits
+  // for memory before it locks does not make the others wait. Here: nothing.
+  virtual void prefetch(std::uint64_t hash) const noexcept;
 
   [[nodiscard]] virtual std::size_t size() const noexcept = 0;
   [[nodiscard]] virtual std::size_t memory_bytes() const noexcept = 0;
