@@ -1,7 +1,7 @@
 // The bench program: arguments, the report, and the order of the groups.
 //
 //   bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick] [--operations N]
-//         [--repeats N] [--folder DIR] [--out FILE]
+//         [--repeats N] [--peers NAME,...] [--folder DIR] [--out FILE]
 #include "bench/bench.hpp"
 
 #include <cstdio>
@@ -60,15 +60,17 @@ Report::Report(const Options& options) : options_(options) {
 }
 Report::~Report() { std::fclose(out_); }
 
-bool Report::wanted(const std::string& row) const {
-  std::string_view words = options_.filter;
+bool has_word_of(const std::string& text, std::string_view words) {
+  if (words.empty()) return true;
   while (!words.empty()) {
     const std::size_t end = std::min(words.find(','), words.size());
-    if (row.find(words.substr(0, end)) != std::string::npos) return true;
+    if (text.find(words.substr(0, end)) != std::string::npos) return true;
     words.remove_prefix(std::min(end + 1, words.size()));
   }
-  return options_.filter.empty();
+  return false;
 }
+
+bool Report::wanted(const std::string& row) const { return has_word_of(row, options_.filter); }
 
 void Report::add(const std::string& row, const std::string& store, double value) {
   std::vector<Line>& lines = rows_[row];
@@ -125,7 +127,7 @@ void Report::finish(const std::string& row, const std::string& unit, const std::
   std::fflush(stdout);
 }
 
-std::vector<Factory> factories() {
+std::vector<Factory> factories(const std::string& peers) {
   std::vector<Factory> all;
   add_armdb(all);
 #ifdef ARMDB_BENCH_PEERS
@@ -135,6 +137,9 @@ std::vector<Factory> factories() {
   add_sqlite(all);
   add_tkrzw(all);
 #endif
+  std::erase_if(all, [&](const Factory& factory) {
+    return factory.name != "armdb" && !has_word_of(factory.name, peers);
+  });
   return all;
 }
 
@@ -143,7 +148,8 @@ namespace {
 int usage() {
   std::fprintf(stderr,
                "usage: bench [--filter TEXT,...] [--keys N] [--key-bytes 8|16] [--quick]\n"
-               "             [--operations N] [--repeats N] [--folder DIR] [--out FILE]\n");
+               "             [--operations N] [--repeats N] [--peers NAME,...] [--folder DIR] "
+               "[--out FILE]\n");
   return 2;
 }
 
@@ -170,6 +176,8 @@ bool parse(int argc, char** argv, Options& options) {
     const auto number = static_cast<std::uint64_t>(std::atoll(value.c_str()));
     if (name == "--filter") {
       options.filter = value;
+    } else if (name == "--peers") {
+      options.peers = value;
     } else if (name == "--keys") {
       options.keys = number;
     } else if (name == "--operations") {

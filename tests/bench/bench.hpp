@@ -22,6 +22,7 @@ using armdb::Bytes;
 
 struct Options {
   std::string filter;  // rows whose name contains one of its words (a,b); all when empty
+  std::string peers;   // likewise, of those that are built in; armdb always runs
   std::uint64_t keys = 1'000'000;      // entries of the main collections
   std::uint64_t operations = 200'000;  // of one measurement of a point operation
   std::size_t key_bytes = 8;           // 8 or 16
@@ -30,6 +31,9 @@ struct Options {
   std::string folder = "build/bench-data";  // removed and recreated
   std::string out = "build/bench.jsonl";
 };
+
+// Whether one of the words (a,b) is in the text; yes when there is none.
+bool has_word_of(const std::string& text, std::string_view words);
 
 [[noreturn]] inline void fail(const std::string& what) { throw std::runtime_error(what); }
 inline void check(const armdb::Status& status) {

@@ -85,7 +85,7 @@ void rows_clean(const Options& options, Report& report, const std::string& name,
 }  // namespace
 
 int run_victim(const std::string& name, const Setup& setup) {
-  for (const Factory& factory : factories()) {
+  for (const Factory& factory : factories({})) {
     if (factory.name != name) continue;
     const std::unique_ptr<Store> store = factory.open(setup);
     const std::unique_ptr<Session> session = store->session();

@@ -31,7 +31,7 @@ Member::~Member() {
 
 Fleet::Fleet(const Options& options, Report& report, const std::string& name, const Setup& setup)
     : options_(options), report_(report) {
-  for (const Factory& factory : factories()) {
+  for (const Factory& factory : factories(options.peers)) {
     if (setup.ordered ? !factory.ordered : !factory.unordered) continue;
     auto member = std::make_unique<Member>();
     member->factory = factory;

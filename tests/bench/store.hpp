@@ -85,7 +85,7 @@ struct Factory {
 };
 
 // armdb first.
-std::vector<Factory> factories();
+std::vector<Factory> factories(const std::string& peers);
 void add_armdb(std::vector<Factory>& out);
 #ifdef ARMDB_BENCH_PEERS
 void add_lmdb(std::vector<Factory>& out);
