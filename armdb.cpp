@@ -4078,6 +4078,7 @@ class SlotStore final : public Store {
   std::vector<std::uint8_t> stamps_;
   std::vector<std::uint64_t> free_;  // a bit per slot
   std::uint64_t free_count_ = 0;
+  bool full_ = false;  // the last growth found no space
   std::size_t free_first_ = 0;  // no free slot in words before it
   std::uint64_t live_ = 0;
   std::uint64_t kept_version_ = 0;  // see begin_trim()
@@ -14129,6 +14130,7 @@ void SlotStore::add_stats(Stats& stats) const {
   stats.last_sequence = std::max(stats.last_sequence, last_sequence());
   stats.unsynced_shards += durable_sequence() < last_sequence() ? 1 : 0;
   stats.failed_shards += failed_.ok() ? 0 : 1;
+  stats.full_shards += full_ && free_count_ == 0 ? 1 : 0;
   stats.opened_by_scan += opened_;
   stats.torn_bytes += torn_copies_ * layout_.slot_bytes();
   stats.damaged_regions += damaged_slots_;
@@ -14152,6 +14154,7 @@ void SlotStore::give_free(std::uint64_t number) noexcept {
 Status SlotStore::take_free(std::uint64_t& number) {
   if (free_count_ == 0) {
     Status status = grow();
+    full_ = status.is(Errc::no_space);
     if (!status.ok()) return status;
   }
   while (free_[free_first_] == 0) ++free_first_;
@@ -16076,6 +16079,7 @@ Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std:
     }
     Status status;
     if (place.found) {
+      if (slots_ != nullptr) slots_->look_ahead();
       status = write_located(*requests[at], place, nullptr);
       done += status.ok() ? 1 : 0;
     } else {

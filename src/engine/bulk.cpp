@@ -79,6 +79,7 @@ Status Shard::put_run_locked(std::span<const WriteRequest* const> requests, std:
     }
     Status status;
     if (place.found) {
+      if (slots_ != nullptr) slots_->look_ahead();
       status = write_located(*requests[at], place, nullptr);
       done += status.ok() ? 1 : 0;
     } else {

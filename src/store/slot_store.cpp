@@ -368,6 +368,7 @@ void SlotStore::add_stats(Stats& stats) const {
   stats.last_sequence = std::max(stats.last_sequence, last_sequence());
   stats.unsynced_shards += durable_sequence() < last_sequence() ? 1 : 0;
   stats.failed_shards += failed_.ok() ? 0 : 1;
+  stats.full_shards += full_ && free_count_ == 0 ? 1 : 0;
   stats.opened_by_scan += opened_;
   stats.torn_bytes += torn_copies_ * layout_.slot_bytes();
   stats.damaged_regions += damaged_slots_;
@@ -392,6 +393,7 @@ void SlotStore::give_free(std::uint64_t number) noexcept {
 Status SlotStore::take_free(std::uint64_t& number) {
   if (free_count_ == 0) {
     Status status = grow();
+    full_ = status.is(Errc::no_space);
     if (!status.ok()) return status;
   }
   while (free_[free_first_] == 0) ++free_first_;

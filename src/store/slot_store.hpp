@@ -254,6 +254,7 @@ class SlotStore final : public Store {
   std::vector<std::uint8_t> stamps_;
   std::vector<std::uint64_t> free_;  // a bit per slot
   std::uint64_t free_count_ = 0;
+  bool full_ = false;  // the last growth found no space
   std::size_t free_first_ = 0;  // no free slot in words before it
   std::uint64_t live_ = 0;
   std::uint64_t kept_version_ = 0;  // see begin_trim()
