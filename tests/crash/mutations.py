@@ -9,12 +9,14 @@ From the top of the repository. Each measure is a replacement in a copy of one s
 its text is no longer found, the measure counts as failed: adapt it. Needs make, g++ and Catch2.
 """
 import argparse
-import concurrent.futures
 import os
 import pathlib
 import re
 import subprocess
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import mutate  # noqa: E402
 
 # (what is gone, file, text, replacement)
 MUTATIONS = [
@@ -109,32 +111,9 @@ SECOND_LINES = [
 ]
 KNOWN = MUTATIONS + NONCES + SECOND_LINES
 
-FLAGS = ["-std=c++20", "-O1", "-g", "-DARMDB_CHECKS=1", "-DARMDB_WITH_OPENSSL=1", "-pthread",
-         "-fno-exceptions", "-fno-rtti", "-w", "-Isrc"]
+TESTS = ["test_main", "crash/simulator_test", "crash/encryption_test"]
 FOUND = re.compile(r"after (\d+) works, (\d+) places, (\d+) states, (\d+) second\s+crashes,\s+"
                    r"(\d+)\s+kills")
-
-
-def build_all(folder, jobs, *more):
-    """Builds the test program as it is; the folder of the object files of src/."""
-    command = ["make", "-s", "test-program", f"BUILD={folder}", "OPENSSL=1", "CXX=g++",
-               f"-j{jobs}", "MAKELEVEL=1", *more]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        sys.exit(f"{(done.stdout + done.stderr)[-3000:]}\nerror: the plain build fails\n"
-                 "    fix: make test-program")
-    return folder / "g++-test" / "src"
-
-
-def build(args):
-    """As build_all(), the crash tests alone; and their object files."""
-    objects = build_all(args.build, args.jobs, "TEST_DIRS=tests/crash")
-    folder = objects.parent
-    tests = [folder / "tests" / "test_main.o",
-             folder / "tests" / "crash" / "simulator_test.o",
-             folder / "tests" / "crash" / "encryption_test.o",
-             folder / "libsupport.a"]
-    return tests, objects
 
 
 def simulate(program, args, tests="[simulator]~[slow]", scale="20"):
@@ -157,43 +136,18 @@ def simulate(program, args, tests="[simulator]~[slow]", scale="20"):
     return True, f"{sum(map(int, counts.groups()[2:]))} states: {message[1] if message else ''}"
 
 
-def replaced(source, text, replacement, name):
-    """The source without the guard; or an error."""
-    # However the formatter has broken its lines.
-    pattern = re.compile(r"\s+".join(map(re.escape, text.split())))
-    if len(pattern.findall(source)) != 1:
-        return None, (f"src/{name} has its text {len(pattern.findall(source))} times\n"
-                      "    fix: adapt it here")
-    return pattern.sub(lambda _: replacement, source), None
-
-
-def link(source, name, folder, objects, tests):
-    """Compiles a changed source in its folder, links it with all else; (program, error)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    changed, program = folder / pathlib.Path(name).name, folder / "program"
-    changed.write_text(source)
-    compiled = changed.with_suffix(".o")
-    own = objects / pathlib.Path(name).with_suffix(".o")
-    others = [p for p in sorted(objects.rglob("*.o")) if p != own and
-              pathlib.Path("src", p.relative_to(objects)).with_suffix(".cpp").exists()]
-    for command in (["g++", *FLAGS, "-c", changed, "-o", compiled],
-                    ["g++", "-pthread", *tests, *others, compiled, tests[-1], "-lcrypto",
-                     "-o", program]):
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            return None, done.stderr[:600]
-    return program, None
-
-
-def mutate(at, args, tests, objects):
-    _, name, text, replacement = KNOWN[at]
-    source, error = replaced(pathlib.Path("src", name).read_text(), text, replacement, name)
+def check(change, args, objects):
+    _, name, text, replacement = change
+    source, error = mutate.replaced(name, text, replacement)
     if error:
         return False, error
-    program, error = link(source, name, args.build / f"mutation_{at:02}", objects, tests)
+    tests = [objects / "tests" / (test + ".o") for test in TESTS]
+    folder = args.build / f"mutation_{KNOWN.index(change):02}"
+    program, error = mutate.link(source, name, folder, objects, tests,
+                                 ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lcrypto"])
     if error:
         return False, error
-    if KNOWN[at] in NONCES:
+    if change in NONCES:
         found, text = simulate(program, args, "[nonces]~[crash]", "1")
         return found and text == "a nonce came twice", text or "NOT found"
     found, text = simulate(program, args)
@@ -208,20 +162,14 @@ def main():
     parser.add_argument("--all", action="store_true", help="second lines of defence too")
     parser.add_argument("--only", default="", help="measures whose text has this word")
     args = parser.parse_args()
-    tests, objects = build(args)
-    found, text = simulate(objects.parent / "tests_all", args)
+    objects = mutate.build(args.build, args.jobs, "OPENSSL=1", "TEST_DIRS=tests/crash")
+    found, text = simulate(objects / "tests_all", args)
     if found:
         sys.exit(f"error: the plain program fails after {text}\n    fix: see make test first")
     known = KNOWN if args.all else KNOWN[:-len(SECOND_LINES)]
-    chosen = [at for at, mutation in enumerate(known) if args.only in mutation[0]]
-    passed = 0
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        results = pool.map(lambda at: mutate(at, args, tests, objects), chosen)
-        for at, (good, text) in zip(chosen, results):
-            passed += good
-            print(f"{'ok' if good else 'FAILED'} {known[at][0]}: {text}", flush=True)
-    print(f"{passed} passed, {len(chosen) - passed} failed")
-    return 0 if passed == len(chosen) and chosen else 1
+    chosen = [change for change in known if args.only in change[0]]
+    return mutate.report(chosen, lambda change: check(change, args, objects), args.jobs,
+                         lambda change: change[0])
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ From the top of the repository. Each guard is a replacement in a copy of one sou
 text is no longer found, it counts as failed: adapt it. Needs make, g++, Catch2 and OpenSSL.
 """
 import argparse
-import concurrent.futures
 import os
 import pathlib
 import re
 import subprocess
 import sys
 
-import mutations
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import mutate  # noqa: E402
 
 # (pitfall, what is gone, file, text, replacement)
 GUARDS = [
@@ -186,17 +186,14 @@ def run_tests(program, number):
 
 def check(guard, args, objects):
     number, _, name, text, replacement = guard
-    source = pathlib.Path("src", name).read_text()
-    changed, error = mutations.replaced(source, text, replacement, name)
+    changed, error = mutate.replaced(name, text, replacement)
     if error:
         return False, error
-    folder = args.build / f"pitfall_{number:02}"
-    folder_of_tests = objects.parent / "tests"
-    tests = [path for path in sorted(folder_of_tests.rglob("*.o"))
-             if path.parent.name != "support" and
-             pathlib.Path("tests", path.relative_to(folder_of_tests)).with_suffix(".cpp").exists()]
-    program, error = mutations.link(changed, name, folder, objects,
-                                    [*tests, objects.parent / "libsupport.a"])
+    folder = objects / "tests"
+    tests = [path for path in sorted(folder.rglob("*.o")) if path.parent.name != "support" and
+             pathlib.Path("tests", path.relative_to(folder)).with_suffix(".cpp").exists()]
+    program, error = mutate.link(changed, name, args.build / f"pitfall_{number:02}", objects, tests,
+                                 ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lcrypto"])
     if error:
         return False, error
     found, text = run_tests(program, number)
@@ -220,20 +217,11 @@ def main():
         for number, why in sorted(ELSEWHERE.items()):
             print(f"{number:3}  {why}")
         return 0
-    objects = mutations.build_all(args.build, args.jobs)
-    passed = failed = 0
+    objects = mutate.build(args.build, args.jobs, "OPENSSL=1")
     for number in sorted(missing):
-        failed += 1
         print(f"FAILED pitfall {number}: nothing here takes its guard out")
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for guard, (good, text) in zip(chosen,
-                                       pool.map(lambda g: check(g, args, objects), chosen)):
-            passed += good
-            failed += not good
-            print(f"{'ok' if good else 'FAILED'} pitfall {guard[0]}: {guard[1]}: {text}",
-                  flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 0 if passed and not failed else 1
+    return mutate.report(chosen, lambda guard: check(guard, args, objects), args.jobs,
+                         lambda guard: f"pitfall {guard[0]}: {guard[1]}", len(missing))
 
 
 if __name__ == "__main__":

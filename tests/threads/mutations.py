@@ -10,12 +10,14 @@ From the top of the repository. Each rule is a replacement in a copy of one sour
 text is no longer found, the rule counts as failed: adapt it. Needs make, g++ and Catch2.
 """
 import argparse
-import concurrent.futures
 import os
 import pathlib
 import re
 import subprocess
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import mutate  # noqa: E402
 
 # (what is gone, file, text, replacement)
 MUTATIONS = [
@@ -60,7 +62,7 @@ MUTATIONS = [
      " if (!first->version.still(version)) return HashAnswer::changed;",
      "const std::uint32_t more = overflows ? base::load_relaxed(&bucket->overflow) : 0;"),
     ("hash table: the count of buckets rises after the split", "index/hash_table_writer.cpp",
-     "set_bucket_count(count + 1);  // see invariant 4 target->version.end_write();"
+     "set_bucket_count(count + 1); target->version.end_write();"
      " source->version.end_write();",
      "target->version.end_write(); source->version.end_write(); set_bucket_count(count + 1);"),
     ("hash table: the count of buckets rises before the split", "index/hash_table_writer.cpp",
@@ -69,7 +71,7 @@ MUTATIONS = [
      " copy_movers(source, target, bit);"),
     ("hash table: a split leaves the version of its source", "index/hash_table_writer.cpp",
      "source->version.begin_write(); drop_movers(source, target);"
-     " set_bucket_count(count + 1);  // see invariant 4 target->version.end_write();"
+     " set_bucket_count(count + 1); target->version.end_write();"
      " source->version.end_write();",
      "drop_movers(source, target); set_bucket_count(count + 1); target->version.end_write();"),
     ("hash table: find_many believes a record without validation", "index/hash_table.cpp",
@@ -183,27 +185,13 @@ SECOND_LINES = [
 ]
 KNOWN = MUTATIONS + HISTORIES + SECOND_LINES
 
-FLAGS = ["-std=c++20", "-O1", "-g1", "-DARMDB_CHECKS=1", "-pthread", "-fno-exceptions",
-         "-fno-rtti", "-w"]
 TESTS = ["tests/test_main", "tests/threads/interleaving_test",
          "tests/threads/btree_interleaving_test", "tests/threads/hash_table_interleaving_test",
          "tests/threads/epoch_interleaving_test", "tests/threads/histories_test",
          "tests/threads/tail_buffer_interleaving_test"]
-# What of src/ the tests need. A header is changed for the first ones alone: the linker takes the
-# first of several copies of an inline function.
+# What of src/ the tests need: a header is changed for these alone.
 CHANGED = ["index/btree", "index/btree_check", "index/btree_node", "index/btree_writer",
            "index/hash_table", "index/hash_table_writer", "index/index", "base/arena"]
-
-
-def build(args):
-    """Builds the program as it is; the object files of the tests, and of src/."""
-    command = ["make", "-s", "test-program", f"BUILD={args.build}", "TEST_DIRS=tests/threads",
-               "OPENSSL=0", "CXX=g++", f"-j{args.jobs}", "MAKELEVEL=1"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        sys.exit(f"{(done.stdout + done.stderr)[-3000:]}\nerror: the plain build fails\n"
-                 "    fix: make test-program")
-    return args.build / "g++-test"
 
 
 def explore(program, args, tests="*interleaving*"):
@@ -222,39 +210,18 @@ def explore(program, args, tests="*interleaving*"):
     return True, f"{name}: {schedule[1] or schedule[2]}" if schedule else name
 
 
-def mutate(at, args, objects):
-    _, name, text, replacement = KNOWN[at]
-    source = pathlib.Path("src", name).read_text()
-    # However the formatter has broken its lines; comments in between do not count.
-    gap = r"(?:\s|//[^\n]*\n)+"
-    words = re.sub(r"//[^\n]*?invariant 4", "", text).split()
-    pattern = re.compile(gap.join(map(re.escape, words)))
-    if len(pattern.findall(source)) != 1:
-        return False, (f"src/{name} has its text {len(pattern.findall(source))} times\n"
-                       "    fix: adapt it here")
-    folder = args.build / f"mutation_{at:02}"
-    changed, program = folder / name, folder / "interleaving"
-    changed.parent.mkdir(parents=True, exist_ok=True)
-    changed.write_text(pattern.sub(lambda _: replacement, source))
-    compiled = []
-    for unit in CHANGED if name.endswith(".hpp") else [name[:-4]]:
-        origin = changed if name == unit + ".cpp" else pathlib.Path("src", unit + ".cpp")
-        compiled.append(folder / (unit.replace("/", "_") + ".o"))
-        done = subprocess.run(["g++", *FLAGS, f"-I{folder}", "-Isrc", "-c", origin, "-o",
-                               compiled[-1]], capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            return False, done.stderr[-1500:]
-    own = {objects / "src" / (unit + ".o") for unit in
-           (CHANGED if name.endswith(".hpp") else [name[:-4]])}
-    others = [path for path in sorted((objects / "src").rglob("*.o")) if path not in own]
+def check(change, args, objects):
+    _, name, text, replacement = change
+    source, error = mutate.replaced(name, text, replacement)
+    if error:
+        return False, error
     tests = [objects / (test + ".o") for test in TESTS]
-    done = subprocess.run(["g++", "-pthread", *compiled, *tests, *others, objects / "libsupport.a",
-                           "-o", program], capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        return False, done.stderr[-1500:]
-    group = "histories*" if KNOWN[at] in HISTORIES else "*interleaving*"
-    found, text = explore(program, args, group)
-    return found, f"found by {text}" if found else "NOT found"
+    folder = args.build / f"mutation_{KNOWN.index(change):02}"
+    program, error = mutate.link(source, name, folder, objects, tests, users=CHANGED)
+    if error:
+        return False, error
+    found, text = explore(program, args, "histories*" if change in HISTORIES else "*interleaving*")
+    return found, f"found by {text}"[:170] if found else "NOT found"
 
 
 def main():
@@ -266,20 +233,14 @@ def main():
     parser.add_argument("--slow", action="store_true", help="the slow explorations too")
     parser.add_argument("--only", default="", help="rules whose text has this word")
     args = parser.parse_args()
-    objects = build(args)
+    objects = mutate.build(args.build, args.jobs, "OPENSSL=0", "TEST_DIRS=tests/threads")
     found, text = explore(objects / "tests_all", args)
     if found:
         sys.exit(f"error: the plain program fails: {text}\n    fix: see make test first")
     known = KNOWN if args.all else MUTATIONS + HISTORIES
-    chosen = [at for at, mutation in enumerate(known) if args.only in mutation[0]]
-    passed = 0
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        results = pool.map(lambda at: mutate(at, args, objects), chosen)
-        for at, (good, text) in zip(chosen, results):
-            passed += good
-            print(f"{'ok' if good else 'FAILED'} {known[at][0]}: {text[:160]}", flush=True)
-    print(f"{passed} passed, {len(chosen) - passed} failed")
-    return 0 if passed == len(chosen) and chosen else 1
+    chosen = [change for change in known if args.only in change[0]]
+    return mutate.report(chosen, lambda change: check(change, args, objects), args.jobs,
+                         lambda change: change[0])
 
 
 if __name__ == "__main__":
