@@ -38,11 +38,11 @@ Status SlotStore::recover(RecoveryVisitor visit) {
     }
   }
   // A slot whose copies are zeros looks like one that was never used.
-  if (was_clean_ && live_ + damaged_slots_ < mark.live_count) {
+  if (was_clean_ && live_ + lost_slots_ < mark.live_count) {
     base::log(context_.config.log, LogLevel::error,
               "slots that had entries when the store was closed",
               base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
-    missing_slots_ = mark.live_count - live_ - damaged_slots_;
+    missing_slots_ = mark.live_count - live_ - lost_slots_;
     damaged_slots_ += missing_slots_;
   }
   return {};
@@ -83,9 +83,10 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
     // Where nothing may be written, the stage still has what a crash left there.
     static_cast<void>(judge_stage(number, room, slot));
     if (room.failed()) return std::exchange(room.status, {}).at(path_, layout_.offset(number, 0));
-    // What a crash tore of a free slot stays so until the slot is used again.
-    if (slot.state == format::SlotState::unused && broken != 0 &&
-        piece.in_use[static_cast<std::size_t>(at)] != 0) {
+    // What a crash tore stays so where nothing may be written. Of a free slot it means nothing.
+    const bool torn =
+        slot.state != format::SlotState::unused && context_.config.read_only && !was_clean_;
+    if (broken != 0 && !torn && piece.in_use[static_cast<std::size_t>(at)] != 0) {
       ++report.damaged_regions;
       log_damage(number);
     }
@@ -100,7 +101,7 @@ Status SlotStore::visit_piece(const SlotPiece& piece, VerifyReport& report,
 
 void SlotStore::log_damage(std::uint64_t number) const {
   base::log(context_.config.log, LogLevel::error, "a damaged slot",
-            describe(base::corrupt("no copy of it is whole"), location_of(number, 0)));
+            describe(base::corrupt("a copy of it is broken"), location_of(number, 0)));
 }
 
 Status SlotStore::read_stage() {
@@ -145,7 +146,8 @@ std::uint32_t SlotStore::judge(std::uint64_t number, Bytes copy, SlotRoom& room,
   return outcome == format::SlotRead::broken ? 1 : 0;
 }
 
-// `group` has all copies of the slots around this one. Returns how many of its own are broken.
+// `group` has all copies of the slots around this one. Returns which of its own are broken: a bit
+// for each.
 std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* group,
                                       SlotRoom& room, format::Slot& best,
                                       std::uint32_t& copy) const {
@@ -155,7 +157,7 @@ std::uint32_t SlotStore::judge_copies(std::uint64_t number, const std::uint8_t* 
   for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
     const std::uint8_t* from = group + (layout_.offset(number, at) - group_at);
     bool won = false;
-    broken += judge(number, Bytes(from, layout_.slot_bytes()), room, best, won);
+    broken |= judge(number, Bytes(from, layout_.slot_bytes()), room, best, won) << at;
     if (won) copy = at;
   }
   return broken;
@@ -193,24 +195,34 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   std::uint32_t copy = 0;
   const std::uint32_t broken = judge_copies(number, group, room_, best, copy);
   stamp_of(number) = static_cast<std::uint8_t>(copy << 7);
-  torn_copies_ += broken;
   const std::uint32_t winner = judge_stage(number, room_, best);
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
+  // After a crash the first write of a fresh slot may be torn: then the other copy is unused, and
+  // there was nothing to lose. Beside a clean mark nothing is torn, and a copy that is whole may be
+  // the older one. A slot that lost what it had is left alone for repair.
+  const bool all_broken = broken == (1u << layout_.copies()) - 1;
+  const bool unused = best.state == format::SlotState::unused;
+  const bool damaged = broken != 0 && (was_clean_ || (unused && all_broken));
+  if (damaged) {
+    ++damaged_slots_;
+    log_damage(number);
+  }
+  for (std::uint32_t at = 0; at < layout_.copies() && !damaged; ++at) {
+    if ((broken >> at & 1) == 0) continue;
+    const std::uint64_t torn = 2 * number + at;
+    torn_.push_back(torn);
+    ++torn_copies_;
+  }
   if (best.state == format::SlotState::live) {
     ++live_;
     ++opened_;
     return visit(*this, entry_of(number, best));
   }
-  // A slot that lost what it had is left alone for repair. After a crash the first write of a fresh
-  // slot may be torn: then the other copy is unused, and there was nothing to lose.
-  if (best.state == format::SlotState::unused && broken != 0 &&
-      (was_clean_ || broken == layout_.copies())) {
-    ++damaged_slots_;
-    log_damage(number);
+  if (damaged && unused) {
+    ++lost_slots_;
   } else {
-    if (best.state == format::SlotState::unused && broken != 0) torn_free_.push_back(number);
     give_free(number);
   }
   return {};
@@ -267,6 +279,13 @@ Status SlotStore::finish_recovery() {
   if (!was_clean_) status = file_->sync();
   if (!status.ok()) return status;
   map_file();
+  // Or the next open, after a clean close, would take them for damaged.
+  for (const std::uint64_t torn : torn_) {
+    if (status.ok()) {
+      status = write_zeros(layout_.offset(torn / 2, static_cast<std::uint32_t>(torn % 2)),
+                           layout_.slot_bytes());
+    }
+  }
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
     // Not by the first places: they may have the only whole copies of other slots.
@@ -282,18 +301,12 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Or the next open, after a clean close, would take them for damaged.
-  for (const std::uint64_t number : torn_free_) {
-    for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
-      status = write_zeros(layout_.offset(number, at), layout_.slot_bytes());
-    }
-  }
   // Slots that the file lost with its end: they will be others when it has grown again.
   for (const std::uint32_t place : stage_order_) {
     if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
     status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
   }
-  torn_free_ = std::vector<std::uint64_t>();
+  torn_ = std::vector<std::uint64_t>();
   losers_ = std::vector<std::uint64_t>();
   stage_ = std::vector<std::uint8_t>();
   stage_order_ = std::vector<std::uint32_t>();

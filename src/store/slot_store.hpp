@@ -283,9 +283,10 @@ class SlotStore final : public Store {
   std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
-  std::vector<std::uint64_t> torn_free_;  // free slots of which a crash tore the first write
+  std::vector<std::uint64_t> torn_;  // by a crash: two times the slot, plus the copy
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
+  std::uint64_t lost_slots_ = 0;  // damaged, with nothing left to serve
   std::uint64_t damaged_slots_ = 0;
   std::uint64_t missing_slots_ = 0;
 };

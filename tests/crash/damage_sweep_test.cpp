@@ -4,8 +4,8 @@
 //
 // Oracle: no crash. The collection is refused with an error that says why, or what is read was once
 // written under its key; and where something that was durable is missing or old, that is told:
-// damaged_regions, segments set aside, an error when it is read, or by verify(); on the Fixed store
-// also torn_bytes: where the newer copy of a slot is broken the older one counts, as after a crash.
+// damaged_regions, segments set aside, an error when it is read, or by verify(); on a Fixed store
+// that was killed also torn_bytes: where the newer copy of a slot is broken the older one counts.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -227,7 +227,7 @@ class Damage {
     const bool told = difference.error || stats.damaged_regions != 0 ||
                       stats.segments_set_aside != 0 || !report.ok() ||
                       report->damaged_regions != 0 || report->forged_pieces != 0 ||
-                      (shape_.fixed && stats.torn_bytes != 0);
+                      (shape_.fixed && killed_ && stats.torn_bytes != 0);
     std::string lines;
     for (const std::string& line : log_.lines) lines += line + "\n";
     INFO("log: " << lines);

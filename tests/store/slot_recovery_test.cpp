@@ -171,6 +171,45 @@ TEST_CASE(
   subject.check_possible();
 }
 
+TEST_CASE("slot_store: a broken copy is torn after a crash, and damage after a close") {
+  for (const bool mapped : {true, false}) {
+    FaultFileSystem files;
+    SlotSubject subject(files, {64, 2, mapped});
+    const format::SlotLayout layout = subject.layout();
+    for (std::uint64_t version = 1; version <= 2; ++version) {
+      REQUIRE(subject.put(key_of(1), subject.value(version)).ok());
+      subject.sync();
+    }
+    REQUIRE(subject.store().close().ok());
+    files.kill_process();
+    const auto closed = files.snapshot();
+    // Each copy in turn: the newer one, then the older one.
+    std::size_t old_values = 0;
+    for (std::uint32_t copy = 0; copy < 2; ++copy) {
+      for (const bool clean : {true, false}) {
+        INFO("copy " << copy << (clean ? " closed" : " crashed"));
+        files.restore(closed);
+        put_bytes(files, layout.stage_at(0), std::string(kFirstPlaces * layout.stage_bytes(), 0));
+        put_bytes(files, layout.offset(0, copy) + 30, "!!");
+        if (!clean) put_bytes(files, format::kCleanMarkAt, std::string(format::kCleanMarkBytes, 0));
+        for (int open = 0; open < 2; ++open) {
+          subject.open();
+          // Made zeros by the first open: then a close makes nothing out of it.
+          CHECK(subject.store().damaged_slots() == (clean ? 1 : 0));
+          CHECK(subject.store().torn_copies() == (clean || open != 0 ? 0 : 1));
+          const auto value = subject.value_of(key_of(1));
+          CHECK((value == subject.value(1) || value == subject.value(2)));
+          if (value == subject.value(1)) ++old_values;
+          REQUIRE(subject.store().close().ok());
+          files.kill_process();
+          files.clear_faults();
+        }
+      }
+    }
+    CHECK(old_values == 4);
+  }
+}
+
 TEST_CASE("slot_store: a file that ends before its slots is damaged, not empty") {
   FaultFileSystem files;
   SlotSubject subject(files, {64, 2, true});
