@@ -13577,7 +13577,11 @@ Status SlotStore::start() {
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
   Status status;
-  if (!was_clean_) status = file_->sync();
+  if (!was_clean_) {
+    status = file_->sync();
+    // The file may have been given its name just before a kill.
+    if (status.ok()) status = context_.files.sync_directory(context_.directory);
+  }
   if (!status.ok()) return status;
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
@@ -13856,10 +13860,11 @@ Status SlotStore::open_file(const SlotOptions& options) {
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
-    const bool lost = !options.create || context_.config.read_only ||
-                      file_exists(context_.files, context_.path_of(format::kManifestName));
-    status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
-                  : create_file(options);
+    const bool lost =
+        !options.create || file_exists(context_.files, context_.path_of(format::kManifestName));
+    if (lost) return base::corrupt("slots.dat is missing: restore it from a backup");
+    // A crash while the collection was created: read-only there is none yet.
+    if (!context_.config.read_only) status = create_file(options);
     if (status.ok()) {
       status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
     }

@@ -264,7 +264,11 @@ Status SlotStore::start() {
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
   Status status;
-  if (!was_clean_) status = file_->sync();
+  if (!was_clean_) {
+    status = file_->sync();
+    // The file may have been given its name just before a kill.
+    if (status.ok()) status = context_.files.sync_directory(context_.directory);
+  }
   if (!status.ok()) return status;
   map_file();
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {

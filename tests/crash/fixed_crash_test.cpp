@@ -164,3 +164,53 @@ TEST_CASE("fixed: a compact() that cannot read on leaves no key in two slots") {
     CHECK(again.stats().damaged_regions == 0);
   }
 }
+
+TEST_CASE("fixed: a collection whose creation was killed keeps what is synced later") {
+  FaultFileSystem files;
+  std::vector<FaultFileSystem::Snapshot> states;
+  files.set_observer([&](test::Call, const std::string&) { states.push_back(files.snapshot()); });
+  static_cast<void>(open_fixed(files));
+  files.set_observer(nullptr);
+  REQUIRE(states.size() > 10);
+  for (std::size_t at = 0; at < states.size(); ++at) {
+    INFO("killed before call " << at);
+    files.restore(states[at]);
+    files.kill_process();
+    {
+      Collection collection = open_fixed(files);
+      REQUIRE(collection.put(key_of(1), value_of(1)).ok());
+      REQUIRE(collection.sync().ok());
+      const FaultFileSystem::Snapshot synced = files.snapshot();
+      collection = Collection();
+      files.restore(synced);
+    }
+    files.power_cut_lose_all();
+    CHECK(get(open_fixed(files), 1) == value_of(1));
+  }
+}
+
+TEST_CASE("fixed: read only, what a crash left of a creation is no collection yet") {
+  FaultFileSystem files;
+  std::vector<FaultFileSystem::Snapshot> states;
+  files.set_observer([&](test::Call, const std::string&) { states.push_back(files.snapshot()); });
+  static_cast<void>(open_fixed(files));
+  files.set_observer(nullptr);
+  FixedConfig config;
+  config.file_system = &files;
+  config.read_only = true;
+  std::size_t found = 0;
+  for (std::size_t at = 0; at < states.size(); ++at) {
+    files.restore(states[at]);
+    files.power_cut_keep_all();
+    const std::uint64_t hash = files.hash();
+    {
+      const Result<Collection> opened = Collection::open_existing("/c", config);
+      INFO("cut before call " << at << ": " << opened.message());
+      CHECK((opened.ok() || opened.is(Errc::not_found)));
+      found += opened.ok() ? 1 : 0;
+    }
+    CHECK(files.hash() == hash);
+  }
+  CHECK(found > 0);
+  CHECK(found < states.size());
+}
