@@ -3846,6 +3846,7 @@ class SlotSealer {
 //   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
 //       loser is erased durably before anything else is written.
 //   (5) After a failed write or sync nothing more is written: failed() is sticky.
+//   (6) What recovery found torn is zeros before anything else is written: it never becomes whole.
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
@@ -4106,7 +4107,7 @@ class SlotStore final : public Store {
   std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
-  std::vector<std::uint64_t> torn_free_;  // free slots of which a crash tore the first write
+  std::vector<std::uint64_t> torn_;  // where copies lie that must never count
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;
@@ -13423,9 +13424,13 @@ Status SlotStore::read_stage() {
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
-    if (read_copy(format::staged_number(staged), staged.sub(8), room_, slot) ==
-        format::SlotRead::whole) {
+    const std::uint64_t number = format::staged_number(staged);
+    const format::SlotRead outcome = read_copy(number, staged.sub(8), room_, slot);
+    if (outcome == format::SlotRead::whole && number < slot_count()) {
       stage_order_.push_back(place);
+    } else if (outcome != format::SlotRead::unused) {
+      // A slot that the file lost with its end will be another one when it has grown again.
+      torn_.push_back(layout_.stage_at(place) + 8);
     }
     if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
@@ -13511,19 +13516,22 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.offset(number, 0));
   if (winner != header_.stage_count) stage_wins_.push_back(winner);
   last_sequence_ = std::max(last_sequence_, best.version);
+  // A slot that lost what it had is left alone for repair. After a crash the first write of a fresh
+  // slot may be torn: then the other copy is unused, and there was nothing to lose.
+  const bool unused = best.state == format::SlotState::unused;
+  const bool damaged = unused && broken != 0 && (was_clean_ || broken == layout_.copies());
+  for (std::uint32_t at = 0; broken != 0 && !damaged && at < layout_.copies(); ++at) {
+    if (unused || at != copy) torn_.push_back(layout_.offset(number, at));
+  }
   if (best.state == format::SlotState::live) {
     ++live_;
     ++opened_;
     return visit(*this, entry_of(number, best));
   }
-  // A slot that lost what it had is left alone for repair. After a crash the first write of a fresh
-  // slot may be torn: then the other copy is unused, and there was nothing to lose.
-  if (best.state == format::SlotState::unused && broken != 0 &&
-      (was_clean_ || broken == layout_.copies())) {
+  if (damaged) {
     ++damaged_slots_;
     log_damage(number);
   } else {
-    if (best.state == format::SlotState::unused && broken != 0) torn_free_.push_back(number);
     give_free(number);
   }
   return {};
@@ -13584,6 +13592,11 @@ Status SlotStore::finish_recovery() {
   }
   if (!status.ok()) return status;
   map_file();
+  // Or a write to the same place, torn in its turn, could make them whole: of a copy that spans
+  // sectors the end is often the same. And after a clean close they would count as damaged.
+  for (const std::uint64_t at : torn_) {
+    if (status.ok()) status = write_zeros(at, layout_.slot_bytes());
+  }
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
     // Not by the first places: they may have the only whole copies of other slots.
@@ -13599,18 +13612,7 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Or the next open, after a clean close, would take them for damaged.
-  for (const std::uint64_t number : torn_free_) {
-    for (std::uint32_t at = 0; status.ok() && at < layout_.copies(); ++at) {
-      status = write_zeros(layout_.offset(number, at), layout_.slot_bytes());
-    }
-  }
-  // Slots that the file lost with its end: they will be others when it has grown again.
-  for (const std::uint32_t place : stage_order_) {
-    if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
-    status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
-  }
-  torn_free_ = std::vector<std::uint64_t>();
+  torn_ = std::vector<std::uint64_t>();
   losers_ = std::vector<std::uint64_t>();
   stage_ = std::vector<std::uint8_t>();
   stage_order_ = std::vector<std::uint32_t>();

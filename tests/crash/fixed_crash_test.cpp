@@ -214,3 +214,51 @@ TEST_CASE("fixed: read only, what a crash left of a creation is no collection ye
   CHECK(found > 0);
   CHECK(found < states.size());
 }
+
+// Copies of erased entries end alike, and on their way they span sectors.
+TEST_CASE("fixed: what a power cut tore does not become whole by a later write that is torn, too") {
+  constexpr int kKeys = 8;
+  FaultFileSystem files;
+  const auto erase_some = [](Collection& collection, int first, int last) {
+    for (int key = first; key < last; ++key) REQUIRE(collection.erase(key_of(key)).ok());
+  };
+  // Of what was not synced the disk gets one sector.
+  const auto cut = [&](std::size_t kept) {
+    const auto fate = [&](const test::PendingAtom& atom) {
+      return atom.index == kept ? AtomFate::present : AtomFate::absent;
+    };
+    files.power_cut(fate, [](std::size_t) { return true; });
+  };
+  {
+    Collection collection = open_fixed(files);
+    for (int key = 0; key < kKeys; ++key) REQUIRE(collection.put(key_of(key), value_of(key)).ok());
+    REQUIRE(collection.close().ok());
+  }
+  Collection collection = open_fixed(files);
+  erase_some(collection, 0, 4);
+  const FaultFileSystem::Snapshot erased = files.snapshot();
+  const std::size_t atoms = files.pending_atoms();
+  REQUIRE(atoms > 4);
+  collection = Collection();
+  for (std::size_t first = 0; first < atoms; ++first) {
+    files.restore(erased);
+    cut(first);
+    collection = open_fixed(files);
+    std::vector<std::optional<std::string>> found;
+    for (int key = 0; key < 4; ++key) found.push_back(get(collection, key));
+    erase_some(collection, 4, kKeys);
+    const FaultFileSystem::Snapshot again = files.snapshot();
+    const std::size_t atoms_again = files.pending_atoms();
+    collection = Collection();
+    for (std::size_t second = 0; second < atoms_again; ++second) {
+      files.restore(again);
+      cut(second);
+      collection = open_fixed(files);
+      INFO("sector " << first << " of " << atoms << ", then " << second << " of " << atoms_again);
+      for (int key = 0; key < 4; ++key) {
+        CHECK(get(collection, key) == found[static_cast<std::size_t>(key)]);
+      }
+      collection = Collection();
+    }
+  }
+}
