@@ -3846,6 +3846,7 @@ class SlotSealer {
 //   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
 //       loser is erased durably before anything else is written.
 //   (5) After a failed write or sync nothing more is written: failed() is sticky.
+//   (6) What recovery found torn is zeros before anything else is written: it never becomes whole.
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
@@ -4107,7 +4108,7 @@ class SlotStore final : public Store {
   std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
-  std::vector<std::uint64_t> torn_;  // by a crash: two times the slot, plus the copy
+  std::vector<std::uint64_t> torn_;  // where copies lie that must never count
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t lost_slots_ = 0;  // damaged, with nothing left to serve
@@ -13426,9 +13427,13 @@ Status SlotStore::read_stage() {
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
-    if (read_copy(format::staged_number(staged), staged.sub(8), room_, slot) ==
-        format::SlotRead::whole) {
+    const std::uint64_t number = format::staged_number(staged);
+    const format::SlotRead outcome = read_copy(number, staged.sub(8), room_, slot);
+    if (outcome == format::SlotRead::whole && number < slot_count()) {
       stage_order_.push_back(place);
+    } else if (outcome != format::SlotRead::unused) {
+      // A slot that the file lost with its end will be another one when it has grown again.
+      torn_.push_back(layout_.stage_at(place) + 8);
     }
     if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
@@ -13526,8 +13531,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   }
   for (std::uint32_t at = 0; at < layout_.copies() && !damaged; ++at) {
     if ((broken >> at & 1) == 0) continue;
-    const std::uint64_t torn = 2 * number + at;
-    torn_.push_back(torn);
+    torn_.push_back(layout_.offset(number, at));
     ++torn_copies_;
   }
   if (best.state == format::SlotState::live) {
@@ -13591,15 +13595,17 @@ Status SlotStore::start() {
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
   Status status;
-  if (!was_clean_) status = file_->sync();
+  if (!was_clean_) {
+    status = file_->sync();
+    // The file may have been given its name just before a kill.
+    if (status.ok()) status = context_.files.sync_directory(context_.directory);
+  }
   if (!status.ok()) return status;
   map_file();
-  // Or the next open, after a clean close, would take them for damaged.
-  for (const std::uint64_t torn : torn_) {
-    if (status.ok()) {
-      status = write_zeros(layout_.offset(torn / 2, static_cast<std::uint32_t>(torn % 2)),
-                           layout_.slot_bytes());
-    }
+  // Or a write to the same place, torn in its turn, could make them whole: of a copy that spans
+  // sectors the end is often the same. And after a clean close they would count as damaged.
+  for (const std::uint64_t at : torn_) {
+    if (status.ok()) status = write_zeros(at, layout_.slot_bytes());
   }
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
@@ -13616,13 +13622,8 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Slots that the file lost with its end: they will be others when it has grown again.
-  for (const std::uint32_t place : stage_order_) {
-    if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
-    status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
-  }
-  torn_ = std::vector<std::uint64_t>();
-  losers_ = std::vector<std::uint64_t>();
+  torn_.clear();
+  losers_.clear();
   stage_ = std::vector<std::uint8_t>();
   stage_order_ = std::vector<std::uint32_t>();
   stage_wins_ = std::vector<std::uint32_t>();
@@ -13871,10 +13872,11 @@ Status SlotStore::open_file(const SlotOptions& options) {
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
-    const bool lost = !options.create || context_.config.read_only ||
-                      file_exists(context_.files, context_.path_of(format::kManifestName));
-    status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
-                  : create_file(options);
+    const bool lost =
+        !options.create || file_exists(context_.files, context_.path_of(format::kManifestName));
+    if (lost) return base::corrupt("slots.dat is missing: restore it from a backup");
+    // A crash while the collection was created: read-only there is none yet.
+    if (!context_.config.read_only) status = create_file(options);
     if (status.ok()) {
       status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
     }

@@ -111,9 +111,13 @@ Status SlotStore::read_stage() {
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
-    if (read_copy(format::staged_number(staged), staged.sub(8), room_, slot) ==
-        format::SlotRead::whole) {
+    const std::uint64_t number = format::staged_number(staged);
+    const format::SlotRead outcome = read_copy(number, staged.sub(8), room_, slot);
+    if (outcome == format::SlotRead::whole && number < slot_count()) {
       stage_order_.push_back(place);
+    } else if (outcome != format::SlotRead::unused) {
+      // A slot that the file lost with its end will be another one when it has grown again.
+      torn_.push_back(layout_.stage_at(place) + 8);
     }
     if (room_.failed()) return std::exchange(room_.status, {}).at(path_, layout_.stage_at(place));
   }
@@ -211,8 +215,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
   }
   for (std::uint32_t at = 0; at < layout_.copies() && !damaged; ++at) {
     if ((broken >> at & 1) == 0) continue;
-    const std::uint64_t torn = 2 * number + at;
-    torn_.push_back(torn);
+    torn_.push_back(layout_.offset(number, at));
     ++torn_copies_;
   }
   if (best.state == format::SlotState::live) {
@@ -276,15 +279,17 @@ Status SlotStore::start() {
 // the first write, which a later power cut must not find beside it.
 Status SlotStore::finish_recovery() {
   Status status;
-  if (!was_clean_) status = file_->sync();
+  if (!was_clean_) {
+    status = file_->sync();
+    // The file may have been given its name just before a kill.
+    if (status.ok()) status = context_.files.sync_directory(context_.directory);
+  }
   if (!status.ok()) return status;
   map_file();
-  // Or the next open, after a clean close, would take them for damaged.
-  for (const std::uint64_t torn : torn_) {
-    if (status.ok()) {
-      status = write_zeros(layout_.offset(torn / 2, static_cast<std::uint32_t>(torn % 2)),
-                           layout_.slot_bytes());
-    }
+  // Or a write to the same place, torn in its turn, could make them whole: of a copy that spans
+  // sectors the end is often the same. And after a clean close they would count as damaged.
+  for (const std::uint64_t at : torn_) {
+    if (status.ok()) status = write_zeros(at, layout_.slot_bytes());
   }
   for (std::size_t at = 0; status.ok() && at < stage_wins_.size(); ++at) {
     const Bytes staged = staged_at(stage_wins_[at]);
@@ -301,13 +306,8 @@ Status SlotStore::finish_recovery() {
     status = write_erased(losers_[at], slot.key);
     give_free(losers_[at]);
   }
-  // Slots that the file lost with its end: they will be others when it has grown again.
-  for (const std::uint32_t place : stage_order_) {
-    if (!status.ok() || format::staged_number(staged_at(place)) < slot_count()) continue;
-    status = write_zeros(layout_.stage_at(place), layout_.stage_bytes());
-  }
-  torn_ = std::vector<std::uint64_t>();
-  losers_ = std::vector<std::uint64_t>();
+  torn_.clear();
+  losers_.clear();
   stage_ = std::vector<std::uint8_t>();
   stage_order_ = std::vector<std::uint32_t>();
   stage_wins_ = std::vector<std::uint32_t>();

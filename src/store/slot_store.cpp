@@ -94,10 +94,11 @@ Status SlotStore::open_file(const SlotOptions& options) {
   const OpenMode mode = context_.config.read_only ? OpenMode::read : OpenMode::read_write;
   Status status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
   if (status.is(Errc::not_found)) {
-    const bool lost = !options.create || context_.config.read_only ||
-                      file_exists(context_.files, context_.path_of(format::kManifestName));
-    status = lost ? base::corrupt("slots.dat is missing: restore it from a backup")
-                  : create_file(options);
+    const bool lost =
+        !options.create || file_exists(context_.files, context_.path_of(format::kManifestName));
+    if (lost) return base::corrupt("slots.dat is missing: restore it from a backup");
+    // A crash while the collection was created: read-only there is none yet.
+    if (!context_.config.read_only) status = create_file(options);
     if (status.ok()) {
       status = store::open_file(context_.files, path_, mode, file_, size_at_open_);
     }

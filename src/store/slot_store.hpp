@@ -11,6 +11,7 @@
 //   (4) A key has one live slot. After a crash two may claim it: the larger version wins, and the
 //       loser is erased durably before anything else is written.
 //   (5) After a failed write or sync nothing more is written: failed() is sticky.
+//   (6) What recovery found torn is zeros before anything else is written: it never becomes whole.
 //
 // While a sync runs, a slot that it is to make durable can change in neither copy: one is the state
 // of the sync before, the other is being written to the disk. Such a write goes to a place of the
@@ -283,7 +284,7 @@ class SlotStore final : public Store {
   std::vector<std::uint32_t> stage_order_;  // places with a copy, by number, then version
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
-  std::vector<std::uint64_t> torn_;  // by a crash: two times the slot, plus the copy
+  std::vector<std::uint64_t> torn_;  // where copies lie that must never count
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t lost_slots_ = 0;  // damaged, with nothing left to serve

@@ -1,43 +1,15 @@
 // Power cuts, kills and failed syncs at every call, against the model.
-#include <chrono>
-#include <cstdlib>
-#include <string>
-
 #include "support/catch.hpp"
+#include "support/crash_run.hpp"
 #include "support/crash_simulator.hpp"
 #include "support/scale.hpp"
 
 namespace {
 
-using armdb::test::CrashCounts;
+using armdb::test::crash_number_of;
 using armdb::test::CrashSettings;
 using armdb::test::CrashSimulator;
-
-std::size_t number_of(const char* name, std::size_t fallback) {
-  const char* const text = std::getenv(name);
-  return text != nullptr && *text != 0 ? std::strtoull(text, nullptr, 10) : fallback;
-}
-
-// Runs works from `seed` on until `states` states or `seconds` are over, and says how many there
-// were. ARMDB_CRASH_SEED and ARMDB_CRASH_SECONDS say otherwise.
-void simulate(CrashSettings settings, std::size_t states, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto begin = Clock::now();
-  const auto passed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
-  settings.seed = number_of("ARMDB_CRASH_SEED", settings.seed);
-  const double seconds_most = static_cast<double>(number_of("ARMDB_CRASH_SECONDS", 0));
-  if (seconds_most > 0) seconds = seconds_most;
-  settings.states_most = states;
-  CrashCounts counts;
-  do {
-    CrashSimulator simulator(settings, counts);
-    if (!simulator.run()) FAIL(simulator.failure());
-    settings.seed += 1;
-  } while (counts.all() < states && passed() < seconds);
-  const auto rate = static_cast<std::size_t>(static_cast<double>(counts.all()) / passed());
-  WARN(counts.text() << "; " << rate << " per second");
-  CHECK(counts.states > 0);
-}
+using armdb::test::simulate_crashes;
 
 // Few states of many places and many works.
 CrashSettings quick_settings() {
@@ -50,7 +22,7 @@ CrashSettings quick_settings() {
 std::size_t quick_states() { return armdb::test::scaled(40000); }
 constexpr double kQuickSeconds = 7;
 
-std::size_t long_states() { return number_of("ARMDB_CRASH_STATES", 350000) / 3; }
+std::size_t long_states() { return crash_number_of("ARMDB_CRASH_STATES", 350000) / 3; }
 double long_seconds() { return static_cast<double>(armdb::test::scaled(60, 10)); }
 
 }  // namespace
@@ -60,21 +32,21 @@ TEST_CASE(
     "sync",
     "[crash][simulator][pitfall-1][pitfall-2][pitfall-6][pitfall-7][pitfall-8][pitfall-9]"
     "[pitfall-10][pitfall-12][pitfall-14][pitfall-15][pitfall-16][pitfall-21]") {
-  simulate(quick_settings(), quick_states(), kQuickSeconds);
+  simulate_crashes<CrashSimulator>(quick_settings(), quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("crash: after a failed sync reopening recovers, and nothing durable is lost",
           "[crash][simulator][pitfall-3][pitfall-4][pitfall-5]") {
   CrashSettings settings = quick_settings();
   settings.faults = CrashSettings::Faults::syncs;
-  simulate(settings, quick_states(), kQuickSeconds);
+  simulate_crashes<CrashSimulator>(settings, quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("crash: after any failed call reopening recovers, and nothing durable is lost",
           "[crash][simulator][pitfall-4][pitfall-27]") {
   CrashSettings settings = quick_settings();
   settings.faults = CrashSettings::Faults::calls;
-  simulate(settings, quick_states(), kQuickSeconds);
+  simulate_crashes<CrashSimulator>(settings, quick_states(), kQuickSeconds);
 }
 
 #if ARMDB_WITH_OPENSSL
@@ -85,7 +57,7 @@ TEST_CASE("crash: encrypted, while keys change, every state that a crash can lea
   SECTION("without faults") {}
   SECTION("with failed calls") { settings.faults = CrashSettings::Faults::calls; }
   settings.operations = 20;
-  simulate(settings, armdb::test::scaled(2500), kQuickSeconds / 3);
+  simulate_crashes<CrashSimulator>(settings, armdb::test::scaled(2500), kQuickSeconds / 3);
 }
 #endif
 
@@ -106,5 +78,5 @@ TEST_CASE("crash: many states after power cuts, kills and failed calls recover (
     settings.states_per_place = 4;
   }
 #endif
-  simulate(settings, long_states(), long_seconds());
+  simulate_crashes<CrashSimulator>(settings, long_states(), long_seconds());
 }

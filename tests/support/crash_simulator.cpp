@@ -4,13 +4,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/little.hpp"
-
 namespace armdb::test {
 
 namespace {
 
-constexpr const char* kPath = "/db";
 // How often the dearer questions are asked.
 constexpr std::size_t kReadOnlyOneIn = 6;
 constexpr std::size_t kNewWriteOneIn = 4;
@@ -20,72 +17,8 @@ constexpr std::size_t kNestedPlaces = 6;
 
 }  // namespace
 
-std::string CrashCounts::text() const {
-  return std::to_string(works) + " works, " + std::to_string(places) + " places, " +
-         std::to_string(states) + " states, " + std::to_string(second_states) +
-         " second crashes, " + std::to_string(kills) + " kills, " + std::to_string(faults) +
-         " failed calls";
-}
-
-bool CrashSimulator::fail(const std::string& what) {
-  if (!failure_.empty()) return false;
-  const bool var = shape_.payload == Payload::location;
-  failure_ = what + "\n  seed " + std::to_string(settings_.seed) + ", faults " +
-             std::to_string(static_cast<int>(settings_.faults)) + ", " +
-             (strict_ ? "strict" : "ext4") + ", " + (shape_.ordered ? "tree" : "map") + " of " +
-             (var ? "var" : std::to_string(shape_.value_size)) + ", shards " +
-             std::to_string(config_.shard_count) + (expiring_ ? ", expiring" : "") +
-             (settings_.keys ? ", encrypted" : "") + "\n" + past_ + "  " + step_ + "\n  " + plan_ +
-             "\n  after " + counts_.text() + "\n" + log_;
-  return false;
-}
-
-Config CrashSimulator::config_for(FileSystem& files) {
-  Config config = config_;
-  config.file_system = &files;
-  config.log.context = &log_;
-  config.log.callback = [](void* context, LogLevel, std::string_view text) {
-    static base::Mutex mutex;
-    const base::MutexLock lock(mutex);
-    auto& log = *static_cast<std::string*>(context);
-    if (log.size() < 4000) log.append("    log: ").append(text).append("\n");
-  };
-  return config;
-}
-
-Result<Collection> CrashSimulator::open_with(Config config, std::uint64_t& key_first,
-                                             std::uint64_t key_last) {
-  for (;; ++key_first) {
-    ByteArray<32> key{'k', 'e', 'y'};
-    base::store_little<std::uint64_t>(key.data() + 8, key_first);
-    if (settings_.keys) config.encryption_key = key;
-    Result<Collection> opened = Collection::open(kPath, shape_, config);
-    if (!opened.is(Errc::wrong_key) || key_first == key_last) return opened;
-  }
-}
-
-bool CrashSimulator::read_contents(const Collection& collection, CrashContents& contents) {
-  contents = {};
-  bool strange = false;
-  std::size_t count = 0;
-  const Status status = collection.for_each([&](Bytes key, Bytes value) {
-    const std::size_t number = crash_key_number(key);
-    strange = strange || number == kCrashKeys || contents[number % kCrashKeys] != 0;
-    const Result<std::uint64_t> expiry = collection.expires_at(key);
-    strange = strange || !expiry.ok();
-    if (strange) return false;
-    contents[number] = crash_value_hash(value, *expiry == WriteOptions::kForever ? 0 : *expiry);
-    ++count;
-    return true;
-  });
-  if (!status.ok()) return fail("a recovered value cannot be read: " + status.message());
-  if (strange) return fail("a key is there that was never written, or twice");
-  // Entries that are over count until they are swept.
-  const std::size_t size = collection.size();
-  if (model_.any_expired() ? count > size : count != size) {
-    return fail("size() is not the number of entries");
-  }
-  return true;
+bool CrashSimulator::read_now(const Collection& collection, CrashContents& contents) {
+  return read_contents(collection, model_.any_expired(), contents);
 }
 
 // `all`: everything that was completed has to be there, else what was durable.
@@ -108,7 +41,7 @@ bool CrashSimulator::recover(FaultFileSystem& files, const Place& place, bool ki
   opened.collection = std::move(*collection);
   const Stats stats = opened.collection.stats();
   if (stats.damaged_regions != 0) return fail("damage is reported after a mere crash");
-  if (!read_contents(opened.collection, opened.contents)) return false;
+  if (!read_now(opened.collection, opened.contents)) return false;
   opened.j.clear();
   if (place.marks.empty()) {
     return opened.contents == CrashContents() || fail("something is there before any write");
@@ -173,19 +106,10 @@ bool CrashSimulator::examine_state(const Place& place, const CrashPlan& plan) {
   Snapshot before;
   if (read_only_too || nested) before = lab_.snapshot();
   std::vector<Snapshot> inside;
-  if (nested) {
-    lab_.set_observer([&](Call, const std::string&) { inside.push_back(lab_.snapshot()); });
-  }
-  base::Mutex inside_mutex;
-  if (nested && config_.shard_count > 1) {
-    lab_.set_observer([&](Call, const std::string&) {
-      const base::MutexLock lock(inside_mutex);
-      inside.push_back(lab_.snapshot());
-    });
-  }
+  if (nested) record(&inside);
   Opened opened;
   const bool good = recover(lab_, place, false, opened);
-  if (nested) lab_.set_observer(nullptr);
+  if (nested) record(nullptr);
   if (!good) return leave(opened), false;
   const CrashContents contents = opened.contents;
 
@@ -201,26 +125,7 @@ bool CrashSimulator::examine_state(const Place& place, const CrashPlan& plan) {
   if (nested && !examine_nested(inside, place)) return false;
   if (!read_only_too) return true;
   lab_.restore(before);
-  return examine_read_only(place, contents);
-}
-
-bool CrashSimulator::examine_read_only(const Place& place, const CrashContents& expected) {
-  const std::uint64_t hash = lab_.hash();
-  Config config = config_for(lab_);
-  config.read_only = true;
-  log_.clear();
-  std::uint64_t key = place.key_first;
-  Result<Collection> collection = open_with(config, key, place.key_last);
-  if (collection.is(Errc::not_found)) {
-    return expected == CrashContents() || fail("read_only finds no collection");
-  }
-  if (!collection.ok()) return fail("read_only does not open: " + collection.message());
-  CrashContents contents;
-  if (!read_contents(*collection, contents)) return false;
-  if (collection->stats().damaged_regions != 0) return fail("read_only reports damage");
-  if (contents != expected) return fail("read_only sees other contents than a writer");
-  *collection = Collection();
-  return lab_.hash() == hash || fail("a read_only open changed the disk");
+  return examine_read_only(place, model_.any_expired(), contents);
 }
 
 bool CrashSimulator::examine_new_write(Opened opened, const Place& place) {
@@ -256,7 +161,7 @@ bool CrashSimulator::examine_new_write(Opened opened, const Place& place) {
   Result<Collection> again = open_with(config_for(lab_), key_now, place.key_last);
   if (!again.ok()) return fail("does not open after a new write: " + again.message());
   CrashContents contents;
-  if (!read_contents(*again, contents)) return false;
+  if (!read_now(*again, contents)) return false;
   if (again->stats().damaged_regions != 0) return fail("damage is reported after a new write");
   if (contents[number] != crash_value_hash(value)) return fail("a new write is lost after a sync");
   contents[number] = opened.contents[number];

@@ -14,6 +14,7 @@ constexpr std::size_t kSubsetOperations = 6;  // the same
 constexpr std::size_t kMixes = 24;
 
 bool of_tail(std::string_view path) { return path.ends_with("/tail.buf"); }
+bool of_slots(std::string_view path) { return path.ends_with("/slots.dat"); }
 
 AtomFate random_fate(base::Random& random) { return static_cast<AtomFate>(random.below(5)); }
 
@@ -115,7 +116,7 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
   lab.restore(snapshot);
   base::Random random(plan.bits + 1);
   std::size_t rank = 0;
-  const auto fate = [&](const PendingAtom& atom) {
+  const auto planned = [&](const PendingAtom& atom) {
     const bool grouped =
         (plan.inode == 0 || plan.inode == atom.inode) && !(plan.without_tail && of_tail(atom.path));
     if (!grouped) {
@@ -142,6 +143,13 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
     }
     return random.one_in(2) ? AtomFate::present : random_fate(random);
   };
+  const auto fate = [&](const PendingAtom& atom) {
+    const AtomFate wanted = planned(atom);
+    if (wanted <= AtomFate::present || plan.tearing == Tearing::any || !of_slots(atom.path)) {
+      return wanted;
+    }
+    return plan.tearing == Tearing::half ? AtomFate::half : AtomFate::present;
+  };
   lab.power_cut(fate, [&](std::size_t operation) {
     return plan.operations_subset ? (plan.operations_bits >> (operation % 64) & 1) != 0
                                   : operation < plan.operations_prefix;
@@ -149,7 +157,8 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
 }
 
 std::vector<CrashPlan> crash_plans(FaultFileSystem& lab, const FaultFileSystem::Snapshot& snapshot,
-                                   bool strict, base::Random& random, std::size_t budget) {
+                                   bool strict, base::Random& random, std::size_t budget,
+                                   Tearing tearing) {
   lab.restore(snapshot);
   const std::size_t operations = lab.pending_directory_operations();
   std::map<std::uint64_t, std::size_t> of_inode;
@@ -180,6 +189,7 @@ std::vector<CrashPlan> crash_plans(FaultFileSystem& lab, const FaultFileSystem::
   }
   for (CrashPlan& plan : plans) choose_operations(plan, operations, strict, random);
   add_all_operations(plans, operations, strict);
+  for (CrashPlan& plan : plans) plan.tearing = tearing;
   for (std::size_t at = plans.size(); at > 1; --at) {
     std::swap(plans[at - 1], plans[random.below(at)]);
   }

@@ -30,6 +30,7 @@ struct CrashPlan {
   std::uint64_t operations_prefix = 0;
   bool operations_subset = false;
   std::uint64_t operations_bits = 0;  // of the subset
+  Tearing tearing = Tearing::any;     // of slots, which are changed in place
 
   [[nodiscard]] std::string text() const;
 };
@@ -42,6 +43,7 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
 [[nodiscard]] std::vector<CrashPlan> crash_plans(FaultFileSystem& lab,
                                                  const FaultFileSystem::Snapshot& snapshot,
                                                  bool strict, base::Random& random,
-                                                 std::size_t budget);
+                                                 std::size_t budget,
+                                                 Tearing tearing = Tearing::any);
 
 }  // namespace armdb::test

@@ -1,35 +1,13 @@
 // The work of the crash simulator: random operations on a collection, and its places.
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
-#include "base/little.hpp"
-#include "engine/router.hpp"
-#include "store/collection_files.hpp"
 #include "support/crash_simulator.hpp"
 
 namespace armdb::test {
 
-namespace {
-
-constexpr const char* kPath = "/db";
-
-bool is_strict(std::uint64_t seed) { return seed % 3 != 0; }
-
-FaultFileSystem::Model model_of(std::uint64_t seed) {
-  return is_strict(seed) ? FaultFileSystem::Model::strict : FaultFileSystem::Model::ext4;
-}
-
-}  // namespace
-
 CrashSimulator::CrashSimulator(const CrashSettings& settings, CrashCounts& counts)
-    : settings_(settings),
-      counts_(counts),
-      random_(settings.seed * 977 + static_cast<std::uint64_t>(settings.faults)),
-      strict_(is_strict(settings.seed)),
-      disk_(model_of(settings.seed)),
-      lab_(model_of(settings.seed)),
-      second_lab_(model_of(settings.seed)) {
+    : CrashLab(settings, counts) {
   choose_options();
 }
 
@@ -58,9 +36,7 @@ std::string CrashSimulator::random_value() {
     size = random_.below(heavy_ ? 6000 : 60);
     if (heavy_ && random_.one_in(8)) size = 16000 + random_.below(4000);
   }
-  std::string value(size, 0);
-  for (char& byte : value) byte = static_cast<char>(random_.next());
-  return value;
+  return random_bytes(size);
 }
 
 // ---- Places ----
@@ -74,8 +50,7 @@ void CrashSimulator::update_marks() {
 
 void CrashSimulator::add_place(const std::string& call) {
   const base::MutexLock lock(places_mutex_);
-  places_.push_back(
-      {disk_.snapshot(), call, marks_, sync_failed_ || disk_.fault_met(), key_first_, key_last_});
+  places_.push_back({place_now(call), marks_});
 }
 
 void CrashSimulator::watch(bool on) {
@@ -106,7 +81,7 @@ bool CrashSimulator::open_main(bool promised) {
   if (!model_.begun() && !begin_model()) return false;
   if (main_.stats().damaged_regions != 0) return fail("damage is reported in the work");
   CrashContents contents;
-  if (!read_contents(main_, contents)) return false;
+  if (!read_now(main_, contents)) return false;
   update_marks();
   const auto j = find_all(contents, marks_, promised);
   if (!j) {
@@ -125,17 +100,10 @@ bool CrashSimulator::open_main(bool promised) {
 }
 
 bool CrashSimulator::begin_model() {
-  store::Description description;
-  const Status status = store::read_description(disk_, kPath, description);
-  if (!status.ok()) return fail("db.meta cannot be read: " + status.message());
-  const engine::Router router(description.shard_count, description.shard_prefix_bits,
-                              description.hash_seed);
   std::array<std::size_t, kCrashKeys> shard_of{};
-  for (std::size_t number = 0; number < kCrashKeys; ++number) {
-    const auto key = crash_key(number);
-    shard_of[number] = router.shard(key.data(), key.size(), router.hash(key.data(), key.size()));
-  }
-  model_.begin(shard_of, description.shard_count);
+  const std::size_t shards = find_shards(shard_of);
+  if (shards == 0) return false;
+  model_.begin(shard_of, shards);
   return true;
 }
 
@@ -311,41 +279,10 @@ Status CrashSimulator::do_care(bool& synced) {
   }
 }
 
-// A new key for the collection, or a new data key below it.
 Status CrashSimulator::do_keys() {
-  const auto key_of = [](std::uint64_t number) {
-    ByteArray<32> key{'k', 'e', 'y'};
-    base::store_little<std::uint64_t>(key.data() + 8, number);
-    return key;
-  };
-  if (random_.one_in(2)) {
-    step_ += ", reencrypt";
-    model_.swept();
-    return main_.reencrypt(key_of(key_last_));
-  }
-  step_ += ", rotate_key";
-  const std::uint64_t now = key_last_;
-  key_last_ = now + 1;
-  Status status = main_.rotate_key(key_of(now), key_of(now + 1));
-  if (status.ok()) key_first_ = key_last_;
-  return status;
-}
-
-void CrashSimulator::arm_fault() {
-  if (settings_.faults == CrashSettings::Faults::none || !random_.one_in(5)) return;
-  static constexpr Call kCalls[] = {Call::write,          Call::truncate, Call::allocate,
-                                    Call::open,           Call::remove,   Call::rename,
-                                    Call::sync_directory, Call::sync,     Call::any};
-  Call call = Call::sync;
-  if (settings_.faults == CrashSettings::Faults::calls) {
-    call = kCalls[random_.below(std::size(kCalls))];
-  }
-  static constexpr int kErrors[] = {EIO, ENOSPC, EROFS, EDQUOT};
-  const int error = random_.one_in(2) ? EIO : kErrors[random_.below(4)];
-  // Never all calls for good: dropping pages works even where the disk does not.
-  const bool sticky = random_.one_in(6) && call != Call::any;
-  disk_.clear_faults();
-  disk_.fail(call, 1 + random_.below(4), error, sticky, random_.below(600));
+  if (!random_.one_in(2)) return rotate_key(main_);
+  model_.swept();
+  return reencrypt(main_);
 }
 
 // After an operation: completes the writes, or reopens when it failed.

@@ -195,6 +195,7 @@ Result<Owned<Mapping>> FaultFile::map(std::size_t length, MapMode mode) {
   files_.observe(Call::map, path_);
   const base::MutexLock lock(files_.mutex_);
   if (Status status = begin(Call::map, 0, length); !status.ok()) return status;
+  if (!files_.mappable_) return Status(Errc::unsupported, "nothing is mapped here").at(path_);
   if (length == 0) return Status(Errc::invalid_argument, "cannot map 0 bytes").at(path_);
   if (mode == MapMode::read_write && !writable_) return os_failure(EACCES, "cannot map", path_);
   FaultFileSystem::FileState& file = state();

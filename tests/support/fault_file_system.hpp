@@ -115,6 +115,8 @@ class FaultFileSystem final : public FileSystem {
   // not counted: allocate them first.
   void set_capacity(std::uint64_t bytes);
   [[nodiscard]] std::uint64_t used_bytes() const;
+  // Whether files can be mapped; else `unsupported`, which is no fault.
+  void set_mappable(bool mappable);
 
   // ---- Watching ----
 
@@ -254,6 +256,7 @@ class FaultFileSystem final : public FileSystem {
   Call first_fault_ = Call::any;
   bool fault_met_ = false;
   std::uint64_t capacity_ = ~std::uint64_t{0};
+  bool mappable_ = true;
   std::uint64_t generation_ = 1;  // of handles
   std::map<Inode, LockState> locks_;
   std::map<Inode, std::size_t> open_;  // handles alive

@@ -219,6 +219,11 @@ void FaultFileSystem::set_capacity(std::uint64_t bytes) {
   capacity_ = bytes;
 }
 
+void FaultFileSystem::set_mappable(bool mappable) {
+  const base::MutexLock lock(mutex_);
+  mappable_ = mappable;
+}
+
 std::uint64_t FaultFileSystem::used_bytes() const {
   const base::MutexLock lock(mutex_);
   return used_bytes_locked();
