@@ -271,7 +271,7 @@ Status FixedCrashSimulator::do_sync() {
   // Several shards are synced by several threads, none of which may write; and a write that syncs
   // would wait for this one.
   const bool may_write = config_.shard_count == 1 && !config_.enable_fsync;
-  if (may_write && random_.one_in(2)) beside_ = 1 + random_.below(3);
+  if (may_write) beside_ = random_.below(4);
   step_ += ", sync with " + std::to_string(beside_) + " writes beside it";
   Status status = random_.one_in(5) ? main_.checkpoint() : main_.sync();
   beside_ = 0;
