@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Tests the crash simulators themselves: takes one durability measure after another out of the sources
-and asks that the simulator notices; the same with what keeps nonces apart, and their ledger.
+"""Tests the crash simulators themselves: takes one durability measure after another out of the
+sources and asks that they notice; the same with what keeps nonces apart, and their ledger.
 Closes with `N passed, N failed`, one per measure.
 
   tests/crash/mutations.py [--build FOLDER] [--jobs N] [--seconds S] [--only WORD]
