@@ -9,6 +9,7 @@
 
 #include "store/keyring.hpp"
 #include "support/crash_simulator.hpp"
+#include "support/fixed_crash_simulator.hpp"
 #include "support/nonce_ledger.hpp"
 #include "support/one_shard.hpp"
 #include "support/scale.hpp"
@@ -267,6 +268,24 @@ TEST_CASE("encryption: no nonce comes twice, over power cuts, kills, failed call
       if (!simulator.run()) FAIL(simulator.failure());
       settings.seed += 1;
     }
+  }
+  CHECK(ledger.seals() > 1000);
+  CHECK(ledger.repeats() == 0);
+}
+
+TEST_CASE("encryption: no nonce comes twice on the Fixed store, while keys change",
+          "[nonces][pitfall-45]") {
+  const test::NonceLedger ledger;
+  test::CrashCounts counts;
+  test::CrashSettings settings;
+  settings.operations = 80;
+  settings.states_per_place = 1;
+  settings.keys = true;
+  settings.states_most = test::scaled(1500, 300);
+  while (counts.all() < settings.states_most) {
+    test::FixedCrashSimulator simulator(settings, counts);
+    if (!simulator.run()) FAIL(simulator.failure());
+    settings.seed += 1;
   }
   CHECK(ledger.seals() > 1000);
   CHECK(ledger.repeats() == 0);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Tests the crash simulator itself: takes one durability measure after another out of the sources
-and asks that the simulator notices; the same with what keeps nonces apart, and their ledger.
+"""Tests the crash simulators themselves: takes one durability measure after another out of the
+sources and asks that they notice; the same with what keeps nonces apart, and their ledger.
 Closes with `N passed, N failed`, one per measure.
 
   tests/crash/mutations.py [--build FOLDER] [--jobs N] [--seconds S] [--only WORD]
@@ -90,6 +90,56 @@ MUTATIONS = [
      "recovered.expiry_ms = entry.expiry_ms;", ""),
 ]
 
+# The same of the Fixed store: its own simulator must notice.
+FIXED = [
+    ("of two copies of a slot the older one counts", "store/slot_recovery.cpp",
+     "slot.version > best.version;", "best.version == 0;"),
+    ("a sync of slots syncs nothing", "store/slot_store.cpp",
+     "if (!ticket.wanted) return {}; return file_->sync().at(path_);", "return {};"),
+    ("the copy of a slot that the last sync has is overwritten", "store/slot_store.cpp",
+     "if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;", ""),
+    ("the copies of a slot are overwritten in turn, synced or not", "store/slot_store.cpp",
+     "if (layout_.copies() == 2 && is_durable(stamped)) copy ^= 1;",
+     "if (layout_.copies() == 2) copy ^= 1;"),
+    ("beside a sync slots are written in place", "store/slot_store.cpp",
+     "if (syncing_ != 0 && is_syncing(stamp_of(number))) {",
+     "if (syncing_ > kSlotGenerationMax && is_syncing(stamp_of(number))) {"),
+    ("a sync begins before slots are written from the stage", "store/slot_store.cpp",
+     "finish_all(); rewritten_ = false;", "rewritten_ = false;"),
+    ("moved slots are erased before their new places are synced", "engine/shard_care.cpp",
+     "Status status = slots_->sync();", "Status status;"),
+    ("the stage is not cleared before slots are cut off", "store/slot_store.cpp",
+     "Status status = clear_stage(); std::uint64_t number", "Status status; std::uint64_t number"),
+    ("the largest version may go with slots that are cut off", "store/slot_store.cpp",
+     "if (status.ok()) status = write_erased(number, Bytes(no_key));", ""),
+    ("what recovery found is not synced before slots are written", "store/slot_recovery.cpp",
+     "status = file_->sync(); // The file may", "// The file may"),
+    ("the new end of the slots is not synced", "store/slot_store.cpp",
+     "if (status.ok()) status = file_->sync();"
+     " if (!status.ok()) return poison(std::move(status).at(path_)); free_count_",
+     "if (!status.ok()) return poison(std::move(status).at(path_)); free_count_"),
+    ("the clean mark stays while slots are written", "store/slot_recovery.cpp",
+     "if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);", ""),
+    ("of a key in two slots both stay", "store/slot_recovery.cpp",
+     "status = write_erased(losers_[at], slot.key);", ""),
+    ("what is newer in the stage does not go to its slot", "store/slot_recovery.cpp",
+     "status = bring_home(format::staged_number(staged), staged.sub(8));", ""),
+    ("what a crash tore stays for a later write to complete", "store/slot_recovery.cpp",
+     "if (status.ok()) status = write_zeros(at, layout_.slot_bytes());", ""),
+    ("staged copies of slots that the file lost stay", "store/slot_recovery.cpp",
+     "torn_.push_back(layout_.stage_at(place) + 8);", ""),
+    ("the name of slots.dat is not made durable after a kill", "store/slot_recovery.cpp",
+     "if (status.ok()) status = context_.files.sync_directory(context_.directory);", ""),
+    ("recovered slots are not synced at the end", "store/slot_recovery.cpp",
+     "if (status.ok()) status = file_->sync(); if (!status.ok()) return status;"
+     " for (std::uint8_t& stamp", "if (!status.ok()) return status; for (std::uint8_t& stamp"),
+    ("a failed sync of slots is forgotten", "store/slot_store.cpp",
+     "if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);",
+     "if (!outcome.ok() && !outcome.is(Errc::aborted)) return outcome;"),
+    ("expiries of slots are not recovered", "store/slot_recovery.cpp",
+     ".expiry_ms = slot.expiry_ms,", ".expiry_ms = 0,"),
+]
+
 # What keeps nonces apart: the ledger of encryption_test.cpp must find one that comes twice.
 NONCES = [
     ("the key of a file comes from no random salt", "store/frame_seal.cpp",
@@ -108,10 +158,13 @@ SECOND_LINES = [
      "if (status.ok() && interrupted) status = leave_gap();", ""),
     ("a tail is joined to what stood before a lost segment", "store/log_recovery.cpp",
      "if (cut_ && torn_id_ != candidates_.back().segment->id()) return {};", ""),
+    ("brought home from the stage, slots are not synced before others are erased",
+     "store/slot_recovery.cpp",
+     "if (status.ok() && !stage_wins_.empty() && !losers_.empty()) status = file_->sync();", ""),
 ]
-KNOWN = MUTATIONS + NONCES + SECOND_LINES
+KNOWN = MUTATIONS + FIXED + NONCES + SECOND_LINES
 
-TESTS = ["test_main", "crash/simulator_test", "crash/encryption_test"]
+TESTS = ["test_main", "crash/simulator_test", "crash/fixed_simulator_test", "crash/encryption_test"]
 FOUND = re.compile(r"after (\d+) works, (\d+) places, (\d+) states, (\d+) second\s+crashes,\s+"
                    r"(\d+)\s+kills")
 
@@ -150,7 +203,8 @@ def check(change, args, objects):
     if change in NONCES:
         found, text = simulate(program, args, "[nonces]~[crash]", "1")
         return found and text == "a nonce came twice", text or "NOT found"
-    found, text = simulate(program, args)
+    kind = "[fixed]" if change in FIXED else "[simulator]~[fixed]"
+    found, text = simulate(program, args, kind + "~[slow]")
     return found, f"found after {text}" if found else "NOT found"
 
 

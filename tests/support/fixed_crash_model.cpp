@@ -47,26 +47,26 @@ FixedCrashMarks FixedCrashModel::marks() const {
 
 std::string FixedCrashModel::judge(const CrashContents& contents, const FixedCrashMarks& marks,
                                    bool all) const {
-  const auto text = [](const State& state) {
-    return state.hash == 0 ? std::string("absent") : std::to_string(state.hash % 1'000'000);
+  const auto text = [](std::uint64_t hash) {
+    return hash == 0 ? std::string("absent") : std::to_string(hash % 1'000'000);
   };
   for (std::size_t number = 0; number < kCrashKeys; ++number) {
     const std::vector<State>& states = keys_[number].states;
     const CrashMark& mark = marks[number];
     const std::size_t from = all ? mark.completed : mark.durable;
     bool allowed = false;
-    std::string wrong = "key " + std::to_string(number) + " has ";
-    std::string before = "what was never written under it";
+    std::string before = "none of its states";
     std::string expected;
     for (std::size_t at = 0; at <= mark.started; ++at) {
       const bool same = states[at].hash == contents[number];
       allowed = allowed || (same && at >= from);
-      if (same) before = "its state " + std::to_string(at) + " (" + text(states[at]) + ")";
-      if (at >= from) expected += " " + text(states[at]);
+      if (same) before = "its state " + std::to_string(at);
+      if (at >= from) expected += " " + text(states[at].hash);
     }
     if (allowed) continue;
-    return wrong + before + (all ? "; less than was completed" : "; less than was durable") +
-           "; states " + std::to_string(from) + " to " + std::to_string(mark.started) +
+    return "key " + std::to_string(number) + " is " + text(contents[number]) + ", " + before +
+           (all ? "; less than was completed" : "; less than was durable") + "; states " +
+           std::to_string(from) + " to " + std::to_string(mark.started) +
            " are allowed:" + expected;
   }
   return {};

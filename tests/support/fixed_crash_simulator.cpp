@@ -55,6 +55,7 @@ bool FixedCrashSimulator::open_again(FaultFileSystem& files, const CrashPlace& p
 bool FixedCrashSimulator::recover(FaultFileSystem& files, const Place& place, bool killed,
                                   Collection& collection, CrashContents& contents) {
   if (!open_again(files, place, model_.any_expired(), collection, contents)) return false;
+  if (collection.durable_sequence() < place.exposed) return fail("sequences are used again");
   const std::string wrong = model_.judge(contents, place.marks, killed && !place.sync_failed);
   return wrong.empty() || fail(wrong);
 }

@@ -8,6 +8,7 @@
 //     the same and writes nothing;
 //   * all that was recovered is durable, and stays through new writes, a sync and another power
 //     cut; the new writes keep to the same rules;
+//   * sequences go on behind the largest one that was ever called durable;
 //   * closed and opened again, it has the same;
 //   * a crash while recovering changes none of this;
 //   * the key that the last rotate_key() set opens it, or amid one the key before.
@@ -20,7 +21,9 @@
 // Threads: one, but the engine under test may use several.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -39,6 +42,7 @@ class FixedCrashSimulator : public CrashLab {
  private:
   struct Place : CrashPlace {
     FixedCrashMarks marks;
+    std::uint64_t exposed = 0;  // the largest sequence that was ever called durable
   };
   // A collection that is written, and its model.
   struct Subject {
@@ -85,6 +89,7 @@ class FixedCrashSimulator : public CrashLab {
   Tearing tearing_ = Tearing::half;
   FixedCrashModel model_;
   std::array<std::size_t, kCrashKeys> shard_of_{};
+  std::uint64_t exposed_ = 0;
   std::size_t beside_ = 0;  // so many writes while the next sync runs
   Status beside_status_;
   std::vector<Place> places_;

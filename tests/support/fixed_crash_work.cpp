@@ -45,7 +45,7 @@ void FixedCrashSimulator::choose_options() {
 
 void FixedCrashSimulator::add_place(const std::string& call) {
   const base::MutexLock lock(places_mutex_);
-  places_.push_back({place_now(call), model_.marks()});
+  places_.push_back({place_now(call), model_.marks(), exposed_});
 }
 
 void FixedCrashSimulator::watch(bool on) {
@@ -102,6 +102,7 @@ bool FixedCrashSimulator::open_main(bool promised) {
   // The places so far are judged by what the model is about to forget.
   if (!examine_places()) return false;
   model_.settle(contents);
+  exposed_ = std::max(exposed_, main_.durable_sequence());
   sync_failed_ = false;
   key_first_ = key_last_ = key;
   return true;
@@ -267,8 +268,10 @@ Status FixedCrashSimulator::do_erase_many() {
 
 Status FixedCrashSimulator::do_sync() {
   const FixedCrashMarks before = model_.marks();
-  // Of several shards the threads sync, and none of them may write.
-  if (config_.shard_count == 1 && random_.one_in(2)) beside_ = 1 + random_.below(3);
+  // Several shards are synced by several threads, none of which may write; and a write that syncs
+  // would wait for this one.
+  const bool may_write = config_.shard_count == 1 && !config_.enable_fsync;
+  if (may_write) beside_ = random_.below(4);
   step_ += ", sync with " + std::to_string(beside_) + " writes beside it";
   Status status = random_.one_in(5) ? main_.checkpoint() : main_.sync();
   beside_ = 0;
@@ -309,6 +312,7 @@ bool FixedCrashSimulator::settle(const Status& status) {
     return end_main(random_.one_in(2) ? Ending::kill : Ending::close);
   }
   model_.complete();
+  exposed_ = std::max(exposed_, main_.durable_sequence());
   if (stats.unsynced_shards == 0) model_.synced(model_.marks());
   return true;
 }
