@@ -149,7 +149,7 @@ NONCES = [
     ("the session of slots is not random", "store/slot_sealer.cpp",
      "Status status = os::random_bytes(fresh->id);", "Status status;"),
     ("counters of slots come round", "store/slot_sealer.cpp",
-     "sealed.counter = ++counter_;", "sealed.counter = counter_++ % 50 + 1;"),
+     "sealed.counter = ++counter_;", "sealed.counter = counter_ = counter_ % 50 + 1;"),
 ]
 
 # Second lines of defence: taken out alone, nothing is lost in 300 k states. Only with --all.
