@@ -4721,6 +4721,7 @@ class Shard {
                              base::Location* where) const;
   Result<bool> compact_once(std::uint64_t budget, bool cheapest, std::uint64_t end)
       ARMDB_REQUIRES(maintenance_);
+  Status compact_sealed();  // compact() without ending the active segment
   Status keep_failure(Status status);
   Status fail(Status cause);
   Status sync_all(bool files_too);
@@ -18248,6 +18249,10 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
 Status Shard::compact() {
   Status sealed = seal();
   if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
+  return compact_sealed();
+}
+
+Status Shard::compact_sealed() {
   const std::uint64_t end = last_sequence();
   for (;;) {
     const Result<bool> more = compact_step(~std::uint64_t{0}, end);
@@ -18281,7 +18286,7 @@ Status Shard::renew_keys() {
     compaction_.reset();  // its output may be sealed by the old one
     static_cast<void>(log_->mark_old_keys());
   }
-  status = compact();
+  status = compact_sealed();
   if (!status.ok()) return status;
   {
     const base::MutexLock lock(mutex_);

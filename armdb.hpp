@@ -968,8 +968,8 @@ class Collection {
   [[nodiscard]] Stats stats() const;
   // Reads everything stored; damage is counted, and told to Config::log with file and offset.
   Result<VerifyReport> verify();
-  // Rewrites segments of now with enough dead in them (Config::compaction_threshold); Fixed: moves
-  // slots together and gives the end of the file back. Safe beside everything.
+  // Rewrites those of today's segments with enough dead in them (Config::compaction_threshold), not
+  // later ones; Fixed: moves slots together, gives the file's end back. Safe beside everything.
   Status compact();
   // A piece of that: reads about `budget_bytes`; true when there is more to do.
   Result<bool> compact_step(std::uint64_t budget_bytes);

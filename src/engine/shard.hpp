@@ -262,6 +262,7 @@ class Shard {
                              base::Location* where) const;
   Result<bool> compact_once(std::uint64_t budget, bool cheapest, std::uint64_t end)
       ARMDB_REQUIRES(maintenance_);
+  Status compact_sealed();  // compact() without ending the active segment
   Status keep_failure(Status status);
   Status fail(Status cause);
   Status sync_all(bool files_too);

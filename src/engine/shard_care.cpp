@@ -382,6 +382,10 @@ Status Shard::copy_slot(Bytes key, base::Location from) {
 Status Shard::compact() {
   Status sealed = seal();
   if (!sealed.ok() && !sealed.is(Errc::no_space)) return sealed;
+  return compact_sealed();
+}
+
+Status Shard::compact_sealed() {
   const std::uint64_t end = last_sequence();
   for (;;) {
     const Result<bool> more = compact_step(~std::uint64_t{0}, end);
@@ -415,7 +419,7 @@ Status Shard::renew_keys() {
     compaction_.reset();  // its output may be sealed by the old one
     static_cast<void>(log_->mark_old_keys());
   }
-  status = compact();
+  status = compact_sealed();
   if (!status.ok()) return status;
   {
     const base::MutexLock lock(mutex_);

@@ -261,7 +261,7 @@ TEST_CASE("encryption: no nonce comes twice, over power cuts, kills, failed call
     test::CrashSettings settings;
     settings.operations = 30;
     settings.states_per_place = 2;
-    settings.states_most = counts.all() + test::scaled(1500);
+    settings.states_most = counts.all() + test::scaled(1500, 300);
     settings.faults = faults;
     while (counts.all() < settings.states_most) {
       test::CrashSimulator simulator(settings, counts);
