@@ -33,10 +33,12 @@
 #include "os/entropy.hpp"
 #include "os/file_lock.hpp"
 #include "os/pages.hpp"
+#include "os/socket.hpp"
 #include "os/thread.hpp"
 
 #include "crypto/secret.hpp"
 #include "crypto/aead.hpp"
+#include "crypto/tls_stream.hpp"
 
 #include "format/entry.hpp"
 #include "format/file_header.hpp"
