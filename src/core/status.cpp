@@ -60,6 +60,10 @@ std::string_view errc_name(Errc code) noexcept {
       return "wrong_key";
     case Errc::aborted:
       return "aborted";
+    case Errc::timed_out:
+      return "timed_out";
+    case Errc::fenced:
+      return "fenced";
   }
   return "unknown";
 }

@@ -35,6 +35,8 @@ enum class Errc : std::uint8_t {
   shard_mismatch,  // a key of another shard inside an atomic block
   wrong_key,       // the encryption key does not open this store
   aborted,         // a callback asked to stop
+  timed_out,       // the time was over: what was waited for may still happen
+  fenced,          // there is a newer leader: this one may not write any more
 };
 
 [[nodiscard]] std::string_view errc_name(Errc code) noexcept;  // such as "not_found"

@@ -171,18 +171,24 @@ void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) 
     const WriteRequest& request = requests[n];
     index::Place place;
     index_->locate(request.key.data(), request.hash, place);
-    if (!hook_reads() || !place.found) {
-      publish(request, place, at, request.expiry_ms, nullptr);
-      return;
-    }
-    store::ReadBuffer buffer;
-    Bytes old;
-    bool moved = false;
-    const base::EpochDomain::Guard guard(context_.epochs);
-    const Status status = read_location(place.at, request.key, buffer, old, moved);
-    if (!status.ok()) log_untold(status);
-    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+    publish_reading_old(request, place, at);
   });
+}
+
+// publish() with the old value from disk, where the hook wants that.
+void Shard::publish_reading_old(const WriteRequest& request, index::Place& place,
+                                base::Location at) {
+  if (!hook_reads() || !place.found) {
+    publish(request, place, at, request.expiry_ms, nullptr);
+    return;
+  }
+  store::ReadBuffer buffer;
+  Bytes old;
+  bool moved = false;
+  const base::EpochDomain::Guard guard(context_.epochs);
+  const Status status = read_location(place.at, request.key, buffer, old, moved);
+  if (!status.ok()) log_untold(status);
+  publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
 }
 
 // ---- Several shards ----
@@ -212,6 +218,9 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   for (std::size_t at = 0; at < parts.size(); ++at) {
     Shard& shard = *parts[at].shard;
     if (status.ok()) status = shard.refuse_if_closed();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok() && parts[at].first != 0) status = shard.log_->continue_at(parts[at].first);
+#endif
     names[at] = {shard.context_.shard, shard.log_->next_sequence() + parts[at].requests.size() - 1};
   }
   std::size_t ready = 0;

@@ -70,6 +70,35 @@ class Engine {
   Status tick();
   // Syncs the shards that joint batches bind together; for Shard::sync().
   Status sync_joint(const Shard* asking);
+
+  // What a follower takes over from its leader when it is created.
+  struct Origin {
+    Shape shape;
+    std::uint32_t shard_count = 1;
+    std::uint32_t shard_prefix_bits = 0;
+    std::uint64_t hash_seed = 0;
+    store::StoreId lineage{};
+  };
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // ---- Replication ----
+
+  // Makes an empty follower; key_exists when there is a collection.
+  static Status create_follower(const std::string& path, const FixedConfig& config,
+                                const Origin& origin);
+  [[nodiscard]] Origin origin() const;
+  [[nodiscard]] store::ReplicaState replica_state() const;
+  // Durable when it returns ok; from then on the collection is a follower or not, as it says.
+  Status save_replica_state(store::ReplicaState state);
+  [[nodiscard]] bool follower() const noexcept {
+    return refuses_.load(std::memory_order_acquire) && !config_.read_only;
+  }
+  // From here on it refuses writes: it found out that there is a newer leader.
+  void demote() noexcept { refuses_.store(true, std::memory_order_release); }
+  [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
+  // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
+  Status apply_joint(std::span<Shard::JointWrite> parts);
+#endif
+
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
   Result<std::uint64_t> sweep(std::uint64_t budget);
   // Asks `decide` about every entry that was there when the migration to `to_version` began, and
@@ -112,7 +141,7 @@ class Engine {
 
  private:
   Engine(std::string path, const FixedConfig& config)
-      : path_(std::move(path)), config_(without_key(config)) {
+      : path_(std::move(path)), config_(without_key(config)), refuses_(config.read_only) {
     common_.engine = this;
   }
   // Only Opening needs it.
@@ -170,6 +199,11 @@ class Engine {
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
+  std::atomic<bool> refuses_;  // opened read_only, or a follower
+#if !defined(ARMDB_OMIT_REPLICATION)
+  mutable base::Mutex replica_mutex_;
+  store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
+#endif
   std::atomic<std::uint64_t> ticked_ms_{0};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };

@@ -72,8 +72,9 @@ Status check_shape(const Shape& shape, const Config& config) {
 class Opening {
  public:
   Opening(const std::string& path, const Shape* shape, const FixedConfig& config,
-          Engine::Parts parts)
+          Engine::Parts parts, const Engine::Origin* origin = nullptr)
       : shape_(shape),
+        origin_(origin),
         parts_(std::move(parts)),
         key_(config.encryption_key),
         engine_(new (std::nothrow) Engine(path, config)) {}
@@ -105,6 +106,9 @@ class Opening {
     Status status = lock_directory();
     if (status.ok()) status = read_or_create_meta();
     if (status.ok()) status = read_state();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) status = read_replica_state();
+#endif
     if (status.ok()) status = open_shards();
     if (status.ok() && meta_.shape.fixed && !known_) status = note_slots();
     return status;
@@ -177,6 +181,20 @@ class Opening {
     std::memcpy(meta_.store_id.data(), random, 16);
     std::memcpy(&meta_.hash_seed, random + 16, 8);
     status = settle_keyring(true);
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // Before db.meta, which makes it a collection: it is a follower from its first moment.
+    if (status.ok() && origin_ != nullptr) {
+      meta_.shard_count = origin_->shard_count;
+      meta_.shard_prefix_bits = origin_->shard_prefix_bits;
+      meta_.hash_seed = origin_->hash_seed;
+      store::ReplicaState state;
+      state.store_id = meta_.store_id;
+      state.lineage = origin_->lineage;
+      state.follower = true;
+      state.replacing = std::vector<std::uint8_t>(meta_.shard_count);
+      status = store::replace_replica_state(files(), engine_->path_, state);
+    }
+#endif
     return status.ok() ? store::create_description(files(), engine_->path_, meta_) : status;
   }
 
@@ -222,6 +240,20 @@ class Opening {
     return {};
   }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+  Status read_replica_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    Engine& engine = *engine_;
+    Status status =
+        store::read_replica_state(files(), engine.path_, meta_.store_id, engine.replica_);
+    if (status.is(Errc::not_found)) return {};
+    if (status.ok() && engine.replica_.replacing.size() != meta_.shard_count) {
+      status = base::corrupt("db.replica is of a collection with another number of shards");
+    }
+    if (status.ok() && engine.replica_.follower) engine.refuses_ = true;
+    return status;
+  }
+#endif
+
   // From here on a slots.dat that is missing was lost: db.state is there.
   Status note_slots() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     if (engine_->config_.read_only) return {};
@@ -240,7 +272,8 @@ class Opening {
             meta_.shard_count,
             meta_.shape,
             engine_->common_.objects != nullptr,
-            engine_->keyring_.get()};
+            engine_->keyring_.get(),
+            engine_->refuses_.load() && !engine_->config_.read_only};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -306,6 +339,7 @@ class Opening {
   }
 
   const Shape* shape_;
+  const Engine::Origin* origin_;  // of a new follower, or null
   Engine::Parts parts_;
   EncryptionKey key_;
   std::unique_ptr<Engine> engine_;
@@ -316,7 +350,8 @@ class Opening {
 // ---- Keys ----
 
 Status Engine::refuse_keys() const {
-  Status status = refuse_change();
+  Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) status = refuse_write();
   if (!status.ok() || keyring_ != nullptr) return status;
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }
@@ -361,5 +396,20 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shap
   while (size > 1 && path[size - 1] == '/') --size;
   return Opening(path.substr(0, size), shape, config, std::move(parts)).run();
 }
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+Status Engine::create_follower(const std::string& path, const FixedConfig& config,
+                               const Origin& origin) {
+  FixedConfig plain = config;
+  plain.shard_count = 0;  // the leader's
+  plain.shard_prefix_bits = 0;
+  FileSystem& files = config.file_system == nullptr ? posix_file_system() : *config.file_system;
+  store::Description there;
+  if (store::read_description(files, path, there).ok()) {
+    return Status(Errc::key_exists, "there is a collection at this path already").at(path);
+  }
+  return Opening(path, &origin.shape, plain, {}, &origin).run().status();
+}
+#endif
 
 }  // namespace armdb::engine

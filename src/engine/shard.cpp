@@ -323,6 +323,9 @@ void Shard::log_untold(const Status& why) const {
 
 // With Config::enable_fsync the write that filled the buffer also tells how its sync went.
 Status Shard::after_write(bool sync_wanted) {
+#if !defined(ARMDB_OMIT_REPLICATION)
+  common_.taps.tell();
+#endif
   if (retired_.load(std::memory_order_relaxed) >= kRetiredPerCollect) {
     retired_.store(0, std::memory_order_relaxed);
     context_.epochs.collect();

@@ -25,8 +25,10 @@
 #include "core/owned.hpp"
 #include "core/stats.hpp"
 #include "engine/expiry.hpp"
+#include "engine/tap.hpp"
 #include "index/index.hpp"
 #include "store/log_compaction.hpp"
+#include "store/log_feed.hpp"
 #include "store/log_store.hpp"
 #include "store/slot_store.hpp"
 
@@ -66,6 +68,9 @@ struct Common {
   Owned<detail::Hook> hook;
   const detail::ObjectOps* objects = nullptr;
   std::atomic<bool> migrating{false};
+#if !defined(ARMDB_OMIT_REPLICATION)
+  TapList taps;
+#endif
 };
 
 class Transaction;
@@ -117,6 +122,7 @@ class Shard {
   struct JointWrite {
     Shard* shard = nullptr;
     std::span<const WriteRequest> requests;
+    std::uint64_t first = 0;  // the sequence that the leader gave the first one; 0: the next
   };
   // Under the engine's joint mutex; then, without it, after_batch() for each shard: a sync takes
   // that mutex.
@@ -193,6 +199,32 @@ class Shard {
   Status seal();
   Status close();
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // ---- Replication: the shard of a log, never of slots ----
+
+  // Leader: what stands behind the feed's position, up to sequence `limit`. `step` is ready when
+  // the piece has something, or tells why not.
+  Status feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
+              store::FeedPiece& piece, store::FeedStep& step);
+  void begin_copy(store::LogFeed& feed, std::uint64_t limit) const;
+  // See LogStore::pin().
+  void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
+  // The last sequence of what feed() can read; writes the buffer out for that.
+  std::uint64_t flushed_sequence();
+
+  // Follower: writes what the leader wrote, the first of it under sequence `first`; all or nothing
+  // where it is a batch. Erases of what is not there take their sequence too.
+  Status apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch);
+  // Follower: a copy of the leader's shard as of a sequence takes the place of everything, when it
+  // is complete; until then, and after a crash before that, the old content stays.
+  // Threads: one, that of the follower.
+  Status begin_replacement();
+  Status add_to_replacement(std::uint64_t sequence, const WriteRequest& request);
+  // Segments with entries above `aside_above` are kept as .aside files.
+  Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
+  void abandon_replacement() noexcept;
+#endif
+
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return store_->durable_sequence();
   }
@@ -251,6 +283,8 @@ class Shard {
   Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
       ARMDB_REQUIRES(mutex_);
   void accept(std::span<const WriteRequest> requests, store::Batch& batch) ARMDB_REQUIRES(mutex_);
+  void publish_reading_old(const WriteRequest& request, index::Place& place, base::Location at)
+      ARMDB_REQUIRES(mutex_);
   Status write_batch_locked(std::span<const WriteRequest> requests) ARMDB_REQUIRES(mutex_);
   static Status write_all_locked(std::span<JointWrite> parts);
   static Status write_joint_from(std::span<JointWrite> parts, std::size_t at);
@@ -277,6 +311,12 @@ class Shard {
                    FunctionRef<Status(const store::RecoveredEntry&)> visit,
                    FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  struct Replacement;
+  Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
+  Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
+  std::unique_ptr<Replacement> replacement_;
+#endif
 
   const store::StoreContext context_;
   Common& common_;

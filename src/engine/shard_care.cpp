@@ -67,6 +67,9 @@ Status Shard::end_sync(const store::SyncTicket& ticket, Status outcome) {
     outcome = store_->end_sync(ticket, std::move(outcome));
     sync_ended_.notify_all();
   } while (outcome.is(Errc::aborted));
+#if !defined(ARMDB_OMIT_REPLICATION)
+  common_.taps.tell();
+#endif
   return outcome;
 }
 

@@ -39,6 +39,8 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "db.state";
     case FileType::keys:
       return "db.keys";
+    case FileType::replica:
+      return "db.replica";
   }
   return "file of an unknown kind";
 }

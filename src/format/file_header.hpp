@@ -3,10 +3,10 @@
 //   offset  size  field
 //        0     4  magic       "ARMD"
 //        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state,
-//                          8 keys
+//                          8 keys, 9 replica
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta, db.state and db.keys
+//       24     4  shard       0 in db.meta, db.state, db.keys, db.replica
 //       28     4  file_id     0 where files are not numbered
 //       32     4  sealing     0 plain, else the cipher: 1 AES-256-GCM, 2 ChaCha20-Poly1305
 //       36     4  crc         CRC-32C of bytes 0..35
@@ -41,7 +41,17 @@ namespace armdb::format {
 
 using StoreId = ByteArray<16>;
 
-enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state, keys };
+enum class FileType : std::uint16_t {
+  segment = 1,
+  hint,
+  manifest,
+  tail,
+  meta,
+  slots,
+  state,
+  keys,
+  replica,
+};
 
 struct FileHeader {
   FileType type = FileType::segment;

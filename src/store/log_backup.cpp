@@ -39,7 +39,7 @@ Status LogStore::freeze(LogImage& image) {
   image.segments = segments();
   // Here and not as they are copied: compaction may replace what this MANIFEST lists meanwhile.
   std::erase_if(image.segments, [](const SegmentPtr& segment) { return segment->retired; });
-  image.manifest = manifest_image();
+  image.manifest = manifest_image(durable_sequence());
   // That one was never written here.
   manifest_stale_ = true;
   return {};

@@ -30,10 +30,12 @@ LogCompaction::~LogCompaction() {
 // The segment with the largest dead share, with its neighbours as long as they qualify too.
 bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
+  // What followers still ask for stays, but not on a full disk.
+  pinned_ = cheapest ? ~std::uint64_t{0} : store_.pinned();
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
-    if (segment.first_sequence > end) return -1.0;
+    if (segment.first_sequence > end || segment.last_sequence > pinned_) return -1.0;
     if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
@@ -70,8 +72,9 @@ void LogCompaction::choose_small_run(std::uint64_t end) {
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.first_sequence <= end && segment.length < small &&
-                      bytes + segment.length < 2 * small && sources_.size() < kSourcesMax;
+                      segment.first_sequence <= end && segment.last_sequence <= pinned_ &&
+                      segment.length < small && bytes + segment.length < 2 * small &&
+                      sources_.size() < kSourcesMax;
     if (fits) {
       if (sources_.empty()) oldest_ = at == 0;
       sources_.push_back(all[at]);
@@ -280,25 +283,8 @@ Status LogCompaction::withdraw() {
   store_.manifest_stale_ = true;
   if (output_ == nullptr) return {};
   // No index entry names it, but a reader may stand in a table that does.
-  Status status = leave_store({&output_, 1});
+  Status status = store_.leave({&output_, 1});
   if (status.ok()) published_ = false;  // the destructor removes the file
-  return status;
-}
-
-// Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
-// and closes it. On an error nothing has changed.
-Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
-  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
-  auto before = std::make_unique<Segments>(store_.segments_);
-  base::erase_if(store_.segments_,
-                 [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
-  Status status = store_.publish_map();
-  if (!status.ok()) {
-    store_.segments_.swap(*before);
-    return status;
-  }
-  store_.context_.epochs.retire(before.release(),
-                                [](void* own) { delete static_cast<Segments*>(own); });
   return status;
 }
 
@@ -327,7 +313,7 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
 
 Status LogCompaction::retire() {
   store_.compactions_ += sources_.size();
-  return leave_store(sources_);
+  return store_.leave(sources_);
 }
 
 Status LogCompaction::remove() {

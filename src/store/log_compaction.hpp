@@ -75,13 +75,13 @@ class LogCompaction {
   Status copy_entry(const format::Entry& entry, base::Location from);
   Status write_out();
   Status sync_directory();
-  Status leave_store(std::span<const SegmentPtr> leaving);
   void choose_small_run(std::uint64_t end);
 
   LogStore& store_;
   std::vector<SegmentPtr> sources_;
   bool oldest_ = false;  // no older segment is left: tombstones can go
   std::size_t source_at_ = 0;
+  std::uint64_t pinned_ = 0;  // segments that go beyond it are left alone
   std::unique_ptr<SegmentScanner> scanner_;
 
   std::array<Candidate, kBatch> batch_;

@@ -390,6 +390,8 @@ Status LogRecovery::visit_carried() {
 Status LogRecovery::leave_gap() {
   Status status = store_.seal_active();
   if (!status.ok()) return status;
+  // A follower's entries come again from the leader, under the same sequences.
+  if (store_.context_.follower) return {};
   const std::uint64_t highest = std::max({last_, listed_last_, durable_});
   store_.sequence_next_ = highest + 1 + kSequenceGap;
   store_.sealed_last_ = store_.sequence_next_ - 1;

@@ -78,6 +78,29 @@ Status LogStore::publish_map() {
   return {};
 }
 
+// Readers that still look at one keep it; the last owner unmaps and closes it.
+Status LogStore::leave(std::span<const SegmentPtr> leaving) {
+  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
+  auto before = std::make_unique<Segments>(segments_);
+  base::erase_if(segments_,
+                 [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
+  Status status = publish_map();
+  if (!status.ok()) {
+    segments_.swap(*before);
+    return status;
+  }
+  context_.epochs.retire(before.release(), [](void* own) { delete static_cast<Segments*>(own); });
+  return status;
+}
+
+std::uint64_t LogStore::pinned() const noexcept {
+  std::uint64_t kept = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->last_sequence > pin_ && !segment->retired) kept += segment->length;
+  }
+  return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
+}
+
 SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
   for (auto at = segments_.rbegin(); at != segments_.rend(); ++at) {
     if ((*at)->id() == file_id) return *at;
@@ -159,17 +182,17 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
 
 std::vector<std::uint8_t> LogStore::manifest_now() {
   if (!std::exchange(manifest_stale_, false)) return {};
-  return manifest_image();
+  return manifest_image(durable_sequence());
 }
 
-std::vector<std::uint8_t> LogStore::manifest_image() {
+std::vector<std::uint8_t> LogStore::manifest_image(std::uint64_t durable) {
   format::Manifest manifest;
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
   manifest.generation = ++manifest_generation_;
   manifest.next_file_id = next_file_id_.load(std::memory_order_relaxed);
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
-  manifest.durable_sequence = durable_sequence();
+  manifest.durable_sequence = durable;
   manifest.last_sequence = sealed_last_;
   const auto listed = [](const Segment& segment) { return segment.sealed && !segment.retired; };
   std::size_t count = 0;
@@ -442,6 +465,20 @@ void LogStore::mark_dead(base::Location at) noexcept {
   Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
   if (segment != nullptr) segment->dead += at.bytes_max();
 }
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+// Behind a gap a segment of its own begins: inside one sequences are consecutive.
+Status LogStore::continue_at(std::uint64_t sequence) {
+  if (sequence == sequence_next_) return {};
+  if (sequence <= last_sequence_ || sequence >= kSequenceLimit) {
+    return base::failure(Errc::invalid_argument, "sequence % does not follow %",
+                         {sequence, last_sequence_});
+  }
+  Status status = seal_active();
+  if (status.ok()) sequence_next_ = sequence;
+  return status;
+}
+#endif
 
 // The slow half of append(): a segment, space on the disk, room in the buffer, a watermark.
 Status LogStore::make_room(std::uint64_t bytes, bool tombstone) {

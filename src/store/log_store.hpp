@@ -99,6 +99,9 @@ class LogStore final : public Store {
     LogStore* const log_;
   };
   void settle() noexcept { tail_.seal(); }
+  // The next entry gets this sequence, which is above that of the last one: a follower's entries
+  // have those of their leader.
+  Status continue_at(std::uint64_t sequence);
   // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
   // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
   // abandon_batch(), which undoes it. In between nothing else may be appended.
@@ -139,6 +142,13 @@ class LogStore final : public Store {
 
   // May come behind a gap.
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
+  // What is above `sequence` is not compacted while that keeps at most `bytes`: followers are to
+  // read it. ~0: nothing is kept.
+  void pin(std::uint64_t sequence, std::uint64_t bytes) noexcept {
+    pin_ = sequence;
+    retain_bytes_ = bytes;
+  }
+  [[nodiscard]] std::uint64_t pinned() const noexcept;
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
@@ -163,13 +173,16 @@ class LogStore final : public Store {
  private:
   friend class LogRecovery;
   friend class LogCompaction;
+  friend class LogReplacement;
 
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
   // Both open() and, with `joints`, survey().
   static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
                         Survey* joints, std::unique_ptr<LogStore>& opened);
-  std::vector<std::uint8_t> manifest_image();
+  std::vector<std::uint8_t> manifest_image(std::uint64_t durable);
+  // Takes segments out of the store, for good. On an error nothing has changed.
+  Status leave(std::span<const SegmentPtr> leaving);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
@@ -221,6 +234,8 @@ class LogStore final : public Store {
   std::uint64_t directory_changes_ = 0;
   std::uint64_t directory_synced_ = 0;
   std::uint64_t compactions_ = 0;
+  std::uint64_t pin_ = ~std::uint64_t{0};
+  std::uint64_t retain_bytes_ = 0;
   bool full_ = false;  // the last put found no space
 
   std::atomic<const SegmentMap*> map_{nullptr};

@@ -122,6 +122,29 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
   return {};
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+Status read_replica_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                          ReplicaState& state) {
+  const std::string path = path_in(directory, format::kReplicaName);
+  std::vector<std::uint8_t> bytes;
+  ReplicaState read;
+  Status status = read_file(files, path, format::kReplicaBytesMax, bytes);
+  if (status.ok()) status = format::decode_replica_state(bytes, read);
+  if (status.ok() && read.store_id != store_id) {
+    status = base::corrupt(
+        "db.replica belongs to another collection: was it copied? put the right one back");
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  state = std::move(read);
+  return {};
+}
+
+Status replace_replica_state(FileSystem& files, const std::string& directory,
+                             const ReplicaState& state) {
+  return replace_file(files, directory, format::kReplicaName, format::encode_replica_state(state));
+}
+#endif
+
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state) {
   return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }

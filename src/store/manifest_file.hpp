@@ -8,6 +8,7 @@
 
 #include "format/manifest.hpp"
 #include "format/meta.hpp"
+#include "format/replica_state.hpp"
 #include "format/state.hpp"
 #include "store/store.hpp"
 
@@ -25,6 +26,16 @@ using CollectionState = format::State;
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
                   format::State& state, bool* found = nullptr);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+using ReplicaState = format::ReplicaState;
+using format::Term;
+// not_found when there is none; corrupt also when it is another store's.
+Status read_replica_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                          ReplicaState& state);
+Status replace_replica_state(FileSystem& files, const std::string& directory,
+                             const ReplicaState& state);
+#endif
 
 // Opens a file and asks for its size. Errors name the path.
 Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,

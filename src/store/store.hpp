@@ -44,6 +44,7 @@ struct StoreContext {
   Shape shape;
   bool needs_values = false;      // recovery has to tell values, which hints do not have
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
+  bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;

@@ -1,0 +1,53 @@
+// The collection's part in replication: who it is, and writes that concern several shards.
+#include "engine/engine.hpp"
+#include "store/manifest_file.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+
+Engine::Origin Engine::origin() const {
+  Origin origin;
+  origin.shape = shape_;
+  origin.shard_count = description_.shard_count;
+  origin.shard_prefix_bits = description_.shard_prefix_bits;
+  origin.hash_seed = description_.hash_seed;
+  origin.lineage = replica_state().lineage;
+  return origin;
+}
+
+// One that was never replicated is the beginning of its own lineage.
+store::ReplicaState Engine::replica_state() const {
+  const base::MutexLock lock(replica_mutex_);
+  store::ReplicaState state = replica_;
+  if (!state.replacing.empty()) return state;
+  state.store_id = state.lineage = description_.store_id;
+  state.replacing = std::vector<std::uint8_t>(shard_count());
+  return state;
+}
+
+// A follower refuses writes before it is known as one, and takes them only after it is not.
+Status Engine::save_replica_state(store::ReplicaState state) {
+  Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) status = refuse_write();
+  if (!status.ok()) return status;
+  const base::MutexLock lock(replica_mutex_);
+  if (state.follower) refuses_.store(true, std::memory_order_release);
+  status = store::replace_replica_state(plain_files(), path_, state);
+  if (!status.ok()) return status;
+  if (!state.follower) refuses_.store(false, std::memory_order_release);
+  replica_ = std::move(state);
+  return {};
+}
+
+Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {
+  const base::MutexLock lock(joint_mutex_);
+  Status status = mark_joint();
+  if (status.ok()) status = Shard::write_joint(parts);
+  if (status.ok()) common_.taps.tell();
+  return status;
+}
+
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION

@@ -1,0 +1,203 @@
+// The shard as a leader's source and as a follower's copy.
+#include <new>
+
+#include "base/append.hpp"
+#include "base/errors.hpp"
+#include "base/hash64.hpp"
+#include "engine/engine.hpp"
+#include "engine/shard.hpp"
+#include "os/pages.hpp"
+#include "store/log_replacement.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+
+// A copy of the leader's shard on its way in, and which of its entries count in the end: they are
+// shown when all are there, so that no reader sees one that a later one replaces.
+struct Shard::Replacement {
+  explicit Replacement(store::LogStore& log) : copy(log) {}
+  store::LogReplacement copy;
+  std::unique_ptr<index::Index> last;  // where the last entry of each key went
+};
+
+// ---- Leader ----
+
+Status Shard::feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
+                   store::FeedPiece& piece, store::FeedStep& step) {
+  step = store::FeedStep::ready;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    if (!feed.copying()) step = feed.locate(*log_);
+  }
+  piece.entries.clear();
+  if (step != store::FeedStep::ready) return {};
+  Status status = feed.read(limit, bytes_max, piece);
+  if (status.ok() && piece.entries.empty()) step = store::FeedStep::end;
+  return status;
+}
+
+void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
+  const base::MutexLock lock(mutex_);
+  feed.begin_copy(*log_, limit);
+}
+
+void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
+  const base::MutexLock lock(mutex_);
+  log_->pin(sequence, retain_bytes);
+}
+
+std::uint64_t Shard::flushed_sequence() {
+  const base::MutexLock lock(mutex_);
+  return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
+}
+
+// ---- Follower: the stream ----
+
+Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (status.ok()) status = log_->continue_at(first);
+    // A hook that wants old values from disk gets them in the way of batches.
+    if (status.ok() && (batch || hook_reads())) return write_batch_locked(requests);
+    const store::LogStore::Group group(log_);
+    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
+      index::Place place;
+      index_->locate(requests[at].key.data(), requests[at].hash, place);
+      status = write_located(requests[at], place, nullptr);
+    }
+    log_->settle();
+    if (!status.ok()) return status;
+  }
+  return after_write(false);
+}
+
+// ---- Follower: a copy in place of everything ----
+
+Status Shard::begin_replacement() {
+  auto fresh = std::unique_ptr<Replacement>(new (std::nothrow) Replacement(*log_));
+  if (fresh == nullptr) return base::out_of_memory("no memory to take a copy");
+  index::IndexConfig config;
+  config.key_size = context_.shape.key_size;
+  config.step_bytes = context_.config.index_step_bytes;
+  config.pages = os::page_source();
+  config.hash_seed = seed_;
+  fresh->last = index::make_index(config);
+  if (fresh->last == nullptr) return base::out_of_memory("no memory to take a copy");
+  replacement_ = std::move(fresh);
+  return {};
+}
+
+void Shard::abandon_replacement() noexcept { replacement_.reset(); }
+
+Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
+  index::Index& last = *replacement_->last;
+  base::Location at;
+  Status status = replacement_->copy.add(
+      {request.key, request.value, request.erase, request.erase ? 0 : request.expiry_ms}, first,
+      at);
+  if (!status.ok()) return status;
+  index::Place place;
+  last.locate(request.key.data(), request.hash, place);
+  if (!request.erase) {
+    if (!place.found && !last.reserve()) return base::out_of_memory("no memory to take a copy");
+    last.publish(place, request.key.data(), nullptr, at);
+  } else if (place.found) {
+    last.erase(place);
+  }
+  return {};
+}
+
+// The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
+// change once, from what it was to what it is in the copy.
+Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above) {
+  const std::unique_ptr<Replacement> job = std::move(replacement_);
+  const base::MutexLock maintenance(maintenance_);
+  compaction_.reset();  // its sources are about to go
+  Status status = keep_failure(job->copy.seal(sequence));
+  if (!status.ok()) return status;
+  const base::MutexLock turn(sync_mutex_);
+  std::vector<std::uint8_t> manifest;
+  {
+    const base::MutexLock lock(mutex_);
+    status = refuse_if_closed();
+    if (status.ok()) status = job->copy.publish(manifest);
+    if (!status.ok()) return status;
+  }
+  status = store::LogStore::write_manifest(context_, manifest);
+  if (!status.ok() && !status.is(Errc::failed)) {
+    const base::MutexLock lock(mutex_);
+    Status withdrawn = job->copy.withdraw();
+    if (withdrawn.ok()) return status;
+    status = std::move(withdrawn);
+  }
+  if (status.ok()) status = show_replacement(*job);
+  if (status.ok()) status = erase_replaced(*job);
+  if (status.ok()) {
+    const base::MutexLock lock(mutex_);
+    joint_last_ = 0;
+    status = job->copy.retire();
+  }
+  if (!status.ok()) return fail(std::move(status));
+  status = keep_failure(job->copy.remove(aside_above));
+  context_.epochs.collect();
+  return status;
+}
+
+Status Shard::show_replacement(Replacement& job) {
+  return job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
+    WriteRequest request;
+    request.key = entry.key;
+    request.value = entry.value;
+    request.expiry_ms = entry.expiry_ms;
+    request.hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
+    base::Location last;
+    const bool counts = !entry.tombstone &&
+                        job.last->find(entry.key.data(), request.hash, &last, nullptr) &&
+                        last == entry.at;
+    const base::MutexLock lock(mutex_);
+    if (!counts) {
+      store_->mark_dead(entry.at);
+      return {};
+    }
+    Status status;
+    if (common_.objects != nullptr) {
+      request.object = common_.objects->decode(entry.value, status);
+      if (!status.ok()) return describe(key_status(status, entry.key), entry.at);
+    }
+    index::Place place;
+    index_->locate(entry.key.data(), request.hash, place);
+    if ((!place.found && !index_->reserve()) || (entry.expiry_ms != 0 && !expiries_.reserve(1))) {
+      status = base::out_of_memory("no memory for the index");
+    } else {
+      publish_reading_old(request, place, entry.at);
+    }
+    if (request.object != nullptr) detail::unshare(request.object);
+    return status;
+  });
+}
+
+// What is not in the copy is gone at the leader.
+Status Shard::erase_replaced(Replacement& job) {
+  return each_block([&](index::Block& block) -> Status {
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      if (job.copy.has(block.location(at))) continue;
+      WriteRequest request;
+      request.key = Bytes(block.key(at), context_.shape.key_size);
+      request.hash = base::hash64(request.key.data(), request.key.size(), seed_);
+      request.erase = true;
+      const base::MutexLock lock(mutex_);
+      index::Place place;
+      index_->locate(request.key.data(), request.hash, place);
+      if (place.found && !job.copy.has(place.at)) publish_reading_old(request, place, place.at);
+    }
+    return {};
+  });
+}
+
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION

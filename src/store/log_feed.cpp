@@ -1,0 +1,160 @@
+// Reading a log for a follower: the next entries behind a position, or a copy of all there is.
+#include "store/log_feed.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+#include <algorithm>
+
+#include "base/errors.hpp"
+#include "format/frame.hpp"
+
+namespace armdb::store {
+
+void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out) {
+  const std::size_t at = out.size();
+  out.resize(at + static_cast<std::size_t>(format::entry_bytes(
+                      entry.key.size(), entry.value.size(), (entry.flags & format::kExpiry) != 0)));
+  format::encode_entry(entry, format::kWireSeed, out.data() + at);
+}
+
+void LogFeed::enter(SegmentPtr segment) noexcept {
+  segment_ = std::move(segment);
+  scanner_.reset();
+  offset_ = format::kSegmentHeaderBytes;
+  readable_ = segment_ == nullptr ? 0 : segment_->readable.load(std::memory_order_acquire);
+}
+
+// A segment that is being read stays readable when compaction has replaced it.
+FeedStep LogFeed::locate(const LogStore& log) {
+  if (segment_ != nullptr && position_ < segment_->last_sequence) {
+    readable_ = segment_->readable.load(std::memory_order_acquire);
+    return FeedStep::ready;
+  }
+  if (segment_ != nullptr && segment_->sealed) enter(nullptr);
+  for (const SegmentPtr& segment : log.segments()) {
+    if (segment->retired || segment->last_sequence <= position_ || segment->count == 0) continue;
+    if (segment == segment_) return FeedStep::ready;
+    const format::SegmentHeader& header = segment->header;
+    if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;
+    if (position_ + 1 < header.first_sequence && header.predecessor_sequence != position_) {
+      // Between the last entry of one open and the first of the next there is none: whoever stands
+      // there has entries that this log has lost.
+      const bool between = header.predecessor_id != 0 && header.predecessor_sequence < position_;
+      return between ? FeedStep::foreign : FeedStep::overtaken;
+    }
+    enter(segment);
+    return FeedStep::ready;
+  }
+  const std::uint64_t last = log.last_sequence();
+  if (position_ == last) return FeedStep::end;
+  return position_ > last ? FeedStep::foreign : FeedStep::overtaken;
+}
+
+Status LogFeed::damaged() const {
+  return base::corrupt(
+             "the log is damaged here, and damage is not passed on to followers; run verify, then "
+             "restore or repair")
+      .at(segment_->path, scanner_->offset);
+}
+
+Status LogFeed::read(std::uint64_t limit, std::size_t bytes_max, FeedPiece& piece) {
+  piece.before = piece.last = position_;
+  piece.entries.clear();
+  piece.joint.clear();
+  if (copying_) return read_copy(bytes_max, piece);
+  if (segment_ == nullptr) return {};
+  scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
+  in_batch_ = false;
+  std::size_t whole = 0;  // bytes up to the end of the last entry or batch that is all there
+  Status status;
+  for (;;) {
+    const ScanStep step = scanner_->next();
+    if (step == ScanStep::failed) return scanner_->status;
+    if (step == ScanStep::broken) return damaged();
+    if (step == ScanStep::end || !take(scanner_->entry, limit, piece, status)) break;
+    if (in_batch_) continue;
+    whole = piece.entries.size();
+    offset_ = scanner_->position();
+    if (!piece.joint.empty() && whole != 0) break;
+    if (whole >= bytes_max) break;
+  }
+  // The rest of a batch is not there yet, or above the limit.
+  piece.entries.resize(whole);
+  if (whole == 0) piece.joint.clear();
+  position_ = piece.last;
+  return status;
+}
+
+// False: not this one, and nothing behind it.
+bool LogFeed::take(const format::Entry& entry, std::uint64_t limit, FeedPiece& piece,
+                   Status& status) {
+  if ((entry.flags & (format::kWatermark | format::kFooter)) != 0) return true;
+  if ((entry.flags & format::kJoint) != 0) {
+    if (entry.sequence <= piece.last) return true;
+    if (!piece.entries.empty()) return false;  // a piece of its own
+    piece.joint.resize(entry.value.size() / format::kJointPartBytes);
+    for (std::size_t at = 0; at < piece.joint.size(); ++at) {
+      const format::JointPart part = format::decode_joint_part(entry.value, at);
+      piece.joint[at] = {part.shard, part.last_sequence};
+    }
+    in_batch_ = true;  // until its commit
+    return true;
+  }
+  const bool opens = (entry.flags & format::kBatchBegin) != 0;
+  const bool commits = (entry.flags & format::kBatchCommit) != 0;
+  if (entry.sequence <= position_) return true;
+  if (entry.sequence > limit) return false;
+  const std::uint64_t next = in_batch_ && !piece.entries.empty() ? batch_next_ : piece.last + 1;
+  if (entry.sequence != next && entry.sequence != segment_->header.first_sequence) {
+    status = damaged();
+    return false;
+  }
+  append_wire_entry(entry, piece.entries);
+  batch_next_ = entry.sequence + 1;
+  in_batch_ = (in_batch_ || opens) && !commits;
+  if (!in_batch_) piece.last = entry.sequence;
+  return true;
+}
+
+void LogFeed::begin_copy(const LogStore& log, std::uint64_t limit) {
+  copying_ = true;
+  copy_limit_ = limit;
+  enter(nullptr);
+  copied_.clear();
+  for (const SegmentPtr& segment : log.segments()) {
+    if (!segment->retired && segment->first_sequence <= limit) copied_.push_back(segment);
+  }
+  std::reverse(copied_.begin(), copied_.end());
+}
+
+Status LogFeed::read_copy(std::size_t bytes_max, FeedPiece& piece) {
+  while (piece.entries.size() < bytes_max) {
+    if (segment_ == nullptr) {
+      if (copied_.empty()) break;
+      enter(copied_.back());
+      copied_.pop_back();
+      scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
+    }
+    const ScanStep step = scanner_->next();
+    if (step == ScanStep::failed) return scanner_->status;
+    if (step == ScanStep::broken) return damaged();
+    if (step == ScanStep::end) {
+      enter(nullptr);
+      continue;
+    }
+    format::Entry entry = scanner_->entry;
+    if (entry.mark() || entry.sequence > copy_limit_) continue;
+    entry.flags &= format::kTombstone | format::kExpiry;
+    append_wire_entry(entry, piece.entries);
+    piece.last = entry.sequence;
+  }
+  if (piece.entries.empty()) {
+    copying_ = false;
+    position_ = copy_limit_;
+  }
+  return {};
+}
+
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
