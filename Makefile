@@ -58,7 +58,7 @@ UNITY        = $(if $(filter test coverage,$(FLAVOUR)),0,1)
 
 WITH_OPENSSL = $(filter 1,$(OPENSSL))
 ALL_DEFINES  = -DARMDB_CHECKS=1 $(if $(WITH_OPENSSL),-DARMDB_WITH_OPENSSL=1) $(DEFINES)
-LIBS         = $(if $(WITH_OPENSSL),-lcrypto)
+LIBS         = $(if $(WITH_OPENSSL),-lssl -lcrypto)
 CATCH_V3    := $(firstword $(wildcard /usr/include/catch2/catch_all.hpp \
                                       /usr/local/include/catch2/catch_all.hpp))
 CATCH_LIBS   = $(if $(CATCH_V3),-lCatch2)

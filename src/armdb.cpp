@@ -27,6 +27,7 @@
 #include "base/search.hpp"
 #include "base/shared_bytes.hpp"
 
+#include "os/address.hpp"
 #include "os/clock.hpp"
 #include "os/cpu.hpp"
 #include "os/descriptor.hpp"
@@ -107,6 +108,7 @@
 #include "base/merge_sort.cpp"
 #include "base/text.cpp"
 
+#include "os/address.cpp"
 #include "os/clock.cpp"
 #include "os/cpu.cpp"
 #include "os/descriptor.cpp"
@@ -115,6 +117,7 @@
 #include "os/memory_file_system.cpp"
 #include "os/pages.cpp"
 #include "os/posix_file_system.cpp"
+#include "os/socket.cpp"
 #include "os/thread.cpp"
 
 #include "crypto/aead.cpp"

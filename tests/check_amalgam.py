@@ -223,7 +223,7 @@ def check_api(args, checks, tests):
                                            "-o", target]))
         if not compile_all(args.jobs, work, checks, f"API tests build ({name})"):
             continue
-        libs = ["-lcrypto"] if OPENSSL in only else []
+        libs = ["-lssl", "-lcrypto"] if OPENSSL in only else []
         catch = ["-lCatch2"] if os.path.exists("/usr/include/catch2/catch_all.hpp") else []
         program = folder / "api_tests"
         code, _, err = call([cxx, "-pthread", *objects, armdb, *catch, *libs, "-o", program])

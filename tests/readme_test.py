@@ -99,7 +99,7 @@ class Readme(unittest.TestCase):
                 continue
             with self.subTest(section):
                 (self.folder / "app.cpp").write_text(as_program(program, OUTCOMES[section]))
-                libraries = "-lcrypto" if OPENSSL else ""
+                libraries = "-lssl -lcrypto" if OPENSSL else ""
                 self.run_ok(f"{compile_} app.cpp armdb.o {libraries} -o app && ./app")
 
     def test_the_commands_of_the_program_work_as_written(self):

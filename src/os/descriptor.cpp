@@ -69,6 +69,10 @@ int open_no_interrupt(const char* path, int flags) noexcept {
   do {
     number = ::open(path, flags, kFileMode);
   } while (number < 0 && errno == EINTR);
+  return above_standard(number);
+}
+
+int above_standard(int number) noexcept {
   if (number < 0 || number > 2) return number;
   const Descriptor low(number);
   return ::fcntl(number, F_DUPFD_CLOEXEC, 3);

@@ -30,6 +30,9 @@ class Descriptor {
 // them would print into our file. New files get mode 0600.
 int open_no_interrupt(const char* path, int flags) noexcept;
 
+// `number`, or, where that is 0, 1 or 2, a copy above them in its place; -1 and errno.
+int above_standard(int number) noexcept;
+
 // Opens a regular file, with O_CLOEXEC, and without following a symbolic link or waiting for the
 // other end of a FIFO. Anything else at `path` is invalid_argument.
 Result<Descriptor> open_regular_file(const std::string& path, int flags);

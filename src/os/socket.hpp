@@ -9,34 +9,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "core/bytes.hpp"
 #include "core/status.hpp"
+#include "os/address.hpp"
 #include "os/descriptor.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::os {
-
-// Where a server listens or a client connects: "unix:/run/armdb.sock", "127.0.0.1:7000",
-// "[::1]:7000" or "host.name:7000".
-struct Address {
-  std::string host;
-  std::uint16_t port = 0;
-  std::string path;  // of a Unix socket; host and port mean nothing then
-
-  [[nodiscard]] bool is_unix() const noexcept { return !path.empty(); }
-  [[nodiscard]] std::string text() const;  // as parse_address() reads it
-};
-
-// `invalid_argument` says what is wrong, and what an address looks like. Resolves nothing.
-Result<Address> parse_address(std::string_view text);
-
-// True for Unix sockets and for what only this machine reaches: 127/8, ::1, and "localhost" when
-// all that it resolves to is of that kind. Every other name is taken for a foreign one.
-[[nodiscard]] bool is_local(const Address& address);
 
 // Wakes a thread that waits in Stream::wait() or Listener::accept(); stays woken until reset().
 //
@@ -121,7 +103,6 @@ class Listener {
   Descriptor socket_;
   Address address_;
   std::unique_ptr<Waker> closing_;
-  std::atomic<bool> closed_{false};
   bool owns_file_ = false;  // these two name it
   std::uint64_t file_device_ = 0;
   std::uint64_t file_number_ = 0;

@@ -197,7 +197,7 @@ def check(change, args, objects):
     tests = [objects / "tests" / (test + ".o") for test in TESTS]
     folder = args.build / f"mutation_{KNOWN.index(change):02}"
     program, error = mutate.link(source, name, folder, objects, tests,
-                                 ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lcrypto"])
+                                 ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lssl", "-lcrypto"])
     if error:
         return False, error
     if change in NONCES:

@@ -193,7 +193,7 @@ def check(guard, args, objects):
     tests = [path for path in sorted(folder.rglob("*.o")) if path.parent.name != "support" and
              pathlib.Path("tests", path.relative_to(folder)).with_suffix(".cpp").exists()]
     program, error = mutate.link(changed, name, args.build / f"pitfall_{number:02}", objects, tests,
-                                 ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lcrypto"])
+                                 ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lssl", "-lcrypto"])
     if error:
         return False, error
     found, text = run_tests(program, number)

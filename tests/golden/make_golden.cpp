@@ -1,7 +1,8 @@
 // Writes the golden stores. Not built by make: the stores in v1/ were made once, with the first
 // version, and are never made again. A later format adds v2/ and keeps v1/.
 //
-//   g++ -std=c++20 -Isrc -I. -Itests tests/golden/make_golden.cpp src/armdb.cpp -lcrypto -pthread
+//   g++ -std=c++20 -Isrc -I. -Itests tests/golden/make_golden.cpp src/armdb.cpp -pthread \
+//     -lssl -lcrypto
 //   ./a.out tests/golden/v1
 //
 //   const_tree  two shards; closed once, then written on and copied while open: sealed segments

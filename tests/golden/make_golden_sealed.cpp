@@ -2,7 +2,7 @@
 // made again; see make_golden.cpp.
 //
 //   g++ -std=c++20 -DARMDB_WITH_OPENSSL=1 -Isrc -I. -Itests tests/golden/make_golden_sealed.cpp
-//     tests/support/fault_*.cpp src/armdb.cpp -lcrypto -pthread
+//     tests/support/fault_*.cpp src/armdb.cpp -lssl -lcrypto -pthread
 //   ./a.out tests/golden/v1_sealed
 //
 //   key_tree        two shards, AES-256-GCM, a key: killed with entries in tail.buf, segments and
