@@ -1434,10 +1434,10 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 //   offset  size  field
 //        0     4  magic       "ARMD"
 //        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state,
-//                          8 keys
+//                          8 keys, 9 replica
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta, db.state and db.keys
+//       24     4  shard       0 in db.meta, db.state, db.keys, db.replica
 //       28     4  file_id     0 where files are not numbered
 //       32     4  sealing     0 plain, else the cipher: 1 AES-256-GCM, 2 ChaCha20-Poly1305
 //       36     4  crc         CRC-32C of bytes 0..35
@@ -1463,7 +1463,17 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 
 using StoreId = ByteArray<16>;
 
-enum class FileType : std::uint16_t { segment = 1, hint, manifest, tail, meta, slots, state, keys };
+enum class FileType : std::uint16_t {
+  segment = 1,
+  hint,
+  manifest,
+  tail,
+  meta,
+  slots,
+  state,
+  keys,
+  replica,
+};
 
 struct FileHeader {
   FileType type = FileType::segment;
@@ -1508,7 +1518,7 @@ Status decode_segment_header(Bytes in, SegmentHeader& header);
 // ---- format/file_name.hpp ----
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.keys  db.state  shard_000/
+//   LOCK  db.meta  db.keys  db.state  db.replica  shard_000/
 //   of a shard: MANIFEST  tail.buf  0000000001.data  0000000001.hint, or slots.dat
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
@@ -1534,6 +1544,7 @@ inline constexpr std::string_view kLockName = "LOCK";
 inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
 inline constexpr std::string_view kKeysName = "db.keys";
+inline constexpr std::string_view kReplicaName = "db.replica";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
 inline constexpr std::string_view kSlotsName = "slots.dat";
@@ -1788,6 +1799,176 @@ void encode_meta(const Meta& meta, MutableBytes out) noexcept;  // 128 bytes
 // Checks every range above, that a Fixed store has its values inline, and that shard_prefix_bits
 // are at most 8 * key_size.
 Status decode_meta(Bytes in, Meta& meta);
+}  // namespace armdb::format
+
+// ---- format/replica_state.hpp ----
+// db.replica: which history a collection has part in, and as what. Replaced atomically; a
+// collection without this file was never replicated.
+//
+//   offset  size  field
+//        0    40  file header (kind replica)
+//       40    16  lineage      store id of the collection that this content began in
+//       56     4  role         0 leader, 1 follower
+//       60     4  shard_count  1..256
+//       64     4  term_count   0..64
+//       68     4  zero
+//       72     .  terms, oldest first: number (8), id (8), then per shard the last sequence before
+//                 the term began (8 each)
+//        .     .  replacing    per shard 1 while its content has to be replaced, 2 when it also has
+//                              entries to be kept aside, else 0; zeros up to a multiple of 8
+//        .     4  crc          CRC-32C of everything before it
+//        .     4  zero
+//
+// A term is one leader's time of writing. Two terms are the same when number and id are; numbers
+// grow along the list. What a shard has above the start of a term, and up to the start of the
+// next one, was written in it.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::format {
+inline constexpr std::size_t kTermsMax = 64;
+inline constexpr std::size_t kReplicaShardsMax = 256;
+inline constexpr std::size_t kReplicaBytesMax =
+    72 + kTermsMax * (16 + 8 * kReplicaShardsMax) + kReplicaShardsMax + 8;
+
+struct Term {
+  std::uint64_t number = 0;
+  std::uint64_t id = 0;               // random: two leaders that take one number differ in it
+  std::vector<std::uint64_t> starts;  // per shard: the last sequence before it
+};
+
+struct ReplicaState {
+  StoreId store_id{};
+  StoreId lineage{};
+  bool follower = false;
+  std::vector<Term> terms;
+  std::vector<std::uint8_t> replacing;  // per shard; its size is the number of shards
+};
+
+[[nodiscard]] std::vector<std::uint8_t> encode_replica_state(const ReplicaState& state);
+// `in` is the whole file; corrupt or format_mismatch.
+Status decode_replica_state(Bytes in, ReplicaState& state);
+
+// The list of terms, as db.replica and the handshake have it.
+void append_terms(std::vector<std::uint8_t>& out, std::span<const Term> terms);
+// False when no such list stands there, or `count` and `shards` pass their limits.
+bool take_terms(base::ByteReader& reader, std::size_t count, std::size_t shards,
+                std::vector<Term>& terms);
+
+// A number at the end of a message that grows.
+template <class T>
+void append_little(std::vector<std::uint8_t>& out, std::type_identity_t<T> value) {
+  const std::size_t at = out.size();
+  out.resize(at + sizeof(T));
+  base::store_little<T>(out.data() + at, value);
+}
+}  // namespace armdb::format
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- format/frame.hpp ----
+// What leader and follower say to each other: frames, and the messages in them.
+//
+// A frame:
+//
+//   offset  size  field
+//        0     4  magic     "ARMR"
+//        4     1  version   1
+//        5     1  type      see FrameType
+//        6     2  flags     see FrameFlag; others zero
+//        8     4  length    of the payload, at most 1 MiB
+//       12     4  shard     0 where a frame is about all of them
+//       16     8  sequence  see FrameType
+//       24     4  zero
+//       28     4  crc       CRC-32C of bytes 0..27 and the payload
+//       32     .  payload
+//
+// The follower begins with a hello, the leader answers with one. Then the leader sends data,
+// copies and progress, the follower acks; either may end with an error. src/FORMAT.md has the
+// whole conversation.
+//
+// Entries are encoded as in a log (format/entry.hpp) with kWireSeed in place of a segment's. They
+// keep their sequences and batch flags; marks are not sent.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::format {
+inline constexpr std::size_t kWireHeaderBytes = 32;
+inline constexpr std::size_t kWirePayloadMax = std::size_t{1} << 20;
+inline constexpr std::uint32_t kWireSeed = 0x41524d52;
+inline constexpr std::size_t kCollectionNameMax = 255;
+inline constexpr std::size_t kErrorTextMax = 1024;
+
+enum class FrameType : std::uint8_t {
+  hello = 1,   // payload: Hello
+  data,        // whole entries of a shard; sequence: all up to it was sent before
+  copy_begin,  // the shard's content is replaced, by a copy as of `sequence`
+  copy_data,   // whole entries of a copy
+  copy_end,    // it is complete
+  ack,         // payload: Marks: applied, durable
+  progress,    // payload: Marks: last sequence, durable sequence of the leader
+  error,       // payload: Refusal; nothing follows
+};
+
+enum FrameFlag : std::uint16_t {
+  kFrameMore = 1,   // data: these entries go on in the next frame of this shard
+  kFrameJoint = 2,  // data: one part of a batch over several shards
+  kFrameLast = 4,   // with kFrameJoint: the last part
+};
+
+struct FrameHeader {
+  FrameType type = FrameType::error;
+  std::uint16_t flags = 0;
+  std::uint32_t length = 0;
+  std::uint32_t shard = 0;
+  std::uint64_t sequence = 0;
+  std::uint32_t crc = 0;  // as it was read
+};
+
+// Fills in length and crc.
+void encode_frame_header(FrameHeader header, Bytes payload, std::uint8_t* out) noexcept;
+// `in` has the 32 bytes. corrupt when no peer of this version sends such a header: before the
+// payload is waited for, and before its length is believed.
+Status decode_frame_header(Bytes in, FrameHeader& header);
+// Header and payload together; corrupt when the checksum is wrong.
+Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload);
+
+// Both sides' first message: who they are, what they have, and up to where.
+struct Hello {
+  std::string name;   // of the collection at the leader
+  StoreId lineage{};
+  StoreId self{};  // the store id of who says it
+  Shape shape;
+  std::uint32_t shard_prefix_bits = 0;
+  std::uint64_t hash_seed = 0;
+  bool asking = false;  // follower: only wants to know what is served
+  std::vector<Term> terms;
+  // Per shard. Follower: what it has applied, and 1 where its content has to be replaced anyway.
+  // Leader: its last sequence, and 1 where it will send a copy.
+  std::vector<std::uint64_t> sequences;
+  std::vector<std::uint8_t> replace;
+};
+[[nodiscard]] std::vector<std::uint8_t> encode_hello(const Hello& hello);
+Status decode_hello(Bytes in, Hello& hello);
+
+// Two sequences per shard.
+struct Mark {
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+};
+[[nodiscard]] std::vector<std::uint8_t> encode_marks(std::span<const Mark> marks);
+Status decode_marks(Bytes in, std::span<Mark> marks);
+
+// Why a side ends the conversation.
+struct Refusal {
+  Errc code = Errc::failed;
+  std::string text;
+};
+[[nodiscard]] std::vector<std::uint8_t> encode_refusal(const Refusal& refusal);
+Status decode_refusal(Bytes in, Refusal& refusal);
+}  // namespace armdb::format
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- format/sealed.hpp ----
 // A sealed file: one of armdb's files, encrypted. Its plain bytes are those of the file in a
@@ -1830,6 +2011,7 @@ Status decode_meta(Bytes in, Meta& meta);
 //
 // Integers are little-endian.
 
+namespace armdb::format {
 inline constexpr std::size_t kSealedHeaderBytes = 96;
 inline constexpr std::size_t kSealedPageBytes = 4096;
 inline constexpr std::size_t kFrameHeaderBytes = 32;
@@ -3101,6 +3283,7 @@ struct StoreContext {
   Shape shape;
   bool needs_values = false;      // recovery has to tell values, which hints do not have
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
+  bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;
@@ -3843,6 +4026,9 @@ class LogStore final : public Store {
     LogStore* const log_;
   };
   void settle() noexcept { tail_.seal(); }
+  // The next entry gets this sequence, which is above that of the last one: a follower's entries
+  // have those of their leader.
+  Status continue_at(std::uint64_t sequence);
   // Accepts a batch, whose parts in other shards must agree, in two steps: prepare_batch() may
   // fail, and then nothing has changed; then either accept_batch(), which cannot fail, or
   // abandon_batch(), which undoes it. In between nothing else may be appended.
@@ -3883,6 +4069,15 @@ class LogStore final : public Store {
 
   // May come behind a gap.
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
+  // What is above `sequence` is not compacted while that keeps at most `bytes`: followers are to
+  // read it. ~0: nothing is kept.
+  void pin(std::uint64_t sequence, std::uint64_t bytes) noexcept {
+    pin_ = sequence;
+    retain_bytes_ = bytes;
+  }
+  [[nodiscard]] std::uint64_t pinned() const noexcept;
+  // About how much stands behind a sequence.
+  [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
@@ -3906,13 +4101,16 @@ class LogStore final : public Store {
  private:
   friend class LogRecovery;
   friend class LogCompaction;
+  friend class LogReplacement;
 
   explicit LogStore(const StoreContext& context) : context_(context) {}
 
   // Both open() and, with `joints`, survey().
   static Status recover(const StoreContext& context, RecoveryVisitor visit, std::uint64_t limit,
                         Survey* joints, std::unique_ptr<LogStore>& opened);
-  std::vector<std::uint8_t> manifest_image();
+  std::vector<std::uint8_t> manifest_image(std::uint64_t durable);
+  // Takes segments out of the store, for good. On an error nothing has changed.
+  Status leave(std::span<const SegmentPtr> leaving);
   Status open_writer(Bytes carried, std::uint32_t carried_seed);
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
@@ -3964,6 +4162,8 @@ class LogStore final : public Store {
   std::uint64_t directory_changes_ = 0;
   std::uint64_t directory_synced_ = 0;
   std::uint64_t compactions_ = 0;
+  std::uint64_t pin_ = ~std::uint64_t{0};
+  std::uint64_t retain_bytes_ = 0;
   bool full_ = false;  // the last put found no space
 
   std::atomic<const SegmentMap*> map_{nullptr};
@@ -4385,13 +4585,13 @@ class LogCompaction {
   Status copy_entry(const format::Entry& entry, base::Location from);
   Status write_out();
   Status sync_directory();
-  Status leave_store(std::span<const SegmentPtr> leaving);
   void choose_small_run(std::uint64_t end);
 
   LogStore& store_;
   std::vector<SegmentPtr> sources_;
   bool oldest_ = false;  // no older segment is left: tombstones can go
   std::size_t source_at_ = 0;
+  std::uint64_t pinned_ = 0;  // segments that go beyond it are left alone
   std::unique_ptr<SegmentScanner> scanner_;
 
   std::array<Candidate, kBatch> batch_;
@@ -4407,6 +4607,133 @@ class LogCompaction {
   std::unique_ptr<SegmentScanner> moves_;
   std::size_t moved_ = 0;
 };
+}  // namespace armdb::store
+
+// ---- store/log_feed.hpp ----
+// LogFeed: reads the log of one shard for one follower, in order, from a position on.
+//
+// A position is a sequence: everything up to it was told. What is told leaves no hole: where
+// compaction has taken something that the position asks for, the feed says so, and the follower
+// needs a copy of everything instead; the same class reads that.
+//
+// Threads: one; locate() under the shard's lock, the rest beside everything.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+// What comes next in the log, encoded as it goes over the wire.
+struct FeedPiece {
+  std::uint64_t before = 0;           // everything up to it was told earlier
+  std::uint64_t last = 0;             // of the last entry in this piece
+  std::vector<std::uint8_t> entries;  // whole ones, and whole batches
+  std::vector<JointPart> joint;       // it is one part of a batch over these shards, and no more
+};
+
+enum class FeedStep : std::uint8_t {
+  ready,      // read() may find something
+  end,        // nothing stands behind the position
+  overtaken,  // compaction has taken some of what stands behind the position
+  foreign,    // the position is none of this log: the follower has another history
+};
+
+class LogFeed {
+ public:
+  explicit LogFeed(std::uint64_t position) : position_(position) {}
+
+  // Where to read on. `log` is the shard's.
+  FeedStep locate(const LogStore& log);
+  // Takes entries up to sequence `limit` into `piece`, which is emptied first: about `bytes_max`
+  // bytes, more only for a large entry or batch. Nothing: locate() again. corrupt: the log is
+  // damaged, and must not be passed on.
+  Status read(std::uint64_t limit, std::size_t bytes_max, FeedPiece& piece);
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+
+  // Reads what the log has up to `limit`, for a follower that begins anew: entries of any age,
+  // batches as plain entries. From here on read() gives pieces of that; it ends with an empty one,
+  // and the position is then `limit`.
+  void begin_copy(const LogStore& log, std::uint64_t limit);
+  [[nodiscard]] bool copying() const noexcept { return copying_; }
+ private:
+  bool take(const format::Entry& entry, std::uint64_t limit, FeedPiece& piece, Status& status);
+  Status read_copy(std::size_t bytes_max, FeedPiece& piece);
+  void enter(SegmentPtr segment) noexcept;
+  Status damaged() const;
+
+  std::uint64_t position_;
+  SegmentPtr segment_;                       // the one that is read; null: to be found
+  std::uint64_t offset_ = 0;                 // in it: everything before it was told
+  std::uint64_t readable_ = 0;               // of it
+  std::unique_ptr<SegmentScanner> scanner_;  // stands at or behind offset_
+  std::vector<SegmentPtr> copied_;           // of a copy: still to be read, the next one last
+  std::uint64_t copy_limit_ = 0;
+  bool copying_ = false;
+  bool in_batch_ = false;
+  std::uint64_t batch_next_ = 0;  // the sequence that goes on with the open batch
+};
+
+// Appends `entry` as it goes over the wire.
+void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out);
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- store/log_replacement.hpp ----
+// LogReplacement: a copy of another log that takes the place of all that this one has.
+//
+//   add         no lock: entries in order of sequence go to compacted segments, which no MANIFEST
+//               names yet: a crash leaves the old content
+//   seal        no lock: footers, syncs
+//   publish     under the lock: readers can find the copy; the MANIFEST to write is returned
+//   (caller)    no lock: writes that MANIFEST: from here on a crash leaves the new content
+//   each        no lock: the entries again, in order, for the index
+//   retire      under the lock: the old segments leave the store
+//   remove      no lock: their files are deleted
+//
+// Errors as in LogCompaction: behind the MANIFEST the caller has to LogStore::fail().
+//
+// Threads: one, under the shard's maintenance lock; nobody syncs meanwhile.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+class LogReplacement {
+ public:
+  explicit LogReplacement(LogStore& store) : store_(store) {}
+  ~LogReplacement();
+  LogReplacement(const LogReplacement&) = delete;
+  LogReplacement& operator=(const LogReplacement&) = delete;
+
+  // Tells where it went; the place is found by readers once the copy is published.
+  Status add(const Write& write, std::uint64_t sequence, base::Location& at);
+  // The copy is that of the state at `sequence`.
+  Status seal(std::uint64_t sequence);
+  // Ends the active segment too.
+  Status publish(std::vector<std::uint8_t>& manifest);
+  // The MANIFEST could not be written, and the old one stands: nothing happened.
+  Status withdraw();
+  Status each(FunctionRef<Status(const RecoveredEntry&)> visit);
+  // True for a place in the copy.
+  [[nodiscard]] bool has(base::Location at) const noexcept;
+  Status retire();
+  // Those with entries above `aside_above` are kept on disk as .aside files, for people.
+  Status remove(std::uint64_t aside_above);
+ private:
+  Status begin_output(std::uint64_t sequence);
+  Status end_output(std::uint64_t last_sequence);
+  Status write_out();
+
+  LogStore& store_;
+  std::vector<SegmentPtr> outputs_;  // oldest first; the last one is being written until seal()
+  std::vector<SegmentPtr> sources_;
+  std::vector<std::uint8_t> buffer_;
+  std::uint64_t sequence_ = 0;  // of the last entry, then that of the copy
+  std::uint64_t sealed_last_before_ = 0;
+  bool open_ = false;
+  bool published_ = false;
+};
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- store/log_recovery.hpp ----
 // LogRecovery: builds a shard's log and tells what is in it, from whatever bytes are there.
@@ -4428,6 +4755,7 @@ class LogCompaction {
 //
 // Threads: one.
 
+namespace armdb::store {
 class LogRecovery {
  public:
   // Entries from `limit` on do not count. `survey` collects joint batches, or is null.
@@ -4543,6 +4871,16 @@ using CollectionState = format::State;
 Status read_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
                   format::State& state, bool* found = nullptr);
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state);
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+using ReplicaState = format::ReplicaState;
+using format::Term;
+// not_found when there is none; corrupt also when it is another store's.
+Status read_replica_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                          ReplicaState& state);
+Status replace_replica_state(FileSystem& files, const std::string& directory,
+                             const ReplicaState& state);
+#endif
 
 // Opens a file and asks for its size. Errors name the path.
 Status open_file(FileSystem& files, const std::string& path, OpenMode mode, Owned<File>& file,
@@ -4671,6 +5009,58 @@ class ExpiryTable {
   const index::IndexConfig config_;
   std::atomic<index::Index*> table_{nullptr};
 };
+}  // namespace armdb::engine
+
+// ---- engine/tap.hpp ----
+// TapList: wakes those who ship what is written, without a cost while nobody does.
+//
+// Who is about to wait arms the list, looks for work once more, and only then waits; the first
+// write after that wakes all, and disarms. So a write that wakes nobody costs one load.
+//
+// Threads: any.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+class WriteTap {
+ public:
+  virtual void wrote() noexcept = 0;
+ protected:
+  ~WriteTap() = default;
+};
+
+class TapList {
+ public:
+  void add(WriteTap* tap) {
+    const base::MutexLock lock(mutex_);
+    taps_.push_back(tap);
+  }
+  // Nobody calls it any more when this returns.
+  void remove(WriteTap* tap) {
+    const base::MutexLock lock(mutex_);
+    std::erase(taps_, tap);
+  }
+  // The look for work that follows takes each shard's lock, which orders it with the writers.
+  void arm() noexcept { armed_.store(true, std::memory_order_seq_cst); }
+  // After a write, behind its shard's lock.
+  void tell() noexcept {
+    if (armed_.load(std::memory_order_relaxed)) [[unlikely]]
+      wake();
+  }
+ private:
+  void wake() noexcept {
+    if (!armed_.exchange(false, std::memory_order_acq_rel)) return;
+    const base::MutexLock lock(mutex_);
+    for (WriteTap* tap : taps_) tap->wrote();
+  }
+
+  std::atomic<bool> armed_{false};
+  base::Mutex mutex_;
+  std::vector<WriteTap*> taps_ ARMDB_GUARDED_BY(mutex_);
+};
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- engine/shard.hpp ----
 // Shard: the only place where an index and a store meet.
@@ -4692,6 +5082,7 @@ class ExpiryTable {
 // ObjectOps. An object that is replaced is retired, so that a reader under a guard may still
 // share it.
 
+namespace armdb::engine {
 class Engine;
 
 inline constexpr std::size_t kRunMax = 64;
@@ -4726,6 +5117,9 @@ struct Common {
   Owned<detail::Hook> hook;
   const detail::ObjectOps* objects = nullptr;
   std::atomic<bool> migrating{false};
+#if !defined(ARMDB_OMIT_REPLICATION)
+  TapList taps;
+#endif
 };
 
 class Transaction;
@@ -4777,6 +5171,7 @@ class Shard {
   struct JointWrite {
     Shard* shard = nullptr;
     std::span<const WriteRequest> requests;
+    std::uint64_t first = 0;  // the sequence that the leader gave the first one; 0: the next
   };
   // Under the engine's joint mutex; then, without it, after_batch() for each shard: a sync takes
   // that mutex.
@@ -4853,6 +5248,34 @@ class Shard {
   Status seal();
   Status close();
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // ---- Replication: the shard of a log, never of slots ----
+
+  // Leader: what stands behind the feed's position, up to sequence `limit`. `step` is ready when
+  // the piece has something, or tells why not.
+  Status feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
+              store::FeedPiece& piece, store::FeedStep& step);
+  void begin_copy(store::LogFeed& feed, std::uint64_t limit) const;
+  // See LogStore::pin().
+  void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
+  // The last sequence of what feed() can read; writes the buffer out for that.
+  std::uint64_t flushed_sequence();
+  // About how much of the log stands behind a sequence.
+  [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
+
+  // Follower: writes what the leader wrote, the first of it under sequence `first`; all or nothing
+  // where it is a batch. Erases of what is not there take their sequence too.
+  Status apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch);
+  // Follower: a copy of the leader's shard as of a sequence takes the place of everything, when it
+  // is complete; until then, and after a crash before that, the old content stays.
+  // Threads: one, that of the follower.
+  Status begin_replacement();
+  Status add_to_replacement(std::uint64_t sequence, const WriteRequest& request);
+  // Segments with entries above `aside_above` are kept as .aside files.
+  Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
+  void abandon_replacement() noexcept;
+#endif
+
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
     return store_->durable_sequence();
   }
@@ -4910,6 +5333,8 @@ class Shard {
   Status prepare(std::span<const WriteRequest> requests, store::Batch& batch)
       ARMDB_REQUIRES(mutex_);
   void accept(std::span<const WriteRequest> requests, store::Batch& batch) ARMDB_REQUIRES(mutex_);
+  void publish_reading_old(const WriteRequest& request, index::Place& place, base::Location at)
+      ARMDB_REQUIRES(mutex_);
   Status write_batch_locked(std::span<const WriteRequest> requests) ARMDB_REQUIRES(mutex_);
   static Status write_all_locked(std::span<JointWrite> parts);
   static Status write_joint_from(std::span<JointWrite> parts, std::size_t at);
@@ -4936,6 +5361,12 @@ class Shard {
                    FunctionRef<Status(const store::RecoveredEntry&)> visit,
                    FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  struct Replacement;
+  Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
+  Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
+  std::shared_ptr<Replacement> replacement_;  // shared: the type is not known here
+#endif
 
   const store::StoreContext context_;
   Common& common_;
@@ -5112,6 +5543,35 @@ class Engine {
   Status tick();
   // Syncs the shards that joint batches bind together; for Shard::sync().
   Status sync_joint(const Shard* asking);
+
+  // What a follower takes over from its leader when it is created.
+  struct Origin {
+    Shape shape;
+    std::uint32_t shard_count = 1;
+    std::uint32_t shard_prefix_bits = 0;
+    std::uint64_t hash_seed = 0;
+    store::StoreId lineage{};
+  };
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // ---- Replication ----
+
+  // Makes an empty follower; key_exists when there is a collection.
+  static Status create_follower(const std::string& path, const FixedConfig& config,
+                                const Origin& origin);
+  [[nodiscard]] Origin origin() const;
+  [[nodiscard]] store::ReplicaState replica_state() const;
+  // Durable when it returns ok; from then on the collection is a follower or not, as it says.
+  Status save_replica_state(store::ReplicaState state);
+  [[nodiscard]] bool follower() const noexcept {
+    return refuses_.load(std::memory_order_acquire) && !config_.read_only;
+  }
+  // From here on it refuses writes: it found out that there is a newer leader.
+  void demote() noexcept { refuses_.store(true, std::memory_order_release); }
+  [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
+  // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
+  Status apply_joint(std::span<Shard::JointWrite> parts);
+#endif
+
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
   Result<std::uint64_t> sweep(std::uint64_t budget);
   // Asks `decide` about every entry that was there when the migration to `to_version` began, and
@@ -5153,7 +5613,7 @@ class Engine {
   [[nodiscard]] Stats stats() const;
  private:
   Engine(std::string path, const FixedConfig& config)
-      : path_(std::move(path)), config_(without_key(config)) {
+      : path_(std::move(path)), config_(without_key(config)), refuses_(config.read_only) {
     common_.engine = this;
   }
   // Only Opening needs it.
@@ -5211,6 +5671,11 @@ class Engine {
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
+  std::atomic<bool> refuses_;  // opened read_only, or a follower
+#if !defined(ARMDB_OMIT_REPLICATION)
+  mutable base::Mutex replica_mutex_;
+  store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
+#endif
   std::atomic<std::uint64_t> ticked_ms_{0};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
 };
@@ -5375,6 +5840,392 @@ void share_objects(const Engine& engine, const index::Block& block) noexcept;
 void drop_objects(const Engine& engine, const index::Block& block) noexcept;
 }  // namespace armdb::engine
 
+// ---- replica/history.hpp ----
+// Histories: which part of what two stores have was written by the same leaders.
+//
+// As in Kafka's KIP-101: each term begins at a sequence per shard; two lists of terms agree up to
+// the last term they share, and that one's entries up to where the next one began, on either side.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+// The last sequence of `shard` that both have in common; kAllCommon when neither list ends it.
+inline constexpr std::uint64_t kAllCommon = ~std::uint64_t{0};
+[[nodiscard]] std::uint64_t common_end(std::span<const format::Term> a,
+                                       std::span<const format::Term> b, std::size_t shard) noexcept;
+
+// Adds a term that begins behind `lasts`: a leader's next start, or one above all that any other
+// leader could reach by starting when it is `promoted`.
+void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> lasts, bool promoted,
+                std::uint64_t id);
+
+// How a follower that has seen `own` takes a leader with `theirs`.
+enum class Standing : std::uint8_t { good, stale, rival };
+[[nodiscard]] Standing judge_leader(std::span<const format::Term> own,
+                                    std::span<const format::Term> theirs) noexcept;
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/options.hpp ----
+// What both sides are told to do, as copies that outlive the caller's.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+inline constexpr std::size_t kNameBytesMax = format::kCollectionNameMax;
+
+struct Options {
+  std::string name;  // of the collection at the server
+  bool secured = false;
+  crypto::TlsSettings tls;
+  bool allow_insecure = false;
+  bool ship_early = false;
+  std::uint64_t retain_bytes = std::uint64_t{1} << 30;
+  std::uint32_t followers_max = 16;
+  std::uint32_t heartbeat_ms = 500;
+  std::uint32_t timeout_ms = 10000;
+  std::uint32_t retry_ms = 1000;
+};
+
+// What a follower is doing, as replication_stats() tells it.
+enum class Phase : std::uint8_t { stopped, connecting, copying, catching_up, streaming, refused };
+
+struct Progress {
+  Phase phase = Phase::stopped;
+  std::uint64_t term = 0;
+  std::uint64_t lag_entries = 0;
+  std::uint64_t lag_bytes = 0;
+  std::uint64_t lag_ms = 0;
+  std::uint64_t resyncs = 0;
+  Status last_error;
+};
+
+// Reads an address, and refuses one that other machines reach unless there is a key, or it is
+// allowed.
+Result<os::Address> address_of(std::string_view text, const Options& options);
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/channel.hpp ----
+// Channel: frames over a stream. A frame that has come in part keeps its place; one that comes too
+// slowly, or a peer that says nothing for too long, ends the channel.
+//
+// Threads: one; shut() from any.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+class Channel {
+ public:
+  Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms);
+
+  // Waits while there is no room, but not for ever: timed_out. Meanwhile it takes what comes in, so
+  // that two sides that both send do not wait for each other.
+  Status send(const format::FrameHeader& header, Bytes payload);
+  Status send_refusal(Errc code, const std::string& text);
+  // True: a frame, whose payload is valid until the next call of anything. False: none is there.
+  // A refusal of the peer is its error.
+  Result<bool> receive(format::FrameHeader& header, Bytes& payload);
+  // The same, waiting for one of `type` until the time is over.
+  Status expect(format::FrameType type, format::FrameHeader& header, Bytes& payload);
+  // Until something comes, `waker` is woken, or the time is over. timed_out: the peer is silent.
+  Status wait(std::uint32_t milliseconds, os::Waker* waker);
+  void shut() noexcept { stream_->shut(); }
+  [[nodiscard]] std::string peer() const { return stream_->peer(); }
+ private:
+  Result<std::size_t> pull(std::size_t want);
+
+  const std::unique_ptr<os::Stream> stream_;
+  const std::uint32_t timeout_ms_;
+  std::vector<std::uint8_t> in_;  // what has come; the first `taken_` bytes were given out
+  std::size_t taken_ = 0;
+  std::vector<std::uint8_t> out_;  // the frame that is being sent
+  std::uint64_t heard_ms_;         // when something came last
+  std::uint64_t begun_ms_ = 0;     // when the frame in in_ began to come; 0: none has
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/leader.hpp ----
+// Source: one collection that is served; what its followers have in common.
+// LeaderSession: the conversation with one follower.
+//
+// A session reads the log at its own pace and keeps one piece of it in memory; while it waits it
+// costs the writers nothing. Before it reads, it makes durable what was written (one sync for all
+// sessions and writers that ask at that moment): only what cannot be lost is shipped.
+//
+// Threads: a session is one thread's; a Source is shared by all of them and by the program.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+class Source {
+ public:
+  Source(engine::Engine& engine, std::string name, const Options& options)
+      : engine_(engine), name_(std::move(name)), options_(options) {}
+  ~Source() { unpin(); }
+
+  // Begins a term: what is written from here on is told from what any other leader writes.
+  Status begin();
+  // A follower has seen a newer leader: from here on nothing is written here.
+  void fence(std::uint64_t term);
+  [[nodiscard]] engine::Engine& engine() const noexcept { return engine_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] bool fenced() const noexcept { return fenced_.load(std::memory_order_acquire); }
+
+  // One follower, also while it is not connected.
+  struct Follower {
+    store::StoreId id{};
+    std::string peer;
+    bool connected = false;
+    Progress progress;
+    std::vector<format::Mark> acked;  // per shard: applied, durable
+    std::uint64_t behind_since_ms = 0;
+  };
+  // Puts a connected follower's new state in its place, and pins what it still needs.
+  void report(const Follower& follower);
+  void visit(FunctionRef<void(const Follower&)> visit) const;
+  Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
+  // Ends all waits.
+  void stop();
+ private:
+  void pin_all() ARMDB_REQUIRES(mutex_);
+  void unpin();
+
+  engine::Engine& engine_;
+  const std::string name_;
+  const Options& options_;
+  std::atomic<bool> fenced_{false};
+  mutable base::Mutex mutex_;
+  base::ConditionVariable changed_;
+  std::vector<Follower> followers_ ARMDB_GUARDED_BY(mutex_);
+  bool stopped_ ARMDB_GUARDED_BY(mutex_) = false;
+};
+
+class LeaderSession final : public engine::WriteTap {
+ public:
+  LeaderSession(Channel& channel, const Options& options, os::Waker& waker)
+      : channel_(channel), options_(options), waker_(waker) {}
+  ~LeaderSession();
+
+  // Greets the follower, then ships until the channel ends, `stopping` is set, or an error, which
+  // it tells the follower. `find` gives the collection of that name, or null.
+  Status run(FunctionRef<Source*(const std::string&)> find, const std::atomic<bool>& stopping);
+  void wrote() noexcept override { waker_.wake(); }
+ private:
+  // Per shard.
+  struct Lane {
+    std::unique_ptr<store::LogFeed> feed;
+    store::FeedPiece held;  // one part of a joint batch, until the others have come
+    bool copying = false;
+    std::uint64_t limit = 0;  // what may be shipped in this round
+  };
+
+  Status greet(FunctionRef<Source*(const std::string&)> find);
+  Status check_follower(const format::Hello& hello, const format::Hello& own);
+  Status ship(const std::atomic<bool>& stopping);
+  Status settle_limits();
+  Status ship_shard(std::uint32_t shard, bool& shipped);
+  Status ship_copy(std::uint32_t shard, bool& shipped);
+  Status begin_copy(std::uint32_t shard);
+  Status ship_joint(bool& shipped);
+  [[nodiscard]] bool joint_ready(std::uint32_t shard) const noexcept;
+  Status send_piece(std::uint32_t shard, const store::FeedPiece& piece, std::uint16_t flags);
+  Status send_progress();
+  Status take_acks();
+  [[nodiscard]] bool behind() const;
+  void note();
+
+  Channel& channel_;
+  const Options& options_;
+  os::Waker& waker_;
+  Source* source_ = nullptr;
+  Source::Follower follower_;
+  std::vector<Lane> lanes_;
+  store::FeedPiece piece_;
+  std::uint64_t progress_sent_ms_ = 0;
+  bool stuck_ = false;  // the last sync failed: there is nothing to do until the next heartbeat
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/server.hpp ----
+// Server: takes connections and runs a session, with a thread of its own, for each.
+//
+// Threads: start(), stop() and the destructor by one owner; add(), find() and the rest by any.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+class Server {
+ public:
+  explicit Server(Options options) : options_(std::move(options)) {}
+  ~Server() { stop(); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  Status add(engine::Engine& engine, const std::string& name);
+  Status start(std::string_view address);
+  void stop();
+  [[nodiscard]] std::string address() const { return listener_->address().text(); }
+  // Null when there is none of that name.
+  [[nodiscard]] Source* find(const std::string& name) const;
+  [[nodiscard]] Status last_error() const;
+ private:
+  struct Session {
+    Server* server = nullptr;
+    std::unique_ptr<os::Stream> stream;  // until the session has it
+    std::unique_ptr<os::Waker> waker;
+    os::Thread thread;
+    std::atomic<bool> ended{false};
+  };
+  void accept_all();
+  void serve(Session& session);
+  void reap(bool all);
+  void note(const Status& status);
+
+  const Options options_;
+  std::unique_ptr<os::Listener> listener_;
+  std::unique_ptr<crypto::TlsContext> tls_;
+  std::atomic<bool> stopping_{false};
+  os::Thread thread_;
+  mutable base::Mutex mutex_;
+  std::vector<std::unique_ptr<Source>> sources_ ARMDB_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Session>> sessions_ ARMDB_GUARDED_BY(mutex_);
+  Status error_ ARMDB_GUARDED_BY(mutex_);
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/follower.hpp ----
+// FollowerSession: the conversation with the leader, and what it says on its way into the shards.
+//
+// The cursor of a shard is the sequence of the last entry in its log: it is written with what it
+// speaks for, and never ahead of it. What came is shown at once, synced when nothing more has come
+// for now, and acked as durable after that.
+//
+// Threads: one.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+class FollowerSession {
+ public:
+  FollowerSession(Channel& channel, engine::Engine& engine, const Options& options,
+                  os::Waker& waker, FunctionRef<void(const Progress&)> told);
+  ~FollowerSession();
+
+  // Follows until the channel ends, `stopping` is set, or an error.
+  Status run(Progress& progress, const std::atomic<bool>& stopping);
+ private:
+  // The entries of one shard that have come, and are not applied yet.
+  struct Part {
+    std::uint32_t shard = 0;
+    std::uint64_t before = 0;
+    std::vector<std::uint8_t> bytes;
+  };
+  // Parsed entries: requests whose views point into a Part's bytes.
+  struct Run {
+    std::uint64_t first = 0;
+    std::vector<engine::WriteRequest> requests;
+    bool batch = false;
+    ~Run();
+  };
+
+  Status greet();
+  Status adopt(const format::Hello& leader);
+  Status take(const format::FrameHeader& header, Bytes payload);
+  Status take_data(const format::FrameHeader& header, Bytes payload);
+  Status take_copy(const format::FrameHeader& header, Bytes payload);
+  Status end_copy(std::uint32_t shard, std::uint64_t sequence);
+  Status apply(const Part& part);
+  Status apply_joint();
+  Status parse(const Part& part, std::size_t& offset, bool whole, Run& run);
+  Status request_of(const Part& part, const format::Entry& entry, Run& run);
+  Status settle();
+  Status send_ack();
+  void note();
+
+  Channel& channel_;
+  engine::Engine& engine_;
+  const Options& options_;
+  os::Waker& waker_;
+  FunctionRef<void(const Progress&)> told_;
+  Progress* progress_ = nullptr;
+  std::vector<Part> coming_;                // per shard: frames of a piece, and what is cut
+  std::vector<Part> joint_;                 // whole parts of a joint batch
+  std::vector<std::uint8_t> copying_;       // per shard
+  std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
+  std::vector<format::Mark> leader_;        // per shard: last, durable
+  std::uint64_t unsynced_bytes_ = 0;
+  bool applied_ = false;  // something since the last ack
+  bool heard_ = false;    // from the leader how far it is
+  std::uint64_t behind_since_ms_ = 0;
+  std::uint64_t acked_ms_ = 0;
+};
+
+// Asks a server what it serves by that name.
+Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin);
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/client.hpp ----
+// Client: keeps a collection a follower: connects, follows, and tries again when that ends.
+//
+// Threads: start(), stop() and the destructor by one owner; progress() by any.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+class Client {
+ public:
+  // Calls `changed` at each change of phase.
+  using Changed = void (*)(void* context, const Progress&);
+  Client(engine::Engine& engine, Options options, Changed changed, void* context)
+      : engine_(engine), options_(std::move(options)), changed_(changed), context_(context) {}
+  ~Client() { stop(); }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  Status start(std::string_view address);
+  void stop();
+  [[nodiscard]] Progress progress() const;
+ private:
+  void run();
+  Status follow_once();
+  void tell(const Progress& progress);
+
+  engine::Engine& engine_;
+  const Options options_;
+  const Changed changed_;
+  void* const context_;
+  os::Address address_;
+  std::unique_ptr<crypto::TlsContext> tls_;
+  std::unique_ptr<os::Waker> waker_;
+  std::atomic<bool> stopping_{false};
+  os::Thread thread_;
+  mutable base::Mutex mutex_;
+  Progress progress_ ARMDB_GUARDED_BY(mutex_);
+  Progress own_;  // the thread's
+  base::Mutex pause_mutex_;
+  base::ConditionVariable pause_;
+};
+
+// Makes an empty follower of what is served there.
+Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
+                       const Options& options);
+// Ends being a follower, durably: the collection takes writes, in a term above all that were seen.
+Status promote(engine::Engine& engine);
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- core/byte_view.cpp ----
 // How a ByteView is made.
 
@@ -5506,6 +6357,10 @@ std::string_view errc_name(Errc code) noexcept {
       return "wrong_key";
     case Errc::aborted:
       return "aborted";
+    case Errc::timed_out:
+      return "timed_out";
+    case Errc::fenced:
+      return "fenced";
   }
   return "unknown";
 }
@@ -8546,6 +9401,8 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "db.state";
     case FileType::keys:
       return "db.keys";
+    case FileType::replica:
+      return "db.replica";
   }
   return "file of an unknown kind";
 }
@@ -9261,6 +10118,310 @@ Status decode_meta(Bytes in, Meta& meta) {
   return {};
 }
 }  // namespace armdb::format
+
+// ---- format/replica_state.cpp ----
+// db.replica: written and judged as a whole.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::format {
+namespace {
+constexpr std::size_t kReplicaFixedBytes = 72;
+
+constexpr std::size_t replica_bytes(std::size_t terms, std::size_t shards) noexcept {
+  return kReplicaFixedBytes + terms * (16 + 8 * shards) + (shards + 7) / 8 * 8 + 8;
+}
+
+// Numbers grow, and no shard goes back.
+bool terms_possible(std::span<const Term> terms) noexcept {
+  for (std::size_t at = 0; at < terms.size(); ++at) {
+    if (terms[at].number == 0 || (at != 0 && terms[at].number <= terms[at - 1].number)) {
+      return false;
+    }
+    for (const std::uint64_t start : terms[at].starts) {
+      if (start > kSequenceMax) return false;
+    }
+  }
+  return true;
+}
+}  // namespace
+
+void append_terms(std::vector<std::uint8_t>& out, std::span<const Term> terms) {
+  for (const Term& term : terms) {
+    append_little<std::uint64_t>(out, term.number);
+    append_little<std::uint64_t>(out, term.id);
+    for (const std::uint64_t start : term.starts) append_little<std::uint64_t>(out, start);
+  }
+}
+
+bool take_terms(base::ByteReader& reader, std::size_t count, std::size_t shards,
+                std::vector<Term>& terms) {
+  terms.clear();
+  // Judged before anything is allocated for what it claims to hold.
+  if (count > kTermsMax || shards > kReplicaShardsMax ||
+      reader.remaining() < count * (16 + 8 * shards)) {
+    return false;
+  }
+  terms.resize(count);
+  for (Term& term : terms) {
+    term.number = reader.little<std::uint64_t>();
+    term.id = reader.little<std::uint64_t>();
+    term.starts.resize(shards);
+    for (std::uint64_t& start : term.starts) start = reader.little<std::uint64_t>();
+  }
+  return !reader.failed() && terms_possible(terms);
+}
+
+std::vector<std::uint8_t> encode_replica_state(const ReplicaState& state) {
+  ARMDB_ASSERT(state.terms.size() <= kTermsMax && terms_possible(state.terms));
+  std::vector<std::uint8_t> out(kFileHeaderBytes);
+  encode_file_header({.type = FileType::replica, .version = 1, .store_id = state.store_id}, out);
+  out.insert(out.end(), state.lineage.begin(), state.lineage.end());
+  append_little<std::uint32_t>(out, state.follower ? 1 : 0);
+  append_little<std::uint32_t>(out, static_cast<std::uint32_t>(state.replacing.size()));
+  append_little<std::uint32_t>(out, static_cast<std::uint32_t>(state.terms.size()));
+  append_little<std::uint32_t>(out, 0);
+  append_terms(out, state.terms);
+  out.insert(out.end(), state.replacing.begin(), state.replacing.end());
+  out.resize((out.size() + 7) / 8 * 8);
+  append_little<std::uint32_t>(out, base::crc32c(0, out));
+  append_little<std::uint32_t>(out, 0);
+  return out;
+}
+
+Status decode_replica_state(Bytes in, ReplicaState& state) {
+  FileHeader header;
+  if (Status status = decode_file_header(in, FileType::replica, header); !status) return status;
+  base::ByteReader reader(in.sub(kFileHeaderBytes));
+  ReplicaState read;
+  read.store_id = header.store_id;
+  const Bytes lineage = reader.take(read.lineage.size());
+  std::copy(lineage.begin(), lineage.end(), read.lineage.begin());
+  const auto role = reader.little<std::uint32_t>();
+  const auto shards = reader.little<std::uint32_t>();
+  const auto count = reader.little<std::uint32_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  if (reader.failed() || shards == 0 || shards > kReplicaShardsMax || count > kTermsMax ||
+      in.size() != replica_bytes(count, shards)) {
+    return base::corrupt("the size of db.replica does not match its counts");
+  }
+  const std::uint32_t crc_computed = base::crc32c(0, in.sub(0, in.size() - 8));
+  if (base::load_little<std::uint32_t>(in.data() + in.size() - 8) != crc_computed) {
+    return base::corrupt("the checksum of db.replica is wrong");
+  }
+  const bool listed = take_terms(reader, count, shards, read.terms);
+  const Bytes replacing = reader.take(shards);
+  read.replacing.assign(replacing.begin(), replacing.end());
+  const bool flags =
+      std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
+  if (!listed || !flags || role > 1 || reserved != 0 || header.shard != 0 || header.file_id != 0) {
+    return base::corrupt("db.replica has a history that cannot be");
+  }
+  read.follower = role == 1;
+  state = std::move(read);
+  return {};
+}
+}  // namespace armdb::format
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- format/frame.cpp ----
+// Frames and messages: field by field, judged before anything is allocated for them.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::format {
+namespace {
+constexpr std::uint32_t kFrameMagic = 0x524d5241;  // "ARMR" as little-endian bytes
+constexpr std::uint8_t kProtocolVersion = 1;
+constexpr std::size_t kFrameCrcAt = 28;
+
+bool frame_possible(const FrameHeader& header) noexcept {
+  if (header.type < FrameType::hello || header.type > FrameType::error) return false;
+  const unsigned allowed =
+      header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
+  return (header.flags & ~allowed) == 0 && header.length <= kWirePayloadMax &&
+         header.shard < kReplicaShardsMax && header.sequence <= kSequenceMax;
+}
+}  // namespace
+
+void encode_frame_header(FrameHeader header, Bytes payload, std::uint8_t* out) noexcept {
+  ARMDB_ASSERT(payload.size() <= kWirePayloadMax);
+  base::ByteWriter writer(MutableBytes(out, kWireHeaderBytes));
+  writer.little<std::uint32_t>(kFrameMagic);
+  writer.little<std::uint8_t>(kProtocolVersion);
+  writer.little<std::uint8_t>(static_cast<std::uint8_t>(header.type));
+  writer.little<std::uint16_t>(header.flags);
+  writer.little<std::uint32_t>(static_cast<std::uint32_t>(payload.size()));
+  writer.little<std::uint32_t>(header.shard);
+  writer.little<std::uint64_t>(header.sequence);
+  writer.zeros(4);
+  const std::uint32_t front = base::crc32c(0, Bytes(out, kFrameCrcAt));
+  writer.little<std::uint32_t>(base::crc32c(front, payload));
+}
+
+Status decode_frame_header(Bytes in, FrameHeader& header) {
+  base::ByteReader reader(in);
+  const auto magic = reader.little<std::uint32_t>();
+  const auto version = reader.little<std::uint8_t>();
+  header.type = static_cast<FrameType>(reader.little<std::uint8_t>());
+  header.flags = reader.little<std::uint16_t>();
+  header.length = reader.little<std::uint32_t>();
+  header.shard = reader.little<std::uint32_t>();
+  header.sequence = reader.little<std::uint64_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  header.crc = reader.little<std::uint32_t>();
+  if (reader.failed() || magic != kFrameMagic) {
+    return base::corrupt(
+        "the peer does not speak armdb's replication (is it another service, or "
+        "is TLS on at one side only?)");
+  }
+  if (version != kProtocolVersion) {
+    return base::failure(Errc::format_mismatch,
+                         "the peer speaks version % of the replication protocol, this build "
+                         "version %: update the older one",
+                         {std::uint64_t{version}, std::uint64_t{kProtocolVersion}});
+  }
+  if (reserved != 0 || !frame_possible(header)) {
+    return base::corrupt("a frame of the peer has fields that cannot be");
+  }
+  return {};
+}
+
+Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload) {
+  const std::uint32_t front = base::crc32c(0, header_bytes.sub(0, kFrameCrcAt));
+  const std::uint32_t crc_computed = base::crc32c(front, payload);
+  if (header.crc != crc_computed) return base::corrupt("the checksum of a frame is wrong");
+  return {};
+}
+
+// ---- Hello ----
+//
+//   offset  size  field
+//        0    16  lineage
+//       16    16  store id of who says it
+//       32     8  hash_seed
+//       40     4  key_size
+//       44     4  value_size
+//       48     4  shape flags: 1 ordered, 2 values on disk, 4 fixed; 8: asking
+//       52     4  shard_prefix_bits
+//       56     4  shard_count, 1..256
+//       60     4  term_count, 0..64
+//       64     4  name_size, 0..255
+//       68     4  zero
+//       72     .  terms as in db.replica, then per shard sequence (8), then per shard replace (1),
+//                 then the name
+
+std::vector<std::uint8_t> encode_hello(const Hello& hello) {
+  ARMDB_ASSERT(hello.name.size() <= kCollectionNameMax &&
+               hello.replace.size() == hello.sequences.size());
+  std::vector<std::uint8_t> out(hello.lineage.begin(), hello.lineage.end());
+  out.insert(out.end(), hello.self.begin(), hello.self.end());
+  append_little<std::uint64_t>(out, hello.hash_seed);
+  append_little<std::uint32_t>(out, hello.shape.key_size);
+  append_little<std::uint32_t>(out, hello.shape.value_size);
+  append_little<std::uint32_t>(out, (hello.shape.ordered ? 1u : 0u) |
+                                        (hello.shape.payload == Payload::location ? 2u : 0u) |
+                                        (hello.shape.fixed ? 4u : 0u) | (hello.asking ? 8u : 0u));
+  append_little<std::uint32_t>(out, hello.shard_prefix_bits);
+  append_little<std::uint32_t>(out, static_cast<std::uint32_t>(hello.sequences.size()));
+  append_little<std::uint32_t>(out, static_cast<std::uint32_t>(hello.terms.size()));
+  append_little<std::uint32_t>(out, static_cast<std::uint32_t>(hello.name.size()));
+  append_little<std::uint32_t>(out, 0);
+  append_terms(out, hello.terms);
+  for (const std::uint64_t sequence : hello.sequences) append_little<std::uint64_t>(out, sequence);
+  out.insert(out.end(), hello.replace.begin(), hello.replace.end());
+  out.insert(out.end(), hello.name.begin(), hello.name.end());
+  return out;
+}
+
+Status decode_hello(Bytes in, Hello& hello) {
+  base::ByteReader reader(in);
+  const Bytes lineage = reader.take(hello.lineage.size());
+  std::copy(lineage.begin(), lineage.end(), hello.lineage.begin());
+  const Bytes self = reader.take(hello.self.size());
+  std::copy(self.begin(), self.end(), hello.self.begin());
+  hello.hash_seed = reader.little<std::uint64_t>();
+  hello.shape = {};
+  hello.shape.key_size = reader.little<std::uint32_t>();
+  hello.shape.value_size = reader.little<std::uint32_t>();
+  const auto flags = reader.little<std::uint32_t>();
+  hello.shard_prefix_bits = reader.little<std::uint32_t>();
+  const auto shards = reader.little<std::uint32_t>();
+  const auto terms = reader.little<std::uint32_t>();
+  const auto name_size = reader.little<std::uint32_t>();
+  const auto reserved = reader.little<std::uint32_t>();
+  hello.shape.ordered = (flags & 1) != 0;
+  hello.shape.payload = (flags & 2) != 0 ? Payload::location : Payload::value;
+  hello.shape.fixed = (flags & 4) != 0;
+  hello.asking = (flags & 8) != 0;
+  bool good = !reader.failed() && flags < 16 && reserved == 0 && shards != 0 &&
+              shards <= kReplicaShardsMax && name_size <= kCollectionNameMax &&
+              take_terms(reader, terms, shards, hello.terms) &&
+              reader.remaining() == std::size_t{9} * shards + name_size;
+  if (good) {
+    hello.sequences.resize(shards);
+    for (std::uint64_t& sequence : hello.sequences) {
+      sequence = reader.little<std::uint64_t>();
+      good = good && sequence <= kSequenceMax;
+    }
+    const Bytes replace = reader.take(shards);
+    hello.replace.assign(replace.begin(), replace.end());
+    const Bytes name = reader.take(name_size);
+    hello.name.assign(name.begin(), name.end());
+  }
+  return good ? Status() : base::corrupt("the greeting of the peer has fields that cannot be");
+}
+
+// ---- Marks and refusals ----
+std::vector<std::uint8_t> encode_marks(std::span<const Mark> marks) {
+  std::vector<std::uint8_t> out;
+  out.reserve(16 * marks.size());
+  for (const Mark& mark : marks) {
+    append_little<std::uint64_t>(out, mark.first);
+    append_little<std::uint64_t>(out, mark.second);
+  }
+  return out;
+}
+
+Status decode_marks(Bytes in, std::span<Mark> marks) {
+  base::ByteReader reader(in);
+  bool good = in.size() == 16 * marks.size();
+  for (Mark& mark : marks) {
+    mark.first = reader.little<std::uint64_t>();
+    mark.second = reader.little<std::uint64_t>();
+    good = good && mark.first <= kSequenceMax && mark.second <= kSequenceMax;
+  }
+  return good ? Status() : base::corrupt("a report of the peer has sequences that cannot be");
+}
+
+std::vector<std::uint8_t> encode_refusal(const Refusal& refusal) {
+  std::vector<std::uint8_t> out;
+  append_little<std::uint32_t>(out, static_cast<std::uint32_t>(refusal.code));
+  const std::size_t size = std::min(refusal.text.size(), kErrorTextMax);
+  out.insert(out.end(), refusal.text.begin(),
+             refusal.text.begin() + static_cast<std::ptrdiff_t>(size));
+  return out;
+}
+
+Status decode_refusal(Bytes in, Refusal& refusal) {
+  base::ByteReader reader(in);
+  const auto code = reader.little<std::uint32_t>();
+  if (reader.failed() || reader.remaining() > kErrorTextMax || code == 0 ||
+      code > static_cast<std::uint32_t>(Errc::fenced)) {
+    return base::corrupt("a refusal of the peer has fields that cannot be");
+  }
+  refusal.code = static_cast<Errc>(code);
+  // Shown to people: nothing in it may move a terminal's cursor.
+  refusal.text.clear();
+  for (const std::uint8_t byte : reader.rest()) {
+    refusal.text += byte >= 0x20 && byte != 0x7f ? static_cast<char>(byte) : ' ';
+  }
+  return {};
+}
+}  // namespace armdb::format
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- format/sealed.cpp ----
 // Sealed files: headers and frames. Without OpenSSL nothing reads them.
@@ -12176,7 +13337,7 @@ Status LogStore::freeze(LogImage& image) {
   image.segments = segments();
   // Here and not as they are copied: compaction may replace what this MANIFEST lists meanwhile.
   std::erase_if(image.segments, [](const SegmentPtr& segment) { return segment->retired; });
-  image.manifest = manifest_image();
+  image.manifest = manifest_image(durable_sequence());
   // That one was never written here.
   manifest_stale_ = true;
   return {};
@@ -12317,10 +13478,12 @@ LogCompaction::~LogCompaction() {
 // The segment with the largest dead share, with its neighbours as long as they qualify too.
 bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
+  // What followers still ask for stays, but not on a full disk.
+  pinned_ = cheapest ? ~std::uint64_t{0} : store_.pinned();
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
-    if (segment.first_sequence > end) return -1.0;
+    if (segment.first_sequence > end || segment.last_sequence > pinned_) return -1.0;
     if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
@@ -12357,8 +13520,9 @@ void LogCompaction::choose_small_run(std::uint64_t end) {
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.first_sequence <= end && segment.length < small &&
-                      bytes + segment.length < 2 * small && sources_.size() < kSourcesMax;
+                      segment.first_sequence <= end && segment.last_sequence <= pinned_ &&
+                      segment.length < small && bytes + segment.length < 2 * small &&
+                      sources_.size() < kSourcesMax;
     if (fits) {
       if (sources_.empty()) oldest_ = at == 0;
       sources_.push_back(all[at]);
@@ -12567,25 +13731,8 @@ Status LogCompaction::withdraw() {
   store_.manifest_stale_ = true;
   if (output_ == nullptr) return {};
   // No index entry names it, but a reader may stand in a table that does.
-  Status status = leave_store({&output_, 1});
+  Status status = store_.leave({&output_, 1});
   if (status.ok()) published_ = false;  // the destructor removes the file
-  return status;
-}
-
-// Takes segments out of the store. Readers that still look at one keep it; the last owner unmaps
-// and closes it. On an error nothing has changed.
-Status LogCompaction::leave_store(std::span<const SegmentPtr> leaving) {
-  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
-  auto before = std::make_unique<Segments>(store_.segments_);
-  base::erase_if(store_.segments_,
-                 [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
-  Status status = store_.publish_map();
-  if (!status.ok()) {
-    store_.segments_.swap(*before);
-    return status;
-  }
-  store_.context_.epochs.retire(before.release(),
-                                [](void* own) { delete static_cast<Segments*>(own); });
   return status;
 }
 
@@ -12614,7 +13761,7 @@ Result<bool> LogCompaction::next_moves(std::size_t most, FunctionRef<void(const 
 
 Status LogCompaction::retire() {
   store_.compactions_ += sources_.size();
-  return leave_store(sources_);
+  return store_.leave(sources_);
 }
 
 Status LogCompaction::remove() {
@@ -12631,10 +13778,352 @@ Status LogCompaction::remove() {
   sources_.clear();
   return sync_directory();
 }
+}  // namespace armdb::store
+
+// ---- store/log_feed.cpp ----
+// Reading a log for a follower: the next entries behind a position, or a copy of all there is.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out) {
+  const std::size_t at = out.size();
+  out.resize(at + static_cast<std::size_t>(format::entry_bytes(
+                      entry.key.size(), entry.value.size(), (entry.flags & format::kExpiry) != 0)));
+  format::encode_entry(entry, format::kWireSeed, out.data() + at);
+}
+
+void LogFeed::enter(SegmentPtr segment) noexcept {
+  segment_ = std::move(segment);
+  scanner_.reset();
+  offset_ = format::kSegmentHeaderBytes;
+  readable_ = segment_ == nullptr ? 0 : segment_->readable.load(std::memory_order_acquire);
+}
+
+// A segment that is being read stays readable when compaction has replaced it.
+FeedStep LogFeed::locate(const LogStore& log) {
+  if (segment_ != nullptr && position_ < segment_->last_sequence) {
+    readable_ = segment_->readable.load(std::memory_order_acquire);
+    return FeedStep::ready;
+  }
+  if (segment_ != nullptr && segment_->sealed) enter(nullptr);
+  for (const SegmentPtr& segment : log.segments()) {
+    if (segment->retired || segment->last_sequence <= position_ || segment->count == 0) continue;
+    if (segment == segment_) return FeedStep::ready;
+    const format::SegmentHeader& header = segment->header;
+    if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;
+    if (position_ + 1 < header.first_sequence && header.predecessor_sequence != position_) {
+      // Between the last entry of one open and the first of the next there is none: whoever stands
+      // there has entries that this log has lost.
+      const bool between = header.predecessor_id != 0 && header.predecessor_sequence < position_;
+      return between ? FeedStep::foreign : FeedStep::overtaken;
+    }
+    enter(segment);
+    return FeedStep::ready;
+  }
+  const std::uint64_t last = log.last_sequence();
+  if (position_ == last) return FeedStep::end;
+  return position_ > last ? FeedStep::foreign : FeedStep::overtaken;
+}
+
+Status LogFeed::damaged() const {
+  return base::corrupt(
+             "the log is damaged here, and damage is not passed on to followers; run verify, then "
+             "restore or repair")
+      .at(segment_->path, scanner_->offset);
+}
+
+Status LogFeed::read(std::uint64_t limit, std::size_t bytes_max, FeedPiece& piece) {
+  piece.before = piece.last = position_;
+  piece.entries.clear();
+  piece.joint.clear();
+  if (copying_) return read_copy(bytes_max, piece);
+  if (segment_ == nullptr) return {};
+  scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
+  in_batch_ = false;
+  std::size_t whole = 0;  // bytes up to the end of the last entry or batch that is all there
+  Status status;
+  for (;;) {
+    const ScanStep step = scanner_->next();
+    if (step == ScanStep::failed) return scanner_->status;
+    if (step == ScanStep::broken) return damaged();
+    if (step == ScanStep::end || !take(scanner_->entry, limit, piece, status)) break;
+    if (in_batch_) continue;
+    whole = piece.entries.size();
+    offset_ = scanner_->position();
+    if (!piece.joint.empty() && whole != 0) break;
+    if (whole >= bytes_max) break;
+  }
+  // The rest of a batch is not there yet, or above the limit.
+  piece.entries.resize(whole);
+  if (whole == 0) piece.joint.clear();
+  position_ = piece.last;
+  return status;
+}
+
+// False: not this one, and nothing behind it.
+bool LogFeed::take(const format::Entry& entry, std::uint64_t limit, FeedPiece& piece,
+                   Status& status) {
+  if ((entry.flags & (format::kWatermark | format::kFooter)) != 0) return true;
+  if ((entry.flags & format::kJoint) != 0) {
+    if (entry.sequence <= piece.last) return true;
+    if (!piece.entries.empty()) return false;  // a piece of its own
+    piece.joint.resize(entry.value.size() / format::kJointPartBytes);
+    for (std::size_t at = 0; at < piece.joint.size(); ++at) {
+      const format::JointPart part = format::decode_joint_part(entry.value, at);
+      piece.joint[at] = {part.shard, part.last_sequence};
+    }
+    in_batch_ = true;  // until its commit
+    return true;
+  }
+  const bool opens = (entry.flags & format::kBatchBegin) != 0;
+  const bool commits = (entry.flags & format::kBatchCommit) != 0;
+  if (entry.sequence <= position_) return true;
+  if (entry.sequence > limit) return false;
+  const std::uint64_t next = in_batch_ && !piece.entries.empty() ? batch_next_ : piece.last + 1;
+  if (entry.sequence != next && entry.sequence != segment_->header.first_sequence) {
+    status = damaged();
+    return false;
+  }
+  append_wire_entry(entry, piece.entries);
+  batch_next_ = entry.sequence + 1;
+  in_batch_ = (in_batch_ || opens) && !commits;
+  if (!in_batch_) piece.last = entry.sequence;
+  return true;
+}
+
+void LogFeed::begin_copy(const LogStore& log, std::uint64_t limit) {
+  copying_ = true;
+  copy_limit_ = limit;
+  enter(nullptr);
+  copied_.clear();
+  for (const SegmentPtr& segment : log.segments()) {
+    if (!segment->retired && segment->first_sequence <= limit) copied_.push_back(segment);
+  }
+  std::reverse(copied_.begin(), copied_.end());
+}
+
+Status LogFeed::read_copy(std::size_t bytes_max, FeedPiece& piece) {
+  while (piece.entries.size() < bytes_max) {
+    if (segment_ == nullptr) {
+      if (copied_.empty()) break;
+      enter(copied_.back());
+      copied_.pop_back();
+      scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
+    }
+    const ScanStep step = scanner_->next();
+    if (step == ScanStep::failed) return scanner_->status;
+    if (step == ScanStep::broken) return damaged();
+    if (step == ScanStep::end) {
+      enter(nullptr);
+      continue;
+    }
+    format::Entry entry = scanner_->entry;
+    if (entry.mark() || entry.sequence > copy_limit_) continue;
+    entry.flags &= format::kTombstone | format::kExpiry;
+    append_wire_entry(entry, piece.entries);
+    piece.last = entry.sequence;
+  }
+  if (piece.entries.empty()) {
+    copying_ = false;
+    position_ = copy_limit_;
+  }
+  return {};
+}
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- store/log_replacement.cpp ----
+// Replacing a log: compacted segments written aside, then one MANIFEST that names only them.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+LogReplacement::~LogReplacement() {
+  if (published_) return;
+  for (const SegmentPtr& output : outputs_) try_remove(store_.context_.files, output->path);
+}
+
+Status LogReplacement::begin_output(std::uint64_t sequence) {
+  format::SegmentHeader header;
+  header.kind = format::SegmentKind::compacted;
+  header.first_sequence = sequence;
+  header.file.file_id = store_.next_file_id_.fetch_add(1, std::memory_order_relaxed);
+  Owned<File> file;
+  std::string path;
+  bool spent = true;
+  Status status = LogStore::new_segment_file(store_.context_, header, file, path, spent);
+  if (!status.ok()) {
+    if (!spent) store_.give_back_id(header.file.file_id);
+    return status;
+  }
+  outputs_.push_back(std::make_shared<Segment>(path, header, std::move(file)));
+  Segment& output = *outputs_.back();
+  output.scan_bytes = store_.context_.piece_bytes();
+  output.length = format::kSegmentHeaderBytes;
+  open_ = true;
+  return {};
+}
+
+Status LogReplacement::add(const Write& write, std::uint64_t sequence, base::Location& at) {
+  if (sequence <= sequence_ || sequence >= kSequenceLimit) {
+    return base::failure(Errc::invalid_argument, "sequence % does not follow % in a copy",
+                         {sequence, sequence_});
+  }
+  const std::uint64_t bytes =
+      format::entry_bytes(write.key.size(), write.value.size(), write.expiry_ms != 0);
+  const auto full = [&](const Segment& output) {
+    return output.count != 0 &&
+           output.length + buffer_.size() + bytes > store_.context_.config.max_file_size;
+  };
+  Status status;
+  if (open_ && full(*outputs_.back())) status = end_output(sequence_);
+  if (status.ok() && !open_) status = begin_output(sequence);
+  if (!status.ok()) return status;
+  Segment& output = *outputs_.back();
+  format::Entry entry;
+  entry.key = write.key;
+  entry.value = write.value;
+  entry.sequence = sequence;
+  if (write.tombstone) entry.flags = format::kTombstone;
+  if (write.expiry_ms != 0) {
+    entry.flags = format::kExpiry;
+    entry.expiry_ms = write.expiry_ms;
+  }
+  const std::size_t offset = buffer_.size();
+  at = base::Location(output.id(), output.length + offset, bytes);
+  buffer_.resize(offset + static_cast<std::size_t>(bytes));
+  format::encode_entry(entry, output.seed, buffer_.data() + offset);
+  store_.account(output, entry, at);
+  sequence_ = sequence;
+  return buffer_.size() >= store_.context_.piece_bytes() ? write_out() : Status();
+}
+
+Status LogReplacement::write_out() {
+  Segment& output = *outputs_.back();
+  Status status = output.file->write_at(output.length, buffer_);
+  if (!status.ok()) return std::move(status).at(output.path, output.length);
+  output.length += buffer_.size();
+  buffer_.clear();
+  return {};
+}
+
+Status LogReplacement::end_output(std::uint64_t last_sequence) {
+  Segment& output = *outputs_.back();
+  output.last_sequence = last_sequence;
+  format::Footer footer;
+  footer.count = output.count;
+  footer.length = output.length + buffer_.size();
+  std::uint8_t value[format::footer_value_bytes(0)];
+  format::encode_footer_value(footer, value);
+  format::Entry entry;
+  entry.flags = format::kFooter;
+  entry.sequence = last_sequence;
+  entry.value = Bytes(value);
+  const std::size_t at = buffer_.size();
+  buffer_.resize(at + static_cast<std::size_t>(format::entry_bytes(0, sizeof value, false)));
+  format::encode_entry(entry, output.seed, buffer_.data() + at);
+  Status status = write_out();
+  if (status.ok()) status = output.file->sync().at(output.path);
+  if (!status.ok()) return status;
+  output.readable.store(output.length, std::memory_order_release);
+  output.sealed = true;
+  output.durable = true;
+  if (store_.values_on_disk() && store_.context_.config.mapped_reads) {
+    output.map(output.length, output.length);
+  }
+  open_ = false;
+  return {};
+}
+
+Status LogReplacement::seal(std::uint64_t sequence) {
+  if (sequence < sequence_ || sequence >= kSequenceLimit) {
+    return base::failure(Errc::invalid_argument, "a copy as of sequence % has entry %",
+                         {sequence, sequence_});
+  }
+  Status status = open_ ? end_output(sequence) : Status();
+  if (!status.ok()) return status;
+  sequence_ = sequence;
+  const StoreContext& context = store_.context_;
+  return context.files.sync_directory(context.directory).at(context.directory);
+}
+
+Status LogReplacement::publish(std::vector<std::uint8_t>& manifest) {
+  if (!store_.failed_.ok()) return store_.failed_;
+  Status status = store_.seal_active();
+  if (!status.ok()) return status;
+  std::vector<SegmentPtr>& all = store_.segments_;
+  sources_ = all;
+  all.insert(all.end(), outputs_.begin(), outputs_.end());
+  status = store_.publish_map();
+  if (!status.ok()) {
+    all.resize(sources_.size());
+    return status;
+  }
+  for (const SegmentPtr& source : sources_) source->retired = true;
+  sealed_last_before_ = std::exchange(store_.sealed_last_, sequence_);
+  published_ = true;
+  // It says what will be so once it is written.
+  manifest = store_.manifest_image(sequence_);
+  store_.manifest_stale_ = true;
+  return {};
+}
+
+Status LogReplacement::withdraw() {
+  for (const SegmentPtr& source : sources_) source->retired = false;
+  store_.sealed_last_ = sealed_last_before_;
+  store_.manifest_stale_ = true;
+  published_ = false;  // the destructor removes the files
+  return store_.leave(outputs_);
+}
+
+Status LogReplacement::each(FunctionRef<Status(const RecoveredEntry&)> visit) {
+  for (const SegmentPtr& output : outputs_) {
+    Status status = visit_segment(*output, visit);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+bool LogReplacement::has(base::Location at) const noexcept {
+  return base::any_of(outputs_,
+                      [&](const SegmentPtr& output) { return output->id() == at.file_id(); });
+}
+
+Status LogReplacement::retire() {
+  store_.last_sequence_ = sequence_;
+  store_.sequence_next_ = sequence_ + 1;
+  store_.durable_sequence_.store(sequence_, std::memory_order_release);
+  store_.watermark_written_ = sequence_;
+  store_.directory_synced_ = store_.directory_changes_;
+  return store_.leave(sources_);
+}
+
+Status LogReplacement::remove(std::uint64_t aside_above) {
+  const StoreContext& context = store_.context_;
+  for (const SegmentPtr& source : sources_) {
+    try_remove(context.files, context.path_of(format::FileRole::hint, source->id()));
+    if (source->last_sequence <= aside_above) {
+      try_remove(context.files, source->path);
+      continue;
+    }
+    Status status =
+        context.files.rename(source->path, context.path_of(format::FileRole::aside, source->id()));
+    if (!status.ok()) return std::move(status).at(source->path);
+  }
+  sources_.clear();
+  // Were the names to come back, the MANIFEST does not list them: the next open removes them.
+  return context.files.sync_directory(context.directory).at(context.directory);
+}
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- store/log_read.cpp ----
 // The read side of the log: values by location, from the buffer, a mapping or the file.
 
+namespace armdb::store {
 ReadOutcome LogStore::read(base::Location at, Bytes key, ReadBuffer& buffer, Bytes& value,
                            Status& status) const {
   // Acquire pairs with publish_map(): the segments in the map are complete.
@@ -13094,6 +14583,8 @@ Status LogRecovery::visit_carried() {
 Status LogRecovery::leave_gap() {
   Status status = store_.seal_active();
   if (!status.ok()) return status;
+  // A follower's entries come again from the leader, under the same sequences.
+  if (store_.context_.follower) return {};
   const std::uint64_t highest = std::max({last_, listed_last_, durable_});
   store_.sequence_next_ = highest + 1 + kSequenceGap;
   store_.sealed_last_ = store_.sequence_next_ - 1;
@@ -13626,6 +15117,45 @@ Status LogStore::publish_map() {
   return {};
 }
 
+// Readers that still look at one keep it; the last owner unmaps and closes it.
+Status LogStore::leave(std::span<const SegmentPtr> leaving) {
+  using Segments = std::vector<SegmentPtr>;  // all there were: those that leave are among them
+  auto before = std::make_unique<Segments>(segments_);
+  base::erase_if(segments_,
+                 [&](const SegmentPtr& segment) { return base::contains(leaving, segment); });
+  Status status = publish_map();
+  if (!status.ok()) {
+    segments_.swap(*before);
+    return status;
+  }
+  context_.epochs.retire(before.release(), [](void* own) { delete static_cast<Segments*>(own); });
+  return status;
+}
+
+std::uint64_t LogStore::pinned() const noexcept {
+  std::uint64_t kept = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->last_sequence > pin_ && !segment->retired) kept += segment->length;
+  }
+  return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
+}
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
+  double bytes = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->retired || segment->last_sequence <= sequence || segment->count == 0) continue;
+    const std::uint64_t before = segment->first_sequence - 1;
+    const double above = sequence <= before
+                             ? 1
+                             : static_cast<double>(segment->last_sequence - sequence) /
+                                   static_cast<double>(segment->last_sequence - before);
+    bytes += above * static_cast<double>(segment->total);
+  }
+  return static_cast<std::uint64_t>(bytes);
+}
+#endif
+
 SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
   for (auto at = segments_.rbegin(); at != segments_.rend(); ++at) {
     if ((*at)->id() == file_id) return *at;
@@ -13706,17 +15236,17 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
 
 std::vector<std::uint8_t> LogStore::manifest_now() {
   if (!std::exchange(manifest_stale_, false)) return {};
-  return manifest_image();
+  return manifest_image(durable_sequence());
 }
 
-std::vector<std::uint8_t> LogStore::manifest_image() {
+std::vector<std::uint8_t> LogStore::manifest_image(std::uint64_t durable) {
   format::Manifest manifest;
   manifest.store_id = context_.store_id;
   manifest.shard = context_.shard;
   manifest.generation = ++manifest_generation_;
   manifest.next_file_id = next_file_id_.load(std::memory_order_relaxed);
   manifest.active_file_id = active_ != nullptr ? active_->id() : 0;
-  manifest.durable_sequence = durable_sequence();
+  manifest.durable_sequence = durable;
   manifest.last_sequence = sealed_last_;
   const auto listed = [](const Segment& segment) { return segment.sealed && !segment.retired; };
   std::size_t count = 0;
@@ -13987,6 +15517,20 @@ void LogStore::mark_dead(base::Location at) noexcept {
   Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
   if (segment != nullptr) segment->dead += at.bytes_max();
 }
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+// Behind a gap a segment of its own begins: inside one sequences are consecutive.
+Status LogStore::continue_at(std::uint64_t sequence) {
+  if (sequence == sequence_next_) return {};
+  if (sequence <= last_sequence_ || sequence >= kSequenceLimit) {
+    return base::failure(Errc::invalid_argument, "sequence % does not follow %",
+                         {sequence, last_sequence_});
+  }
+  Status status = seal_active();
+  if (status.ok()) sequence_next_ = sequence;
+  return status;
+}
+#endif
 
 // The slow half of append(): a segment, space on the disk, room in the buffer, a watermark.
 Status LogStore::make_room(std::uint64_t bytes, bool tombstone) {
@@ -15420,6 +16964,29 @@ Status read_state(FileSystem& files, const std::string& directory, const StoreId
   return {};
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+Status read_replica_state(FileSystem& files, const std::string& directory, const StoreId& store_id,
+                          ReplicaState& state) {
+  const std::string path = path_in(directory, format::kReplicaName);
+  std::vector<std::uint8_t> bytes;
+  ReplicaState read;
+  Status status = read_file(files, path, format::kReplicaBytesMax, bytes);
+  if (status.ok()) status = format::decode_replica_state(bytes, read);
+  if (status.ok() && read.store_id != store_id) {
+    status = base::corrupt(
+        "db.replica belongs to another collection: was it copied? put the right one back");
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  state = std::move(read);
+  return {};
+}
+
+Status replace_replica_state(FileSystem& files, const std::string& directory,
+                             const ReplicaState& state) {
+  return replace_file(files, directory, format::kReplicaName, format::encode_replica_state(state));
+}
+#endif
+
 Status replace_state(FileSystem& files, const std::string& directory, const format::State& state) {
   return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }
@@ -16634,7 +18201,8 @@ Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::
 }
 
 Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
-  Status status = refuse_change();
+  Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) status = refuse_write();
   if (status.ok()) status = store::Keyring::check(key);
   if (status.ok() && shape_.fixed && common_.migrating) {
     status = Status(Errc::unsupported,
@@ -16845,18 +18413,24 @@ void Shard::accept(std::span<const WriteRequest> requests, store::Batch& batch) 
     const WriteRequest& request = requests[n];
     index::Place place;
     index_->locate(request.key.data(), request.hash, place);
-    if (!hook_reads() || !place.found) {
-      publish(request, place, at, request.expiry_ms, nullptr);
-      return;
-    }
-    store::ReadBuffer buffer;
-    Bytes old;
-    bool moved = false;
-    const base::EpochDomain::Guard guard(context_.epochs);
-    const Status status = read_location(place.at, request.key, buffer, old, moved);
-    if (!status.ok()) log_untold(status);
-    publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
+    publish_reading_old(request, place, at);
   });
+}
+
+// publish() with the old value from disk, where the hook wants that.
+void Shard::publish_reading_old(const WriteRequest& request, index::Place& place,
+                                base::Location at) {
+  if (!hook_reads() || !place.found) {
+    publish(request, place, at, request.expiry_ms, nullptr);
+    return;
+  }
+  store::ReadBuffer buffer;
+  Bytes old;
+  bool moved = false;
+  const base::EpochDomain::Guard guard(context_.epochs);
+  const Status status = read_location(place.at, request.key, buffer, old, moved);
+  if (!status.ok()) log_untold(status);
+  publish(request, place, at, request.expiry_ms, status.ok() && !moved ? &old : nullptr);
 }
 
 // ---- Several shards ----
@@ -16885,6 +18459,9 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   for (std::size_t at = 0; at < parts.size(); ++at) {
     Shard& shard = *parts[at].shard;
     if (status.ok()) status = shard.refuse_if_closed();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok() && parts[at].first != 0) status = shard.log_->continue_at(parts[at].first);
+#endif
     names[at] = {shard.context_.shard, shard.log_->next_sequence() + parts[at].requests.size() - 1};
   }
   std::size_t ready = 0;
@@ -17089,7 +18666,14 @@ Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
 
 // ---- One key ----
 Status Engine::refuse_write() const {
-  if (!config_.read_only) return {};
+  if (!refuses_.load(std::memory_order_relaxed)) return {};
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (!config_.read_only) {
+    return Status(Errc::read_only,
+                  "the collection is a follower: write to its leader, or promote() it")
+        .at(path_);
+  }
+#endif
   return Status(Errc::read_only, "the collection was opened read_only").at(path_);
 }
 
@@ -17100,7 +18684,7 @@ Status Engine::refuse_change() const {
 }
 
 Status Engine::write(WriteRequest& request, bool sync) {
-  if (config_.read_only) return refuse_write();
+  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
   Shard& shard = owner(request.key, request.hash);
   Status status = shard.write(request);
   if (status.ok() && sync) status = shard.sync();
@@ -17132,7 +18716,7 @@ std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
 
 // Each would cost a sync of its own, to have what it changes safe before it changes it in place.
 Status Engine::refuse_batch() const {
-  if (config_.read_only) return refuse_write();
+  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
   if (!shape_.fixed) return {};
   return Status(Errc::unsupported, "batches and atomic() need the log: use the Bitcask store")
       .at(path_);
@@ -17181,7 +18765,7 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
 
 Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                           std::uint64_t& done) {
-  if (config_.read_only) return refuse_write();
+  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
   Status status = write_groups(pairs, erase, expiry_ms, done);
   if (keyring_ != nullptr) {
     for (const auto& shard : shards_) shard->settle();
@@ -17346,7 +18930,12 @@ Status Engine::save_floor() {
 }
 
 Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
-  Status status = refuse_change();
+  Status status = refuse_if_closed();
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // The leader erases what has expired.
+  if (status.ok() && follower()) return std::uint64_t{0};
+#endif
+  if (status.ok()) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock lock(sweep_mutex_);
   std::uint64_t erased = 0;
@@ -17568,8 +19157,9 @@ Status check_shape(const Shape& shape, const Config& config) {
 class Opening {
  public:
   Opening(const std::string& path, const Shape* shape, const FixedConfig& config,
-          Engine::Parts parts)
+          Engine::Parts parts, const Engine::Origin* origin = nullptr)
       : shape_(shape),
+        origin_(origin),
         parts_(std::move(parts)),
         key_(config.encryption_key),
         engine_(new (std::nothrow) Engine(path, config)) {}
@@ -17600,6 +19190,9 @@ class Opening {
     Status status = lock_directory();
     if (status.ok()) status = read_or_create_meta();
     if (status.ok()) status = read_state();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) status = read_replica_state();
+#endif
     if (status.ok()) status = open_shards();
     if (status.ok() && meta_.shape.fixed && !known_) status = note_slots();
     return status;
@@ -17672,6 +19265,20 @@ class Opening {
     std::memcpy(meta_.store_id.data(), random, 16);
     std::memcpy(&meta_.hash_seed, random + 16, 8);
     status = settle_keyring(true);
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // Before db.meta, which makes it a collection: it is a follower from its first moment.
+    if (status.ok() && origin_ != nullptr) {
+      meta_.shard_count = origin_->shard_count;
+      meta_.shard_prefix_bits = origin_->shard_prefix_bits;
+      meta_.hash_seed = origin_->hash_seed;
+      store::ReplicaState state;
+      state.store_id = meta_.store_id;
+      state.lineage = origin_->lineage;
+      state.follower = true;
+      state.replacing = std::vector<std::uint8_t>(meta_.shard_count);
+      status = store::replace_replica_state(files(), engine_->path_, state);
+    }
+#endif
     return status.ok() ? store::create_description(files(), engine_->path_, meta_) : status;
   }
 
@@ -17717,6 +19324,20 @@ class Opening {
     return {};
   }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+  Status read_replica_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    Engine& engine = *engine_;
+    Status status =
+        store::read_replica_state(files(), engine.path_, meta_.store_id, engine.replica_);
+    if (status.is(Errc::not_found)) return {};
+    if (status.ok() && engine.replica_.replacing.size() != meta_.shard_count) {
+      status = base::corrupt("db.replica is of a collection with another number of shards");
+    }
+    if (status.ok() && engine.replica_.follower) engine.refuses_ = true;
+    return status;
+  }
+#endif
+
   // From here on a slots.dat that is missing was lost: db.state is there.
   Status note_slots() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     if (engine_->config_.read_only) return {};
@@ -17735,7 +19356,8 @@ class Opening {
             meta_.shard_count,
             meta_.shape,
             engine_->common_.objects != nullptr,
-            engine_->keyring_.get()};
+            engine_->keyring_.get(),
+            engine_->refuses_.load() && !engine_->config_.read_only};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -17801,6 +19423,7 @@ class Opening {
   }
 
   const Shape* shape_;
+  const Engine::Origin* origin_;  // of a new follower, or null
   Engine::Parts parts_;
   EncryptionKey key_;
   std::unique_ptr<Engine> engine_;
@@ -17810,7 +19433,8 @@ class Opening {
 
 // ---- Keys ----
 Status Engine::refuse_keys() const {
-  Status status = refuse_change();
+  Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) status = refuse_write();
   if (!status.ok() || keyring_ != nullptr) return status;
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }
@@ -17855,6 +19479,21 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Shap
   while (size > 1 && path[size - 1] == '/') --size;
   return Opening(path.substr(0, size), shape, config, std::move(parts)).run();
 }
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+Status Engine::create_follower(const std::string& path, const FixedConfig& config,
+                               const Origin& origin) {
+  FixedConfig plain = config;
+  plain.shard_count = 0;  // the leader's
+  plain.shard_prefix_bits = 0;
+  FileSystem& files = config.file_system == nullptr ? posix_file_system() : *config.file_system;
+  store::Description there;
+  if (store::read_description(files, path, there).ok()) {
+    return Status(Errc::key_exists, "there is a collection at this path already").at(path);
+  }
+  return Opening(path, &origin.shape, plain, {}, &origin).run().status();
+}
+#endif
 
 // ---- engine/migration.cpp ----
 // Migration: asks about every entry once, in the order of the logs, and remembers how far it came.
@@ -18644,6 +20283,9 @@ void Shard::log_untold(const Status& why) const {
 
 // With Config::enable_fsync the write that filled the buffer also tells how its sync went.
 Status Shard::after_write(bool sync_wanted) {
+#if !defined(ARMDB_OMIT_REPLICATION)
+  common_.taps.tell();
+#endif
   if (retired_.load(std::memory_order_relaxed) >= kRetiredPerCollect) {
     retired_.store(0, std::memory_order_relaxed);
     context_.epochs.collect();
@@ -18823,6 +20465,9 @@ Status Shard::end_sync(const store::SyncTicket& ticket, Status outcome) {
     outcome = store_->end_sync(ticket, std::move(outcome));
     sync_ended_.notify_all();
   } while (outcome.is(Errc::aborted));
+#if !defined(ARMDB_OMIT_REPLICATION)
+  common_.taps.tell();
+#endif
   return outcome;
 }
 
@@ -19315,6 +20960,1572 @@ Status Shard::relocate_all(store::LogCompaction& job) {
   return {};
 }
 }  // namespace armdb::engine
+
+// ---- engine/shard_replica.cpp ----
+// The shard as a leader's source and as a follower's copy.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+// A copy of the leader's shard on its way in, and which of its entries count in the end: they are
+// shown when all are there, so that no reader sees one that a later one replaces.
+struct Shard::Replacement {
+  explicit Replacement(store::LogStore& log) : copy(log) {}
+  store::LogReplacement copy;
+  std::unique_ptr<index::Index> last;  // where the last entry of each key went
+};
+
+// ---- Leader ----
+Status Shard::feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
+                   store::FeedPiece& piece, store::FeedStep& step) {
+  step = store::FeedStep::ready;
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    if (!feed.copying()) step = feed.locate(*log_);
+  }
+  piece.entries.clear();
+  if (step != store::FeedStep::ready) return {};
+  Status status = feed.read(limit, bytes_max, piece);
+  if (status.ok() && piece.entries.empty()) step = store::FeedStep::end;
+  return status;
+}
+
+void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
+  const base::MutexLock lock(mutex_);
+  feed.begin_copy(*log_, limit);
+}
+
+void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
+  const base::MutexLock lock(mutex_);
+  log_->pin(sequence, retain_bytes);
+}
+
+std::uint64_t Shard::flushed_sequence() {
+  const base::MutexLock lock(mutex_);
+  return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
+}
+
+std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
+  const base::MutexLock lock(mutex_);
+  return log_->bytes_above(sequence);
+}
+
+// ---- Follower: the stream ----
+Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (status.ok()) status = log_->continue_at(first);
+    // A hook that wants old values from disk gets them in the way of batches.
+    if (status.ok() && (batch || hook_reads())) return write_batch_locked(requests);
+    const store::LogStore::Group group(log_);
+    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
+      index::Place place;
+      index_->locate(requests[at].key.data(), requests[at].hash, place);
+      status = write_located(requests[at], place, nullptr);
+    }
+    log_->settle();
+    if (!status.ok()) return status;
+  }
+  return after_write(false);
+}
+
+// ---- Follower: a copy in place of everything ----
+Status Shard::begin_replacement() {
+  std::unique_ptr<Replacement> fresh(new (std::nothrow) Replacement(*log_));
+  if (fresh == nullptr) return base::out_of_memory("no memory to take a copy");
+  index::IndexConfig config;
+  config.key_size = context_.shape.key_size;
+  config.step_bytes = context_.config.index_step_bytes;
+  config.pages = os::page_source();
+  config.hash_seed = seed_;
+  fresh->last = index::make_index(config);
+  if (fresh->last == nullptr) return base::out_of_memory("no memory to take a copy");
+  replacement_ = std::move(fresh);
+  return {};
+}
+
+void Shard::abandon_replacement() noexcept { replacement_.reset(); }
+
+Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
+  index::Index& last = *replacement_->last;
+  base::Location at;
+  Status status = replacement_->copy.add(
+      {request.key, request.value, request.erase, request.erase ? 0 : request.expiry_ms}, first,
+      at);
+  if (!status.ok()) return status;
+  index::Place place;
+  last.locate(request.key.data(), request.hash, place);
+  if (!request.erase) {
+    if (!place.found && !last.reserve()) return base::out_of_memory("no memory to take a copy");
+    last.publish(place, request.key.data(), nullptr, at);
+  } else if (place.found) {
+    last.erase(place);
+  }
+  return {};
+}
+
+// The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
+// change once, from what it was to what it is in the copy.
+Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above) {
+  const std::shared_ptr<Replacement> job = std::move(replacement_);
+  const base::MutexLock maintenance(maintenance_);
+  compaction_.reset();  // its sources are about to go
+  Status status = keep_failure(job->copy.seal(sequence));
+  if (!status.ok()) return status;
+  const base::MutexLock turn(sync_mutex_);
+  std::vector<std::uint8_t> manifest;
+  {
+    const base::MutexLock lock(mutex_);
+    status = refuse_if_closed();
+    if (status.ok()) status = job->copy.publish(manifest);
+    if (!status.ok()) return status;
+  }
+  status = store::LogStore::write_manifest(context_, manifest);
+  if (!status.ok() && !status.is(Errc::failed)) {
+    const base::MutexLock lock(mutex_);
+    Status withdrawn = job->copy.withdraw();
+    if (withdrawn.ok()) return status;
+    status = std::move(withdrawn);
+  }
+  if (status.ok()) status = show_replacement(*job);
+  if (status.ok()) status = erase_replaced(*job);
+  if (status.ok()) {
+    const base::MutexLock lock(mutex_);
+    joint_last_ = 0;
+    status = job->copy.retire();
+  }
+  if (!status.ok()) return fail(std::move(status));
+  status = keep_failure(job->copy.remove(aside_above));
+  context_.epochs.collect();
+  return status;
+}
+
+Status Shard::show_replacement(Replacement& job) {
+  return job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
+    WriteRequest request;
+    request.key = entry.key;
+    request.value = entry.value;
+    request.expiry_ms = entry.expiry_ms;
+    request.hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
+    base::Location last;
+    const bool counts = !entry.tombstone &&
+                        job.last->find(entry.key.data(), request.hash, &last, nullptr) &&
+                        last == entry.at;
+    const base::MutexLock lock(mutex_);
+    if (!counts) {
+      store_->mark_dead(entry.at);
+      return {};
+    }
+    Status status;
+    if (common_.objects != nullptr) {
+      request.object = common_.objects->decode(entry.value, status);
+      if (!status.ok()) return describe(key_status(status, entry.key), entry.at);
+    }
+    index::Place place;
+    index_->locate(entry.key.data(), request.hash, place);
+    if ((!place.found && !index_->reserve()) || (entry.expiry_ms != 0 && !expiries_.reserve(1))) {
+      status = base::out_of_memory("no memory for the index");
+    } else {
+      publish_reading_old(request, place, entry.at);
+    }
+    if (request.object != nullptr) detail::unshare(request.object);
+    return status;
+  });
+}
+
+// What is not in the copy is gone at the leader.
+Status Shard::erase_replaced(Replacement& job) {
+  return each_block([&](index::Block& block) -> Status {
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      if (job.copy.has(block.location(at))) continue;
+      WriteRequest request;
+      request.key = Bytes(block.key(at), context_.shape.key_size);
+      request.hash = base::hash64(request.key.data(), request.key.size(), seed_);
+      request.erase = true;
+      const base::MutexLock lock(mutex_);
+      index::Place place;
+      index_->locate(request.key.data(), request.hash, place);
+      if (place.found && !job.copy.has(place.at)) publish_reading_old(request, place, place.at);
+    }
+    return {};
+  });
+}
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- engine/lineage.cpp ----
+// The collection's part in replication: who it is, and writes that concern several shards.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+Engine::Origin Engine::origin() const {
+  Origin origin;
+  origin.shape = shape_;
+  origin.shard_count = description_.shard_count;
+  origin.shard_prefix_bits = description_.shard_prefix_bits;
+  origin.hash_seed = description_.hash_seed;
+  origin.lineage = replica_state().lineage;
+  return origin;
+}
+
+// One that was never replicated is the beginning of its own lineage.
+store::ReplicaState Engine::replica_state() const {
+  const base::MutexLock lock(replica_mutex_);
+  store::ReplicaState state = replica_;
+  if (!state.replacing.empty()) return state;
+  state.store_id = state.lineage = description_.store_id;
+  state.replacing = std::vector<std::uint8_t>(shard_count());
+  return state;
+}
+
+// A follower refuses writes before it is known as one, and takes them only after it is not.
+Status Engine::save_replica_state(store::ReplicaState state) {
+  Status status = refuse_if_closed();
+  if (status.ok() && config_.read_only) status = refuse_write();
+  if (!status.ok()) return status;
+  const base::MutexLock lock(replica_mutex_);
+  if (state.follower) refuses_.store(true, std::memory_order_release);
+  status = store::replace_replica_state(plain_files(), path_, state);
+  if (!status.ok()) return status;
+  if (!state.follower) refuses_.store(false, std::memory_order_release);
+  replica_ = std::move(state);
+  return {};
+}
+
+Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {
+  const base::MutexLock lock(joint_mutex_);
+  Status status = mark_joint();
+  if (status.ok()) status = Shard::write_joint(parts);
+  if (status.ok()) common_.taps.tell();
+  return status;
+}
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/channel.cpp ----
+// Frames over a stream: nothing of the peer's is believed before its checksum is.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+constexpr std::size_t kPullBytes = std::size_t{64} << 10;
+}  // namespace
+
+Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms)
+    : stream_(std::move(stream)), timeout_ms_(timeout_ms), heard_ms_(os::monotonic_ms()) {}
+
+// Up to `want` bytes that are there now.
+Result<std::size_t> Channel::pull(std::size_t want) {
+  if (taken_ != 0) {
+    in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(taken_));
+    taken_ = 0;
+  }
+  const std::size_t before = in_.size();
+  in_.resize(before + want);
+  Result<std::size_t> got = stream_->read(MutableBytes(in_).subspan(before));
+  in_.resize(before + (got.ok() ? *got : 0));
+  if (got.ok() && *got != 0) heard_ms_ = os::monotonic_ms();
+  return got;
+}
+
+Status Channel::send(const format::FrameHeader& header, Bytes payload) {
+  out_.resize(format::kWireHeaderBytes + payload.size());
+  format::encode_frame_header(header, payload, out_.data());
+  if (!payload.empty()) {
+    std::memcpy(out_.data() + format::kWireHeaderBytes, payload.data(), payload.size());
+  }
+  const std::uint64_t end = os::monotonic_ms() + timeout_ms_;
+  for (std::size_t done = 0; done < out_.size();) {
+    const Result<std::size_t> wrote = stream_->write(Bytes(out_).sub(done, out_.size() - done));
+    if (!wrote.ok()) return wrote.status();
+    done += *wrote;
+    if (*wrote != 0) continue;
+    const std::uint64_t now = os::monotonic_ms();
+    if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
+    const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
+    if (!woken.ok()) return woken.status();
+    if (in_.size() - taken_ > 2 * format::kWirePayloadMax) continue;
+    const Result<std::size_t> got = pull(kPullBytes);
+    if (!got.ok()) return got.status();
+  }
+  return {};
+}
+
+Status Channel::send_refusal(Errc code, const std::string& text) {
+  format::FrameHeader header;
+  header.type = format::FrameType::error;
+  const std::vector<std::uint8_t> payload = format::encode_refusal({code, text});
+  return send(header, payload);
+}
+
+Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
+  for (;;) {
+    const Bytes there = Bytes(in_).sub(taken_, in_.size() - taken_);
+    std::size_t need = format::kWireHeaderBytes;
+    if (there.size() >= need) {
+      Status status = format::decode_frame_header(there, header);
+      if (!status.ok()) return status;
+      need += header.length;
+    }
+    if (there.size() >= need && need >= format::kWireHeaderBytes) {
+      payload = there.sub(format::kWireHeaderBytes, header.length);
+      Status status = format::check_frame(there, header, payload);
+      if (!status.ok()) return status;
+      taken_ += need;
+      begun_ms_ = 0;
+      if (header.type != format::FrameType::error) return true;
+      format::Refusal refusal;
+      status = format::decode_refusal(payload, refusal);
+      if (!status.ok()) return status;
+      return base::failure(refusal.code, "the peer says: %", {refusal.text});
+    }
+    const Result<std::size_t> got = pull(std::max(kPullBytes, need - there.size()));
+    if (!got.ok()) return got.status();
+    const std::uint64_t now = os::monotonic_ms();
+    if (in_.empty()) return false;
+    if (begun_ms_ == 0) begun_ms_ = now;
+    if (*got != 0) continue;
+    if (now - begun_ms_ > timeout_ms_) {
+      return Status(Errc::timed_out, "a frame of the peer came too slowly");
+    }
+    return false;
+  }
+}
+
+Status Channel::expect(format::FrameType type, format::FrameHeader& header, Bytes& payload) {
+  const std::uint64_t end = os::monotonic_ms() + timeout_ms_;
+  for (;;) {
+    const Result<bool> came = receive(header, payload);
+    if (!came.ok()) return came.status();
+    if (*came && header.type == type) return {};
+    if (*came) return base::corrupt("the peer sent another frame than the one it had to");
+    const std::uint64_t now = os::monotonic_ms();
+    if (now >= end) return Status(Errc::timed_out, "the peer did not answer");
+    const Result<bool> woken = stream_->wait(false, static_cast<std::uint32_t>(end - now), nullptr);
+    if (!woken.ok()) return woken.status();
+  }
+}
+
+Status Channel::wait(std::uint32_t milliseconds, os::Waker* waker) {
+  const std::uint64_t now = os::monotonic_ms();
+  if (now - heard_ms_ > timeout_ms_) {
+    return base::failure(Errc::timed_out, "the peer has been silent for % ms", {now - heard_ms_});
+  }
+  return stream_->wait(false, milliseconds, waker).status();
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/history.cpp ----
+// Comparing histories, and beginning a new term.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+// A promotion counts above any number of starts.
+constexpr std::uint64_t kPromotion = std::uint64_t{1} << 32;
+
+bool same_term(const format::Term& a, const format::Term& b) noexcept {
+  return a.number == b.number && a.id == b.id;
+}
+
+// Where the term at `at` ends in this list.
+std::uint64_t end_of(std::span<const format::Term> terms, std::size_t at,
+                     std::size_t shard) noexcept {
+  return at + 1 < terms.size() ? terms[at + 1].starts[shard] : kAllCommon;
+}
+}  // namespace
+
+std::uint64_t common_end(std::span<const format::Term> a, std::span<const format::Term> b,
+                         std::size_t shard) noexcept {
+  for (std::size_t at = a.size(); at-- != 0;) {
+    for (std::size_t of = b.size(); of-- != 0;) {
+      if (same_term(a[at], b[of])) return std::min(end_of(a, at, shard), end_of(b, of, shard));
+    }
+  }
+  return 0;
+}
+
+void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> lasts, bool promoted,
+                std::uint64_t id) {
+  format::Term term;
+  const std::uint64_t last = state.terms.empty() ? 0 : state.terms.back().number;
+  term.number = promoted ? (last / kPromotion + 1) * kPromotion : last + 1;
+  term.id = id;
+  term.starts.assign(lasts.begin(), lasts.end());
+  // A term in which nothing was written, here or by anybody who heard of it, need not be kept; who
+  // stood in it gets a copy.
+  if (state.terms.size() == format::kTermsMax) state.terms.erase(state.terms.begin());
+  state.terms.push_back(std::move(term));
+  state.follower = false;
+}
+
+Standing judge_leader(std::span<const format::Term> own,
+                      std::span<const format::Term> theirs) noexcept {
+  if (own.empty()) return Standing::good;
+  if (theirs.empty() || theirs.back().number < own.back().number) return Standing::stale;
+  const bool same_number = theirs.back().number == own.back().number;
+  return same_number && theirs.back().id != own.back().id ? Standing::rival : Standing::good;
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/leader.cpp ----
+// The leader's side: greeting a follower, then shipping the log to it.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+// Of one shard before the next one has its turn.
+constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
+// So many followers that have gone are remembered, with what they still need.
+constexpr std::size_t kFollowersKept = 64;
+
+format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& state) {
+  const engine::Engine::Origin origin = engine.origin();
+  format::Hello hello;
+  hello.lineage = state.lineage;
+  hello.self = state.store_id;
+  hello.shape = origin.shape;
+  hello.shard_prefix_bits = origin.shard_prefix_bits;
+  hello.hash_seed = origin.hash_seed;
+  hello.terms = state.terms;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    hello.sequences.push_back(engine.shard(at).last_sequence());
+  }
+  hello.replace = state.replacing;
+  return hello;
+}
+}  // namespace
+
+// ---- The collection that is served ----
+Status Source::begin() {
+  if (engine_.shape().fixed) {
+    return Status(Errc::unsupported,
+                  "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  store::ReplicaState state = engine_.replica_state();
+  if (state.follower) {
+    return Status(Errc::read_only, "the collection is a follower: promote() it before it is served")
+        .at(engine_.path());
+  }
+  std::vector<std::uint64_t> lasts;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    lasts.push_back(engine_.shard(at).last_sequence());
+  }
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::uint64_t id;
+  std::memcpy(&id, random, sizeof id);
+  begin_term(state, lasts, false, id);
+  return engine_.save_replica_state(std::move(state));
+}
+
+void Source::fence(std::uint64_t term) {
+  if (fenced_.exchange(true, std::memory_order_acq_rel)) return;
+  engine_.demote();
+  // Also after a restart; a failure leaves it refusing writes until then.
+  store::ReplicaState state = engine_.replica_state();
+  state.follower = true;
+  static_cast<void>(engine_.save_replica_state(std::move(state)));
+  base::log(
+      engine_.config().log, LogLevel::error,
+      base::text("a follower has seen a leader of term %: this one takes no more writes", {term}));
+}
+
+void Source::report(const Follower& follower) {
+  const base::MutexLock lock(mutex_);
+  auto at = std::find_if(followers_.begin(), followers_.end(),
+                         [&](const Follower& known) { return known.id == follower.id; });
+  if (at == followers_.end()) {
+    if (followers_.size() == kFollowersKept) {
+      const auto gone = std::find_if(followers_.begin(), followers_.end(),
+                                     [](const Follower& known) { return !known.connected; });
+      followers_.erase(gone == followers_.end() ? followers_.begin() : gone);
+    }
+    followers_.push_back(follower);
+  } else {
+    *at = follower;
+  }
+  pin_all();
+  changed_.notify_all();
+}
+
+// What the slowest one still has to read.
+void Source::pin_all() {
+  for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
+    std::uint64_t least = ~std::uint64_t{0};
+    for (const Follower& follower : followers_) {
+      least = std::min(least, follower.acked[shard].second);
+    }
+    engine_.shard(shard).pin(least, options_.retain_bytes);
+  }
+}
+
+void Source::unpin() {
+  for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
+    engine_.shard(shard).pin(~std::uint64_t{0}, 0);
+  }
+}
+
+void Source::visit(FunctionRef<void(const Follower&)> visit) const {
+  const base::MutexLock lock(mutex_);
+  for (const Follower& follower : followers_) visit(follower);
+}
+
+Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
+  std::vector<std::uint64_t> wanted;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    wanted.push_back(std::min(sequence, engine_.shard(at).last_sequence()));
+  }
+  const std::uint64_t end = os::monotonic_ms() + timeout_ms;
+  const base::MutexLock lock(mutex_);
+  for (;;) {
+    std::uint32_t have = 0;
+    for (const Follower& follower : followers_) {
+      bool all = true;
+      for (std::size_t at = 0; at < wanted.size(); ++at) {
+        all = all && follower.acked[at].second >= wanted[at];
+      }
+      have += all ? 1 : 0;
+    }
+    if (have >= count) return {};
+    if (stopped_) return Status(Errc::closed, "the replication server was stopped");
+    if (fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    const std::uint64_t now = os::monotonic_ms();
+    if (now >= end) {
+      return base::failure(Errc::timed_out,
+                           "% of % followers have it durably after % ms; it may still come to "
+                           "the others",
+                           {std::uint64_t{have}, std::uint64_t{count}, std::uint64_t{timeout_ms}});
+    }
+    static_cast<void>(changed_.wait_for_ms(mutex_, end - now));
+  }
+}
+
+void Source::stop() {
+  const base::MutexLock lock(mutex_);
+  stopped_ = true;
+  changed_.notify_all();
+}
+
+// ---- Greeting ----
+LeaderSession::~LeaderSession() {
+  if (source_ == nullptr) return;
+  source_->engine().taps().remove(this);
+  follower_.connected = false;
+  follower_.progress.phase = Phase::stopped;
+  source_->report(follower_);
+}
+
+Status LeaderSession::run(FunctionRef<Source*(const std::string&)> find,
+                          const std::atomic<bool>& stopping) {
+  Status status = greet(find);
+  if (status.ok() && source_ != nullptr) status = ship(stopping);
+  if (status.ok() || status.is(Errc::closed)) return status;
+  static_cast<void>(channel_.send_refusal(status.code(), status.message()));
+  follower_.progress.last_error = status;
+  return status;
+}
+
+Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
+  format::FrameHeader header;
+  Bytes payload;
+  Status status = channel_.expect(format::FrameType::hello, header, payload);
+  format::Hello hello;
+  if (status.ok()) status = format::decode_hello(payload, hello);
+  if (!status.ok()) return status;
+  Source* source = find(hello.name);
+  if (source == nullptr) {
+    return base::failure(Errc::not_found, "no collection is served by the name \"%\"",
+                         {hello.name});
+  }
+  engine::Engine& engine = source->engine();
+  const store::ReplicaState state = engine.replica_state();
+  format::Hello own = hello_of(engine, state);
+  own.name = hello.name;
+  if (!hello.asking) {
+    if (judge_leader(hello.terms, own.terms) == Standing::stale)
+      source->fence(hello.terms.back().number);
+    if (source->fenced() || state.follower) {
+      return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
+    }
+    status = check_follower(hello, own);
+    if (!status.ok()) return status;
+    for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+      Lane& lane = lanes_.emplace_back();
+      const std::uint64_t position = hello.sequences[at];
+      lane.feed = std::make_unique<store::LogFeed>(position);
+      lane.copying = hello.replace[at] != 0 || position > common_end(hello.terms, own.terms, at);
+      // Nothing that it has to be replaced: a copy is only for what the log no longer tells.
+      if (!lane.copying) {
+        store::FeedStep step = store::FeedStep::end;
+        status = engine.shard(at).feed(*lane.feed, 0, 0, piece_, step);
+        if (!status.ok()) return status;
+        lane.copying = step == store::FeedStep::overtaken || step == store::FeedStep::foreign;
+      }
+      own.replace[at] = lane.copying ? 1 : 0;
+      const std::uint64_t has = lane.copying ? 0 : position;
+      follower_.acked.push_back({has, has});
+    }
+  }
+  header = {};
+  header.type = format::FrameType::hello;
+  status = channel_.send(header, format::encode_hello(own));
+  if (!status.ok() || hello.asking) return status;
+  source_ = source;
+  follower_.id = hello.self;
+  follower_.peer = channel_.peer();
+  follower_.connected = true;
+  follower_.progress.term = own.terms.back().number;
+  engine.taps().add(this);
+  for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
+    if (lanes_[at].copying) status = begin_copy(at);
+  }
+  note();
+  return status;
+}
+
+Status LeaderSession::check_follower(const format::Hello& hello, const format::Hello& own) {
+  if (hello.lineage != own.lineage) {
+    return Status(Errc::format_mismatch,
+                  "the follower was made from another collection: make a new one with "
+                  "ReplicationClient::create() in an empty directory");
+  }
+  if (hello.self == own.self) {
+    return Status(Errc::invalid_argument,
+                  "the follower has the store id of its leader: it is a copy of its files, or "
+                  "the leader itself; make a follower with ReplicationClient::create()");
+  }
+  if (hello.shape != own.shape || hello.hash_seed != own.hash_seed ||
+      hello.shard_prefix_bits != own.shard_prefix_bits ||
+      hello.sequences.size() != own.sequences.size()) {
+    return Status(Errc::shape_mismatch,
+                  "leader and follower differ in key or value sizes, in shards, or in their hash "
+                  "seed: make the follower with ReplicationClient::create()");
+  }
+  return {};
+}
+
+// ---- Shipping ----
+Status LeaderSession::ship(const std::atomic<bool>& stopping) {
+  while (!stopping.load(std::memory_order_acquire)) {
+    waker_.reset();
+    Status status = take_acks();
+    if (status.ok()) status = settle_limits();
+    bool shipped = false;
+    for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
+      status = ship_shard(at, shipped);
+    }
+    if (status.ok()) status = ship_joint(shipped);
+    const std::uint64_t now = os::monotonic_ms();
+    if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
+    if (!status.ok()) return status;
+    if (source_->fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (shipped) continue;
+    // Armed before the last look: what is written after that look wakes this thread.
+    source_->engine().taps().arm();
+    if (!stuck_ && behind()) continue;
+    status = send_progress();
+    if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+// Only what cannot be lost, unless the configuration says otherwise.
+Status LeaderSession::settle_limits() {
+  engine::Engine& engine = source_->engine();
+  if (engine.closed()) return Status(Errc::closed, "the collection was closed");
+  if (!options_.ship_early) {
+    Status status = engine.sync();
+    // A shard that failed ships what was durable before that.
+    if (status.is(Errc::closed)) return status;
+    stuck_ = !status.ok();
+    if (stuck_) follower_.progress.last_error = std::move(status);
+  }
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    engine::Shard& shard = engine.shard(at);
+    lanes_[at].limit = options_.ship_early ? shard.flushed_sequence() : shard.durable_sequence();
+  }
+  return {};
+}
+
+bool LeaderSession::behind() const {
+  const engine::Engine& engine = source_->engine();
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    const std::uint64_t there = engine.shard(at).last_sequence();
+    const bool waits = !lanes_[at].held.entries.empty();
+    if (!waits && lanes_[at].feed->position() < there) return true;
+  }
+  return false;
+}
+
+Status LeaderSession::begin_copy(std::uint32_t shard) {
+  Lane& lane = lanes_[shard];
+  engine::Shard& from = source_->engine().shard(shard);
+  Status status = from.sync();
+  if (!status.ok()) return status;
+  const std::uint64_t limit = from.durable_sequence();
+  lane.copying = true;
+  from.begin_copy(*lane.feed, limit);
+  ++follower_.progress.resyncs;
+  format::FrameHeader header;
+  header.type = format::FrameType::copy_begin;
+  header.shard = shard;
+  header.sequence = limit;
+  return channel_.send(header, {});
+}
+
+Status LeaderSession::ship_copy(std::uint32_t shard, bool& shipped) {
+  Lane& lane = lanes_[shard];
+  store::FeedStep step = store::FeedStep::end;
+  Status status = source_->engine().shard(shard).feed(*lane.feed, 0, kPieceBytes, piece_, step);
+  if (!status.ok()) return status;
+  shipped = true;
+  if (!piece_.entries.empty()) return send_piece(shard, piece_, 0);
+  lane.copying = false;
+  format::FrameHeader header;
+  header.type = format::FrameType::copy_end;
+  header.shard = shard;
+  header.sequence = lane.feed->position();
+  return channel_.send(header, {});
+}
+
+Status LeaderSession::ship_shard(std::uint32_t shard, bool& shipped) {
+  Lane& lane = lanes_[shard];
+  if (lane.copying) return ship_copy(shard, shipped);
+  if (!lane.held.entries.empty() || lane.feed->position() >= lane.limit) return {};
+  store::FeedStep step = store::FeedStep::end;
+  Status status =
+      source_->engine().shard(shard).feed(*lane.feed, lane.limit, kPieceBytes, piece_, step);
+  if (!status.ok() || step == store::FeedStep::end) return status;
+  if (step != store::FeedStep::ready) {
+    // Compaction went on, past the bytes that are kept for followers.
+    shipped = true;
+    return begin_copy(shard);
+  }
+  shipped = true;
+  if (piece_.joint.empty()) return send_piece(shard, piece_, 0);
+  std::swap(lane.held, piece_);
+  return {};
+}
+
+// The other parts of the joint batch that this shard stands at are there too, or were shipped.
+bool LeaderSession::joint_ready(std::uint32_t shard) const noexcept {
+  for (const store::JointPart& part : lanes_[shard].held.joint) {
+    if (part.shard >= lanes_.size()) return false;
+    const Lane& lane = lanes_[part.shard];
+    if (lane.copying) return false;
+    const bool held = !lane.held.entries.empty() && lane.held.last == part.last_sequence;
+    const bool past = lane.feed->position() >= part.last_sequence && lane.held.entries.empty();
+    const bool later = !lane.held.entries.empty() && lane.held.before >= part.last_sequence;
+    if (!held && !past && !later) return false;
+  }
+  return true;
+}
+
+Status LeaderSession::ship_joint(bool& shipped) {
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    if (lanes_[at].held.entries.empty() || !joint_ready(at)) continue;
+    shipped = true;
+    const std::vector<store::JointPart> parts = lanes_[at].held.joint;
+    std::vector<std::uint32_t> shards;
+    for (const store::JointPart& part : parts) {
+      const store::FeedPiece& held = lanes_[part.shard].held;
+      if (!held.entries.empty() && held.last == part.last_sequence) shards.push_back(part.shard);
+    }
+    for (const std::uint32_t shard : shards) {
+      const unsigned flags =
+          format::kFrameJoint | (shard == shards.back() ? unsigned{format::kFrameLast} : 0u);
+      Status status = send_piece(shard, lanes_[shard].held, static_cast<std::uint16_t>(flags));
+      if (!status.ok()) return status;
+      lanes_[shard].held = {};
+    }
+  }
+  return {};
+}
+
+Status LeaderSession::send_piece(std::uint32_t shard, const store::FeedPiece& piece,
+                                 std::uint16_t flags) {
+  format::FrameHeader header;
+  const bool copy = lanes_[shard].copying;
+  header.type = copy ? format::FrameType::copy_data : format::FrameType::data;
+  header.shard = shard;
+  header.sequence = piece.before;
+  const Bytes all(piece.entries);
+  for (std::size_t done = 0; done < all.size();) {
+    const std::size_t size = std::min(all.size() - done, format::kWirePayloadMax);
+    const bool more = !copy && done + size < all.size();
+    header.flags = static_cast<std::uint16_t>(flags | (more ? unsigned{format::kFrameMore} : 0u));
+    Status status = channel_.send(header, all.sub(done, size));
+    if (!status.ok()) return status;
+    done += size;
+  }
+  return {};
+}
+
+Status LeaderSession::send_progress() {
+  const engine::Engine& engine = source_->engine();
+  std::vector<format::Mark> marks(lanes_.size());
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    marks[at] = {engine.shard(at).last_sequence(), engine.shard(at).durable_sequence()};
+  }
+  format::FrameHeader header;
+  header.type = format::FrameType::progress;
+  progress_sent_ms_ = os::monotonic_ms();
+  return channel_.send(header, format::encode_marks(marks));
+}
+
+// ---- What the follower says ----
+Status LeaderSession::take_acks() {
+  bool heard = false;
+  for (;;) {
+    format::FrameHeader header;
+    Bytes payload;
+    const Result<bool> came = channel_.receive(header, payload);
+    if (!came.ok()) return came.status();
+    if (!*came) break;
+    if (header.type != format::FrameType::ack) {
+      return base::corrupt("a follower may send nothing but acks");
+    }
+    std::vector<format::Mark> marks(lanes_.size());
+    Status status = format::decode_marks(payload, marks);
+    if (!status.ok()) return status;
+    for (std::size_t at = 0; at < marks.size(); ++at) {
+      // It cannot have what was not shipped, whatever it says; nor does it go back.
+      const std::uint64_t shipped = lanes_[at].copying ? 0 : lanes_[at].feed->position();
+      format::Mark& acked = follower_.acked[at];
+      acked.first = std::max(acked.first, std::min(marks[at].first, shipped));
+      acked.second = std::max(acked.second, std::min(marks[at].second, shipped));
+    }
+    heard = true;
+  }
+  if (heard) note();
+  return {};
+}
+
+void LeaderSession::note() {
+  engine::Engine& engine = source_->engine();
+  Progress& progress = follower_.progress;
+  bool copying = false;
+  progress.lag_entries = progress.lag_bytes = 0;
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    const engine::Shard& shard = engine.shard(at);
+    const std::uint64_t last = shard.last_sequence();
+    const std::uint64_t applied = follower_.acked[at].first;
+    progress.lag_entries += last > applied ? last - applied : 0;
+    progress.lag_bytes += shard.bytes_above(applied);
+    copying = copying || lanes_[at].copying;
+  }
+  const std::uint64_t now = os::monotonic_ms();
+  if (progress.lag_entries == 0) follower_.behind_since_ms = 0;
+  if (progress.lag_entries != 0 && follower_.behind_since_ms == 0) follower_.behind_since_ms = now;
+  progress.lag_ms = follower_.behind_since_ms == 0 ? 0 : now - follower_.behind_since_ms;
+  progress.phase = copying                     ? Phase::copying
+                   : progress.lag_entries == 0 ? Phase::streaming
+                                               : Phase::catching_up;
+  source_->report(follower_);
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/server.cpp ----
+// Taking connections: whom to believe, how many, and when to end.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+constexpr std::uint32_t kAcceptPauseMs = 100;  // when the system has no descriptor left
+}  // namespace
+
+Result<os::Address> address_of(std::string_view text, const Options& options) {
+  Result<os::Address> address = os::parse_address(text);
+  if (!address.ok() || options.secured || options.allow_insecure || os::is_local(*address)) {
+    return address;
+  }
+  return base::failure(Errc::invalid_argument,
+                       "% is reached from other machines: give a pre_shared_key or certificates, "
+                       "or set allow_insecure",
+                       {text});
+}
+
+Status Server::add(engine::Engine& engine, const std::string& name) {
+  if (find(name) != nullptr) {
+    return base::failure(Errc::key_exists, "a collection is served by the name \"%\" already",
+                         {name});
+  }
+  auto source = std::make_unique<Source>(engine, name, options_);
+  Status status = source->begin();
+  if (!status.ok()) return status;
+  const base::MutexLock lock(mutex_);
+  sources_.push_back(std::move(source));
+  return {};
+}
+
+Source* Server::find(const std::string& name) const {
+  const base::MutexLock lock(mutex_);
+  for (const auto& source : sources_) {
+    if (source->name() == name) return source.get();
+  }
+  return nullptr;
+}
+
+Status Server::start(std::string_view text) {
+  const Result<os::Address> address = address_of(text, options_);
+  if (!address.ok()) return address.status();
+  if (options_.secured) {
+    Result<std::unique_ptr<crypto::TlsContext>> tls = crypto::TlsContext::make(options_.tls, true);
+    if (!tls.ok()) return std::move(tls).status();
+    tls_ = std::move(*tls);
+  }
+  Result<std::unique_ptr<os::Listener>> listener = os::Listener::listen(*address);
+  if (!listener.ok()) return std::move(listener).status();
+  listener_ = std::move(*listener);
+  return thread_.start([](void* self) { static_cast<Server*>(self)->accept_all(); }, this);
+}
+
+void Server::stop() {
+  stopping_.store(true, std::memory_order_release);
+  if (listener_ != nullptr) listener_->close();
+  thread_.join();
+  {
+    const base::MutexLock lock(mutex_);
+    for (const auto& source : sources_) source->stop();
+    for (const auto& session : sessions_) session->waker->wake();
+  }
+  reap(true);
+}
+
+Status Server::last_error() const {
+  const base::MutexLock lock(mutex_);
+  return error_;
+}
+
+void Server::note(const Status& status) {
+  const base::MutexLock lock(mutex_);
+  error_ = status;
+}
+
+void Server::accept_all() {
+  while (!stopping_.load(std::memory_order_acquire)) {
+    constexpr std::uint32_t kReapMs = 1000;
+    Result<std::unique_ptr<os::Stream>> stream = listener_->accept(kReapMs, nullptr);
+    reap(false);
+    if (stream.is(Errc::closed)) return;
+    if (!stream.ok()) {
+      note(stream.status());
+      base::Mutex pause;
+      const base::MutexLock lock(pause);
+      base::ConditionVariable never;
+      static_cast<void>(never.wait_for_ms(pause, kAcceptPauseMs));
+      continue;
+    }
+    if (*stream == nullptr) continue;
+    auto session = std::make_unique<Session>();
+    session->server = this;
+    session->stream = std::move(*stream);
+    Status status = os::Waker::make(session->waker);
+    const base::MutexLock lock(mutex_);
+    if (status.ok() && sessions_.size() >= options_.followers_max) {
+      status = base::failure(Errc::too_large, "more than % followers: % was turned away",
+                             {std::uint64_t{options_.followers_max}, session->stream->peer()});
+    }
+    if (status.ok()) {
+      status = session->thread.start(
+          [](void* own) {
+            auto& running = *static_cast<Session*>(own);
+            running.server->serve(running);
+            running.ended.store(true, std::memory_order_release);
+          },
+          session.get());
+    }
+    if (status.ok()) {
+      sessions_.push_back(std::move(session));
+    } else {
+      error_ = std::move(status);
+    }
+  }
+}
+
+void Server::reap(bool all) {
+  std::vector<std::unique_ptr<Session>> ended;
+  {
+    const base::MutexLock lock(mutex_);
+    for (auto& session : sessions_) {
+      if (all || session->ended.load(std::memory_order_acquire))
+        ended.push_back(std::move(session));
+    }
+    std::erase(sessions_, nullptr);
+  }
+  // Their threads are joined outside the lock, which they may still take.
+}
+
+// Nothing but the handshake happens for a peer that has not proved who it is.
+void Server::serve(Session& session) {
+  std::unique_ptr<os::Stream> stream = std::move(session.stream);
+  if (tls_ != nullptr) {
+    Result<std::unique_ptr<os::Stream>> secured =
+        crypto::tls_handshake(*tls_, std::move(stream), options_.timeout_ms);
+    if (!secured.ok()) return note(secured.status());
+    stream = std::move(*secured);
+  }
+  Channel channel(std::move(stream), options_.timeout_ms);
+  LeaderSession conversation(channel, options_, *session.waker);
+  const Status status =
+      conversation.run([&](const std::string& name) { return find(name); }, stopping_);
+  if (!status.ok()) note(status);
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/follower.cpp ----
+// The follower's side: greeting a leader, then applying what it ships.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+// As much is applied before it is synced and acked while more is there already.
+constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
+// A batch that goes over many frames; as long as one in a log.
+constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+constexpr std::size_t kRunEntries = 64;
+}  // namespace
+
+FollowerSession::Run::~Run() {
+  for (const engine::WriteRequest& request : requests) {
+    if (request.object != nullptr) detail::unshare(request.object);
+  }
+}
+
+FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const Options& options,
+                                 os::Waker& waker, FunctionRef<void(const Progress&)> told)
+    : channel_(channel),
+      engine_(engine),
+      options_(options),
+      waker_(waker),
+      told_(told),
+      coming_(engine.shard_count()),
+      copying_(engine.shard_count()),
+      aside_above_(engine.shard_count(), kAllCommon),
+      leader_(engine.shard_count()) {}
+
+FollowerSession::~FollowerSession() {
+  for (std::uint32_t at = 0; at < copying_.size(); ++at) {
+    if (copying_[at] != 0) engine_.shard(at).abandon_replacement();
+  }
+}
+
+// ---- Greeting ----
+Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin) {
+  format::Hello hello;
+  hello.name = name;
+  hello.asking = true;
+  hello.sequences.resize(1);
+  hello.replace.resize(1);
+  format::FrameHeader header;
+  header.type = format::FrameType::hello;
+  Bytes payload;
+  Status status = channel.send(header, format::encode_hello(hello));
+  if (status.ok()) status = channel.expect(format::FrameType::hello, header, payload);
+  if (status.ok()) status = format::decode_hello(payload, hello);
+  if (!status.ok()) return status;
+  origin.shape = hello.shape;
+  origin.shard_count = static_cast<std::uint32_t>(hello.sequences.size());
+  origin.shard_prefix_bits = hello.shard_prefix_bits;
+  origin.hash_seed = hello.hash_seed;
+  origin.lineage = hello.lineage;
+  return {};
+}
+
+Status FollowerSession::greet() {
+  const store::ReplicaState state = engine_.replica_state();
+  const engine::Engine::Origin origin = engine_.origin();
+  format::Hello own;
+  own.name = options_.name;
+  own.lineage = state.lineage;
+  own.self = state.store_id;
+  own.shape = origin.shape;
+  own.shard_prefix_bits = origin.shard_prefix_bits;
+  own.hash_seed = origin.hash_seed;
+  own.terms = state.terms;
+  own.replace = state.replacing;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    own.sequences.push_back(engine_.shard(at).last_sequence());
+  }
+  format::FrameHeader header;
+  header.type = format::FrameType::hello;
+  Bytes payload;
+  Status status = channel_.send(header, format::encode_hello(own));
+  if (status.ok()) status = channel_.expect(format::FrameType::hello, header, payload);
+  format::Hello leader;
+  if (status.ok()) status = format::decode_hello(payload, leader);
+  if (!status.ok()) return status;
+  if (leader.lineage != own.lineage || leader.shape != own.shape ||
+      leader.hash_seed != own.hash_seed || leader.sequences.size() != own.sequences.size()) {
+    return Status(Errc::format_mismatch,
+                  "the leader serves another collection than the one this follower was made "
+                  "from: nothing was taken over");
+  }
+  const Standing standing = judge_leader(own.terms, leader.terms);
+  if (standing != Standing::good) {
+    return Status(Errc::fenced,
+                  standing == Standing::stale
+                      ? "the leader is of an older term than one this follower has seen: it must "
+                        "not be followed any more"
+                      : "two leaders have the same term: two followers were promoted, or a leader "
+                        "was restored from a backup; make this follower anew from the right one");
+  }
+  return adopt(leader);
+}
+
+// From here on the leader's history is the follower's. What of its content does not belong to it
+// is marked in the same moment, so that no crash can make it look as if it did.
+Status FollowerSession::adopt(const format::Hello& leader) {
+  store::ReplicaState state = engine_.replica_state();
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    const std::uint8_t before = std::exchange(state.replacing[at], leader.replace[at] != 0 ? 1 : 0);
+    if (leader.replace[at] == 0) continue;
+    const std::uint64_t last = engine_.shard(at).last_sequence();
+    const std::uint64_t end = common_end(state.terms, leader.terms, at);
+    if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
+    if (before == 1) continue;
+    state.replacing[at] = 2;
+    // Of a copy that was cut off nobody knows any more where the histories parted.
+    aside_above_[at] = before == 2 ? 0 : end;
+    base::log(engine_.config().log, LogLevel::warning,
+              base::text("shard % has entries above % that its leader never had; they are kept in "
+                         ".aside files, and the shard is copied anew",
+                         {std::uint64_t{at}, aside_above_[at]}));
+  }
+  state.follower = true;
+  state.terms = leader.terms;
+  progress_->term = state.terms.empty() ? 0 : state.terms.back().number;
+  return engine_.save_replica_state(std::move(state));
+}
+
+// ---- The conversation ----
+Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stopping) {
+  progress_ = &progress;
+  Status status = greet();
+  while (status.ok() && !stopping.load(std::memory_order_acquire)) {
+    format::FrameHeader header;
+    Bytes payload;
+    const Result<bool> came = channel_.receive(header, payload);
+    if (!came.ok()) {
+      status = came.status();
+      break;
+    }
+    if (*came) {
+      status = take(header, payload);
+      if (status.ok() && unsynced_bytes_ > kUnsyncedBytesMax) status = settle();
+      continue;
+    }
+    const bool due = os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
+    if (applied_ || due) status = settle();
+    if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+  }
+  if (!status.ok() && !status.is(Errc::closed)) {
+    static_cast<void>(channel_.send_refusal(status.code(), status.message()));
+  }
+  // What came is kept, whatever ended the conversation.
+  const Status synced = engine_.sync();
+  return status.ok() && !synced.is(Errc::closed) ? synced : status;
+}
+
+Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
+  if (header.shard >= coming_.size()) {
+    return base::corrupt("the leader speaks of a shard that is not there");
+  }
+  switch (header.type) {
+    case format::FrameType::data:
+      return take_data(header, payload);
+    case format::FrameType::copy_begin: {
+      copying_[header.shard] = 1;
+      coming_[header.shard] = {};
+      ++progress_->resyncs;
+      Status status = engine_.shard(header.shard).begin_replacement();
+      note();
+      return status;
+    }
+    case format::FrameType::copy_data:
+      return take_copy(header, payload);
+    case format::FrameType::copy_end:
+      return end_copy(header.shard, header.sequence);
+    case format::FrameType::progress: {
+      Status status = format::decode_marks(payload, leader_);
+      heard_ = true;
+      if (status.ok()) note();
+      return status;
+    }
+    default:
+      return base::corrupt("the leader sent a frame that only followers send");
+  }
+}
+
+Status FollowerSession::take_data(const format::FrameHeader& header, Bytes payload) {
+  if (copying_[header.shard] != 0) {
+    return base::corrupt("the leader sent entries in the middle of a copy");
+  }
+  Part& part = coming_[header.shard];
+  if (part.bytes.empty()) {
+    part.shard = header.shard;
+    part.before = header.sequence;
+  }
+  if (part.before != header.sequence || part.bytes.size() + payload.size() > kPieceBytesMax) {
+    return base::corrupt("the frames of one piece do not belong together");
+  }
+  base::append(part.bytes, payload);
+  if ((header.flags & format::kFrameMore) != 0) return {};
+  if (part.before != engine_.shard(header.shard).last_sequence()) {
+    return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
+                         {part.before, engine_.shard(header.shard).last_sequence()});
+  }
+  applied_ = true;
+  unsynced_bytes_ += part.bytes.size();
+  Status status;
+  if ((header.flags & format::kFrameJoint) == 0) {
+    status = apply(part);
+  } else {
+    joint_.push_back(std::move(part));
+    if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
+  }
+  part = {};
+  if (unsynced_bytes_ > kPieceBytesMax) status = settle();
+  return status;
+}
+
+// ---- Entries ----
+// Entries from `offset` on that belong together: some plain ones, or a batch. `whole`: bytes that
+// are no whole entry are an error; else they are left for later.
+Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole, Run& run) {
+  const Bytes all(part.bytes);
+  while (offset < all.size()) {
+    format::Entry entry;
+    std::size_t size = 0;
+    const format::EntryRead read =
+        format::decode_entry(all.sub(offset, all.size() - offset), format::kWireSeed, entry, size);
+    if (read == format::EntryRead::torn && !whole) break;
+    if (read != format::EntryRead::whole || entry.mark()) {
+      return base::corrupt("the leader sent bytes that are no entries");
+    }
+    const bool opens = (entry.flags & format::kBatchBegin) != 0;
+    const bool commits = (entry.flags & format::kBatchCommit) != 0;
+    const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
+    if (run.batch && !follows) return base::corrupt("the leader sent a batch with a hole");
+    if (!run.batch && !run.requests.empty() &&
+        (opens || !follows || run.requests.size() == kRunEntries)) {
+      return {};
+    }
+    if (run.requests.empty()) run.first = entry.sequence;
+    run.batch = run.batch || opens;
+    Status status = request_of(part, entry, run);
+    if (!status.ok()) return status;
+    offset += size;
+    if (run.batch && commits) return {};
+  }
+  return run.batch ? base::corrupt("the leader sent a batch without its end") : Status();
+}
+
+Status FollowerSession::request_of(const Part& part, const format::Entry& entry, Run& run) {
+  const Shape& shape = engine_.shape();
+  engine::WriteRequest request;
+  request.key = entry.key;
+  request.value = entry.value;
+  request.erase = entry.tombstone();
+  request.expiry_ms = entry.expiry_ms;
+  const bool fits =
+      entry.key.size() == shape.key_size && (request.erase || shape.payload == Payload::location ||
+                                             entry.value.size() == shape.value_size);
+  if (!fits) return base::corrupt("the leader sent an entry of another shape");
+  request.hash = engine_.router().hash(entry.key.data(), entry.key.size());
+  if (engine_.router().shard(entry.key.data(), entry.key.size(), request.hash) != part.shard) {
+    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
+  }
+  if (engine_.objects() != nullptr && !request.erase) {
+    Status status;
+    request.object = engine_.objects()->decode(entry.value, status);
+    if (!status.ok()) return engine::key_status(status, entry.key);
+  }
+  run.requests.push_back(request);
+  return {};
+}
+
+Status FollowerSession::apply(const Part& part) {
+  for (std::size_t offset = 0; offset < part.bytes.size();) {
+    Run run;
+    Status status = parse(part, offset, true, run);
+    if (status.ok()) {
+      status = engine_.shard(part.shard).apply(run.first, run.requests, run.batch);
+    }
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status FollowerSession::apply_joint() {
+  const std::vector<Part> parts = std::exchange(joint_, {});
+  std::vector<Run> runs(parts.size());
+  std::vector<engine::Shard::JointWrite> writes;
+  for (std::size_t at = 0; at < parts.size(); ++at) {
+    std::size_t offset = 0;
+    Status status = parse(parts[at], offset, true, runs[at]);
+    if (!status.ok()) return status;
+    const bool ascends = at == 0 || parts[at - 1].shard < parts[at].shard;
+    if (offset != parts[at].bytes.size() || !ascends) {
+      return base::corrupt("the leader sent a batch over several shards that is none");
+    }
+    writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});
+  }
+  // The others have their parts already: they came in a copy.
+  if (writes.size() == 1) return writes[0].shard->apply(writes[0].first, writes[0].requests, true);
+  return engine_.apply_joint(writes);
+}
+
+// ---- Copies ----
+Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes payload) {
+  if (copying_[header.shard] == 0) return base::corrupt("the leader sent a copy it did not begin");
+  Part& part = coming_[header.shard];
+  part.shard = header.shard;
+  base::append(part.bytes, payload);
+  std::size_t offset = 0;
+  while (offset < part.bytes.size()) {
+    Run run;
+    const std::size_t before = offset;
+    Status status = parse(part, offset, false, run);
+    for (std::size_t at = 0; status.ok() && at < run.requests.size(); ++at) {
+      status = engine_.shard(header.shard).add_to_replacement(run.first + at, run.requests[at]);
+    }
+    if (!status.ok()) return status;
+    if (offset == before) break;
+  }
+  part.bytes.erase(part.bytes.begin(), part.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  if (part.bytes.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
+  return {};
+}
+
+Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
+  if (copying_[shard] == 0 || !coming_[shard].bytes.empty()) {
+    return base::corrupt("the leader ended a copy in the middle");
+  }
+  copying_[shard] = 0;
+  Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
+  if (!status.ok()) return status;
+  aside_above_[shard] = kAllCommon;
+  store::ReplicaState state = engine_.replica_state();
+  state.replacing[shard] = 0;
+  applied_ = true;
+  return engine_.save_replica_state(std::move(state));
+}
+
+// ---- What the leader is told ----
+Status FollowerSession::settle() {
+  const Status synced = engine_.sync();
+  if (!synced.ok()) return synced;
+  unsynced_bytes_ = 0;
+  applied_ = false;
+  note();
+  return send_ack();
+}
+
+Status FollowerSession::send_ack() {
+  std::vector<format::Mark> marks(coming_.size());
+  for (std::uint32_t at = 0; at < marks.size(); ++at) {
+    const engine::Shard& shard = engine_.shard(at);
+    marks[at] = {shard.last_sequence(), shard.durable_sequence()};
+    if (copying_[at] != 0) marks[at] = {};
+  }
+  format::FrameHeader header;
+  header.type = format::FrameType::ack;
+  acked_ms_ = os::monotonic_ms();
+  return channel_.send(header, format::encode_marks(marks));
+}
+
+void FollowerSession::note() {
+  const bool copying =
+      std::any_of(copying_.begin(), copying_.end(), [](std::uint8_t flag) { return flag != 0; });
+  progress_->lag_entries = 0;
+  for (std::uint32_t at = 0; at < leader_.size(); ++at) {
+    const std::uint64_t applied = engine_.shard(at).last_sequence();
+    if (leader_[at].first > applied) progress_->lag_entries += leader_[at].first - applied;
+  }
+  const std::uint64_t now = os::monotonic_ms();
+  const bool behind = copying || !heard_ || progress_->lag_entries != 0;
+  if (!behind) behind_since_ms_ = 0;
+  if (behind && behind_since_ms_ == 0) behind_since_ms_ = now;
+  progress_->lag_ms = behind ? now - behind_since_ms_ : 0;
+  progress_->phase = copying ? Phase::copying : behind ? Phase::catching_up : Phase::streaming;
+  if (!behind) progress_->last_error = Status();
+  told_(*progress_);
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/client.cpp ----
+// Following: one conversation after the other, with a pause between them.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+Status make_tls(const Options& options, std::unique_ptr<crypto::TlsContext>& tls) {
+  if (!options.secured) return {};
+  Result<std::unique_ptr<crypto::TlsContext>> made = crypto::TlsContext::make(options.tls, false);
+  if (!made.ok()) return std::move(made).status();
+  tls = std::move(*made);
+  return {};
+}
+
+// Connects and, where there is a key, proves who is who.
+Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const Options& options,
+                                               crypto::TlsContext* tls) {
+  Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms);
+  if (!stream.ok() || tls == nullptr) return stream;
+  return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
+}
+}  // namespace
+
+Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
+                       const Options& options) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  engine::Engine::Origin origin;
+  status = ask_origin(channel, options.name, origin);
+  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+}
+
+Status promote(engine::Engine& engine) {
+  store::ReplicaState state = engine.replica_state();
+  if (!state.follower) {
+    return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
+  }
+  for (const std::uint8_t replacing : state.replacing) {
+    if (replacing == 0) continue;
+    return Status(Errc::failed,
+                  "a copy of the leader is not complete: this follower cannot take its place; "
+                  "promote another one, or let this one finish")
+        .at(engine.path());
+  }
+  // What is there counts from here on: no power cut may take any of it.
+  Status status = engine.sync();
+  std::uint8_t random[8];
+  if (status.ok()) status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::uint64_t id;
+  std::memcpy(&id, random, sizeof id);
+  std::vector<std::uint64_t> lasts;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    lasts.push_back(engine.shard(at).last_sequence());
+  }
+  begin_term(state, lasts, true, id);
+  return engine.save_replica_state(std::move(state));
+}
+
+Status Client::start(std::string_view text) {
+  if (engine_.shape().fixed) {
+    return Status(Errc::unsupported,
+                  "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  const Result<os::Address> address = address_of(text, options_);
+  Status status = address.status();
+  store::ReplicaState state = engine_.replica_state();
+  if (status.ok() && !state.follower && state.terms.empty() && engine_.size() != 0) {
+    status = Status(Errc::invalid_argument,
+                    "the collection has entries of its own, and is no follower: make one with "
+                    "ReplicationClient::create()")
+                 .at(engine_.path());
+  }
+  if (status.ok()) status = make_tls(options_, tls_);
+  if (status.ok()) status = os::Waker::make(waker_);
+  // A former leader that is started as a follower takes no writes from here on.
+  state.follower = true;
+  if (status.ok()) status = engine_.save_replica_state(std::move(state));
+  if (!status.ok()) return status;
+  address_ = *address;
+  return thread_.start([](void* self) { static_cast<Client*>(self)->run(); }, this);
+}
+
+void Client::stop() {
+  stopping_.store(true, std::memory_order_release);
+  if (waker_ != nullptr) waker_->wake();
+  {
+    const base::MutexLock lock(pause_mutex_);
+    pause_.notify_all();
+  }
+  thread_.join();
+}
+
+Progress Client::progress() const {
+  const base::MutexLock lock(mutex_);
+  return progress_;
+}
+
+void Client::tell(const Progress& progress) {
+  bool changed = false;
+  {
+    const base::MutexLock lock(mutex_);
+    changed = progress_.phase != progress.phase || progress_.resyncs != progress.resyncs;
+    progress_ = progress;
+  }
+  if (changed && changed_ != nullptr) changed_(context_, progress);
+}
+
+void Client::run() {
+  while (!stopping_.load(std::memory_order_acquire)) {
+    own_.phase = Phase::connecting;
+    tell(own_);
+    const Status status = follow_once();
+    own_.last_error = status;
+    const bool refused = status.is(Errc::fenced) || status.is(Errc::format_mismatch) ||
+                         status.is(Errc::shape_mismatch) || status.is(Errc::wrong_key);
+    own_.phase = refused ? Phase::refused : Phase::connecting;
+    if (status.is(Errc::closed) && engine_.closed()) break;
+    tell(own_);
+    const base::MutexLock lock(pause_mutex_);
+    if (!stopping_.load(std::memory_order_acquire)) {
+      static_cast<void>(pause_.wait_for_ms(pause_mutex_, options_.retry_ms));
+    }
+  }
+  own_.phase = Phase::stopped;
+  tell(own_);
+}
+
+Status Client::follow_once() {
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(address_, options_, tls_.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options_.timeout_ms);
+  const auto told = [&](const Progress& progress) { tell(progress); };
+  FollowerSession session(channel, engine_, options_, *waker_, told);
+  return session.run(own_, stopping_);
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- api/codec.cpp ----
 // What the codecs share that does not depend on the type of a value.
@@ -20277,10 +23488,212 @@ Status Compactor::last_error() const { return state_ == nullptr ? Status() : sta
 void Compactor::stop() {
   if (state_ != nullptr) state_->stop();
 }
+}  // namespace armdb
+
+// ---- api/replication.cpp ----
+// The handles of replication.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb {
+namespace {
+static_assert(static_cast<int>(ReplicationState::refused) ==
+              static_cast<int>(replica::Phase::refused));
+
+ReplicationStats stats_of(const replica::Progress& progress) {
+  ReplicationStats stats;
+  stats.state = static_cast<ReplicationState>(progress.phase);
+  stats.term = progress.term;
+  stats.lag_entries = progress.lag_entries;
+  stats.lag_bytes = progress.lag_bytes;
+  stats.lag_ms = progress.lag_ms;
+  stats.resyncs = progress.resyncs;
+  stats.last_error = progress.last_error;
+  return stats;
+}
+
+Status options_of(const ReplicationConfig& config, replica::Options& options) {
+  if (config.name.size() > replica::kNameBytesMax) {
+    return Status(Errc::invalid_argument, "ReplicationConfig::name has 255 bytes at most");
+  }
+  if (config.heartbeat_ms == 0 || config.timeout_ms < 2 * config.heartbeat_ms) {
+    return Status(Errc::invalid_argument,
+                  "ReplicationConfig::heartbeat_ms must be 1 at least, timeout_ms twice as long");
+  }
+  options.name = config.name;
+  options.allow_insecure = config.allow_insecure;
+  options.ship_early = config.ship_early;
+  options.retain_bytes = config.retain_bytes;
+  options.followers_max = config.followers_max;
+  options.heartbeat_ms = config.heartbeat_ms;
+  options.timeout_ms = config.timeout_ms;
+  options.retry_ms = config.retry_ms;
+  const bool files = !config.certificate_file.empty() || !config.private_key_file.empty() ||
+                     !config.ca_file.empty();
+  if (files && !config.pre_shared_key.empty()) {
+    return Status(Errc::invalid_argument,
+                  "give ReplicationConfig a pre_shared_key or certificates, not both");
+  }
+  if (config.pre_shared_key.is_passphrase()) {
+    return Status(Errc::invalid_argument,
+                  "ReplicationConfig::pre_shared_key must be 32 random bytes: a passphrase could "
+                  "be guessed by whoever answers");
+  }
+  options.secured = files || !config.pre_shared_key.empty();
+  options.tls.use_psk = !config.pre_shared_key.empty();
+  options.tls.psk = config.pre_shared_key.bytes();
+  options.tls.identity = "armdb";
+  options.tls.certificate_file = config.certificate_file;
+  options.tls.key_file = config.private_key_file;
+  options.tls.ca_file = config.ca_file;
+  options.tls.peer_name = config.peer_name;
+  return {};
+}
+}  // namespace
+
+std::string_view replication_state_name(ReplicationState state) noexcept {
+  constexpr std::string_view kNames[] = {"stopped",     "connecting", "copying",
+                                         "catching_up", "streaming",  "refused"};
+  return kNames[static_cast<std::size_t>(state)];
+}
+
+// ---- The leader ----
+struct ReplicationServer::State {
+  explicit State(replica::Options options) : server(std::move(options)) {}
+  replica::Server server;
+};
+
+ReplicationServer::ReplicationServer(ReplicationServer&& other) noexcept
+    : state_(std::exchange(other.state_, nullptr)) {}
+
+ReplicationServer& ReplicationServer::operator=(ReplicationServer&& other) noexcept {
+  std::swap(state_, other.state_);
+  return *this;
+}
+
+ReplicationServer::~ReplicationServer() { delete state_; }
+
+Result<ReplicationServer> ReplicationServer::start(Collection& collection, std::string_view address,
+                                                   const ReplicationConfig& config) {
+  replica::Options options;
+  Status status = options_of(config, options);
+  if (!status.ok()) return status;
+  ReplicationServer server;
+  server.state_ = new (std::nothrow) State(std::move(options));
+  if (server.state_ == nullptr) return base::out_of_memory("no memory for a server");
+  status = server.add(collection, config.name);
+  if (status.ok()) status = server.state_->server.start(address);
+  if (!status.ok()) return status;
+  return server;
+}
+
+Status ReplicationServer::add(Collection& collection, std::string_view name) {
+  if (state_ == nullptr || !collection.is_open()) return base::not_open();
+  return state_->server.add(*collection.engine_, std::string(name));
+}
+
+std::string ReplicationServer::address() const {
+  return state_ == nullptr ? std::string() : state_->server.address();
+}
+
+Status ReplicationServer::wait_for_followers(std::uint32_t count, std::uint64_t sequence,
+                                             std::uint32_t timeout_ms, std::string_view name) {
+  if (state_ == nullptr) return base::not_open();
+  replica::Source* source = state_->server.find(std::string(name));
+  if (source == nullptr) {
+    return base::failure(Errc::not_found, "no collection is served by the name \"%\"", {name});
+  }
+  return source->wait_for(count, sequence, timeout_ms);
+}
+
+void ReplicationServer::replication_stats(
+    FunctionRef<void(std::string_view, bool, const ReplicationStats&)> visit,
+    std::string_view name) const {
+  if (state_ == nullptr) return;
+  const replica::Source* source = state_->server.find(std::string(name));
+  if (source == nullptr) return;
+  source->visit([&](const replica::Source::Follower& follower) {
+    visit(follower.peer, follower.connected, stats_of(follower.progress));
+  });
+}
+
+Status ReplicationServer::last_error() const {
+  return state_ == nullptr ? Status() : state_->server.last_error();
+}
+
+void ReplicationServer::stop() {
+  if (state_ != nullptr) state_->server.stop();
+}
+
+// ---- The follower ----
+struct ReplicationClient::State {
+  State(engine::Engine& engine, replica::Options options, const ReplicationConfig& config)
+      : on_state(config.on_state),
+        context(config.context),
+        client(
+            engine, std::move(options),
+            [](void* self, const replica::Progress& progress) {
+              const State& state = *static_cast<State*>(self);
+              if (state.on_state != nullptr) state.on_state(state.context, stats_of(progress));
+            },
+            this) {}
+  void (*const on_state)(void*, const ReplicationStats&);
+  void* const context;
+  replica::Client client;
+};
+
+ReplicationClient::ReplicationClient(ReplicationClient&& other) noexcept
+    : state_(std::exchange(other.state_, nullptr)) {}
+
+ReplicationClient& ReplicationClient::operator=(ReplicationClient&& other) noexcept {
+  std::swap(state_, other.state_);
+  return *this;
+}
+
+ReplicationClient::~ReplicationClient() { delete state_; }
+
+Status ReplicationClient::create(std::string_view path, std::string_view address,
+                                 const Config& config, const ReplicationConfig& replication) {
+  replica::Options options;
+  Status status = options_of(replication, options);
+  if (!status.ok()) return status;
+  return replica::create_follower(std::string(path), address, config, options);
+}
+
+Result<ReplicationClient> ReplicationClient::start(Collection& collection, std::string_view address,
+                                                   const ReplicationConfig& config) {
+  if (!collection.is_open()) return base::not_open();
+  replica::Options options;
+  Status status = options_of(config, options);
+  if (!status.ok()) return status;
+  ReplicationClient client;
+  client.state_ = new (std::nothrow) State(*collection.engine_, std::move(options), config);
+  if (client.state_ == nullptr) return base::out_of_memory("no memory for a follower");
+  status = client.state_->client.start(address);
+  if (!status.ok()) return status;
+  return client;
+}
+
+Status ReplicationClient::promote(Collection& collection) {
+  if (!collection.is_open()) return base::not_open();
+  return replica::promote(*collection.engine_);
+}
+
+ReplicationStats ReplicationClient::replication_stats() const {
+  return state_ == nullptr ? ReplicationStats() : stats_of(state_->client.progress());
+}
+
+void ReplicationClient::stop() {
+  if (state_ != nullptr) state_->client.stop();
+}
+}  // namespace armdb
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- api/load_order.cpp ----
 // The order in which load() writes, so that the leaves of a tree are filled one after the other.
 
+namespace armdb {
 namespace {
 using LoadKeyOf = FunctionRef<void(std::size_t at, std::uint8_t* out)>;
 

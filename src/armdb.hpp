@@ -38,6 +38,7 @@
 
 #include "api/collection.hpp"
 #include "api/compactor.hpp"
+#include "api/replication.hpp"
 #include "api/key_traits.hpp"
 #include "api/codec.hpp"
 #include "api/view.hpp"

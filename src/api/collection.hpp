@@ -294,6 +294,8 @@ class Collection {
 
  private:
   friend class Compactor;
+  friend class ReplicationClient;
+  friend class ReplicationServer;
   friend class detail::AtomicCalls;
   explicit Collection(engine::Engine* engine) noexcept : engine_(engine) {}
   [[nodiscard]] Cursor cursor_within(const Bound<Bytes>& first, const Bound<Bytes>& last,

@@ -211,6 +211,8 @@ class Shard {
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
   // The last sequence of what feed() can read; writes the buffer out for that.
   std::uint64_t flushed_sequence();
+  // About how much of the log stands behind a sequence.
+  [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 
   // Follower: writes what the leader wrote, the first of it under sequence `first`; all or nothing
   // where it is a batch. Erases of what is not there take their sequence too.
@@ -315,7 +317,7 @@ class Shard {
   struct Replacement;
   Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
   Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
-  std::unique_ptr<Replacement> replacement_;
+  std::shared_ptr<Replacement> replacement_;  // shared: the type is not known here
 #endif
 
   const store::StoreContext context_;

@@ -54,6 +54,11 @@ std::uint64_t Shard::flushed_sequence() {
   return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
 }
 
+std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
+  const base::MutexLock lock(mutex_);
+  return log_->bytes_above(sequence);
+}
+
 // ---- Follower: the stream ----
 
 Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
@@ -78,7 +83,7 @@ Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests,
 // ---- Follower: a copy in place of everything ----
 
 Status Shard::begin_replacement() {
-  auto fresh = std::unique_ptr<Replacement>(new (std::nothrow) Replacement(*log_));
+  std::unique_ptr<Replacement> fresh(new (std::nothrow) Replacement(*log_));
   if (fresh == nullptr) return base::out_of_memory("no memory to take a copy");
   index::IndexConfig config;
   config.key_size = context_.shape.key_size;
@@ -114,7 +119,7 @@ Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& reques
 // The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
 // change once, from what it was to what it is in the copy.
 Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above) {
-  const std::unique_ptr<Replacement> job = std::move(replacement_);
+  const std::shared_ptr<Replacement> job = std::move(replacement_);
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();  // its sources are about to go
   Status status = keep_failure(job->copy.seal(sequence));

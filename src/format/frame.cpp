@@ -1,8 +1,6 @@
 // Frames and messages: field by field, judged before anything is allocated for them.
 #include "format/frame.hpp"
 
-#if !defined(ARMDB_OMIT_REPLICATION)
-
 #include <algorithm>
 
 #include "base/byte_reader.hpp"
@@ -11,6 +9,8 @@
 #include "base/crc32c.hpp"
 #include "base/errors.hpp"
 #include "format/entry.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::format {
 namespace {
@@ -23,15 +23,15 @@ bool frame_possible(const FrameHeader& header) noexcept {
   if (header.type < FrameType::hello || header.type > FrameType::error) return false;
   const unsigned allowed =
       header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
-  return (header.flags & ~allowed) == 0 && header.length <= kFramePayloadMax &&
+  return (header.flags & ~allowed) == 0 && header.length <= kWirePayloadMax &&
          header.shard < kReplicaShardsMax && header.sequence <= kSequenceMax;
 }
 
 }  // namespace
 
 void encode_frame_header(FrameHeader header, Bytes payload, std::uint8_t* out) noexcept {
-  ARMDB_ASSERT(payload.size() <= kFramePayloadMax);
-  base::ByteWriter writer(MutableBytes(out, kFrameHeaderBytes));
+  ARMDB_ASSERT(payload.size() <= kWirePayloadMax);
+  base::ByteWriter writer(MutableBytes(out, kWireHeaderBytes));
   writer.little<std::uint32_t>(kFrameMagic);
   writer.little<std::uint8_t>(kProtocolVersion);
   writer.little<std::uint8_t>(static_cast<std::uint8_t>(header.type));
@@ -83,22 +83,24 @@ Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload)
 //
 //   offset  size  field
 //        0    16  lineage
-//       16     8  hash_seed
-//       24     4  key_size
-//       28     4  value_size
-//       32     4  shape flags: 1 ordered, 2 values on disk, 4 fixed; 8: asking
-//       36     4  shard_prefix_bits
-//       40     4  shard_count, 1..256
-//       44     4  term_count, 0..64
-//       48     4  name_size, 0..255
-//       52     4  zero
-//       56     .  terms as in db.replica, then per shard sequence (8), then per shard replace (1),
+//       16    16  store id of who says it
+//       32     8  hash_seed
+//       40     4  key_size
+//       44     4  value_size
+//       48     4  shape flags: 1 ordered, 2 values on disk, 4 fixed; 8: asking
+//       52     4  shard_prefix_bits
+//       56     4  shard_count, 1..256
+//       60     4  term_count, 0..64
+//       64     4  name_size, 0..255
+//       68     4  zero
+//       72     .  terms as in db.replica, then per shard sequence (8), then per shard replace (1),
 //                 then the name
 
 std::vector<std::uint8_t> encode_hello(const Hello& hello) {
   ARMDB_ASSERT(hello.name.size() <= kCollectionNameMax &&
                hello.replace.size() == hello.sequences.size());
   std::vector<std::uint8_t> out(hello.lineage.begin(), hello.lineage.end());
+  out.insert(out.end(), hello.self.begin(), hello.self.end());
   append_little<std::uint64_t>(out, hello.hash_seed);
   append_little<std::uint32_t>(out, hello.shape.key_size);
   append_little<std::uint32_t>(out, hello.shape.value_size);
@@ -121,6 +123,8 @@ Status decode_hello(Bytes in, Hello& hello) {
   base::ByteReader reader(in);
   const Bytes lineage = reader.take(hello.lineage.size());
   std::copy(lineage.begin(), lineage.end(), hello.lineage.begin());
+  const Bytes self = reader.take(hello.self.size());
+  std::copy(self.begin(), self.end(), hello.self.begin());
   hello.hash_seed = reader.little<std::uint64_t>();
   hello.shape = {};
   hello.shape.key_size = reader.little<std::uint32_t>();

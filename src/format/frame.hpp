@@ -36,8 +36,8 @@
 
 namespace armdb::format {
 
-inline constexpr std::size_t kFrameHeaderBytes = 32;
-inline constexpr std::size_t kFramePayloadMax = std::size_t{1} << 20;
+inline constexpr std::size_t kWireHeaderBytes = 32;
+inline constexpr std::size_t kWirePayloadMax = std::size_t{1} << 20;
 inline constexpr std::uint32_t kWireSeed = 0x41524d52;
 inline constexpr std::size_t kCollectionNameMax = 255;
 inline constexpr std::size_t kErrorTextMax = 1024;
@@ -79,7 +79,8 @@ Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload)
 // Both sides' first message: who they are, what they have, and up to where.
 struct Hello {
   std::string name;   // of the collection at the leader
-  StoreId lineage{};  // zeros: a follower that has none yet
+  StoreId lineage{};
+  StoreId self{};  // the store id of who says it
   Shape shape;
   std::uint32_t shard_prefix_bits = 0;
   std::uint64_t hash_seed = 0;

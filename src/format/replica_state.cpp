@@ -1,8 +1,6 @@
 // db.replica: written and judged as a whole.
 #include "format/replica_state.hpp"
 
-#if !defined(ARMDB_OMIT_REPLICATION)
-
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +9,8 @@
 #include "base/crc32c.hpp"
 #include "base/errors.hpp"
 #include "format/entry.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::format {
 namespace {
@@ -103,7 +103,7 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   const Bytes replacing = reader.take(shards);
   read.replacing.assign(replacing.begin(), replacing.end());
   const bool flags =
-      std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 1; });
+      std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
   if (!listed || !flags || role > 1 || reserved != 0 || header.shard != 0 || header.file_id != 0) {
     return base::corrupt("db.replica has a history that cannot be");
   }

@@ -10,8 +10,8 @@
 //       68     4  zero
 //       72     .  terms, oldest first: number (8), id (8), then per shard the last sequence before
 //                 the term began (8 each)
-//        .     .  replacing    per shard 1 while its content has to be replaced, else 0; zeros up
-//                              to a multiple of 8
+//        .     .  replacing    per shard 1 while its content has to be replaced, 2 when it also has
+//                              entries to be kept aside, else 0; zeros up to a multiple of 8
 //        .     4  crc          CRC-32C of everything before it
 //        .     4  zero
 //

@@ -1,12 +1,12 @@
 // Reading a log for a follower: the next entries behind a position, or a copy of all there is.
 #include "store/log_feed.hpp"
 
-#if !defined(ARMDB_OMIT_REPLICATION)
-
 #include <algorithm>
 
 #include "base/errors.hpp"
 #include "format/frame.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::store {
 

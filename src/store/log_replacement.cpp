@@ -1,13 +1,13 @@
 // Replacing a log: compacted segments written aside, then one MANIFEST that names only them.
 #include "store/log_replacement.hpp"
 
-#if !defined(ARMDB_OMIT_REPLICATION)
-
 #include <algorithm>
 
 #include "base/errors.hpp"
 #include "base/search.hpp"
 #include "format/file_name.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::store {
 

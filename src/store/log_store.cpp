@@ -101,6 +101,22 @@ std::uint64_t LogStore::pinned() const noexcept {
   return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
+  double bytes = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->retired || segment->last_sequence <= sequence || segment->count == 0) continue;
+    const std::uint64_t before = segment->first_sequence - 1;
+    const double above = sequence <= before
+                             ? 1
+                             : static_cast<double>(segment->last_sequence - sequence) /
+                                   static_cast<double>(segment->last_sequence - before);
+    bytes += above * static_cast<double>(segment->total);
+  }
+  return static_cast<std::uint64_t>(bytes);
+}
+#endif
+
 SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
   for (auto at = segments_.rbegin(); at != segments_.rend(); ++at) {
     if ((*at)->id() == file_id) return *at;

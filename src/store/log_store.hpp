@@ -149,6 +149,8 @@ class LogStore final : public Store {
     retain_bytes_ = bytes;
   }
   [[nodiscard]] std::uint64_t pinned() const noexcept;
+  // About how much stands behind a sequence.
+  [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;

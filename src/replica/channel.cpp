@@ -1,0 +1,125 @@
+// Frames over a stream: nothing of the peer's is believed before its checksum is.
+#include "replica/channel.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/errors.hpp"
+#include "os/clock.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+
+namespace {
+
+constexpr std::size_t kPullBytes = std::size_t{64} << 10;
+
+}  // namespace
+
+Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms)
+    : stream_(std::move(stream)), timeout_ms_(timeout_ms), heard_ms_(os::monotonic_ms()) {}
+
+// Up to `want` bytes that are there now.
+Result<std::size_t> Channel::pull(std::size_t want) {
+  if (taken_ != 0) {
+    in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(taken_));
+    taken_ = 0;
+  }
+  const std::size_t before = in_.size();
+  in_.resize(before + want);
+  Result<std::size_t> got = stream_->read(MutableBytes(in_).subspan(before));
+  in_.resize(before + (got.ok() ? *got : 0));
+  if (got.ok() && *got != 0) heard_ms_ = os::monotonic_ms();
+  return got;
+}
+
+Status Channel::send(const format::FrameHeader& header, Bytes payload) {
+  out_.resize(format::kWireHeaderBytes + payload.size());
+  format::encode_frame_header(header, payload, out_.data());
+  if (!payload.empty()) {
+    std::memcpy(out_.data() + format::kWireHeaderBytes, payload.data(), payload.size());
+  }
+  const std::uint64_t end = os::monotonic_ms() + timeout_ms_;
+  for (std::size_t done = 0; done < out_.size();) {
+    const Result<std::size_t> wrote = stream_->write(Bytes(out_).sub(done, out_.size() - done));
+    if (!wrote.ok()) return wrote.status();
+    done += *wrote;
+    if (*wrote != 0) continue;
+    const std::uint64_t now = os::monotonic_ms();
+    if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
+    const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
+    if (!woken.ok()) return woken.status();
+    if (in_.size() - taken_ > 2 * format::kWirePayloadMax) continue;
+    const Result<std::size_t> got = pull(kPullBytes);
+    if (!got.ok()) return got.status();
+  }
+  return {};
+}
+
+Status Channel::send_refusal(Errc code, const std::string& text) {
+  format::FrameHeader header;
+  header.type = format::FrameType::error;
+  const std::vector<std::uint8_t> payload = format::encode_refusal({code, text});
+  return send(header, payload);
+}
+
+Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
+  for (;;) {
+    const Bytes there = Bytes(in_).sub(taken_, in_.size() - taken_);
+    std::size_t need = format::kWireHeaderBytes;
+    if (there.size() >= need) {
+      Status status = format::decode_frame_header(there, header);
+      if (!status.ok()) return status;
+      need += header.length;
+    }
+    if (there.size() >= need && need >= format::kWireHeaderBytes) {
+      payload = there.sub(format::kWireHeaderBytes, header.length);
+      Status status = format::check_frame(there, header, payload);
+      if (!status.ok()) return status;
+      taken_ += need;
+      begun_ms_ = 0;
+      if (header.type != format::FrameType::error) return true;
+      format::Refusal refusal;
+      status = format::decode_refusal(payload, refusal);
+      if (!status.ok()) return status;
+      return base::failure(refusal.code, "the peer says: %", {refusal.text});
+    }
+    const Result<std::size_t> got = pull(std::max(kPullBytes, need - there.size()));
+    if (!got.ok()) return got.status();
+    const std::uint64_t now = os::monotonic_ms();
+    if (in_.empty()) return false;
+    if (begun_ms_ == 0) begun_ms_ = now;
+    if (*got != 0) continue;
+    if (now - begun_ms_ > timeout_ms_) {
+      return Status(Errc::timed_out, "a frame of the peer came too slowly");
+    }
+    return false;
+  }
+}
+
+Status Channel::expect(format::FrameType type, format::FrameHeader& header, Bytes& payload) {
+  const std::uint64_t end = os::monotonic_ms() + timeout_ms_;
+  for (;;) {
+    const Result<bool> came = receive(header, payload);
+    if (!came.ok()) return came.status();
+    if (*came && header.type == type) return {};
+    if (*came) return base::corrupt("the peer sent another frame than the one it had to");
+    const std::uint64_t now = os::monotonic_ms();
+    if (now >= end) return Status(Errc::timed_out, "the peer did not answer");
+    const Result<bool> woken = stream_->wait(false, static_cast<std::uint32_t>(end - now), nullptr);
+    if (!woken.ok()) return woken.status();
+  }
+}
+
+Status Channel::wait(std::uint32_t milliseconds, os::Waker* waker) {
+  const std::uint64_t now = os::monotonic_ms();
+  if (now - heard_ms_ > timeout_ms_) {
+    return base::failure(Errc::timed_out, "the peer has been silent for % ms", {now - heard_ms_});
+  }
+  return stream_->wait(false, milliseconds, waker).status();
+}
+
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION

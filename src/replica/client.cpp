@@ -1,0 +1,157 @@
+// Following: one conversation after the other, with a pause between them.
+#include "replica/client.hpp"
+
+#include <cstring>
+
+#include "base/errors.hpp"
+#include "os/entropy.hpp"
+#include "replica/history.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+
+namespace {
+
+Status make_tls(const Options& options, std::unique_ptr<crypto::TlsContext>& tls) {
+  if (!options.secured) return {};
+  Result<std::unique_ptr<crypto::TlsContext>> made = crypto::TlsContext::make(options.tls, false);
+  if (!made.ok()) return std::move(made).status();
+  tls = std::move(*made);
+  return {};
+}
+
+// Connects and, where there is a key, proves who is who.
+Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const Options& options,
+                                               crypto::TlsContext* tls) {
+  Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms);
+  if (!stream.ok() || tls == nullptr) return stream;
+  return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
+}
+
+}  // namespace
+
+Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
+                       const Options& options) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  engine::Engine::Origin origin;
+  status = ask_origin(channel, options.name, origin);
+  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+}
+
+Status promote(engine::Engine& engine) {
+  store::ReplicaState state = engine.replica_state();
+  if (!state.follower) {
+    return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
+  }
+  for (const std::uint8_t replacing : state.replacing) {
+    if (replacing == 0) continue;
+    return Status(Errc::failed,
+                  "a copy of the leader is not complete: this follower cannot take its place; "
+                  "promote another one, or let this one finish")
+        .at(engine.path());
+  }
+  // What is there counts from here on: no power cut may take any of it.
+  Status status = engine.sync();
+  std::uint8_t random[8];
+  if (status.ok()) status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::uint64_t id;
+  std::memcpy(&id, random, sizeof id);
+  std::vector<std::uint64_t> lasts;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    lasts.push_back(engine.shard(at).last_sequence());
+  }
+  begin_term(state, lasts, true, id);
+  return engine.save_replica_state(std::move(state));
+}
+
+Status Client::start(std::string_view text) {
+  if (engine_.shape().fixed) {
+    return Status(Errc::unsupported,
+                  "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  const Result<os::Address> address = address_of(text, options_);
+  Status status = address.status();
+  store::ReplicaState state = engine_.replica_state();
+  if (status.ok() && !state.follower && state.terms.empty() && engine_.size() != 0) {
+    status = Status(Errc::invalid_argument,
+                    "the collection has entries of its own, and is no follower: make one with "
+                    "ReplicationClient::create()")
+                 .at(engine_.path());
+  }
+  if (status.ok()) status = make_tls(options_, tls_);
+  if (status.ok()) status = os::Waker::make(waker_);
+  // A former leader that is started as a follower takes no writes from here on.
+  state.follower = true;
+  if (status.ok()) status = engine_.save_replica_state(std::move(state));
+  if (!status.ok()) return status;
+  address_ = *address;
+  return thread_.start([](void* self) { static_cast<Client*>(self)->run(); }, this);
+}
+
+void Client::stop() {
+  stopping_.store(true, std::memory_order_release);
+  if (waker_ != nullptr) waker_->wake();
+  {
+    const base::MutexLock lock(pause_mutex_);
+    pause_.notify_all();
+  }
+  thread_.join();
+}
+
+Progress Client::progress() const {
+  const base::MutexLock lock(mutex_);
+  return progress_;
+}
+
+void Client::tell(const Progress& progress) {
+  bool changed = false;
+  {
+    const base::MutexLock lock(mutex_);
+    changed = progress_.phase != progress.phase || progress_.resyncs != progress.resyncs;
+    progress_ = progress;
+  }
+  if (changed && changed_ != nullptr) changed_(context_, progress);
+}
+
+void Client::run() {
+  while (!stopping_.load(std::memory_order_acquire)) {
+    own_.phase = Phase::connecting;
+    tell(own_);
+    const Status status = follow_once();
+    own_.last_error = status;
+    const bool refused = status.is(Errc::fenced) || status.is(Errc::format_mismatch) ||
+                         status.is(Errc::shape_mismatch) || status.is(Errc::wrong_key);
+    own_.phase = refused ? Phase::refused : Phase::connecting;
+    if (status.is(Errc::closed) && engine_.closed()) break;
+    tell(own_);
+    const base::MutexLock lock(pause_mutex_);
+    if (!stopping_.load(std::memory_order_acquire)) {
+      static_cast<void>(pause_.wait_for_ms(pause_mutex_, options_.retry_ms));
+    }
+  }
+  own_.phase = Phase::stopped;
+  tell(own_);
+}
+
+Status Client::follow_once() {
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(address_, options_, tls_.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options_.timeout_ms);
+  const auto told = [&](const Progress& progress) { tell(progress); };
+  FollowerSession session(channel, engine_, options_, *waker_, told);
+  return session.run(own_, stopping_);
+}
+
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION

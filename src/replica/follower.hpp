@@ -1,0 +1,83 @@
+// FollowerSession: the conversation with the leader, and what it says on its way into the shards.
+//
+// The cursor of a shard is the sequence of the last entry in its log: it is written with what it
+// speaks for, and never ahead of it. What came is shown at once, synced when nothing more has come
+// for now, and acked as durable after that.
+//
+// Threads: one.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "replica/channel.hpp"
+#include "replica/options.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+
+class FollowerSession {
+ public:
+  FollowerSession(Channel& channel, engine::Engine& engine, const Options& options,
+                  os::Waker& waker, FunctionRef<void(const Progress&)> told);
+  ~FollowerSession();
+
+  // Follows until the channel ends, `stopping` is set, or an error.
+  Status run(Progress& progress, const std::atomic<bool>& stopping);
+
+ private:
+  // The entries of one shard that have come, and are not applied yet.
+  struct Part {
+    std::uint32_t shard = 0;
+    std::uint64_t before = 0;
+    std::vector<std::uint8_t> bytes;
+  };
+  // Parsed entries: requests whose views point into a Part's bytes.
+  struct Run {
+    std::uint64_t first = 0;
+    std::vector<engine::WriteRequest> requests;
+    bool batch = false;
+    ~Run();
+  };
+
+  Status greet();
+  Status adopt(const format::Hello& leader);
+  Status take(const format::FrameHeader& header, Bytes payload);
+  Status take_data(const format::FrameHeader& header, Bytes payload);
+  Status take_copy(const format::FrameHeader& header, Bytes payload);
+  Status end_copy(std::uint32_t shard, std::uint64_t sequence);
+  Status apply(const Part& part);
+  Status apply_joint();
+  Status parse(const Part& part, std::size_t& offset, bool whole, Run& run);
+  Status request_of(const Part& part, const format::Entry& entry, Run& run);
+  Status settle();
+  Status send_ack();
+  void note();
+
+  Channel& channel_;
+  engine::Engine& engine_;
+  const Options& options_;
+  os::Waker& waker_;
+  FunctionRef<void(const Progress&)> told_;
+  Progress* progress_ = nullptr;
+  std::vector<Part> coming_;                // per shard: frames of a piece, and what is cut
+  std::vector<Part> joint_;                 // whole parts of a joint batch
+  std::vector<std::uint8_t> copying_;       // per shard
+  std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
+  std::vector<format::Mark> leader_;        // per shard: last, durable
+  std::uint64_t unsynced_bytes_ = 0;
+  bool applied_ = false;  // something since the last ack
+  bool heard_ = false;    // from the leader how far it is
+  std::uint64_t behind_since_ms_ = 0;
+  std::uint64_t acked_ms_ = 0;
+};
+
+// Asks a server what it serves by that name.
+Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin);
+
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION

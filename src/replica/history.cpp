@@ -1,0 +1,61 @@
+// Comparing histories, and beginning a new term.
+#include "replica/history.hpp"
+
+#include <algorithm>
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+
+namespace {
+
+// A promotion counts above any number of starts.
+constexpr std::uint64_t kPromotion = std::uint64_t{1} << 32;
+
+bool same_term(const format::Term& a, const format::Term& b) noexcept {
+  return a.number == b.number && a.id == b.id;
+}
+
+// Where the term at `at` ends in this list.
+std::uint64_t end_of(std::span<const format::Term> terms, std::size_t at,
+                     std::size_t shard) noexcept {
+  return at + 1 < terms.size() ? terms[at + 1].starts[shard] : kAllCommon;
+}
+
+}  // namespace
+
+std::uint64_t common_end(std::span<const format::Term> a, std::span<const format::Term> b,
+                         std::size_t shard) noexcept {
+  for (std::size_t at = a.size(); at-- != 0;) {
+    for (std::size_t of = b.size(); of-- != 0;) {
+      if (same_term(a[at], b[of])) return std::min(end_of(a, at, shard), end_of(b, of, shard));
+    }
+  }
+  return 0;
+}
+
+void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> lasts, bool promoted,
+                std::uint64_t id) {
+  format::Term term;
+  const std::uint64_t last = state.terms.empty() ? 0 : state.terms.back().number;
+  term.number = promoted ? (last / kPromotion + 1) * kPromotion : last + 1;
+  term.id = id;
+  term.starts.assign(lasts.begin(), lasts.end());
+  // A term in which nothing was written, here or by anybody who heard of it, need not be kept; who
+  // stood in it gets a copy.
+  if (state.terms.size() == format::kTermsMax) state.terms.erase(state.terms.begin());
+  state.terms.push_back(std::move(term));
+  state.follower = false;
+}
+
+Standing judge_leader(std::span<const format::Term> own,
+                      std::span<const format::Term> theirs) noexcept {
+  if (own.empty()) return Standing::good;
+  if (theirs.empty() || theirs.back().number < own.back().number) return Standing::stale;
+  const bool same_number = theirs.back().number == own.back().number;
+  return same_number && theirs.back().id != own.back().id ? Standing::rival : Standing::good;
+}
+
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION

@@ -1,0 +1,479 @@
+// The leader's side: greeting a follower, then shipping the log to it.
+#include "replica/leader.hpp"
+
+#include <algorithm>
+
+#include "base/errors.hpp"
+#include "base/log.hpp"
+#include "os/clock.hpp"
+#include "os/entropy.hpp"
+#include "replica/history.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+
+namespace {
+
+// Of one shard before the next one has its turn.
+constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
+// So many followers that have gone are remembered, with what they still need.
+constexpr std::size_t kFollowersKept = 64;
+
+format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& state) {
+  const engine::Engine::Origin origin = engine.origin();
+  format::Hello hello;
+  hello.lineage = state.lineage;
+  hello.self = state.store_id;
+  hello.shape = origin.shape;
+  hello.shard_prefix_bits = origin.shard_prefix_bits;
+  hello.hash_seed = origin.hash_seed;
+  hello.terms = state.terms;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    hello.sequences.push_back(engine.shard(at).last_sequence());
+  }
+  hello.replace = state.replacing;
+  return hello;
+}
+
+}  // namespace
+
+// ---- The collection that is served ----
+
+Status Source::begin() {
+  if (engine_.shape().fixed) {
+    return Status(Errc::unsupported,
+                  "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  store::ReplicaState state = engine_.replica_state();
+  if (state.follower) {
+    return Status(Errc::read_only, "the collection is a follower: promote() it before it is served")
+        .at(engine_.path());
+  }
+  std::vector<std::uint64_t> lasts;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    lasts.push_back(engine_.shard(at).last_sequence());
+  }
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  std::uint64_t id;
+  std::memcpy(&id, random, sizeof id);
+  begin_term(state, lasts, false, id);
+  return engine_.save_replica_state(std::move(state));
+}
+
+void Source::fence(std::uint64_t term) {
+  if (fenced_.exchange(true, std::memory_order_acq_rel)) return;
+  engine_.demote();
+  // Also after a restart; a failure leaves it refusing writes until then.
+  store::ReplicaState state = engine_.replica_state();
+  state.follower = true;
+  static_cast<void>(engine_.save_replica_state(std::move(state)));
+  base::log(
+      engine_.config().log, LogLevel::error,
+      base::text("a follower has seen a leader of term %: this one takes no more writes", {term}));
+}
+
+void Source::report(const Follower& follower) {
+  const base::MutexLock lock(mutex_);
+  auto at = std::find_if(followers_.begin(), followers_.end(),
+                         [&](const Follower& known) { return known.id == follower.id; });
+  if (at == followers_.end()) {
+    if (followers_.size() == kFollowersKept) {
+      const auto gone = std::find_if(followers_.begin(), followers_.end(),
+                                     [](const Follower& known) { return !known.connected; });
+      followers_.erase(gone == followers_.end() ? followers_.begin() : gone);
+    }
+    followers_.push_back(follower);
+  } else {
+    *at = follower;
+  }
+  pin_all();
+  changed_.notify_all();
+}
+
+// What the slowest one still has to read.
+void Source::pin_all() {
+  for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
+    std::uint64_t least = ~std::uint64_t{0};
+    for (const Follower& follower : followers_) {
+      least = std::min(least, follower.acked[shard].second);
+    }
+    engine_.shard(shard).pin(least, options_.retain_bytes);
+  }
+}
+
+void Source::unpin() {
+  for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
+    engine_.shard(shard).pin(~std::uint64_t{0}, 0);
+  }
+}
+
+void Source::visit(FunctionRef<void(const Follower&)> visit) const {
+  const base::MutexLock lock(mutex_);
+  for (const Follower& follower : followers_) visit(follower);
+}
+
+Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
+  std::vector<std::uint64_t> wanted;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    wanted.push_back(std::min(sequence, engine_.shard(at).last_sequence()));
+  }
+  const std::uint64_t end = os::monotonic_ms() + timeout_ms;
+  const base::MutexLock lock(mutex_);
+  for (;;) {
+    std::uint32_t have = 0;
+    for (const Follower& follower : followers_) {
+      bool all = true;
+      for (std::size_t at = 0; at < wanted.size(); ++at) {
+        all = all && follower.acked[at].second >= wanted[at];
+      }
+      have += all ? 1 : 0;
+    }
+    if (have >= count) return {};
+    if (stopped_) return Status(Errc::closed, "the replication server was stopped");
+    if (fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    const std::uint64_t now = os::monotonic_ms();
+    if (now >= end) {
+      return base::failure(Errc::timed_out,
+                           "% of % followers have it durably after % ms; it may still come to "
+                           "the others",
+                           {std::uint64_t{have}, std::uint64_t{count}, std::uint64_t{timeout_ms}});
+    }
+    static_cast<void>(changed_.wait_for_ms(mutex_, end - now));
+  }
+}
+
+void Source::stop() {
+  const base::MutexLock lock(mutex_);
+  stopped_ = true;
+  changed_.notify_all();
+}
+
+// ---- Greeting ----
+
+LeaderSession::~LeaderSession() {
+  if (source_ == nullptr) return;
+  source_->engine().taps().remove(this);
+  follower_.connected = false;
+  follower_.progress.phase = Phase::stopped;
+  source_->report(follower_);
+}
+
+Status LeaderSession::run(FunctionRef<Source*(const std::string&)> find,
+                          const std::atomic<bool>& stopping) {
+  Status status = greet(find);
+  if (status.ok() && source_ != nullptr) status = ship(stopping);
+  if (status.ok() || status.is(Errc::closed)) return status;
+  static_cast<void>(channel_.send_refusal(status.code(), status.message()));
+  follower_.progress.last_error = status;
+  return status;
+}
+
+Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
+  format::FrameHeader header;
+  Bytes payload;
+  Status status = channel_.expect(format::FrameType::hello, header, payload);
+  format::Hello hello;
+  if (status.ok()) status = format::decode_hello(payload, hello);
+  if (!status.ok()) return status;
+  Source* source = find(hello.name);
+  if (source == nullptr) {
+    return base::failure(Errc::not_found, "no collection is served by the name \"%\"",
+                         {hello.name});
+  }
+  engine::Engine& engine = source->engine();
+  const store::ReplicaState state = engine.replica_state();
+  format::Hello own = hello_of(engine, state);
+  own.name = hello.name;
+  if (!hello.asking) {
+    if (judge_leader(hello.terms, own.terms) == Standing::stale)
+      source->fence(hello.terms.back().number);
+    if (source->fenced() || state.follower) {
+      return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
+    }
+    status = check_follower(hello, own);
+    if (!status.ok()) return status;
+    for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+      Lane& lane = lanes_.emplace_back();
+      const std::uint64_t position = hello.sequences[at];
+      lane.feed = std::make_unique<store::LogFeed>(position);
+      lane.copying = hello.replace[at] != 0 || position > common_end(hello.terms, own.terms, at);
+      // Nothing that it has to be replaced: a copy is only for what the log no longer tells.
+      if (!lane.copying) {
+        store::FeedStep step = store::FeedStep::end;
+        status = engine.shard(at).feed(*lane.feed, 0, 0, piece_, step);
+        if (!status.ok()) return status;
+        lane.copying = step == store::FeedStep::overtaken || step == store::FeedStep::foreign;
+      }
+      own.replace[at] = lane.copying ? 1 : 0;
+      const std::uint64_t has = lane.copying ? 0 : position;
+      follower_.acked.push_back({has, has});
+    }
+  }
+  header = {};
+  header.type = format::FrameType::hello;
+  status = channel_.send(header, format::encode_hello(own));
+  if (!status.ok() || hello.asking) return status;
+  source_ = source;
+  follower_.id = hello.self;
+  follower_.peer = channel_.peer();
+  follower_.connected = true;
+  follower_.progress.term = own.terms.back().number;
+  engine.taps().add(this);
+  for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
+    if (lanes_[at].copying) status = begin_copy(at);
+  }
+  note();
+  return status;
+}
+
+Status LeaderSession::check_follower(const format::Hello& hello, const format::Hello& own) {
+  if (hello.lineage != own.lineage) {
+    return Status(Errc::format_mismatch,
+                  "the follower was made from another collection: make a new one with "
+                  "ReplicationClient::create() in an empty directory");
+  }
+  if (hello.self == own.self) {
+    return Status(Errc::invalid_argument,
+                  "the follower has the store id of its leader: it is a copy of its files, or "
+                  "the leader itself; make a follower with ReplicationClient::create()");
+  }
+  if (hello.shape != own.shape || hello.hash_seed != own.hash_seed ||
+      hello.shard_prefix_bits != own.shard_prefix_bits ||
+      hello.sequences.size() != own.sequences.size()) {
+    return Status(Errc::shape_mismatch,
+                  "leader and follower differ in key or value sizes, in shards, or in their hash "
+                  "seed: make the follower with ReplicationClient::create()");
+  }
+  return {};
+}
+
+// ---- Shipping ----
+
+Status LeaderSession::ship(const std::atomic<bool>& stopping) {
+  while (!stopping.load(std::memory_order_acquire)) {
+    waker_.reset();
+    Status status = take_acks();
+    if (status.ok()) status = settle_limits();
+    bool shipped = false;
+    for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
+      status = ship_shard(at, shipped);
+    }
+    if (status.ok()) status = ship_joint(shipped);
+    const std::uint64_t now = os::monotonic_ms();
+    if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
+    if (!status.ok()) return status;
+    if (source_->fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (shipped) continue;
+    // Armed before the last look: what is written after that look wakes this thread.
+    source_->engine().taps().arm();
+    if (!stuck_ && behind()) continue;
+    status = send_progress();
+    if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+// Only what cannot be lost, unless the configuration says otherwise.
+Status LeaderSession::settle_limits() {
+  engine::Engine& engine = source_->engine();
+  if (engine.closed()) return Status(Errc::closed, "the collection was closed");
+  if (!options_.ship_early) {
+    Status status = engine.sync();
+    // A shard that failed ships what was durable before that.
+    if (status.is(Errc::closed)) return status;
+    stuck_ = !status.ok();
+    if (stuck_) follower_.progress.last_error = std::move(status);
+  }
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    engine::Shard& shard = engine.shard(at);
+    lanes_[at].limit = options_.ship_early ? shard.flushed_sequence() : shard.durable_sequence();
+  }
+  return {};
+}
+
+bool LeaderSession::behind() const {
+  const engine::Engine& engine = source_->engine();
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    const std::uint64_t there = engine.shard(at).last_sequence();
+    const bool waits = !lanes_[at].held.entries.empty();
+    if (!waits && lanes_[at].feed->position() < there) return true;
+  }
+  return false;
+}
+
+Status LeaderSession::begin_copy(std::uint32_t shard) {
+  Lane& lane = lanes_[shard];
+  engine::Shard& from = source_->engine().shard(shard);
+  Status status = from.sync();
+  if (!status.ok()) return status;
+  const std::uint64_t limit = from.durable_sequence();
+  lane.copying = true;
+  from.begin_copy(*lane.feed, limit);
+  ++follower_.progress.resyncs;
+  format::FrameHeader header;
+  header.type = format::FrameType::copy_begin;
+  header.shard = shard;
+  header.sequence = limit;
+  return channel_.send(header, {});
+}
+
+Status LeaderSession::ship_copy(std::uint32_t shard, bool& shipped) {
+  Lane& lane = lanes_[shard];
+  store::FeedStep step = store::FeedStep::end;
+  Status status = source_->engine().shard(shard).feed(*lane.feed, 0, kPieceBytes, piece_, step);
+  if (!status.ok()) return status;
+  shipped = true;
+  if (!piece_.entries.empty()) return send_piece(shard, piece_, 0);
+  lane.copying = false;
+  format::FrameHeader header;
+  header.type = format::FrameType::copy_end;
+  header.shard = shard;
+  header.sequence = lane.feed->position();
+  return channel_.send(header, {});
+}
+
+Status LeaderSession::ship_shard(std::uint32_t shard, bool& shipped) {
+  Lane& lane = lanes_[shard];
+  if (lane.copying) return ship_copy(shard, shipped);
+  if (!lane.held.entries.empty() || lane.feed->position() >= lane.limit) return {};
+  store::FeedStep step = store::FeedStep::end;
+  Status status =
+      source_->engine().shard(shard).feed(*lane.feed, lane.limit, kPieceBytes, piece_, step);
+  if (!status.ok() || step == store::FeedStep::end) return status;
+  if (step != store::FeedStep::ready) {
+    // Compaction went on, past the bytes that are kept for followers.
+    shipped = true;
+    return begin_copy(shard);
+  }
+  shipped = true;
+  if (piece_.joint.empty()) return send_piece(shard, piece_, 0);
+  std::swap(lane.held, piece_);
+  return {};
+}
+
+// The other parts of the joint batch that this shard stands at are there too, or were shipped.
+bool LeaderSession::joint_ready(std::uint32_t shard) const noexcept {
+  for (const store::JointPart& part : lanes_[shard].held.joint) {
+    if (part.shard >= lanes_.size()) return false;
+    const Lane& lane = lanes_[part.shard];
+    if (lane.copying) return false;
+    const bool held = !lane.held.entries.empty() && lane.held.last == part.last_sequence;
+    const bool past = lane.feed->position() >= part.last_sequence && lane.held.entries.empty();
+    const bool later = !lane.held.entries.empty() && lane.held.before >= part.last_sequence;
+    if (!held && !past && !later) return false;
+  }
+  return true;
+}
+
+Status LeaderSession::ship_joint(bool& shipped) {
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    if (lanes_[at].held.entries.empty() || !joint_ready(at)) continue;
+    shipped = true;
+    const std::vector<store::JointPart> parts = lanes_[at].held.joint;
+    std::vector<std::uint32_t> shards;
+    for (const store::JointPart& part : parts) {
+      const store::FeedPiece& held = lanes_[part.shard].held;
+      if (!held.entries.empty() && held.last == part.last_sequence) shards.push_back(part.shard);
+    }
+    for (const std::uint32_t shard : shards) {
+      const unsigned flags =
+          format::kFrameJoint | (shard == shards.back() ? unsigned{format::kFrameLast} : 0u);
+      Status status = send_piece(shard, lanes_[shard].held, static_cast<std::uint16_t>(flags));
+      if (!status.ok()) return status;
+      lanes_[shard].held = {};
+    }
+  }
+  return {};
+}
+
+Status LeaderSession::send_piece(std::uint32_t shard, const store::FeedPiece& piece,
+                                 std::uint16_t flags) {
+  format::FrameHeader header;
+  const bool copy = lanes_[shard].copying;
+  header.type = copy ? format::FrameType::copy_data : format::FrameType::data;
+  header.shard = shard;
+  header.sequence = piece.before;
+  const Bytes all(piece.entries);
+  for (std::size_t done = 0; done < all.size();) {
+    const std::size_t size = std::min(all.size() - done, format::kWirePayloadMax);
+    const bool more = !copy && done + size < all.size();
+    header.flags = static_cast<std::uint16_t>(flags | (more ? unsigned{format::kFrameMore} : 0u));
+    Status status = channel_.send(header, all.sub(done, size));
+    if (!status.ok()) return status;
+    done += size;
+  }
+  return {};
+}
+
+Status LeaderSession::send_progress() {
+  const engine::Engine& engine = source_->engine();
+  std::vector<format::Mark> marks(lanes_.size());
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    marks[at] = {engine.shard(at).last_sequence(), engine.shard(at).durable_sequence()};
+  }
+  format::FrameHeader header;
+  header.type = format::FrameType::progress;
+  progress_sent_ms_ = os::monotonic_ms();
+  return channel_.send(header, format::encode_marks(marks));
+}
+
+// ---- What the follower says ----
+
+Status LeaderSession::take_acks() {
+  bool heard = false;
+  for (;;) {
+    format::FrameHeader header;
+    Bytes payload;
+    const Result<bool> came = channel_.receive(header, payload);
+    if (!came.ok()) return came.status();
+    if (!*came) break;
+    if (header.type != format::FrameType::ack) {
+      return base::corrupt("a follower may send nothing but acks");
+    }
+    std::vector<format::Mark> marks(lanes_.size());
+    Status status = format::decode_marks(payload, marks);
+    if (!status.ok()) return status;
+    for (std::size_t at = 0; at < marks.size(); ++at) {
+      // It cannot have what was not shipped, whatever it says; nor does it go back.
+      const std::uint64_t shipped = lanes_[at].copying ? 0 : lanes_[at].feed->position();
+      format::Mark& acked = follower_.acked[at];
+      acked.first = std::max(acked.first, std::min(marks[at].first, shipped));
+      acked.second = std::max(acked.second, std::min(marks[at].second, shipped));
+    }
+    heard = true;
+  }
+  if (heard) note();
+  return {};
+}
+
+void LeaderSession::note() {
+  engine::Engine& engine = source_->engine();
+  Progress& progress = follower_.progress;
+  bool copying = false;
+  progress.lag_entries = progress.lag_bytes = 0;
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    const engine::Shard& shard = engine.shard(at);
+    const std::uint64_t last = shard.last_sequence();
+    const std::uint64_t applied = follower_.acked[at].first;
+    progress.lag_entries += last > applied ? last - applied : 0;
+    progress.lag_bytes += shard.bytes_above(applied);
+    copying = copying || lanes_[at].copying;
+  }
+  const std::uint64_t now = os::monotonic_ms();
+  if (progress.lag_entries == 0) follower_.behind_since_ms = 0;
+  if (progress.lag_entries != 0 && follower_.behind_since_ms == 0) follower_.behind_since_ms = now;
+  progress.lag_ms = follower_.behind_since_ms == 0 ? 0 : now - follower_.behind_since_ms;
+  progress.phase = copying                     ? Phase::copying
+                   : progress.lag_entries == 0 ? Phase::streaming
+                                               : Phase::catching_up;
+  source_->report(follower_);
+}
+
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
