@@ -8492,7 +8492,6 @@ Status load_files(SSL_CTX* context, const TlsSettings& settings) {
 
 // Everything is said, for the system's openssl.cnf may say something else.
 bool set_rules(SSL_CTX* context) {
-  const unsigned char kSessionContext[] = {'a', 'r', 'm', 'd', 'b'};  // any will do; none will not
   SSL_CTX_set_security_level(context, 2);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
@@ -8505,7 +8504,6 @@ bool set_rules(SSL_CTX* context) {
   return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_ciphersuites(context, "TLS_AES_256_GCM_SHA384") == 1 &&
-         SSL_CTX_set_session_id_context(context, kSessionContext, sizeof kSessionContext) == 1 &&
          SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1;
 }
 
@@ -8530,6 +8528,10 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(const TlsSettings& settings
   state->context = context;
   if (context == nullptr || !set_rules(context)) return openssl_failed();
   SSL_CTX_set_app_data(context, state.get());
+  if (server) {
+    const unsigned char any[] = {'a', 'r', 'm', 'd', 'b'};  // without it no key is taken
+    SSL_CTX_set_session_id_context(context, any, sizeof any);
+  }
   if (settings.use_psk && server) SSL_CTX_set_psk_find_session_callback(context, find_key);
   if (settings.use_psk && !server) SSL_CTX_set_psk_use_session_callback(context, use_key);
   if (!settings.use_psk) {
