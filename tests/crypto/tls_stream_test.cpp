@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -177,6 +176,33 @@ Status against(const std::string& sent, bool server, bool stays = true,
   return stream.ok() ? Status() : stream.status();
 }
 
+// What a server answers to a client that OpenSSL alone makes, as the product has none like it.
+Status against_client(SSL_CTX* client, const TlsSettings& settings, bool& client_done) {
+  test::StreamPair pair;
+  const std::unique_ptr<TlsContext> mine = context(settings, true);
+  StreamResult server;
+  std::thread thread([&] { server = tls_handshake(*mine, std::move(pair.second), kLong); });
+  SSL* const ssl = SSL_new(client);
+  BIO* const in = BIO_new(BIO_s_mem());
+  BIO* const out = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl, in, out);
+  client_done = false;
+  for (bool open = true; open && !client_done;) {
+    client_done = SSL_connect(ssl) == 1;
+    std::uint8_t bytes[4096];
+    const int size = BIO_read(out, bytes, sizeof bytes);
+    if (size > 0) open = pair.first->write(Bytes(bytes, static_cast<std::size_t>(size))).ok();
+    if (client_done || !open) break;
+    static_cast<void>(pair.first->wait(false, kLong, nullptr));
+    const Result<std::size_t> got = pair.first->read(bytes);
+    open = got.ok();
+    if (open) BIO_write(in, bytes, static_cast<int>(*got));
+  }
+  thread.join();
+  SSL_free(ssl);
+  return server.ok() ? Status() : server.status();
+}
+
 }  // namespace
 
 TEST_CASE("tls: with the same key on both sides bytes go both ways, whatever the chunks") {
@@ -294,33 +320,30 @@ TEST_CASE("tls: a side with a key and a side with certificates refuse each other
 
 TEST_CASE("tls: a client without a certificate is refused by a server that asks for one") {
   const Certificates made;
-  test::StreamPair pair;
-  const std::unique_ptr<TlsContext> mine = context(made.leader(), true);
-  StreamResult server;
-  std::thread thread([&] { server = tls_handshake(*mine, std::move(pair.second), kLong); });
-  // The product has no such client: OpenSSL's own, which trusts everybody.
   SSL_CTX* const anybody = SSL_CTX_new(TLS_client_method());
-  SSL* const ssl = SSL_new(anybody);
-  BIO* const in = BIO_new(BIO_s_mem());
-  BIO* const out = BIO_new(BIO_s_mem());
-  SSL_set_bio(ssl, in, out);
-  int done = 0;
-  for (bool open = true; open;) {
-    done = SSL_connect(ssl);
-    std::uint8_t bytes[4096];
-    const int size = BIO_read(out, bytes, sizeof bytes);
-    if (size > 0) write_all(*pair.first, Bytes(bytes, static_cast<std::size_t>(size)));
-    if (done == 1) break;
-    static_cast<void>(pair.first->wait(false, kLong, nullptr));
-    const Result<std::size_t> got = pair.first->read(bytes);
-    open = got.ok();
-    if (open) BIO_write(in, bytes, static_cast<int>(*got));
-  }
-  thread.join();
-  SSL_free(ssl);
+  bool client_done = false;
+  const Status status = against_client(anybody, made.leader(), client_done);
   SSL_CTX_free(anybody);
-  CHECK(done == 1);
-  check_refused(server.status(), "the other side has no certificate");
+  CHECK(client_done);
+  check_refused(status, "the other side has no certificate");
+}
+
+TEST_CASE("tls: a client of TLS 1.2 is a format_mismatch, however good its certificate") {
+  const Certificates made;
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    INFO(version);
+    SSL_CTX* const other = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_max_proto_version(other, version);
+    const TlsSettings own = made.follower();
+    REQUIRE(SSL_CTX_use_certificate_chain_file(other, own.certificate_file.c_str()) == 1);
+    REQUIRE(SSL_CTX_use_PrivateKey_file(other, own.key_file.c_str(), SSL_FILETYPE_PEM) == 1);
+    bool client_done = false;
+    const Status status = against_client(other, made.leader(), client_done);
+    SSL_CTX_free(other);
+    INFO(status.message());
+    CHECK(client_done == (version == TLS1_3_VERSION));
+    CHECK(status.is(version == TLS1_3_VERSION ? Errc::ok : Errc::format_mismatch));
+  }
 }
 
 TEST_CASE("tls: megabytes go both ways at once in small chunks, whole and in order") {
@@ -404,8 +427,11 @@ TEST_CASE("tls: an end with and without a farewell are both closed") {
       (*both.client)->shut();  // the stream below ends, and no farewell goes through it
     }
     CHECK(read_all(**both.server, 10) == "last words");
-    CHECK(first_read(both.server).is(Errc::closed));
-    CHECK(first_read(both.server).is(Errc::closed));
+    for (int i = 0; i < 2; ++i) {
+      const Status end = first_read(both.server);
+      CHECK(end.is(Errc::closed));
+      CHECK(says(end, polite ? "the other side ended the connection" : "the other end is gone"));
+    }
     CHECK(*(*both.server)->wait(false, kLong, nullptr));
     CHECK((*both.server)->write("x").is(Errc::closed));
   }
@@ -546,8 +572,7 @@ TEST_CASE("tls: settings that cannot work are refused with words") {
   settings.key_file = made.dir / "follower.key";
   refused(settings, "follower.key");
   settings.key_file = made.dir / "locked.key";
-  std::ofstream(settings.key_file) << "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n"
-                                      "-----END ENCRYPTED PRIVATE KEY-----\n";
+  made.ours.save_key(settings.key_file, "a passphrase");
   refused(settings, "without a passphrase");
   settings = made.leader();
   settings.ca_file = made.dir / "leader.key";

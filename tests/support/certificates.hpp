@@ -43,7 +43,9 @@ class Authority {
   }
 
   // Its own key, to show its certificate as one of a node.
-  void save_key(const std::string& path) { save_key(path, key_.get()); }
+  void save_key(const std::string& path, const std::string& passphrase = {}) const {
+    save_key(path, key_.get(), passphrase);
+  }
 
  private:
   struct Free {
@@ -92,10 +94,13 @@ class Authority {
     return made;
   }
 
-  static void save_key(const std::string& path, EVP_PKEY* key) {
+  static void save_key(const std::string& path, EVP_PKEY* key, const std::string& passphrase = {}) {
     std::FILE* const out = std::fopen(path.c_str(), "w");
     check(out != nullptr);
-    check(PEM_write_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
+    const EVP_CIPHER* const cipher = passphrase.empty() ? nullptr : EVP_aes_256_cbc();
+    const auto* const text = reinterpret_cast<const unsigned char*>(passphrase.data());
+    check(PEM_write_PrivateKey(out, key, cipher, text, static_cast<int>(passphrase.size()), nullptr,
+                               nullptr) == 1);
     check(std::fclose(out) == 0);
   }
 
