@@ -130,6 +130,7 @@
 
 #include "crypto/aead.cpp"
 #include "crypto/secret.cpp"
+#include "crypto/tls_stream.cpp"
 
 #include "format/entry.cpp"
 #include "format/file_header.cpp"

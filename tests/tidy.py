@@ -89,7 +89,7 @@ def check_source(name, text, code):
         fault(name, FILE_MAX, f"{len(lines) - 1} lines", "give one of its jobs a file of its own")
     check_functions(name, code)
     for at, line in enumerate(code.split("\n"), 1):
-        for word in re.findall(r"[A-Za-z_]\w*", line):
+        for word in re.findall(r"(?!SSL_)\b[A-Za-z_]\w*", line):  # OpenSSL's names are its own
             for part in re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", word).lower().split("_"):
                 if part in BANNED:
                     fault(name, at, f'"{word}" is another project\'s word',

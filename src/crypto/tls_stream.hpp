@@ -48,9 +48,15 @@ class TlsContext {
 
 // Runs the handshake over `inner` until it is done or timeout_ms are over; then all bytes go
 // through TLS. `context` may go before the stream does. When the other side proves to be somebody
-// else the answer is `wrong_key`; what it says is not shown to the caller before that.
+// else the answer is `wrong_key`; nothing that it says is shown to the caller before that. A peer
+// that speaks no TLS 1.3 is `format_mismatch`.
 //
-// A stream that ends without the peer's farewell is `closed`, as one that ends with it.
+// A server knows its client when this returns. A client knows its server; but whether the server
+// takes its certificate the first read() tells, with `wrong_key`.
+//
+// What write() took may stay in the stream until the next read(), write() or wait(), which pass it
+// on when there is room. A stream that ends without the peer's farewell is `closed`, as one that
+// ends with it; bytes that were changed on their way are `corrupt`.
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext& context,
                                                   std::unique_ptr<os::Stream> inner,
                                                   std::uint32_t timeout_ms);

@@ -548,7 +548,8 @@ Result<std::unique_ptr<Stream>> Listener::accept(std::uint32_t timeout_ms, Waker
       continue;
     }
     tune_tcp(socket.get());
-    return stream_of(std::move(socket), endpoint_of(socket.get(), ::getpeername));
+    std::string peer = endpoint_of(socket.get(), ::getpeername);
+    return stream_of(std::move(socket), std::move(peer));
   }
 }
 

@@ -273,8 +273,8 @@ namespace {
 
 Status no_encryption() {
   return Status(Errc::unsupported,
-                "this build has no encryption: compile armdb.cpp with -DARMDB_WITH_OPENSSL=1 and "
-                "link -lcrypto");
+                "this build has no encryption: compile armdb.cpp with -DARMDB_WITH_OPENSSL=1, link "
+                "-lssl -lcrypto");
 }
 
 }  // namespace

@@ -14,6 +14,8 @@
 
 #include "os/socket.hpp"
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+
 namespace armdb::test {
 
 struct StreamPairOptions {
@@ -134,3 +136,5 @@ struct StreamPair {
 };
 
 }  // namespace armdb::test
+
+#endif  // !ARMDB_OMIT_REPLICATION
