@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
@@ -96,6 +97,368 @@ TEST_CASE("replication: a follower gets what was there and what comes", "[replic
     return client->replication_stats().state == ReplicationState::streaming &&
            client->replication_stats().lag_entries == 0;
   }));
+}
+
+// A leader and a follower of one shape, which can be stopped and started again.
+template <class Collection> class Couple {
+ public:
+  explicit Couple(const Config& config, const ReplicationConfig& replication = quick())
+      : config_(config), replication_(replication) {
+    follower_config_ = config;
+    follower_config_.shard_count = 0;
+    open_leader();
+    serve();
+    const Status created = ReplicationClient::create(directory_ / "follower", server_.address(),
+                                                     follower_config_, replication_);
+    INFO(created.message());
+    REQUIRE(created.ok());
+    open_follower();
+  }
+
+  void open_leader() {
+    auto opened = Collection::open(directory_ / "leader", config_);
+    INFO(opened.message());
+    REQUIRE(opened.ok());
+    leader = std::move(*opened);
+  }
+  void serve() {
+    auto server = ReplicationServer::start(leader.collection(), "unix:" + (directory_ / "socket"),
+                                           replication_);
+    INFO(server.message());
+    REQUIRE(server.ok());
+    server_ = std::move(*server);
+  }
+  void open_follower() {
+    auto opened = Collection::open(directory_ / "follower", follower_config_);
+    INFO(opened.message());
+    REQUIRE(opened.ok());
+    follower = std::move(*opened);
+  }
+  void follow() {
+    auto client =
+        ReplicationClient::start(follower.collection(), "unix:" + (directory_ / "socket"),
+                                 replication_);
+    INFO(client.message());
+    REQUIRE(client.ok());
+    client_ = std::move(*client);
+  }
+  void stop_follower() { client_ = ReplicationClient(); }
+  void stop_serving() { server_ = ReplicationServer(); }
+  void wait() {
+    const Status waited = server_.wait_for_followers(1, ~std::uint64_t{0}, 30000);
+    INFO(waited.message());
+    INFO(client_.replication_stats().last_error.message());
+    INFO(server_.last_error().message());
+    REQUIRE(waited.ok());
+  }
+  ReplicationServer& server() { return server_; }
+  ReplicationClient& client() { return client_; }
+  const test::TempDir& directory() const { return directory_; }
+
+  Collection leader, follower;
+
+ private:
+  const test::TempDir directory_;
+  Config config_, follower_config_;
+  ReplicationConfig replication_;
+  ReplicationServer server_;
+  ReplicationClient client_;
+};
+
+TEST_CASE("replication: every write of the leader arrives, batches and expiries too",
+          "[replication]") {
+  Couple<Tree> pair(small_files());
+  pair.follow();
+  Tree& leader = pair.leader;
+  for (std::uint64_t key = 0; key < 300; ++key) {
+    REQUIRE(leader.put(key, std::string(key * 7 % 5000, 'x')).ok());
+  }
+  for (std::uint64_t round = 0; round < 50; ++round) {
+    WriteBatch<Tree> batch(leader);
+    for (std::uint64_t key = 0; key < 20; ++key) batch.put(1000 + key, std::to_string(round));
+    batch.erase(round);
+    REQUIRE(batch.commit().ok());
+    REQUIRE(leader.atomic(5000 + round, [&](auto& shard) {
+      return shard.put(5000 + round, "atomic");
+    }).ok());
+  }
+  REQUIRE(leader.put(7000, "soon gone", {.ttl_ms = 1}).ok());
+  REQUIRE(leader.put(7001, "stays a while", {.ttl_ms = 1000000}).ok());
+  REQUIRE(leader.put(8000, std::string(300000, 'l')).ok());  // longer than a segment
+  pair.wait();
+  CHECK(content_of(pair.follower) == content_of(leader));
+  CHECK(comes([&] { return !pair.follower.contains(7000); }));
+  CHECK(*pair.follower.collection().expires_at(KeyBytes<std::uint64_t>(7001)) ==
+        *leader.collection().expires_at(KeyBytes<std::uint64_t>(7001)));
+}
+
+TEST_CASE("replication: both sides go on where they were, however they end", "[replication]") {
+  Couple<Tree> pair(small_files());
+  test::Random random(test::seed_of("replication: both sides"));
+  for (int round = 0; round < 30; ++round) {
+    pair.follow();
+    for (int n = 0; n < 100; ++n) {
+      const std::uint64_t key = random.below(500);
+      if (random.below(4) == 0) {
+        REQUIRE_FALSE(pair.leader.erase(key).is(Errc::failed));
+      } else {
+        REQUIRE(pair.leader.put(key, std::string(random.below(400), 'a' + round % 26)).ok());
+      }
+    }
+    if (round % 3 == 0) pair.wait();
+    if (round % 2 == 0) {
+      pair.stop_follower();
+      REQUIRE(pair.follower.close().ok());
+      pair.follower = Tree();
+      pair.open_follower();
+    }
+    if (round % 5 == 0) {
+      pair.stop_serving();
+      REQUIRE(pair.leader.close().ok());
+      pair.leader = Tree();
+      pair.open_leader();
+      pair.serve();
+    }
+    pair.stop_follower();
+  }
+  pair.follow();
+  pair.wait();
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  CHECK(pair.client().replication_stats().resyncs == 0);
+}
+
+TEST_CASE("replication: what compaction has taken comes in a copy, and no reader goes back",
+          "[replication]") {
+  ReplicationConfig replication = quick();
+  replication.retain_bytes = 0;
+  Couple<Tree> pair(small_files(), replication);
+  Tree& leader = pair.leader;
+  for (std::uint64_t key = 0; key < 400; ++key) REQUIRE(leader.put(key, "0").ok());
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  for (int round = 1; round <= 40; ++round) {
+    for (std::uint64_t key = 0; key < 400; ++key) {
+      REQUIRE(leader.put(key, std::to_string(round)).ok());
+    }
+  }
+  for (std::uint64_t key = 0; key < 100; ++key) REQUIRE(leader.erase(key).ok());
+  REQUIRE(leader.compact().ok());
+  std::atomic<bool> done{false};
+  std::atomic<bool> back{false};
+  std::thread reader([&] {
+    std::vector<int> seen(400, 0);
+    while (!done) {
+      for (std::uint64_t key = 100; key < 400; ++key) {
+        const auto value = pair.follower.get(key);
+        const int now = value.ok() && *value ? std::stoi(std::string((*value)->text())) : -1;
+        if (now < seen[key]) back = true;
+        seen[key] = now;
+      }
+    }
+  });
+  pair.follow();
+  pair.wait();
+  done = true;
+  reader.join();
+  CHECK_FALSE(back);
+  CHECK(content_of(pair.follower) == content_of(leader));
+  CHECK(pair.follower.size() == 300);
+  CHECK(pair.client().replication_stats().resyncs >= 3);  // one per shard
+  // The copy is what a reopened follower has, too, and it goes on from there.
+  pair.stop_follower();
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  pair.open_follower();
+  CHECK(content_of(pair.follower) == content_of(leader));
+  REQUIRE(leader.put(1, "again").ok());
+  pair.follow();
+  pair.wait();
+  CHECK(content_of(pair.follower) == content_of(leader));
+  CHECK(pair.client().replication_stats().resyncs == 0);
+}
+
+TEST_CASE("replication: compaction waits for a follower that is behind", "[replication]") {
+  Couple<Tree> pair(small_files());
+  Tree& leader = pair.leader;
+  REQUIRE(leader.put(1, "one").ok());
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  for (int round = 1; round <= 40; ++round) {
+    for (std::uint64_t key = 0; key < 400; ++key) REQUIRE(leader.put(key, "x").ok());
+  }
+  REQUIRE(leader.compact().ok());
+  pair.follow();
+  pair.wait();
+  CHECK(content_of(pair.follower) == content_of(leader));
+  CHECK(pair.client().replication_stats().resyncs == 0);
+  // It has caught up: nothing holds compaction back any more.
+  const std::uint64_t before = leader.stats().compactions;
+  REQUIRE(leader.compact().ok());
+  CHECK(leader.stats().compactions > before);
+}
+
+TEST_CASE("replication: a promoted follower fences its old leader, which becomes its follower",
+          "[replication]") {
+  Couple<Tree> pair(small_files());
+  Tree& leader = pair.leader;
+  for (std::uint64_t key = 0; key < 200; ++key) REQUIRE(leader.put(key, "both").ok());
+  CHECK(ReplicationClient::promote(leader.collection()).is(Errc::invalid_argument));
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  // The old leader goes on for a while, with nobody to hear it.
+  for (std::uint64_t key = 100; key < 300; ++key) REQUIRE(leader.put(key, "lost").ok());
+  REQUIRE(ReplicationClient::promote(pair.follower.collection()).ok());
+  for (std::uint64_t key = 150; key < 400; ++key) REQUIRE(pair.follower.put(key, "kept").ok());
+
+  const std::string address = "unix:" + (pair.directory() / "second");
+  auto second = ReplicationServer::start(pair.follower.collection(), address, quick());
+  REQUIRE(second.ok());
+  // One that follows the new leader tells the old one.
+  pair.stop_serving();
+  auto back = ReplicationClient::start(leader.collection(), address, quick());
+  REQUIRE(back.ok());
+  CHECK(leader.put(1, "no").is(Errc::read_only));
+  const Status waited = second->wait_for_followers(1, ~std::uint64_t{0}, 30000);
+  INFO(waited.message() << back->replication_stats().last_error.message());
+  REQUIRE(waited.ok());
+  CHECK(content_of(leader) == content_of(pair.follower));
+  CHECK(leader.stats().entries == 400);
+  std::size_t aside = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(pair.directory() / "leader")) {
+    aside += entry.path().extension() == ".aside" ? 1 : 0;
+  }
+  CHECK(aside >= 1);
+  // The follower of the new leader leads nobody of an older term.
+  REQUIRE(back->replication_stats().term > 1);
+}
+
+TEST_CASE("replication: a leader learns from a follower that it was replaced", "[replication]") {
+  Couple<Tree> pair(small_files());
+  REQUIRE(pair.leader.put(1, "one").ok());
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  REQUIRE(ReplicationClient::promote(pair.follower.collection()).ok());
+  REQUIRE(pair.follower.put(2, "two").ok());
+  // Wrongly sent back to its old leader: that one must stop, and nothing is taken over.
+  pair.follow();
+  CHECK(comes([&] { return pair.leader.put(3, "three").is(Errc::read_only); }));
+  CHECK(comes([&] {
+    return pair.client().replication_stats().state == ReplicationState::refused;
+  }));
+  CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
+  CHECK(pair.server().wait_for_followers(1, ~std::uint64_t{0}, 1).is(Errc::fenced));
+  CHECK((*pair.follower.get(2))->text() == "two");
+}
+
+TEST_CASE("replication: another collection is refused, not merged", "[replication]") {
+  Couple<Tree> pair(small_files());
+  Couple<Tree> other(small_files());
+  REQUIRE(pair.leader.put(1, "mine").ok());
+  REQUIRE(other.leader.put(1, "other").ok());
+  auto client = ReplicationClient::start(pair.follower.collection(), other.server().address(),
+                                         quick());
+  REQUIRE(client.ok());
+  CHECK(comes([&] { return client->replication_stats().state == ReplicationState::refused; }));
+  CHECK(client->replication_stats().last_error.is(Errc::format_mismatch));
+  CHECK(pair.follower.empty());
+  // One with entries of its own is not overwritten by mistake.
+  const auto own = ReplicationClient::start(other.leader.collection(), pair.server().address());
+  CHECK(own.is(Errc::invalid_argument) == false);  // it has a history: it may become a follower
+  const test::TempDir apart;
+  auto plain = Tree::open(apart / "plain", small_files());
+  REQUIRE(plain->put(1, "own").ok());
+  CHECK(ReplicationClient::start(plain->collection(), pair.server().address())
+            .is(Errc::invalid_argument));
+  CHECK(plain->put(2, "still writable").ok());
+}
+
+TEST_CASE("replication: waiting says when it is not so", "[replication]") {
+  Couple<Tree> pair(small_files());
+  REQUIRE(pair.leader.put(1, "one").ok());
+  CHECK(pair.server().wait_for_followers(0, ~std::uint64_t{0}, 0).ok());
+  CHECK(pair.server().wait_for_followers(1, ~std::uint64_t{0}, 5).is(Errc::timed_out));
+  CHECK(pair.server().wait_for_followers(1, ~std::uint64_t{0}, 5, "who").is(Errc::not_found));
+  pair.follow();
+  pair.wait();
+  CHECK(pair.server().wait_for_followers(2, ~std::uint64_t{0}, 5).is(Errc::timed_out));
+}
+
+TEST_CASE("replication: addresses that others reach need a key", "[replication]") {
+  const test::TempDir directory;
+  auto tree = Tree::open(directory / "tree", small_files());
+  REQUIRE(tree.ok());
+  const auto open = ReplicationServer::start(tree->collection(), "0.0.0.0:0");
+  CHECK(open.is(Errc::invalid_argument));
+  CHECK(open.message().find("pre_shared_key") != std::string::npos);
+  CHECK(ReplicationServer::start(tree->collection(), "nonsense").is(Errc::invalid_argument));
+  ReplicationConfig allowed;
+  allowed.allow_insecure = true;
+  CHECK(ReplicationServer::start(tree->collection(), "0.0.0.0:0", allowed).ok());
+  CHECK(ReplicationServer::start(tree->collection(), "127.0.0.1:0").ok());
+  ReplicationConfig both;
+  both.pre_shared_key = ByteArray<32>{1};
+  both.ca_file = "x";
+  CHECK(ReplicationServer::start(tree->collection(), "127.0.0.1:0", both)
+            .is(Errc::invalid_argument));
+}
+
+TEST_CASE("replication: several collections over one server, several followers", "[replication]") {
+  const test::TempDir directory;
+  auto first = Tree::open(directory / "first", small_files());
+  auto second = ConstMap<std::uint32_t, ByteArray<8>>::open(directory / "second", small_files());
+  REQUIRE(first.ok());
+  REQUIRE(second.ok());
+  ReplicationConfig config = quick();
+  config.name = "first";
+  auto server = ReplicationServer::start(first->collection(), "127.0.0.1:0", config);
+  REQUIRE(server.ok());
+  REQUIRE(server->add(second->collection(), "second").ok());
+  CHECK(server->add(second->collection(), "second").is(Errc::key_exists));
+  ReplicationConfig to_second = quick();
+  to_second.name = "second";
+  Config empty = small_files();
+  empty.shard_count = 0;
+  std::vector<ConstMap<std::uint32_t, ByteArray<8>>> copies;
+  std::vector<ReplicationClient> clients;
+  for (const char* name : {"a", "b", "c"}) {
+    REQUIRE(ReplicationClient::create(directory / name, server->address(), empty, to_second).ok());
+    CHECK(ReplicationClient::create(directory / name, server->address(), empty, to_second)
+              .is(Errc::key_exists));
+    copies.push_back(*ConstMap<std::uint32_t, ByteArray<8>>::open(directory / name, empty));
+    clients.push_back(
+        *ReplicationClient::start(copies.back().collection(), server->address(), to_second));
+  }
+  for (std::uint32_t key = 0; key < 1000; ++key) {
+    REQUIRE(second->put(key, ByteArray<8>{static_cast<std::uint8_t>(key)}).ok());
+  }
+  REQUIRE(server->wait_for_followers(3, ~std::uint64_t{0}, 30000, "second").ok());
+  for (auto& copy : copies) {
+    CHECK(copy.size() == 1000);
+    for (std::uint32_t key = 0; key < 1000; ++key) {
+      CHECK(copy.get(key) == ByteArray<8>{static_cast<std::uint8_t>(key)});
+    }
+  }
+  std::size_t connected = 0;
+  server->replication_stats(
+      [&](std::string_view, bool there, const ReplicationStats&) { connected += there ? 1 : 0; },
+      "second");
+  CHECK(connected == 3);
+  ReplicationConfig to_nobody = quick();
+  to_nobody.name = "third";
+  CHECK(ReplicationClient::create(directory / "d", server->address(), empty, to_nobody)
+            .is(Errc::not_found));
+}
+
+TEST_CASE("replication: the Fixed store says that it is not there yet", "[replication]") {
+  const test::TempDir directory;
+  auto fixed = FixedMap<std::uint32_t, ByteArray<8>>::open(directory / "fixed");
+  REQUIRE(fixed.ok());
+  CHECK(ReplicationServer::start(fixed->collection(), "127.0.0.1:0").is(Errc::unsupported));
 }
 
 }  // namespace
