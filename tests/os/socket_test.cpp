@@ -504,9 +504,12 @@ TEST_CASE("socket: of many that start at one stale socket file exactly one liste
     constexpr int kStarters = 4;
     std::vector<Result<std::unique_ptr<Listener>>> outcomes(kStarters);
     std::vector<std::thread> threads;
+    std::atomic<int> here{0};
     const Address address = at("unix:" + dir / "s");
     for (int i = 0; i < kStarters; ++i) {
-      threads.emplace_back([&outcomes, &address, i] {
+      threads.emplace_back([&outcomes, &address, &here, i] {
+        here.fetch_add(1);
+        while (here.load() < kStarters) std::this_thread::yield();
         outcomes[static_cast<std::size_t>(i)] = Listener::listen(address);
       });
     }
