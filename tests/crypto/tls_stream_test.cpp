@@ -244,7 +244,7 @@ TEST_CASE("tls: a server whose certificate is no good is refused, and hears why"
   Certificates made;
   made.ours.issue("old", {.common_name = "x", .dns_name = "leader", .valid_until_s = -60});
   made.ours.issue("new", {.common_name = "x", .dns_name = "leader", .valid_from_s = 600});
-  made.ours.issue("star", {.common_name = "x", .dns_name = "*.example"});
+  made.ours.issue("star", {.common_name = "x", .dns_name = "*.example.org"});
   made.ours.issue("only_common", {.common_name = "leader", .dns_name = "other"});
   made.theirs.issue("foreign", {.common_name = "x", .dns_name = "leader"});
   const struct {
@@ -254,7 +254,7 @@ TEST_CASE("tls: a server whose certificate is no good is refused, and hears why"
   } cases[] = {
       {"old", "leader", "has expired"},
       {"new", "leader", "is not valid yet"},
-      {"star", "leader.example", "is not \"leader.example\""},
+      {"star", "leader.example.org", "is not \"leader.example.org\""},
       {"only_common", "leader", "is not \"leader\""},
       {"follower", "leader", "is not \"leader\""},
       {"leader", "leade", "is not \"leade\""},
@@ -393,6 +393,27 @@ TEST_CASE("tls: two threads pass megabytes, each waiting when it cannot go on") 
   thread.join();
   CHECK(got == text);
   CHECK(all_in_time);
+}
+
+TEST_CASE("tls: what found no room goes out while its writer waits to read") {
+  Handshake both(psk_settings(), psk_settings(), {.room_bytes = 1000});
+  REQUIRE(both.client.ok());
+  REQUIRE(both.server.ok());
+  const std::string text(16384, 'x');
+  REQUIRE(*(*both.client)->write(text) == text.size());
+  std::string got;
+  std::thread thread([&] {
+    std::uint8_t bytes[1000];
+    while (got.size() < text.size() && *(*both.server)->wait(false, kLong, nullptr)) {
+      got += Bytes(bytes, *(*both.server)->read(bytes)).text();
+    }
+    // Room for this there is.
+    if (!(*both.server)->write("answer").ok()) got.clear();
+  });
+  const std::string answer = read_all(**both.client, 6);
+  thread.join();
+  CHECK(got == text);
+  CHECK(answer == "answer");
 }
 
 TEST_CASE("tls: what is sealed takes room for one record when the stream below has none") {

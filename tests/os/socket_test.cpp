@@ -237,6 +237,19 @@ TEST_CASE("socket: a port that is taken is an error that says so") {
   CHECK(second.message().find("choose another port") != std::string::npos);
 }
 
+TEST_CASE("socket: a server that ended its connections listens at the same port again at once") {
+  Address address;
+  {
+    Connection both("127.0.0.1:0");
+    address = both.listener->address();
+    both.server.reset();  // who ends first keeps the port busy for a while
+    CHECK(next(*both.client).is(Errc::closed));
+  }
+  const Result<std::unique_ptr<Listener>> again = Listener::listen(address);
+  INFO(again.message());
+  CHECK(again.ok());
+}
+
 TEST_CASE("socket: against a full buffer write takes nothing, and goes on when there is room") {
   const test::TempDir dir;
   for (const std::string& kind : every_kind(dir)) {
@@ -369,9 +382,10 @@ TEST_CASE("socket: no wake of another thread is lost between a reset and the nex
   Connection both("127.0.0.1:0");
   const std::unique_ptr<Waker> waker = new_waker();
   const auto work = std::make_unique<std::atomic<int>>(0);
-  constexpr int kRounds = 20000;
+  constexpr int kRounds = 100000;
   std::thread thread([&] {
     for (int i = 0; i < kRounds; ++i) {
+      if (i % 8 == 0) std::this_thread::yield();
       work->fetch_add(1, std::memory_order_relaxed);
       waker->wake();
     }
@@ -485,14 +499,17 @@ TEST_CASE("socket: a stale socket file is replaced, one in use is locked") {
 
 TEST_CASE("socket: of many that start at one stale socket file exactly one listens") {
   const test::TempDir dir;
-  for (int round = 0; round < 10; ++round) {
+  for (int round = 0; round < 100; ++round) {
     leave_stale(dir / "s");
     constexpr int kStarters = 4;
     std::vector<Result<std::unique_ptr<Listener>>> outcomes(kStarters);
     std::vector<std::thread> threads;
+    std::atomic<int> here{0};
     const Address address = at("unix:" + dir / "s");
     for (int i = 0; i < kStarters; ++i) {
-      threads.emplace_back([&outcomes, &address, i] {
+      threads.emplace_back([&outcomes, &address, &here, i] {
+        here.fetch_add(1);
+        while (here.load() < kStarters) std::this_thread::yield();
         outcomes[static_cast<std::size_t>(i)] = Listener::listen(address);
       });
     }
@@ -609,6 +626,38 @@ TEST_CASE("socket: another user's process is refused at both ends, root is not")
   CHECK(status == 0);
   const std::unique_ptr<Stream> own = connected(*listener);
   CHECK(accepted(*listener) != nullptr);
+}
+
+TEST_CASE("socket: a server of another user is refused, but not by root") {
+  if (::geteuid() != 0) return;
+  const test::TempDir dir;
+  REQUIRE(::chmod(dir.path().c_str(), 0777) == 0);
+  const Address address = at("unix:" + dir / "s");
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  const pid_t server = ::fork();
+  if (server == 0) {
+    if (::setuid(12345) != 0) ::_exit(2);
+    Result<std::unique_ptr<Listener>> listener = Listener::listen(address);
+    if (!listener.ok() || ::write(ready[1], "x", 1) != 1) ::_exit(3);
+    ::_exit((*listener)->accept(kLong, nullptr).ok() ? 0 : 4);
+  }
+  char byte = 0;
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  REQUIRE(::chmod(address.path.c_str(), 0666) == 0);
+  const pid_t client = ::fork();
+  if (client == 0) {
+    if (::setuid(12346) != 0) ::_exit(2);
+    ::_exit(os::connect(address, kLong).is(Errc::invalid_argument) ? 0 : 3);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(client, &status, 0) == client);
+  CHECK(status == 0);
+  CHECK(os::connect(address, kLong).ok());  // the server takes root's, after it refused the other
+  REQUIRE(::waitpid(server, &status, 0) == server);
+  CHECK(status == 0);
 }
 
 TEST_CASE("stream_pair: two ends in one process keep the contract of a stream") {
