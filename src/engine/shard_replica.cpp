@@ -46,7 +46,7 @@ void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
 
 void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   const base::MutexLock lock(mutex_);
-  log_->pin(sequence, retain_bytes);
+  if (log_ != nullptr) log_->pin(sequence, retain_bytes);
 }
 
 std::uint64_t Shard::flushed_sequence() {

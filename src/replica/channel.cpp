@@ -14,6 +14,8 @@ namespace armdb::replica {
 namespace {
 
 constexpr std::size_t kPullBytes = std::size_t{64} << 10;
+// Of frames that wait while one is being sent: more than two sides that take turns ever have.
+constexpr std::size_t kWaitingBytesMax = std::size_t{16} << 20;
 
 }  // namespace
 
@@ -50,7 +52,9 @@ Status Channel::send(const format::FrameHeader& header, Bytes payload) {
     if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
     const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
     if (!woken.ok()) return woken.status();
-    if (in_.size() - taken_ > 2 * format::kWirePayloadMax) continue;
+    if (in_.size() - taken_ > kWaitingBytesMax) {
+      return Status(Errc::too_large, "the peer sends and sends, and takes nothing");
+    }
     const Result<std::size_t> got = pull(kPullBytes);
     if (!got.ok()) return got.status();
   }
@@ -61,7 +65,10 @@ Status Channel::send_refusal(Errc code, const std::string& text) {
   format::FrameHeader header;
   header.type = format::FrameType::error;
   const std::vector<std::uint8_t> payload = format::encode_refusal({code, text});
-  return send(header, payload);
+  Status status = send(header, payload);
+  // What TLS still holds goes out with the next call, and this is the last one.
+  if (status.ok()) status = stream_->wait(true, 0, nullptr).status();
+  return status;
 }
 
 Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
