@@ -4075,6 +4075,9 @@ class LogStore final : public Store {
 
   // May come behind a gap.
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
+#if defined(ARMDB_OMIT_REPLICATION)
+  [[nodiscard]] static constexpr std::uint64_t pinned() noexcept { return ~std::uint64_t{0}; }
+#else
   // What is above `sequence` is not compacted while that keeps at most `bytes`: followers are to
   // read it. ~0: nothing is kept.
   void pin(std::uint64_t sequence, std::uint64_t bytes) noexcept {
@@ -4084,6 +4087,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+#endif
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
@@ -4168,8 +4172,10 @@ class LogStore final : public Store {
   std::uint64_t directory_changes_ = 0;
   std::uint64_t directory_synced_ = 0;
   std::uint64_t compactions_ = 0;
+#if !defined(ARMDB_OMIT_REPLICATION)
   std::uint64_t pin_ = ~std::uint64_t{0};
   std::uint64_t retain_bytes_ = 0;
+#endif
   bool full_ = false;  // the last put found no space
 
   std::atomic<const SegmentMap*> map_{nullptr};
@@ -4597,7 +4603,6 @@ class LogCompaction {
   std::vector<SegmentPtr> sources_;
   bool oldest_ = false;  // no older segment is left: tombstones can go
   std::size_t source_at_ = 0;
-  std::uint64_t pinned_ = 0;  // segments that go beyond it are left alone
   std::unique_ptr<SegmentScanner> scanner_;
 
   std::array<Candidate, kBatch> batch_;
@@ -5558,7 +5563,13 @@ class Engine {
     std::uint64_t hash_seed = 0;
     store::StoreId lineage{};
   };
-#if !defined(ARMDB_OMIT_REPLICATION)
+#if defined(ARMDB_OMIT_REPLICATION)
+  [[nodiscard]] static constexpr bool follower() noexcept { return false; }
+#else
+  [[nodiscard]] bool follower() const noexcept {
+    return refuses_.load(std::memory_order_acquire) && !config_.read_only;
+  }
+
   // ---- Replication ----
 
   // Makes an empty follower; key_exists when there is a collection.
@@ -5568,9 +5579,6 @@ class Engine {
   [[nodiscard]] store::ReplicaState replica_state() const;
   // Durable when it returns ok; from then on the collection is a follower or not, as it says.
   Status save_replica_state(store::ReplicaState state);
-  [[nodiscard]] bool follower() const noexcept {
-    return refuses_.load(std::memory_order_acquire) && !config_.read_only;
-  }
   // From here on it refuses writes: it found out that there is a newer leader.
   void demote() noexcept { refuses_.store(true, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
@@ -5619,7 +5627,13 @@ class Engine {
   [[nodiscard]] Stats stats() const;
  private:
   Engine(std::string path, const FixedConfig& config)
-      : path_(std::move(path)), config_(without_key(config)), refuses_(config.read_only) {
+      : path_(std::move(path)),
+        config_(without_key(config))
+#if !defined(ARMDB_OMIT_REPLICATION)
+        ,
+        refuses_(config.read_only)
+#endif
+  {
     common_.engine = this;
   }
   // Only Opening needs it.
@@ -5639,10 +5653,22 @@ class Engine {
   // Writes db.state when it says something new.
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
+  [[nodiscard]] bool refuses() const noexcept {
+#if defined(ARMDB_OMIT_REPLICATION)
+    return config_.read_only;
+#else
+    return refuses_.load(std::memory_order_relaxed);
+#endif
+  }
   Status refuse_write() const;
   Status write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                       std::uint64_t& done);
   Status refuse_change() const;  // or that it is closed
+#if defined(ARMDB_OMIT_REPLICATION)
+  Status refuse_upkeep() const { return refuse_change(); }
+#else
+  Status refuse_upkeep() const;  // read_only, but not a follower
+#endif
   Status refuse_compaction() const;
   Status refuse_batch() const;
   Status refuse_keys() const;
@@ -5677,8 +5703,8 @@ class Engine {
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
-  std::atomic<bool> refuses_;  // opened read_only, or a follower
 #if !defined(ARMDB_OMIT_REPLICATION)
+  std::atomic<bool> refuses_;  // opened read_only, or a follower
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif
@@ -14076,11 +14102,11 @@ LogCompaction::~LogCompaction() {
 bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   // What followers still ask for stays, but not on a full disk.
-  pinned_ = cheapest ? ~std::uint64_t{0} : store_.pinned();
+  const std::uint64_t pinned = cheapest ? ~std::uint64_t{0} : store_.pinned();
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
-    if (segment.first_sequence > end || segment.last_sequence > pinned_) return -1.0;
+    if (segment.first_sequence > end || segment.last_sequence > pinned) return -1.0;
     if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
@@ -14113,11 +14139,12 @@ bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
 void LogCompaction::choose_small_run(std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const std::uint64_t small = store_.context_.config.max_file_size / 4;
+  const std::uint64_t pinned = store_.pinned();
   std::uint64_t bytes = 0;
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.first_sequence <= end && segment.last_sequence <= pinned_ &&
+                      segment.first_sequence <= end && segment.last_sequence <= pinned &&
                       segment.length < small && bytes + segment.length < 2 * small &&
                       sources_.size() < kSourcesMax;
     if (fits) {
@@ -14383,6 +14410,42 @@ Status LogCompaction::remove() {
 #if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::store {
+// ---- What the log itself does for leaders and followers ----
+// Behind a gap a segment of its own begins: inside one sequences are consecutive.
+Status LogStore::continue_at(std::uint64_t sequence) {
+  if (sequence == sequence_next_) return {};
+  if (sequence <= last_sequence_ || sequence >= kSequenceLimit) {
+    return base::failure(Errc::invalid_argument, "sequence % does not follow %",
+                         {sequence, last_sequence_});
+  }
+  Status status = seal_active();
+  if (status.ok()) sequence_next_ = sequence;
+  return status;
+}
+
+std::uint64_t LogStore::pinned() const noexcept {
+  std::uint64_t kept = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->last_sequence > pin_ && !segment->retired) kept += segment->length;
+  }
+  return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
+}
+
+std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
+  double bytes = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->retired || segment->last_sequence <= sequence || segment->count == 0) continue;
+    const std::uint64_t before = segment->first_sequence - 1;
+    const double above = sequence <= before
+                             ? 1
+                             : static_cast<double>(segment->last_sequence - sequence) /
+                                   static_cast<double>(segment->last_sequence - before);
+    bytes += above * static_cast<double>(segment->total);
+  }
+  return static_cast<std::uint64_t>(bytes);
+}
+
+// ---- The feed ----
 void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out) {
   const std::size_t at = out.size();
   out.resize(at + static_cast<std::size_t>(format::entry_bytes(
@@ -15729,30 +15792,6 @@ Status LogStore::leave(std::span<const SegmentPtr> leaving) {
   return status;
 }
 
-std::uint64_t LogStore::pinned() const noexcept {
-  std::uint64_t kept = 0;
-  for (const SegmentPtr& segment : segments_) {
-    if (segment->last_sequence > pin_ && !segment->retired) kept += segment->length;
-  }
-  return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
-}
-
-#if !defined(ARMDB_OMIT_REPLICATION)
-std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
-  double bytes = 0;
-  for (const SegmentPtr& segment : segments_) {
-    if (segment->retired || segment->last_sequence <= sequence || segment->count == 0) continue;
-    const std::uint64_t before = segment->first_sequence - 1;
-    const double above = sequence <= before
-                             ? 1
-                             : static_cast<double>(segment->last_sequence - sequence) /
-                                   static_cast<double>(segment->last_sequence - before);
-    bytes += above * static_cast<double>(segment->total);
-  }
-  return static_cast<std::uint64_t>(bytes);
-}
-#endif
-
 SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
   for (auto at = segments_.rbegin(); at != segments_.rend(); ++at) {
     if ((*at)->id() == file_id) return *at;
@@ -16114,20 +16153,6 @@ void LogStore::mark_dead(base::Location at) noexcept {
   Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
   if (segment != nullptr) segment->dead += at.bytes_max();
 }
-
-#if !defined(ARMDB_OMIT_REPLICATION)
-// Behind a gap a segment of its own begins: inside one sequences are consecutive.
-Status LogStore::continue_at(std::uint64_t sequence) {
-  if (sequence == sequence_next_) return {};
-  if (sequence <= last_sequence_ || sequence >= kSequenceLimit) {
-    return base::failure(Errc::invalid_argument, "sequence % does not follow %",
-                         {sequence, last_sequence_});
-  }
-  Status status = seal_active();
-  if (status.ok()) sequence_next_ = sequence;
-  return status;
-}
-#endif
 
 // The slow half of append(): a segment, space on the disk, room in the buffer, a watermark.
 Status LogStore::make_room(std::uint64_t bytes, bool tombstone) {
@@ -18798,8 +18823,7 @@ Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::
 }
 
 Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
-  Status status = refuse_if_closed();
-  if (status.ok() && config_.read_only) status = refuse_write();
+  Status status = refuse_upkeep();
   if (status.ok()) status = store::Keyring::check(key);
   if (status.ok() && shape_.fixed && common_.migrating) {
     status = Status(Errc::unsupported,
@@ -19263,7 +19287,7 @@ Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
 
 // ---- One key ----
 Status Engine::refuse_write() const {
-  if (!refuses_.load(std::memory_order_relaxed)) return {};
+  if (!refuses()) return {};
 #if !defined(ARMDB_OMIT_REPLICATION)
   if (!config_.read_only) {
     return Status(Errc::read_only,
@@ -19281,7 +19305,7 @@ Status Engine::refuse_change() const {
 }
 
 Status Engine::write(WriteRequest& request, bool sync) {
-  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
+  if (refuses()) return refuse_write();
   Shard& shard = owner(request.key, request.hash);
   Status status = shard.write(request);
   if (status.ok() && sync) status = shard.sync();
@@ -19313,7 +19337,7 @@ std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
 
 // Each would cost a sync of its own, to have what it changes safe before it changes it in place.
 Status Engine::refuse_batch() const {
-  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
+  if (refuses()) return refuse_write();
   if (!shape_.fixed) return {};
   return Status(Errc::unsupported, "batches and atomic() need the log: use the Bitcask store")
       .at(path_);
@@ -19362,7 +19386,7 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
 
 Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                           std::uint64_t& done) {
-  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
+  if (refuses()) return refuse_write();
   Status status = write_groups(pairs, erase, expiry_ms, done);
   if (keyring_ != nullptr) {
     for (const auto& shard : shards_) shard->settle();
@@ -19527,12 +19551,9 @@ Status Engine::save_floor() {
 }
 
 Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
-  Status status = refuse_if_closed();
-#if !defined(ARMDB_OMIT_REPLICATION)
   // The leader erases what has expired.
-  if (status.ok() && follower()) return std::uint64_t{0};
-#endif
-  if (status.ok()) status = refuse_write();
+  if (follower() && !closed()) return std::uint64_t{0};
+  Status status = refuse_change();
   if (!status.ok()) return status;
   const base::MutexLock lock(sweep_mutex_);
   std::uint64_t erased = 0;
@@ -19954,7 +19975,7 @@ class Opening {
             meta_.shape,
             engine_->common_.objects != nullptr,
             engine_->keyring_.get(),
-            engine_->refuses_.load() && !engine_->config_.read_only};
+            engine_->follower()};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -20030,8 +20051,7 @@ class Opening {
 
 // ---- Keys ----
 Status Engine::refuse_keys() const {
-  Status status = refuse_if_closed();
-  if (status.ok() && config_.read_only) status = refuse_write();
+  Status status = refuse_upkeep();
   if (!status.ok() || keyring_ != nullptr) return status;
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }
@@ -21778,6 +21798,11 @@ store::ReplicaState Engine::replica_state() const {
   state.store_id = state.lineage = description_.store_id;
   state.replacing = std::vector<std::uint8_t>(shard_count());
   return state;
+}
+
+Status Engine::refuse_upkeep() const {
+  Status status = refuse_if_closed();
+  return status.ok() && config_.read_only ? refuse_write() : status;
 }
 
 // A follower refuses writes before it is known as one, and takes them only after it is not.

@@ -48,8 +48,7 @@ Status Shard::copy_slots(const store::Keyring* keys, FileSystem& to, const std::
 }
 
 Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Cipher cipher) {
-  Status status = refuse_if_closed();
-  if (status.ok() && config_.read_only) status = refuse_write();
+  Status status = refuse_upkeep();
   if (status.ok()) status = store::Keyring::check(key);
   if (status.ok() && shape_.fixed && common_.migrating) {
     status = Status(Errc::unsupported,

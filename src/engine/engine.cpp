@@ -37,7 +37,7 @@ Status Engine::on_all_shards(FunctionRef<Status(Shard&)> what) {
 // ---- One key ----
 
 Status Engine::refuse_write() const {
-  if (!refuses_.load(std::memory_order_relaxed)) return {};
+  if (!refuses()) return {};
 #if !defined(ARMDB_OMIT_REPLICATION)
   if (!config_.read_only) {
     return Status(Errc::read_only,
@@ -55,7 +55,7 @@ Status Engine::refuse_change() const {
 }
 
 Status Engine::write(WriteRequest& request, bool sync) {
-  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
+  if (refuses()) return refuse_write();
   Shard& shard = owner(request.key, request.hash);
   Status status = shard.write(request);
   if (status.ok() && sync) status = shard.sync();
@@ -87,7 +87,7 @@ std::uint64_t Engine::expiry_of(std::uint64_t ttl_ms) noexcept {
 
 // Each would cost a sync of its own, to have what it changes safe before it changes it in place.
 Status Engine::refuse_batch() const {
-  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
+  if (refuses()) return refuse_write();
   if (!shape_.fixed) return {};
   return Status(Errc::unsupported, "batches and atomic() need the log: use the Bitcask store")
       .at(path_);
@@ -137,7 +137,7 @@ void Engine::find_many(std::span<BytesLookup> gets) const noexcept {
 
 Status Engine::write_many(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                           std::uint64_t& done) {
-  if (refuses_.load(std::memory_order_relaxed)) return refuse_write();
+  if (refuses()) return refuse_write();
   Status status = write_groups(pairs, erase, expiry_ms, done);
   if (keyring_ != nullptr) {
     for (const auto& shard : shards_) shard->settle();
@@ -303,12 +303,9 @@ Status Engine::save_floor() {
 }
 
 Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
-  Status status = refuse_if_closed();
-#if !defined(ARMDB_OMIT_REPLICATION)
   // The leader erases what has expired.
-  if (status.ok() && follower()) return std::uint64_t{0};
-#endif
-  if (status.ok()) status = refuse_write();
+  if (follower() && !closed()) return std::uint64_t{0};
+  Status status = refuse_change();
   if (!status.ok()) return status;
   const base::MutexLock lock(sweep_mutex_);
   std::uint64_t erased = 0;

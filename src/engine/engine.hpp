@@ -79,7 +79,13 @@ class Engine {
     std::uint64_t hash_seed = 0;
     store::StoreId lineage{};
   };
-#if !defined(ARMDB_OMIT_REPLICATION)
+#if defined(ARMDB_OMIT_REPLICATION)
+  [[nodiscard]] static constexpr bool follower() noexcept { return false; }
+#else
+  [[nodiscard]] bool follower() const noexcept {
+    return refuses_.load(std::memory_order_acquire) && !config_.read_only;
+  }
+
   // ---- Replication ----
 
   // Makes an empty follower; key_exists when there is a collection.
@@ -89,9 +95,6 @@ class Engine {
   [[nodiscard]] store::ReplicaState replica_state() const;
   // Durable when it returns ok; from then on the collection is a follower or not, as it says.
   Status save_replica_state(store::ReplicaState state);
-  [[nodiscard]] bool follower() const noexcept {
-    return refuses_.load(std::memory_order_acquire) && !config_.read_only;
-  }
   // From here on it refuses writes: it found out that there is a newer leader.
   void demote() noexcept { refuses_.store(true, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
@@ -141,7 +144,13 @@ class Engine {
 
  private:
   Engine(std::string path, const FixedConfig& config)
-      : path_(std::move(path)), config_(without_key(config)), refuses_(config.read_only) {
+      : path_(std::move(path)),
+        config_(without_key(config))
+#if !defined(ARMDB_OMIT_REPLICATION)
+        ,
+        refuses_(config.read_only)
+#endif
+  {
     common_.engine = this;
   }
   // Only Opening needs it.
@@ -161,10 +170,22 @@ class Engine {
   // Writes db.state when it says something new.
   Status save_state() ARMDB_REQUIRES(state_mutex_);
   Status save_floor();
+  [[nodiscard]] bool refuses() const noexcept {
+#if defined(ARMDB_OMIT_REPLICATION)
+    return config_.read_only;
+#else
+    return refuses_.load(std::memory_order_relaxed);
+#endif
+  }
   Status refuse_write() const;
   Status write_groups(std::span<const BytesPair> pairs, bool erase, std::uint64_t expiry_ms,
                       std::uint64_t& done);
   Status refuse_change() const;  // or that it is closed
+#if defined(ARMDB_OMIT_REPLICATION)
+  Status refuse_upkeep() const { return refuse_change(); }
+#else
+  Status refuse_upkeep() const;  // read_only, but not a follower
+#endif
   Status refuse_compaction() const;
   Status refuse_batch() const;
   Status refuse_keys() const;
@@ -199,8 +220,8 @@ class Engine {
   store::CollectionState state_ ARMDB_GUARDED_BY(state_mutex_);
   bool state_changed_ ARMDB_GUARDED_BY(state_mutex_) = false;
   std::atomic<bool> closed_{false};
-  std::atomic<bool> refuses_;  // opened read_only, or a follower
 #if !defined(ARMDB_OMIT_REPLICATION)
+  std::atomic<bool> refuses_;  // opened read_only, or a follower
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif

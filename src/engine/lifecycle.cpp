@@ -273,7 +273,7 @@ class Opening {
             meta_.shape,
             engine_->common_.objects != nullptr,
             engine_->keyring_.get(),
-            engine_->refuses_.load() && !engine_->config_.read_only};
+            engine_->follower()};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -350,8 +350,7 @@ class Opening {
 // ---- Keys ----
 
 Status Engine::refuse_keys() const {
-  Status status = refuse_if_closed();
-  if (status.ok() && config_.read_only) status = refuse_write();
+  Status status = refuse_upkeep();
   if (!status.ok() || keyring_ != nullptr) return status;
   return Status(Errc::format_mismatch, "the collection is not encrypted").at(path_);
 }

@@ -26,6 +26,11 @@ store::ReplicaState Engine::replica_state() const {
   return state;
 }
 
+Status Engine::refuse_upkeep() const {
+  Status status = refuse_if_closed();
+  return status.ok() && config_.read_only ? refuse_write() : status;
+}
+
 // A follower refuses writes before it is known as one, and takes them only after it is not.
 Status Engine::save_replica_state(store::ReplicaState state) {
   Status status = refuse_if_closed();

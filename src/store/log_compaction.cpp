@@ -31,11 +31,11 @@ LogCompaction::~LogCompaction() {
 bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   // What followers still ask for stays, but not on a full disk.
-  pinned_ = cheapest ? ~std::uint64_t{0} : store_.pinned();
+  const std::uint64_t pinned = cheapest ? ~std::uint64_t{0} : store_.pinned();
   const auto share = [&](std::size_t at) {
     const Segment& segment = *all[at];
     if (!segment.sealed || segment.damaged || segment.retired) return -1.0;
-    if (segment.first_sequence > end || segment.last_sequence > pinned_) return -1.0;
+    if (segment.first_sequence > end || segment.last_sequence > pinned) return -1.0;
     if (segment.count == 0 || segment.renew) return 1.0;
     return static_cast<double>(segment.dead_bytes(at == 0)) / static_cast<double>(segment.total);
   };
@@ -68,11 +68,12 @@ bool LogCompaction::choose(double threshold, bool cheapest, std::uint64_t end) {
 void LogCompaction::choose_small_run(std::uint64_t end) {
   const std::vector<SegmentPtr>& all = store_.segments_;
   const std::uint64_t small = store_.context_.config.max_file_size / 4;
+  const std::uint64_t pinned = store_.pinned();
   std::uint64_t bytes = 0;
   for (std::size_t at = 0; at < all.size(); ++at) {
     const Segment& segment = *all[at];
     const bool fits = segment.sealed && !segment.damaged && !segment.retired &&
-                      segment.first_sequence <= end && segment.last_sequence <= pinned_ &&
+                      segment.first_sequence <= end && segment.last_sequence <= pinned &&
                       segment.length < small && bytes + segment.length < 2 * small &&
                       sources_.size() < kSourcesMax;
     if (fits) {

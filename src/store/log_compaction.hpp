@@ -81,7 +81,6 @@ class LogCompaction {
   std::vector<SegmentPtr> sources_;
   bool oldest_ = false;  // no older segment is left: tombstones can go
   std::size_t source_at_ = 0;
-  std::uint64_t pinned_ = 0;  // segments that go beyond it are left alone
   std::unique_ptr<SegmentScanner> scanner_;
 
   std::array<Candidate, kBatch> batch_;

@@ -10,6 +10,44 @@
 
 namespace armdb::store {
 
+// ---- What the log itself does for leaders and followers ----
+
+// Behind a gap a segment of its own begins: inside one sequences are consecutive.
+Status LogStore::continue_at(std::uint64_t sequence) {
+  if (sequence == sequence_next_) return {};
+  if (sequence <= last_sequence_ || sequence >= kSequenceLimit) {
+    return base::failure(Errc::invalid_argument, "sequence % does not follow %",
+                         {sequence, last_sequence_});
+  }
+  Status status = seal_active();
+  if (status.ok()) sequence_next_ = sequence;
+  return status;
+}
+
+std::uint64_t LogStore::pinned() const noexcept {
+  std::uint64_t kept = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->last_sequence > pin_ && !segment->retired) kept += segment->length;
+  }
+  return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
+}
+
+std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
+  double bytes = 0;
+  for (const SegmentPtr& segment : segments_) {
+    if (segment->retired || segment->last_sequence <= sequence || segment->count == 0) continue;
+    const std::uint64_t before = segment->first_sequence - 1;
+    const double above = sequence <= before
+                             ? 1
+                             : static_cast<double>(segment->last_sequence - sequence) /
+                                   static_cast<double>(segment->last_sequence - before);
+    bytes += above * static_cast<double>(segment->total);
+  }
+  return static_cast<std::uint64_t>(bytes);
+}
+
+// ---- The feed ----
+
 void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out) {
   const std::size_t at = out.size();
   out.resize(at + static_cast<std::size_t>(format::entry_bytes(

@@ -93,30 +93,6 @@ Status LogStore::leave(std::span<const SegmentPtr> leaving) {
   return status;
 }
 
-std::uint64_t LogStore::pinned() const noexcept {
-  std::uint64_t kept = 0;
-  for (const SegmentPtr& segment : segments_) {
-    if (segment->last_sequence > pin_ && !segment->retired) kept += segment->length;
-  }
-  return kept > retain_bytes_ ? ~std::uint64_t{0} : pin_;
-}
-
-#if !defined(ARMDB_OMIT_REPLICATION)
-std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
-  double bytes = 0;
-  for (const SegmentPtr& segment : segments_) {
-    if (segment->retired || segment->last_sequence <= sequence || segment->count == 0) continue;
-    const std::uint64_t before = segment->first_sequence - 1;
-    const double above = sequence <= before
-                             ? 1
-                             : static_cast<double>(segment->last_sequence - sequence) /
-                                   static_cast<double>(segment->last_sequence - before);
-    bytes += above * static_cast<double>(segment->total);
-  }
-  return static_cast<std::uint64_t>(bytes);
-}
-#endif
-
 SegmentPtr LogStore::find_segment(std::uint32_t file_id) const {
   for (auto at = segments_.rbegin(); at != segments_.rend(); ++at) {
     if ((*at)->id() == file_id) return *at;
@@ -481,20 +457,6 @@ void LogStore::mark_dead(base::Location at) noexcept {
   Segment* segment = map == nullptr ? nullptr : map->find(at.file_id());
   if (segment != nullptr) segment->dead += at.bytes_max();
 }
-
-#if !defined(ARMDB_OMIT_REPLICATION)
-// Behind a gap a segment of its own begins: inside one sequences are consecutive.
-Status LogStore::continue_at(std::uint64_t sequence) {
-  if (sequence == sequence_next_) return {};
-  if (sequence <= last_sequence_ || sequence >= kSequenceLimit) {
-    return base::failure(Errc::invalid_argument, "sequence % does not follow %",
-                         {sequence, last_sequence_});
-  }
-  Status status = seal_active();
-  if (status.ok()) sequence_next_ = sequence;
-  return status;
-}
-#endif
 
 // The slow half of append(): a segment, space on the disk, room in the buffer, a watermark.
 Status LogStore::make_room(std::uint64_t bytes, bool tombstone) {

@@ -142,6 +142,9 @@ class LogStore final : public Store {
 
   // May come behind a gap.
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
+#if defined(ARMDB_OMIT_REPLICATION)
+  [[nodiscard]] static constexpr std::uint64_t pinned() noexcept { return ~std::uint64_t{0}; }
+#else
   // What is above `sequence` is not compacted while that keeps at most `bytes`: followers are to
   // read it. ~0: nothing is kept.
   void pin(std::uint64_t sequence, std::uint64_t bytes) noexcept {
@@ -151,6 +154,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+#endif
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
@@ -236,8 +240,10 @@ class LogStore final : public Store {
   std::uint64_t directory_changes_ = 0;
   std::uint64_t directory_synced_ = 0;
   std::uint64_t compactions_ = 0;
+#if !defined(ARMDB_OMIT_REPLICATION)
   std::uint64_t pin_ = ~std::uint64_t{0};
   std::uint64_t retain_bytes_ = 0;
+#endif
   bool full_ = false;  // the last put found no space
 
   std::atomic<const SegmentMap*> map_{nullptr};
