@@ -407,10 +407,13 @@ class ARMDB_CAPABILITY("mutex") Mutex {
   void lock() noexcept ARMDB_ACQUIRE() {}
   void unlock() noexcept ARMDB_RELEASE() {}
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return true; }
+  static void set_processors(unsigned) noexcept {}
 #else
   void lock() noexcept ARMDB_ACQUIRE();
   void unlock() noexcept ARMDB_RELEASE() { native_.unlock(); }
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return native_.try_lock(); }
+  // How many this process may run on: with one, lock() sleeps at once, so that the holder can run.
+  static void set_processors(unsigned count) noexcept;
  private:
   friend class ConditionVariable;
   std::mutex native_;
@@ -3485,6 +3488,12 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
 
+// Whether nothing is in a directory, but for this name. False when it cannot be listed.
+bool is_empty(FileSystem& files, const std::string& path, std::string_view but);
+// After a creation in an empty directory that failed: makes it empty. Backwards, so that whatever a
+// power cut leaves of that is a creation that was cut short.
+void undo_creation(FileSystem& files, const std::string& path);
+
 // Makes the directory of a copy and locks it; invalid_argument when there is anything in it.
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock);
 
@@ -4280,12 +4289,11 @@ struct SlotOptions {
   // Slots that go home from the stage with one end_sync(): a first store to a page takes
   // microseconds.
   std::uint32_t unstage_step = 64;
+  // Behind the last slot that is in use so many are counted, or as many as lie before it.
+  std::uint64_t unseen_slots = 16 << 20;
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
   std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
-
-// Whether a Fixed store can be created for such entries: too_large.
-Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed);
 
 // Room for what reading a sealed copy gives: of the best one so far, and of the next.
 struct SlotRoom {
@@ -4336,14 +4344,16 @@ class SlotStore final : public Store {
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
   // Of the live slot with the highest number below `end`, while a free one lies before it: its key,
-  // and where it is; `end` becomes its number. False when there is none.
-  Result<bool> last_live(std::uint64_t& end, std::vector<std::uint8_t>& key, base::Location& at);
+  // and where it is; `end` becomes its number. not_found when there is none, or when it was written
+  // after the version `newest`.
+  Status last_live(std::uint64_t newest, std::uint64_t& end, std::vector<std::uint8_t>& key,
+                   base::Location& at);
   // Free groups at the end of the file are given back in two steps, with a sync between them: the
-  // largest version has to stay in the file. No sync may run in either of them. False when there
-  // are none.
-  Result<bool> begin_trim();
-  // Syncs the new size. False when somebody wrote meanwhile.
-  Result<bool> end_trim();
+  // largest version has to stay in the file. No sync may run in either of them. not_found when
+  // there are none.
+  Status begin_trim();
+  // Syncs the new size. `aborted` when somebody wrote meanwhile.
+  Status end_trim();
 
   // Copies the slots from the group of `first` on, as many as fit into a piece; none at the end.
   Status read_piece(std::uint64_t first, SlotPiece& piece);
@@ -4370,7 +4380,7 @@ class SlotStore final : public Store {
   Status close();
 
   [[nodiscard]] std::uint32_t copies() const noexcept { return layout_.copies(); }
-  [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
+  [[nodiscard]] std::uint64_t slot_count() const noexcept { return slot_count_; }
   [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
   [[nodiscard]] bool was_clean() const noexcept { return was_clean_; }
@@ -4381,6 +4391,7 @@ class SlotStore final : public Store {
   // Of these, those that look as if they had never been used.
   [[nodiscard]] std::uint64_t missing_slots() const noexcept { return missing_slots_; }
  private:
+  static constexpr const char* kSlotsLost = "slots.dat lost what it had: restore it from a backup";
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
   static constexpr std::uint32_t kOnWayMax = 4;
@@ -4405,7 +4416,8 @@ class SlotStore final : public Store {
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
-  void set_slot_count(std::uint64_t slots);
+  Status count_slots(std::uint64_t unseen);
+  Status set_slot_count(std::uint64_t slots);
   Status take_free(std::uint64_t& number);
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
@@ -4414,8 +4426,14 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint8_t& stamp_of(std::uint64_t number) noexcept {
     return stamps_[static_cast<std::size_t>(number)];
   }
+  [[nodiscard]] std::uint64_t& word_of(std::uint64_t number) noexcept {
+    return free_[static_cast<std::size_t>(number / 64)];
+  }
+  [[nodiscard]] static std::uint64_t bit_of(std::uint64_t number) noexcept {
+    return std::uint64_t{1} << (number % 64);
+  }
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
-    return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
+    return (free_[static_cast<std::size_t>(number / 64)] & bit_of(number)) != 0;
   }
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
@@ -4435,6 +4453,7 @@ class SlotStore final : public Store {
   void aim(OnWay& way) noexcept;
   void finish(std::uint32_t place) noexcept;
   void finish_all() noexcept;
+  Status read_bytes(std::uint64_t at, MutableBytes bytes) const;
   Status write_bytes(std::uint64_t at, Bytes bytes);
   Status write_zeros(std::uint64_t at, std::size_t bytes);
   Status clear_stage();
@@ -4486,12 +4505,14 @@ class SlotStore final : public Store {
   std::uint64_t file_bytes_ = 0;     // of whole groups
   std::vector<std::uint8_t> image_;  // of a place of the stage, where nothing is mapped
 
-  // Of each slot: the copy that counts (bit 7), and the generation of syncs it was written in, 0
-  // when that is durable.
-  std::vector<std::uint8_t> stamps_;
-  std::vector<std::uint64_t> free_;  // a bit per slot
+  // A bit per slot that is free; behind these words a stamp for each: the copy that counts (bit 7),
+  // and the generation of syncs it was written in, 0 when that is durable.
+  std::unique_ptr<std::uint64_t[]> free_;
+  std::size_t free_words_ = 0;
+  std::uint8_t* stamps_ = nullptr;
+  std::uint64_t slot_count_ = 0;
   std::uint64_t free_count_ = 0;
-  bool full_ = false;  // the last growth found no space
+  bool full_ = false;           // the last growth found no space
   std::size_t free_first_ = 0;  // no free slot in words before it
   std::uint64_t live_ = 0;
   std::uint64_t kept_version_ = 0;  // see begin_trim()
@@ -4502,7 +4523,7 @@ class SlotStore final : public Store {
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   bool draining_ = false;        // it has, and slots that waited for that are still staged
-  std::size_t forget_at_ = 0;
+  std::uint64_t forget_at_ = 0;
 
   // Places of the stage that all writes go by in turn, and which is next.
   OnWay on_way_[kOnWayMax];
@@ -4523,7 +4544,6 @@ class SlotStore final : public Store {
   std::vector<std::uint64_t> torn_;  // where copies lie that must never count
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
-  std::uint64_t lost_slots_ = 0;  // damaged, with nothing left to serve
   std::uint64_t damaged_slots_ = 0;
   std::uint64_t missing_slots_ = 0;
 };
@@ -5364,7 +5384,7 @@ class Shard {
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
     return joint_last_ > store_->durable_sequence();
   }
-  Status move_slots(bool& more) ARMDB_REQUIRES(mutex_);
+  Status move_slots(std::uint64_t newest) ARMDB_REQUIRES(mutex_);
   Status copy_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);
@@ -7014,13 +7034,23 @@ void log(const Log& to, LogLevel level, const char* text, const Status& status) 
 
 #if !defined(ARMDB_OMIT_THREADS)
 
+namespace {
+// Relaxed: whoever has an old value waits awake, or does not, once more.
+constinit std::atomic<std::uint32_t> processors{0};
+}  // namespace
+
+void Mutex::set_processors(unsigned count) noexcept {
+  processors.store(count, std::memory_order_relaxed);
+}
+
 // A shard's mutex covers well under a microsecond of work most times, and 3 us where a store into a
 // mapped page faults; to put a thread to sleep and to wake it takes tens of them. So it is asked
 // for again, ever more rarely, for about 8 us.
 void Mutex::lock() noexcept {
   constexpr int kRelaxMost = 32;
   constexpr int kRelaxInAll = 512;
-  for (int all = 0, count = 1; all < kRelaxInAll; all += count) {
+  int all = processors.load(std::memory_order_relaxed) == 1 ? kRelaxInAll : 0;
+  for (int count = 1; all < kRelaxInAll; all += count) {
     if (native_.try_lock()) return;
     for (int i = 0; i < count; ++i) relax();
     if (count < kRelaxMost) count *= 2;
@@ -11204,9 +11234,8 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
   read.stage_count = reader.little<std::uint32_t>();
   read.salt = reader.little<std::uint64_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
-  if (reader.failed()) return base::corrupt("slots.dat ends within its header");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + 36);
-  if (crc_stored != base::crc32c(file_crc, in.sub(kFileHeaderBytes, 24))) {
+  if (reader.failed() || crc_stored != base::crc32c(file_crc, in.sub(kFileHeaderBytes, 24))) {
     return base::corrupt("the checksum of the header of slots.dat is wrong");
   }
   if (read.key_size < 1 || read.key_size > 1024 || read.value_size > kSlotValueMax ||
@@ -11216,11 +11245,12 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
   }
   const bool sealed = read.file.sealing != 0;
   if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size, sealed)) {
-    return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
+    return {Errc::too_large,
+            "slots of one copy fit into 512 bytes: leave FixedConfig::single_copy false"};
   }
   const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count, sealed);
   if (std::uint64_t{read.stage_count} * layout.stage_bytes() > kStageBytesMax) {
-    return base::corrupt("the header of slots.dat has a stage that is too large");
+    return base::corrupt("the header of slots.dat has sizes that cannot be");
   }
   header = read;
   return {};
@@ -13432,14 +13462,30 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta_of(description));
 }
 
+bool is_empty(FileSystem& files, const std::string& path, std::string_view but) {
+  bool empty = true;
+  const auto look = [&](std::string_view name, FileKind) { empty = empty && name == but; };
+  return files.list(path, look).ok() && empty;
+}
+
+void undo_creation(FileSystem& files, const std::string& path) {
+  for (bool gone = true; gone;) {
+    // db.meta and the like come last, when the shards have nothing durable.
+    std::string next;
+    static_cast<void>(files.list(path, [&](std::string_view name, FileKind) {
+      if (next.empty() || next[0] == 'd') next = name;
+    }));
+    if (next.empty()) break;
+    next = path_in(path, next);
+    undo_creation(files, next);
+    gone = files.remove(next).ok();
+  }
+  static_cast<void>(files.sync_directory(path));
+}
+
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
-  bool empty = true;
-  if (status.ok()) {
-    status = files.list(
-        path, [&](std::string_view name, FileKind) { empty = empty && name == format::kLockName; });
-  }
-  if (status.ok() && !empty) {
+  if (status.ok() && !is_empty(files, path, format::kLockName)) {
     status = Status(Errc::invalid_argument, "the directory of a copy must be empty or not there");
   }
   if (!status.ok()) return status;
@@ -15736,6 +15782,12 @@ std::uint64_t compaction_reserve(const Config& config) {
 
 // What puts leave to deletes when the disk is full.
 std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_size / 4; }
+
+Status log_used_up() {
+  return Status(Errc::too_large,
+                "all file numbers or sequences of this shard are used up; copy the collection to a "
+                "new one with dump and load");
+}
 }  // namespace
 
 // ---- Segments by id ----
@@ -15910,9 +15962,7 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
                                   Owned<File>& file, std::string& path, bool& spent) {
   spent = false;
   if (header.file.file_id > base::Location::kFileIdMax) {
-    return Status(Errc::too_large,
-                  "all file numbers of this shard are used up; copy the "
-                  "collection to a new one with dump and load");
+    return log_used_up();
   }
   header.file.type = format::FileType::segment;
   header.file.store_id = context.store_id;
@@ -15958,9 +16008,7 @@ Status LogStore::begin_segment() {
   }
   constexpr std::uint64_t kRoom = std::uint64_t{1} << 40;  // for the entries of this segment
   if (sequence_next_ > kSequenceLimit - kRoom) {
-    return Status(Errc::too_large,
-                  "all sequences of this shard are used up; copy the collection "
-                  "to a new one with dump and load");
+    return log_used_up();
   }
   header.file.file_id = next_file_id_.fetch_add(1, std::memory_order_relaxed);
   header.watermark = durable_sequence();
@@ -16379,18 +16427,18 @@ void LogStore::add_stats(Stats& stats) const {
 
 Status SlotStore::recover(RecoveryVisitor visit) {
   std::uint8_t mark_bytes[format::kCleanMarkBytes];
-  const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
-  if (!got.ok()) return got.status();
+  Status status = read_bytes(format::kCleanMarkAt, mark_bytes);
+  if (!status.ok()) return status;
   format::CleanMark mark;
-  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
+  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes), header_, mark);
   if (was_clean_) {
     last_sequence_ = mark.version_last;
     durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
   }
-  if (was_clean_ && mark.slot_count > slot_count()) {
-    return base::corrupt("slots.dat is shorter than it was when it was closed");
+  if (was_clean_ && mark.slot_count > layout_.slots_in(size_at_open_)) {
+    return base::corrupt(kSlotsLost);
   }
-  Status status = read_stage();
+  status = read_stage();
   if (!status.ok()) return status;
 
   SlotPiece piece;
@@ -16406,12 +16454,12 @@ Status SlotStore::recover(RecoveryVisitor visit) {
       }
     }
   }
-  // A slot whose copies are zeros looks like one that was never used.
-  if (was_clean_ && live_ + lost_slots_ < mark.live_count) {
-    base::log(context_.config.log, LogLevel::error,
-              "slots that had entries when the store was closed",
-              base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
-    missing_slots_ = mark.live_count - live_ - lost_slots_;
+  // A slot whose copies are zeros looks like one that was never used. A damaged one is not free.
+  const std::uint64_t used = slot_count() - free_count_;
+  if (was_clean_ && used < mark.live_count) {
+    base::log(context_.config.log, LogLevel::error, "slots that had entries",
+              base::corrupt(kSlotsLost).at(path_));
+    missing_slots_ = mark.live_count - used;
     damaged_slots_ += missing_slots_;
   }
   return {};
@@ -16426,12 +16474,9 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   const std::uint64_t groups =
       std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
                                 (slot_count() - piece.first) / group_slots);
-  const std::uint64_t at = layout_.offset(piece.first, 0);
   piece.bytes.resize(static_cast<std::size_t>(groups * layout_.group_bytes()));
-  const Result<std::size_t> got = file_->read_at(at, piece.bytes);
-  if (!got.ok()) return Status(got.status()).at(path_, at);
-  // The end of the last group may be missing: it was never written.
-  std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
+  Status status = read_bytes(layout_.offset(piece.first, 0), piece.bytes);
+  if (!status.ok()) return status;
   piece.count = groups * group_slots;
   piece.in_use.resize(static_cast<std::size_t>(piece.count));
   for (std::uint64_t i = 0; i < piece.count; ++i)
@@ -16475,8 +16520,8 @@ void SlotStore::log_damage(std::uint64_t number) const {
 
 Status SlotStore::read_stage() {
   stage_.resize(header_.stage_count * layout_.stage_bytes());
-  const Result<std::size_t> got = file_->read_at(format::kStageAt, stage_);
-  if (!got.ok()) return Status(got.status()).at(path_, format::kStageAt);
+  Status status = read_bytes(format::kStageAt, stage_);
+  if (!status.ok()) return status;
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
@@ -16592,11 +16637,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
     ++opened_;
     return visit(*this, entry_of(number, best));
   }
-  if (damaged && unused) {
-    ++lost_slots_;
-  } else {
-    give_free(number);
-  }
+  if (!damaged || !unused) give_free(number);
   return {};
 }
 
@@ -16611,8 +16652,8 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   finish_all();
   copy.resize(layout_.slot_bytes());
   const std::uint64_t at = layout_.offset(number, stamp_of(number) >> 7);
-  const Result<std::size_t> got = file_->read_at(at, copy);
-  if (!got.ok()) return Status(got.status()).at(path_, at);
+  Status status = read_bytes(at, copy);
+  if (!status.ok()) return status;
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, at);
   if (outcome == format::SlotRead::whole) return {};
@@ -16636,6 +16677,10 @@ Status SlotStore::start() {
   if (context_.config.read_only) return {};
   Status status;
   if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (status.is(Errc::no_space)) {
+    status = {Errc::no_space,
+              "slots.dat was cut off, and its end needs room: free some, or open it read_only"};
+  }
   if (!status.ok()) return std::move(status).at(path_);
   status = finish_recovery();
   // The next open must not take cached pages for what the disk has.
@@ -16678,13 +16723,13 @@ Status SlotStore::finish_recovery() {
   torn_.clear();
   losers_.clear();
   stage_ = std::vector<std::uint8_t>();
-  stage_order_ = std::vector<std::uint32_t>();
-  stage_wins_ = std::vector<std::uint32_t>();
+  stage_order_.clear();
+  stage_wins_.clear();
   finish_all();
   if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
-  for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
+  for (std::uint64_t number = 0; number < slot_count_; ++number) stamp_of(number) &= kSlotCopyBit;
   durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
   sync_wanted_from_ = last_sequence_ + sync_batch_;
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);
@@ -16723,9 +16768,9 @@ Status SlotStore::refuse_damaged(std::uint64_t number) const {
   std::vector<std::uint8_t> copy(layout_.slot_bytes());
   for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
     const std::uint64_t offset = layout_.offset(number, at);
-    const Result<std::size_t> got = file_->read_at(offset, copy);
-    if (!got.ok()) return Status(got.status()).at(path_, offset);
-    if (base::all_zeros(Bytes(copy.data(), *got))) continue;
+    Status status = read_bytes(offset, copy);
+    if (!status.ok()) return status;
+    if (base::all_zeros(Bytes(copy))) continue;
     return base::corrupt("a damaged slot cannot be sealed anew; dump and load what is whole")
         .at(path_, offset);
   }
@@ -16865,19 +16910,6 @@ inline void slot_prefetch_to_write(const void* at) noexcept {
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 }  // namespace
 
-Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed) {
-  if (copies == 2 ||
-      format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size, sealed)) {
-    return {};
-  }
-  return base::failure(
-      Errc::too_large,
-      "a slot of % bytes does not fit into a sector of % bytes: leave "
-      "FixedConfig::single_copy false",
-      {format::SlotLayout(shape.key_size, shape.value_size, 2, 1, sealed).slot_bytes(),
-       format::kSlotSectorBytes});
-}
-
 SlotStore::SlotStore(const StoreContext& context)
     : context_(context), path_(context.path_of(format::kSlotsName)) {}
 
@@ -16902,13 +16934,18 @@ Status SlotStore::create_file(const SlotOptions& options) {
   header_.copies = options.copies;
   const bool sealed = context_.keys != nullptr;
   if (sealed) header_.file.sealing = static_cast<std::uint32_t>(context_.keys->cipher());
+  // Whether the sizes can be is asked of the reader.
+  std::uint8_t bytes[format::kSlotsHeaderBytes];
+  format::encode_slots_header(header_, bytes);
+  Status status = format::decode_slots_header(Bytes(bytes), header_);
+  if (!status.ok()) return status;
   const std::size_t place =
       format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1, sealed)
           .stage_bytes();
   header_.stage_count = static_cast<std::uint32_t>(
       std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
   std::uint8_t random[8];
-  Status status = os::random_bytes(random);
+  status = os::random_bytes(random);
   if (!status.ok()) return status;
   std::memcpy(&header_.salt, random, sizeof random);
   const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
@@ -16940,12 +16977,11 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (file_exists(context_.files, mark)) static_cast<void>(file_->drop_cache());
 
   std::uint8_t head[format::kSlotsHeaderBytes];
-  const Result<std::size_t> got = file_->read_at(0, head);
-  if (!got.ok()) return got.status();
-  status = format::decode_slots_header(Bytes(head, *got), header_);
+  status = read_bytes(0, head);
+  if (status.ok()) status = format::decode_slots_header(Bytes(head), header_);
   if (!status.ok()) return status;
   if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
-    return base::corrupt("slots.dat belongs to another store or shard");
+    return base::corrupt("the file belongs to another store or shard, or was renamed");
   }
   if (header_.key_size != context_.shape.key_size ||
       header_.value_size != context_.shape.value_size) {
@@ -16967,21 +17003,58 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (crypto::kHasCrypto && cipher != 0)
     sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
   if (size_at_open_ < layout_.slots_at()) {
-    return base::corrupt("slots.dat ends before its slots: restore it from a backup");
+    return base::corrupt(kSlotsLost);
   }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
   staged_ = std::vector<std::uint32_t>(header_.stage_count);
   staged_find_ = std::vector<std::uint32_t>(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  set_slot_count(layout_.slots_in(size_at_open_));
-  return {};
+  return count_slots(options.unseen_slots);
 }
 
-void SlotStore::set_slot_count(std::uint64_t slots) {
+// A file of holes claims any size. Of the groups at its end that were never used, so many count as
+// a growth may have left, and not the one that it was cut off in.
+Status SlotStore::count_slots(std::uint64_t unseen) {
+  const std::uint32_t group_slots = layout_.group_slots();
+  std::uint64_t slots = layout_.slots_in(size_at_open_);
+  std::uint64_t whole = slots;
+  if (layout_.file_bytes(slots) > size_at_open_) whole -= group_slots;
+  std::vector<std::uint8_t> group(static_cast<std::size_t>(layout_.group_bytes()));
+  while (slots > std::min(whole, unseen)) {
+    const std::uint64_t before = slots - group_slots;
+    // Where it cannot be read, recover() tells.
+    if (!read_bytes(layout_.file_bytes(before), group).ok()) break;
+    if (!base::all_zeros(Bytes(group))) break;
+    slots = before;
+  }
+  return set_slot_count(std::max(slots, std::min(whole, 2 * slots)));
+}
+
+Status SlotStore::set_slot_count(std::uint64_t slots) {
+  const auto words = static_cast<std::size_t>((slots + 63) / 64);
+  if (words > free_words_) {
+    const std::size_t room = std::max(words, 2 * free_words_);
+    // Nine: a word, and the stamps of its slots.
+    std::unique_ptr<std::uint64_t[]> grown(new (std::nothrow) std::uint64_t[9 * room]());
+    if (grown == nullptr) return slot_store_memory();
+    auto* const stamps = reinterpret_cast<std::uint8_t*>(grown.get() + room);
+    if (slot_count_ != 0) {
+      std::memcpy(grown.get(), free_.get(), free_words_ * 8);
+      std::memcpy(stamps, stamps_, free_words_ * 64);
+    }
+    free_ = std::move(grown);
+    stamps_ = stamps;
+    free_words_ = room;
+  }
+  // Those that go must not be there when they come back.
+  while (slot_count_ > slots) {
+    stamp_of(--slot_count_) = 0;
+    word_of(slot_count_) &= ~bit_of(slot_count_);
+  }
+  slot_count_ = slots;
   file_bytes_ = layout_.file_bytes(slots);
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  return {};
 }
 
 void SlotStore::map_file() {
@@ -17168,12 +17241,20 @@ Status SlotStore::unstage() {
     if (mapping_) {
       status = bring_home(number, {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
-      const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? bring_home(number, Bytes(image_).sub(8)) : got.status();
+      status = read_bytes(from, image_);
+      if (status.ok()) status = bring_home(number, Bytes(image_).sub(8));
     }
   }
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
+}
+
+// What the file does not have is zeros: the end of its last group may never have been written.
+Status SlotStore::read_bytes(std::uint64_t at, MutableBytes bytes) const {
+  const Result<std::size_t> got = file_->read_at(at, bytes);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  std::memset(bytes.data() + *got, 0, bytes.size() - *got);
+  return {};
 }
 
 Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
@@ -17213,9 +17294,8 @@ Status SlotStore::describe(Status status, base::Location at) const {
 
 // ---- Free slots ----
 void SlotStore::give_free(std::uint64_t number) noexcept {
-  const auto word = static_cast<std::size_t>(number / 64);
-  free_[word] |= std::uint64_t{1} << (number % 64);
-  free_first_ = std::min(free_first_, word);
+  word_of(number) |= bit_of(number);
+  free_first_ = std::min(free_first_, static_cast<std::size_t>(number / 64));
   ++free_count_;
 }
 
@@ -17248,7 +17328,8 @@ Status SlotStore::grow() {
   if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
   if (!status.ok()) return status;
   const std::uint64_t first = slot_count();
-  set_slot_count(layout_.slots_in(file_bytes_ + step));
+  status = set_slot_count(layout_.slots_in(file_bytes_ + step));
+  if (!status.ok()) return status;
   for (std::uint64_t number = first; number < slot_count(); ++number) give_free(number);
   if (mapping_) map_file();
   return {};
@@ -17263,25 +17344,25 @@ std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
   return end;
 }
 
-Result<bool> SlotStore::last_live(std::uint64_t& end, std::vector<std::uint8_t>& key,
-                                  base::Location& at) {
+Status SlotStore::last_live(std::uint64_t newest, std::uint64_t& end,
+                            std::vector<std::uint8_t>& key, base::Location& at) {
   const std::uint64_t used = end_of_used(std::min(end, slot_count()));
-  while (free_first_ < free_.size() && free_[free_first_] == 0) ++free_first_;
-  if (used == 0 || free_first_ == free_.size()) return false;
-  const std::uint64_t number = used - 1;
-  if (free_first_ * 64 + static_cast<unsigned>(std::countr_zero(free_[free_first_])) > number) {
-    return false;
+  if (used == 0 || free_count_ == 0) return Errc::not_found;
+  while (free_[free_first_] == 0) ++free_first_;
+  end = used - 1;
+  if (free_first_ * 64 + static_cast<unsigned>(std::countr_zero(free_[free_first_])) > end) {
+    return Errc::not_found;
   }
   std::vector<std::uint8_t> copy;
   format::Slot slot;
-  Status status = read_newest(number, copy, slot);
-  if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
+  Status status = read_newest(end, copy, slot);
+  if (status.is(Errc::corrupt)) return Errc::not_found;  // a damaged one stays where it is
   if (!status.ok()) return status;
+  if (slot.state != format::SlotState::live || slot.version > newest) return Errc::not_found;
   key.clear();
   base::append(key, slot.key);
-  at = location_of(number, slot.version);
-  end = number;
-  return slot.state == format::SlotState::live;
+  at = location_of(end, slot.version);
+  return {};
 }
 
 // Whole groups, with room for the slot that begin_trim() writes.
@@ -17292,10 +17373,10 @@ std::uint64_t SlotStore::slots_to_keep() const noexcept {
   return std::min((slots + group - 1) / group * group, slot_count());
 }
 
-Result<bool> SlotStore::begin_trim() {
+Status SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
-  if (slots_to_keep() == slot_count()) return false;
+  if (slots_to_keep() == slot_count()) return Errc::not_found;
   // Slots of these numbers come back when the file grows again.
   Status status = clear_stage();
   std::uint64_t number = 0;
@@ -17305,25 +17386,24 @@ Result<bool> SlotStore::begin_trim() {
   if (!status.ok()) return poison(status);
   give_free(number);
   kept_version_ = last_sequence_;
-  return true;
+  return {};
 }
 
-Result<bool> SlotStore::end_trim() {
+Status SlotStore::end_trim() {
   if (!failed_.ok()) return failed_;
-  if (kept_version_ != last_sequence_ || durable_sequence() != last_sequence_) return false;
+  if (kept_version_ != last_sequence_ || durable_sequence() != last_sequence_) return Errc::aborted;
   const std::uint64_t slots = slots_to_keep();
-  if (slots == slot_count()) return true;
+  if (slots == slot_count()) return {};
   mapping_.reset();
   Status status = file_->truncate(layout_.file_bytes(slots));
   // Or a power cut could find old copies of a slot beside the first one that is written anew.
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return poison(std::move(status).at(path_));
   free_count_ -= slot_count() - slots;
-  set_slot_count(slots);
-  if (slots % 64 != 0) free_.back() &= (std::uint64_t{1} << (slots % 64)) - 1;
+  static_cast<void>(set_slot_count(slots));
   free_first_ = 0;
   map_file();
-  return true;
+  return {};
 }
 
 // Real blocks, so that a full disk is noticed here and not by a store into the mapping.
@@ -17375,10 +17455,10 @@ Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
 
 // Generations come round again after 127 syncs: before that every stamp is looked at.
 void SlotStore::forget_old_generations() noexcept {
-  const std::size_t stripe = stamps_.size() / 32 + 1;
-  for (std::size_t done = 0; done < stripe && !stamps_.empty(); ++done) {
-    if (forget_at_ >= stamps_.size()) forget_at_ = 0;
-    std::uint8_t& stamp = stamps_[forget_at_++];
+  const std::uint64_t stripe = slot_count_ / 32 + 1;
+  for (std::uint64_t done = 0; done < stripe && slot_count_ != 0; ++done) {
+    if (forget_at_ >= slot_count_) forget_at_ = 0;
+    std::uint8_t& stamp = stamp_of(forget_at_++);
     if (is_durable(stamp)) stamp &= kSlotCopyBit;
   }
 }
@@ -19788,6 +19868,7 @@ class Opening {
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
+    base::Mutex::set_processors(os::hardware_threads());
     Status status = store::Keyring::check(key_);
     if (status.ok()) status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
@@ -19803,6 +19884,13 @@ class Opening {
  private:
   FileSystem& files() const { return engine_->plain_files(); }
 
+  [[nodiscard]] bool may_create() const {
+    return !engine_->config_.read_only && engine_->config_.create && shape_ != nullptr;
+  }
+  static Status none() {
+    return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
+  }
+
   // What goes wrong here is told with the path, where no file is named.
   Status open_collection() {
     Status status = lock_directory();
@@ -19812,6 +19900,10 @@ class Opening {
     if (status.ok()) status = read_replica_state();
 #endif
     if (status.ok()) status = open_shards();
+    if (!status.ok() && creating_) {
+      store::undo_creation(files(), engine_->path_);
+      if (made_) store::try_remove(files(), engine_->path_);
+    }
     if (status.ok() && meta_.shape.fixed && !known_) status = note_slots();
     return status;
   }
@@ -19827,12 +19919,12 @@ class Opening {
     }
     if (!info.ok()) {
       if (!info.is(Errc::not_found)) return info.status();
-      if (config.read_only || !config.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path");
-      }
+      if (!may_create()) return none();
       Status status = files().create_directory(path);
       if (!status.ok()) return status;
+      made_ = true;
     }
+    empty_ = store::is_empty(files(), path, {});
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
     // A store on a read-only medium may have no lock file, and no writer either.
@@ -19846,9 +19938,8 @@ class Opening {
   Status read_or_create_meta() {
     Status status = store::read_description(files(), engine_->path_, meta_);
     if (status.is(Errc::not_found)) {
-      if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
-      }
+      if (!may_create()) return none();
+      creating_ = empty_;
       status = create();
     } else if (status.ok() && !engine_->config_.read_only) {
       status = store::settle_description(files(), engine_->path_);
@@ -19869,11 +19960,6 @@ class Opening {
 
   Status create() {
     const Config& config = engine_->config_;
-    if (shape_->fixed) {
-      Status status =
-          store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2, !key_.empty());
-      if (!status.ok()) return status;
-    }
     meta_.shape = *shape_;
     meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
@@ -19911,19 +19997,17 @@ class Opening {
       return base::failure(Errc::shape_mismatch, "the collection is %, but was opened as %",
                            {shape_text(meta_.shape), shape_text(*shape_)});
     }
-    if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
-      return base::failure(Errc::format_mismatch,
-                           "the collection has % shards, Config::shard_count asks for %; use "
-                           "0 to take what is stored",
-                           {meta_.shard_count, config.shard_count});
-    }
-    if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return base::failure(Errc::format_mismatch,
-                           "the collection has shard_prefix_bits %, Config::shard_prefix_bits "
-                           "asks for %; use 0 to take what is stored",
-                           {meta_.shard_prefix_bits, config.shard_prefix_bits});
-    }
-    return {};
+    Status status = check_number("shard_count", meta_.shard_count, config.shard_count);
+    if (!status.ok()) return status;
+    return check_number("shard_prefix_bits", meta_.shard_prefix_bits, config.shard_prefix_bits);
+  }
+
+  static Status check_number(std::string_view name, std::uint32_t stored, std::uint32_t asked) {
+    if (asked == 0 || asked == stored) return {};
+    return base::failure(Errc::format_mismatch,
+                         "the collection has a % of %, Config asks for %; use 0 to take what is "
+                         "stored",
+                         {name, stored, asked});
   }
 
   Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
@@ -20046,7 +20130,10 @@ class Opening {
   EncryptionKey key_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
-  bool known_ = false;  // there is a db.state
+  bool known_ = false;     // there is a db.state
+  bool made_ = false;      // the directory, by this call
+  bool empty_ = false;     // it was, before this call
+  bool creating_ = false;  // and no one else did
 };
 
 // ---- Keys ----
@@ -21322,28 +21409,29 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 
 // ---- Compaction ----
 // The last live slots move to free ones before them, some at a time; then the end of the file goes.
+// What is written meanwhile is left to another call, and so is what busy writers keep from going.
 Status Shard::shrink() {
-  constexpr int kTries = 4;  // beside busy writers it is left to another call
+  constexpr int kTries = 4;
+  const std::uint64_t newest = last_sequence();
   const base::MutexLock maintenance(maintenance_);
   for (int tries = 0; tries < kTries;) {
-    bool more = !common_.migrating.load(std::memory_order_relaxed);
+    Status status;
     {
       const base::MutexLock turn(sync_mutex_);
       const base::MutexLock lock(mutex_);
-      Status status = refuse_if_closed();
-      if (status.ok()) status = store_->failed();
-      if (status.ok() && more) status = move_slots(more);
-      if (!status.ok()) return status;
-      if (more) continue;
-      const Result<bool> begun = slots_->begin_trim();
-      if (!begun.ok() || !*begun) return begun.status();
+      status = refuse_if_closed();
+      const bool moves = !common_.migrating.load(std::memory_order_relaxed);
+      if (status.ok() && moves) status = move_slots(newest);
+      if (status.ok()) status = slots_->begin_trim();
     }
-    Status status = sync();
+    if (status.is(Errc::aborted)) continue;
+    if (status.is(Errc::not_found)) return {};
+    if (status.ok()) status = sync();
     if (!status.ok()) return status;
     const base::MutexLock turn(sync_mutex_);
     const base::MutexLock lock(mutex_);
-    const Result<bool> done = slots_->end_trim();
-    if (!done.ok() || *done) return done.status();
+    status = slots_->end_trim();
+    if (!status.is(Errc::aborted)) return status;
     ++tries;
   }
   return {};
@@ -21351,8 +21439,8 @@ Status Shard::shrink() {
 
 // A power cut may take what was not synced: the new slots are durable before the old ones go. Until
 // then two have the same key, and nobody may erase it, as that would leave the other one; so the
-// writers wait. `more` tells whether there are any left.
-Status Shard::move_slots(bool& more) {
+// writers wait. `aborted` when there are more of those that are no newer than `newest`.
+Status Shard::move_slots(std::uint64_t newest) {
   constexpr std::size_t kMovesPerLock = 1024;
   const std::size_t key_size = context_.shape.key_size;
   std::vector<std::uint8_t> key;
@@ -21360,25 +21448,25 @@ Status Shard::move_slots(bool& more) {
   std::vector<std::uint64_t> moved;  // packed locations
   std::uint64_t end = ~std::uint64_t{0};
   Status stopped;
-  while (more && moved.size() < kMovesPerLock) {
+  while (stopped.ok()) {
     base::Location from;
-    const Result<bool> found = slots_->last_live(end, key, from);
-    more = found.ok() && *found;
-    stopped = more ? copy_slot(Bytes(key), from) : found.status();
-    if (!more || !stopped.ok()) break;
+    stopped = slots_->last_live(newest, end, key, from);
+    if (stopped.ok()) stopped = copy_slot(Bytes(key), from);
+    if (!stopped.ok()) break;
     base::append(keys, Bytes(key));
     const std::uint64_t packed = from.packed();
     moved.push_back(packed);
+    if (moved.size() == kMovesPerLock) stopped = Errc::aborted;
   }
-  if (moved.empty()) return stopped;
   // Whatever stopped it: none of them may stay in two slots.
-  Status status = slots_->sync();
+  Status status;
+  if (!moved.empty()) status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     const Bytes old = Bytes(keys).sub(at * key_size, key_size);
     status = slots_->write({old, {}, true, 0}, base::Location(moved[at]), gone);
   }
-  return status.ok() ? stopped : status;
+  return status.ok() && !stopped.is(Errc::not_found) ? stopped : status;
 }
 
 Status Shard::copy_slot(Bytes key, base::Location from) {
@@ -23333,12 +23421,18 @@ Shape Collection::shape() const noexcept { return engine_ == nullptr ? Shape() :
 bool Collection::is_open() const noexcept { return engine_ != nullptr && !engine_->closed(); }
 
 // ---- Arguments ----
+namespace {
+Status api_wrong_size(const char* what, std::size_t size, std::size_t wanted) {
+  return base::failure(Errc::invalid_argument, "the % has % bytes, in this collection it has %",
+                       {what, size, wanted});
+}
+}  // namespace
+
 Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return base::failure(Errc::invalid_argument,
-                       "the key has % bytes, keys of this collection have %", {key.size(), wanted});
+  return api_wrong_size("key", key.size(), wanted);
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -23351,9 +23445,7 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return base::failure(Errc::invalid_argument,
-                       "the value has % bytes, values of this collection have %",
-                       {value.size(), shape.value_size});
+  return api_wrong_size("value", value.size(), shape.value_size);
 }
 
 // ---- Writes ----

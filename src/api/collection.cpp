@@ -102,12 +102,20 @@ bool Collection::is_open() const noexcept { return engine_ != nullptr && !engine
 
 // ---- Arguments ----
 
+namespace {
+
+Status api_wrong_size(const char* what, std::size_t size, std::size_t wanted) {
+  return base::failure(Errc::invalid_argument, "the % has % bytes, in this collection it has %",
+                       {what, size, wanted});
+}
+
+}  // namespace
+
 Status Collection::check(Bytes key) const {
   if (engine_ == nullptr || engine_->closed()) return base::not_open();
   const std::size_t wanted = engine_->shape().key_size;
   if (key.size() == wanted) return {};
-  return base::failure(Errc::invalid_argument,
-                       "the key has % bytes, keys of this collection have %", {key.size(), wanted});
+  return api_wrong_size("key", key.size(), wanted);
 }
 
 Status Collection::check(Bytes key, Bytes value) const {
@@ -120,9 +128,7 @@ Status Collection::check(Bytes key, Bytes value) const {
     return Status(Errc::too_large, "a value can have 1 GiB at most");
   }
   if (value.size() == shape.value_size) return {};
-  return base::failure(Errc::invalid_argument,
-                       "the value has % bytes, values of this collection have %",
-                       {value.size(), shape.value_size});
+  return api_wrong_size("value", value.size(), shape.value_size);
 }
 
 // ---- Writes ----

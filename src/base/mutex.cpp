@@ -1,11 +1,24 @@
 // Waiting for a mutex: a short while awake, then asleep.
 #include "base/mutex.hpp"
 
+#include <atomic>
+
 #include "base/relax.hpp"
 
 namespace armdb::base {
 
 #if !defined(ARMDB_OMIT_THREADS)
+
+namespace {
+
+// Relaxed: whoever has an old value waits awake, or does not, once more.
+constinit std::atomic<std::uint32_t> processors{0};
+
+}  // namespace
+
+void Mutex::set_processors(unsigned count) noexcept {
+  processors.store(count, std::memory_order_relaxed);
+}
 
 // A shard's mutex covers well under a microsecond of work most times, and 3 us where a store into a
 // mapped page faults; to put a thread to sleep and to wake it takes tens of them. So it is asked
@@ -13,7 +26,8 @@ namespace armdb::base {
 void Mutex::lock() noexcept {
   constexpr int kRelaxMost = 32;
   constexpr int kRelaxInAll = 512;
-  for (int all = 0, count = 1; all < kRelaxInAll; all += count) {
+  int all = processors.load(std::memory_order_relaxed) == 1 ? kRelaxInAll : 0;
+  for (int count = 1; all < kRelaxInAll; all += count) {
     if (native_.try_lock()) return;
     for (int i = 0; i < count; ++i) relax();
     if (count < kRelaxMost) count *= 2;

@@ -45,10 +45,13 @@ class ARMDB_CAPABILITY("mutex") Mutex {
   void lock() noexcept ARMDB_ACQUIRE() {}
   void unlock() noexcept ARMDB_RELEASE() {}
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return true; }
+  static void set_processors(unsigned) noexcept {}
 #else
   void lock() noexcept ARMDB_ACQUIRE();
   void unlock() noexcept ARMDB_RELEASE() { native_.unlock(); }
   [[nodiscard]] bool try_lock() noexcept ARMDB_TRY_ACQUIRE(true) { return native_.try_lock(); }
+  // How many this process may run on: with one, lock() sleeps at once, so that the holder can run.
+  static void set_processors(unsigned count) noexcept;
 
  private:
   friend class ConditionVariable;

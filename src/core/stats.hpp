@@ -18,7 +18,7 @@ struct Stats {
   std::uint64_t dead_bytes = 0;        // of these, what compaction could drop
   std::uint64_t tombstones = 0;        // in segments
   std::uint64_t last_sequence = 0;     // the largest of any shard
-  std::uint64_t unsynced_shards = 0;   // shards with writes a power cut could take
+  std::uint64_t unsynced_shards = 0;   // with writes a power cut could take; read_only: found ones
   bool written_survives_kill = false;  // a returned put survives kill -9: see README
   std::uint64_t failed_shards = 0;     // read-only after a failed write or sync
   std::uint64_t full_shards = 0;       // refusing puts for want of disk space

@@ -85,6 +85,7 @@ class Opening {
 
   Result<std::unique_ptr<Engine>> run() {
     if (engine_ == nullptr) return base::out_of_memory("no memory to open a collection");
+    base::Mutex::set_processors(os::hardware_threads());
     Status status = store::Keyring::check(key_);
     if (status.ok()) status = check_config(engine_->config_);
     if (status.ok() && shape_ != nullptr) status = check_shape(*shape_, engine_->config_);
@@ -101,6 +102,13 @@ class Opening {
  private:
   FileSystem& files() const { return engine_->plain_files(); }
 
+  [[nodiscard]] bool may_create() const {
+    return !engine_->config_.read_only && engine_->config_.create && shape_ != nullptr;
+  }
+  static Status none() {
+    return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
+  }
+
   // What goes wrong here is told with the path, where no file is named.
   Status open_collection() {
     Status status = lock_directory();
@@ -110,6 +118,10 @@ class Opening {
     if (status.ok()) status = read_replica_state();
 #endif
     if (status.ok()) status = open_shards();
+    if (!status.ok() && creating_) {
+      store::undo_creation(files(), engine_->path_);
+      if (made_) store::try_remove(files(), engine_->path_);
+    }
     if (status.ok() && meta_.shape.fixed && !known_) status = note_slots();
     return status;
   }
@@ -125,12 +137,12 @@ class Opening {
     }
     if (!info.ok()) {
       if (!info.is(Errc::not_found)) return info.status();
-      if (config.read_only || !config.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path");
-      }
+      if (!may_create()) return none();
       Status status = files().create_directory(path);
       if (!status.ok()) return status;
+      made_ = true;
     }
+    empty_ = store::is_empty(files(), path, {});
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
     // A store on a read-only medium may have no lock file, and no writer either.
@@ -144,9 +156,8 @@ class Opening {
   Status read_or_create_meta() {
     Status status = store::read_description(files(), engine_->path_, meta_);
     if (status.is(Errc::not_found)) {
-      if (engine_->config_.read_only || !engine_->config_.create || shape_ == nullptr) {
-        return Status(Errc::not_found, "there is no collection at this path (no db.meta)");
-      }
+      if (!may_create()) return none();
+      creating_ = empty_;
       status = create();
     } else if (status.ok() && !engine_->config_.read_only) {
       status = store::settle_description(files(), engine_->path_);
@@ -167,11 +178,6 @@ class Opening {
 
   Status create() {
     const Config& config = engine_->config_;
-    if (shape_->fixed) {
-      Status status =
-          store::check_slots(*shape_, engine_->config_.single_copy ? 1 : 2, !key_.empty());
-      if (!status.ok()) return status;
-    }
     meta_.shape = *shape_;
     meta_.shard_count = config.shard_count != 0 ? config.shard_count : os::busy_threads();
     meta_.shard_prefix_bits = config.shard_prefix_bits;
@@ -209,19 +215,17 @@ class Opening {
       return base::failure(Errc::shape_mismatch, "the collection is %, but was opened as %",
                            {shape_text(meta_.shape), shape_text(*shape_)});
     }
-    if (config.shard_count != 0 && config.shard_count != meta_.shard_count) {
-      return base::failure(Errc::format_mismatch,
-                           "the collection has % shards, Config::shard_count asks for %; use "
-                           "0 to take what is stored",
-                           {meta_.shard_count, config.shard_count});
-    }
-    if (config.shard_prefix_bits != 0 && config.shard_prefix_bits != meta_.shard_prefix_bits) {
-      return base::failure(Errc::format_mismatch,
-                           "the collection has shard_prefix_bits %, Config::shard_prefix_bits "
-                           "asks for %; use 0 to take what is stored",
-                           {meta_.shard_prefix_bits, config.shard_prefix_bits});
-    }
-    return {};
+    Status status = check_number("shard_count", meta_.shard_count, config.shard_count);
+    if (!status.ok()) return status;
+    return check_number("shard_prefix_bits", meta_.shard_prefix_bits, config.shard_prefix_bits);
+  }
+
+  static Status check_number(std::string_view name, std::uint32_t stored, std::uint32_t asked) {
+    if (asked == 0 || asked == stored) return {};
+    return base::failure(Errc::format_mismatch,
+                         "the collection has a % of %, Config asks for %; use 0 to take what is "
+                         "stored",
+                         {name, stored, asked});
   }
 
   Status read_state() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
@@ -344,7 +348,10 @@ class Opening {
   EncryptionKey key_;
   std::unique_ptr<Engine> engine_;
   store::Description meta_;
-  bool known_ = false;  // there is a db.state
+  bool known_ = false;     // there is a db.state
+  bool made_ = false;      // the directory, by this call
+  bool empty_ = false;     // it was, before this call
+  bool creating_ = false;  // and no one else did
 };
 
 // ---- Keys ----

@@ -305,7 +305,7 @@ class Shard {
   [[nodiscard]] bool bound() const ARMDB_REQUIRES(mutex_) {
     return joint_last_ > store_->durable_sequence();
   }
-  Status move_slots(bool& more) ARMDB_REQUIRES(mutex_);
+  Status move_slots(std::uint64_t newest) ARMDB_REQUIRES(mutex_);
   Status copy_slot(Bytes key, base::Location from) ARMDB_REQUIRES(mutex_);
   Result<bool> finish_compaction() ARMDB_REQUIRES(maintenance_);
   Status relocate_all(store::LogCompaction& job) ARMDB_REQUIRES(maintenance_);

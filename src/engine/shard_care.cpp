@@ -310,28 +310,29 @@ Status Shard::visit_log(std::uint64_t done, std::uint64_t start,
 // ---- Compaction ----
 
 // The last live slots move to free ones before them, some at a time; then the end of the file goes.
+// What is written meanwhile is left to another call, and so is what busy writers keep from going.
 Status Shard::shrink() {
-  constexpr int kTries = 4;  // beside busy writers it is left to another call
+  constexpr int kTries = 4;
+  const std::uint64_t newest = last_sequence();
   const base::MutexLock maintenance(maintenance_);
   for (int tries = 0; tries < kTries;) {
-    bool more = !common_.migrating.load(std::memory_order_relaxed);
+    Status status;
     {
       const base::MutexLock turn(sync_mutex_);
       const base::MutexLock lock(mutex_);
-      Status status = refuse_if_closed();
-      if (status.ok()) status = store_->failed();
-      if (status.ok() && more) status = move_slots(more);
-      if (!status.ok()) return status;
-      if (more) continue;
-      const Result<bool> begun = slots_->begin_trim();
-      if (!begun.ok() || !*begun) return begun.status();
+      status = refuse_if_closed();
+      const bool moves = !common_.migrating.load(std::memory_order_relaxed);
+      if (status.ok() && moves) status = move_slots(newest);
+      if (status.ok()) status = slots_->begin_trim();
     }
-    Status status = sync();
+    if (status.is(Errc::aborted)) continue;
+    if (status.is(Errc::not_found)) return {};
+    if (status.ok()) status = sync();
     if (!status.ok()) return status;
     const base::MutexLock turn(sync_mutex_);
     const base::MutexLock lock(mutex_);
-    const Result<bool> done = slots_->end_trim();
-    if (!done.ok() || *done) return done.status();
+    status = slots_->end_trim();
+    if (!status.is(Errc::aborted)) return status;
     ++tries;
   }
   return {};
@@ -339,8 +340,8 @@ Status Shard::shrink() {
 
 // A power cut may take what was not synced: the new slots are durable before the old ones go. Until
 // then two have the same key, and nobody may erase it, as that would leave the other one; so the
-// writers wait. `more` tells whether there are any left.
-Status Shard::move_slots(bool& more) {
+// writers wait. `aborted` when there are more of those that are no newer than `newest`.
+Status Shard::move_slots(std::uint64_t newest) {
   constexpr std::size_t kMovesPerLock = 1024;
   const std::size_t key_size = context_.shape.key_size;
   std::vector<std::uint8_t> key;
@@ -348,25 +349,25 @@ Status Shard::move_slots(bool& more) {
   std::vector<std::uint64_t> moved;  // packed locations
   std::uint64_t end = ~std::uint64_t{0};
   Status stopped;
-  while (more && moved.size() < kMovesPerLock) {
+  while (stopped.ok()) {
     base::Location from;
-    const Result<bool> found = slots_->last_live(end, key, from);
-    more = found.ok() && *found;
-    stopped = more ? copy_slot(Bytes(key), from) : found.status();
-    if (!more || !stopped.ok()) break;
+    stopped = slots_->last_live(newest, end, key, from);
+    if (stopped.ok()) stopped = copy_slot(Bytes(key), from);
+    if (!stopped.ok()) break;
     base::append(keys, Bytes(key));
     const std::uint64_t packed = from.packed();
     moved.push_back(packed);
+    if (moved.size() == kMovesPerLock) stopped = Errc::aborted;
   }
-  if (moved.empty()) return stopped;
   // Whatever stopped it: none of them may stay in two slots.
-  Status status = slots_->sync();
+  Status status;
+  if (!moved.empty()) status = slots_->sync();
   for (std::size_t at = 0; status.ok() && at < moved.size(); ++at) {
     base::Location gone;
     const Bytes old = Bytes(keys).sub(at * key_size, key_size);
     status = slots_->write({old, {}, true, 0}, base::Location(moved[at]), gone);
   }
-  return status.ok() ? stopped : status;
+  return status.ok() && !stopped.is(Errc::not_found) ? stopped : status;
 }
 
 Status Shard::copy_slot(Bytes key, base::Location from) {

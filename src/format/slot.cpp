@@ -47,9 +47,8 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
   read.stage_count = reader.little<std::uint32_t>();
   read.salt = reader.little<std::uint64_t>();
   const auto crc_stored = reader.little<std::uint32_t>();
-  if (reader.failed()) return base::corrupt("slots.dat ends within its header");
   const auto file_crc = base::load_little<std::uint32_t>(in.data() + 36);
-  if (crc_stored != base::crc32c(file_crc, in.sub(kFileHeaderBytes, 24))) {
+  if (reader.failed() || crc_stored != base::crc32c(file_crc, in.sub(kFileHeaderBytes, 24))) {
     return base::corrupt("the checksum of the header of slots.dat is wrong");
   }
   if (read.key_size < 1 || read.key_size > 1024 || read.value_size > kSlotValueMax ||
@@ -59,11 +58,12 @@ Status decode_slots_header(Bytes in, SlotsHeader& header) {
   }
   const bool sealed = read.file.sealing != 0;
   if (read.copies == 1 && !SlotLayout::fits_single_copy(read.key_size, read.value_size, sealed)) {
-    return {Errc::too_large, "a slot with a single copy does not fit into a sector of 512 bytes"};
+    return {Errc::too_large,
+            "slots of one copy fit into 512 bytes: leave FixedConfig::single_copy false"};
   }
   const SlotLayout layout(read.key_size, read.value_size, read.copies, read.stage_count, sealed);
   if (std::uint64_t{read.stage_count} * layout.stage_bytes() > kStageBytesMax) {
-    return base::corrupt("the header of slots.dat has a stage that is too large");
+    return base::corrupt("the header of slots.dat has sizes that cannot be");
   }
   header = read;
   return {};

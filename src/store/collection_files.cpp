@@ -65,14 +65,30 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta_of(description));
 }
 
+bool is_empty(FileSystem& files, const std::string& path, std::string_view but) {
+  bool empty = true;
+  const auto look = [&](std::string_view name, FileKind) { empty = empty && name == but; };
+  return files.list(path, look).ok() && empty;
+}
+
+void undo_creation(FileSystem& files, const std::string& path) {
+  for (bool gone = true; gone;) {
+    // db.meta and the like come last, when the shards have nothing durable.
+    std::string next;
+    static_cast<void>(files.list(path, [&](std::string_view name, FileKind) {
+      if (next.empty() || next[0] == 'd') next = name;
+    }));
+    if (next.empty()) break;
+    next = path_in(path, next);
+    undo_creation(files, next);
+    gone = files.remove(next).ok();
+  }
+  static_cast<void>(files.sync_directory(path));
+}
+
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
-  bool empty = true;
-  if (status.ok()) {
-    status = files.list(
-        path, [&](std::string_view name, FileKind) { empty = empty && name == format::kLockName; });
-  }
-  if (status.ok() && !empty) {
+  if (status.ok() && !is_empty(files, path, format::kLockName)) {
     status = Status(Errc::invalid_argument, "the directory of a copy must be empty or not there");
   }
   if (!status.ok()) return status;

@@ -36,6 +36,12 @@ std::uint64_t compaction_reserve(const Config& config) {
 // What puts leave to deletes when the disk is full.
 std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_size / 4; }
 
+Status log_used_up() {
+  return Status(Errc::too_large,
+                "all file numbers or sequences of this shard are used up; copy the collection to a "
+                "new one with dump and load");
+}
+
 }  // namespace
 
 // ---- Segments by id ----
@@ -213,9 +219,7 @@ Status LogStore::new_segment_file(const StoreContext& context, format::SegmentHe
                                   Owned<File>& file, std::string& path, bool& spent) {
   spent = false;
   if (header.file.file_id > base::Location::kFileIdMax) {
-    return Status(Errc::too_large,
-                  "all file numbers of this shard are used up; copy the "
-                  "collection to a new one with dump and load");
+    return log_used_up();
   }
   header.file.type = format::FileType::segment;
   header.file.store_id = context.store_id;
@@ -261,9 +265,7 @@ Status LogStore::begin_segment() {
   }
   constexpr std::uint64_t kRoom = std::uint64_t{1} << 40;  // for the entries of this segment
   if (sequence_next_ > kSequenceLimit - kRoom) {
-    return Status(Errc::too_large,
-                  "all sequences of this shard are used up; copy the collection "
-                  "to a new one with dump and load");
+    return log_used_up();
   }
   header.file.file_id = next_file_id_.fetch_add(1, std::memory_order_relaxed);
   header.watermark = durable_sequence();

@@ -10,18 +10,18 @@ namespace armdb::store {
 
 Status SlotStore::recover(RecoveryVisitor visit) {
   std::uint8_t mark_bytes[format::kCleanMarkBytes];
-  const Result<std::size_t> got = file_->read_at(format::kCleanMarkAt, mark_bytes);
-  if (!got.ok()) return got.status();
+  Status status = read_bytes(format::kCleanMarkAt, mark_bytes);
+  if (!status.ok()) return status;
   format::CleanMark mark;
-  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes, *got), header_, mark);
+  was_clean_ = format::decode_clean_mark(Bytes(mark_bytes), header_, mark);
   if (was_clean_) {
     last_sequence_ = mark.version_last;
     durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
   }
-  if (was_clean_ && mark.slot_count > slot_count()) {
-    return base::corrupt("slots.dat is shorter than it was when it was closed");
+  if (was_clean_ && mark.slot_count > layout_.slots_in(size_at_open_)) {
+    return base::corrupt(kSlotsLost);
   }
-  Status status = read_stage();
+  status = read_stage();
   if (!status.ok()) return status;
 
   SlotPiece piece;
@@ -37,12 +37,12 @@ Status SlotStore::recover(RecoveryVisitor visit) {
       }
     }
   }
-  // A slot whose copies are zeros looks like one that was never used.
-  if (was_clean_ && live_ + lost_slots_ < mark.live_count) {
-    base::log(context_.config.log, LogLevel::error,
-              "slots that had entries when the store was closed",
-              base::corrupt("they are empty now: restore slots.dat from a backup").at(path_));
-    missing_slots_ = mark.live_count - live_ - lost_slots_;
+  // A slot whose copies are zeros looks like one that was never used. A damaged one is not free.
+  const std::uint64_t used = slot_count() - free_count_;
+  if (was_clean_ && used < mark.live_count) {
+    base::log(context_.config.log, LogLevel::error, "slots that had entries",
+              base::corrupt(kSlotsLost).at(path_));
+    missing_slots_ = mark.live_count - used;
     damaged_slots_ += missing_slots_;
   }
   return {};
@@ -57,12 +57,9 @@ Status SlotStore::read_piece(std::uint64_t first, SlotPiece& piece) {
   const std::uint64_t groups =
       std::clamp<std::uint64_t>(context_.piece_bytes() / layout_.group_bytes(), 1,
                                 (slot_count() - piece.first) / group_slots);
-  const std::uint64_t at = layout_.offset(piece.first, 0);
   piece.bytes.resize(static_cast<std::size_t>(groups * layout_.group_bytes()));
-  const Result<std::size_t> got = file_->read_at(at, piece.bytes);
-  if (!got.ok()) return Status(got.status()).at(path_, at);
-  // The end of the last group may be missing: it was never written.
-  std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(*got), piece.bytes.end(), 0);
+  Status status = read_bytes(layout_.offset(piece.first, 0), piece.bytes);
+  if (!status.ok()) return status;
   piece.count = groups * group_slots;
   piece.in_use.resize(static_cast<std::size_t>(piece.count));
   for (std::uint64_t i = 0; i < piece.count; ++i)
@@ -106,8 +103,8 @@ void SlotStore::log_damage(std::uint64_t number) const {
 
 Status SlotStore::read_stage() {
   stage_.resize(header_.stage_count * layout_.stage_bytes());
-  const Result<std::size_t> got = file_->read_at(format::kStageAt, stage_);
-  if (!got.ok()) return Status(got.status()).at(path_, format::kStageAt);
+  Status status = read_bytes(format::kStageAt, stage_);
+  if (!status.ok()) return status;
   for (std::uint32_t place = 0; place < header_.stage_count; ++place) {
     const Bytes staged = staged_at(place);
     format::Slot slot;
@@ -223,11 +220,7 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
     ++opened_;
     return visit(*this, entry_of(number, best));
   }
-  if (damaged && unused) {
-    ++lost_slots_;
-  } else {
-    give_free(number);
-  }
+  if (!damaged || !unused) give_free(number);
   return {};
 }
 
@@ -242,8 +235,8 @@ Status SlotStore::read_newest(std::uint64_t number, std::vector<std::uint8_t>& c
   finish_all();
   copy.resize(layout_.slot_bytes());
   const std::uint64_t at = layout_.offset(number, stamp_of(number) >> 7);
-  const Result<std::size_t> got = file_->read_at(at, copy);
-  if (!got.ok()) return Status(got.status()).at(path_, at);
+  Status status = read_bytes(at, copy);
+  if (!status.ok()) return status;
   const format::SlotRead outcome = read_copy(number, Bytes(copy), room_, slot);
   if (room_.failed()) return std::exchange(room_.status, {}).at(path_, at);
   if (outcome == format::SlotRead::whole) return {};
@@ -267,6 +260,10 @@ Status SlotStore::start() {
   if (context_.config.read_only) return {};
   Status status;
   if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
+  if (status.is(Errc::no_space)) {
+    status = {Errc::no_space,
+              "slots.dat was cut off, and its end needs room: free some, or open it read_only"};
+  }
   if (!status.ok()) return std::move(status).at(path_);
   status = finish_recovery();
   // The next open must not take cached pages for what the disk has.
@@ -309,13 +306,13 @@ Status SlotStore::finish_recovery() {
   torn_.clear();
   losers_.clear();
   stage_ = std::vector<std::uint8_t>();
-  stage_order_ = std::vector<std::uint32_t>();
-  stage_wins_ = std::vector<std::uint32_t>();
+  stage_order_.clear();
+  stage_wins_.clear();
   finish_all();
   if (status.ok()) status = write_zeros(format::kCleanMarkAt, format::kCleanMarkBytes);
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return status;
-  for (std::uint8_t& stamp : stamps_) stamp &= kSlotCopyBit;
+  for (std::uint64_t number = 0; number < slot_count_; ++number) stamp_of(number) &= kSlotCopyBit;
   durable_sequence_.store(last_sequence_, std::memory_order_relaxed);
   sync_wanted_from_ = last_sequence_ + sync_batch_;
   const std::string mark = context_.path_of(format::FileRole::failed, kFailedMarkId);

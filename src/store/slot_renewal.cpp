@@ -35,9 +35,9 @@ Status SlotStore::refuse_damaged(std::uint64_t number) const {
   std::vector<std::uint8_t> copy(layout_.slot_bytes());
   for (std::uint32_t at = 0; at < layout_.copies(); ++at) {
     const std::uint64_t offset = layout_.offset(number, at);
-    const Result<std::size_t> got = file_->read_at(offset, copy);
-    if (!got.ok()) return Status(got.status()).at(path_, offset);
-    if (base::all_zeros(Bytes(copy.data(), *got))) continue;
+    Status status = read_bytes(offset, copy);
+    if (!status.ok()) return status;
+    if (base::all_zeros(Bytes(copy))) continue;
     return base::corrupt("a damaged slot cannot be sealed anew; dump and load what is whole")
         .at(path_, offset);
   }

@@ -13,6 +13,7 @@
 #include "base/errors.hpp"
 #include "base/little.hpp"
 #include "base/log.hpp"
+#include "base/search.hpp"
 #include "os/entropy.hpp"
 #include "store/manifest_file.hpp"
 
@@ -32,19 +33,6 @@ inline void slot_prefetch_to_write(const void* at) noexcept {
 Status slot_store_memory() { return base::out_of_memory("no memory for a slot store"); }
 
 }  // namespace
-
-Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed) {
-  if (copies == 2 ||
-      format::SlotLayout::fits_single_copy(shape.key_size, shape.value_size, sealed)) {
-    return {};
-  }
-  return base::failure(
-      Errc::too_large,
-      "a slot of % bytes does not fit into a sector of % bytes: leave "
-      "FixedConfig::single_copy false",
-      {format::SlotLayout(shape.key_size, shape.value_size, 2, 1, sealed).slot_bytes(),
-       format::kSlotSectorBytes});
-}
 
 SlotStore::SlotStore(const StoreContext& context)
     : context_(context), path_(context.path_of(format::kSlotsName)) {}
@@ -71,13 +59,18 @@ Status SlotStore::create_file(const SlotOptions& options) {
   header_.copies = options.copies;
   const bool sealed = context_.keys != nullptr;
   if (sealed) header_.file.sealing = static_cast<std::uint32_t>(context_.keys->cipher());
+  // Whether the sizes can be is asked of the reader.
+  std::uint8_t bytes[format::kSlotsHeaderBytes];
+  format::encode_slots_header(header_, bytes);
+  Status status = format::decode_slots_header(Bytes(bytes), header_);
+  if (!status.ok()) return status;
   const std::size_t place =
       format::SlotLayout(header_.key_size, header_.value_size, options.copies, 1, sealed)
           .stage_bytes();
   header_.stage_count = static_cast<std::uint32_t>(
       std::clamp<std::size_t>(options.stage_bytes / place, kStageCountMin, format::kStageCountMax));
   std::uint8_t random[8];
-  Status status = os::random_bytes(random);
+  status = os::random_bytes(random);
   if (!status.ok()) return status;
   std::memcpy(&header_.salt, random, sizeof random);
   const format::SlotLayout layout(header_.key_size, header_.value_size, header_.copies,
@@ -109,12 +102,11 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (file_exists(context_.files, mark)) static_cast<void>(file_->drop_cache());
 
   std::uint8_t head[format::kSlotsHeaderBytes];
-  const Result<std::size_t> got = file_->read_at(0, head);
-  if (!got.ok()) return got.status();
-  status = format::decode_slots_header(Bytes(head, *got), header_);
+  status = read_bytes(0, head);
+  if (status.ok()) status = format::decode_slots_header(Bytes(head), header_);
   if (!status.ok()) return status;
   if (header_.file.store_id != context_.store_id || header_.file.shard != context_.shard) {
-    return base::corrupt("slots.dat belongs to another store or shard");
+    return base::corrupt("the file belongs to another store or shard, or was renamed");
   }
   if (header_.key_size != context_.shape.key_size ||
       header_.value_size != context_.shape.value_size) {
@@ -136,21 +128,58 @@ Status SlotStore::open_file(const SlotOptions& options) {
   if (crypto::kHasCrypto && cipher != 0)
     sealer_ = std::make_unique<SlotSealer>(*context_.keys, header_);
   if (size_at_open_ < layout_.slots_at()) {
-    return base::corrupt("slots.dat ends before its slots: restore it from a backup");
+    return base::corrupt(kSlotsLost);
   }
   seed_ = format::slot_seed(header_);
   image_.resize(layout_.stage_bytes());
   if (header_.stage_count >= kStageCountMin) on_way_count_ = kOnWayMax;
   staged_ = std::vector<std::uint32_t>(header_.stage_count);
   staged_find_ = std::vector<std::uint32_t>(std::bit_ceil(std::size_t{2} * header_.stage_count));
-  set_slot_count(layout_.slots_in(size_at_open_));
-  return {};
+  return count_slots(options.unseen_slots);
 }
 
-void SlotStore::set_slot_count(std::uint64_t slots) {
+// A file of holes claims any size. Of the groups at its end that were never used, so many count as
+// a growth may have left, and not the one that it was cut off in.
+Status SlotStore::count_slots(std::uint64_t unseen) {
+  const std::uint32_t group_slots = layout_.group_slots();
+  std::uint64_t slots = layout_.slots_in(size_at_open_);
+  std::uint64_t whole = slots;
+  if (layout_.file_bytes(slots) > size_at_open_) whole -= group_slots;
+  std::vector<std::uint8_t> group(static_cast<std::size_t>(layout_.group_bytes()));
+  while (slots > std::min(whole, unseen)) {
+    const std::uint64_t before = slots - group_slots;
+    // Where it cannot be read, recover() tells.
+    if (!read_bytes(layout_.file_bytes(before), group).ok()) break;
+    if (!base::all_zeros(Bytes(group))) break;
+    slots = before;
+  }
+  return set_slot_count(std::max(slots, std::min(whole, 2 * slots)));
+}
+
+Status SlotStore::set_slot_count(std::uint64_t slots) {
+  const auto words = static_cast<std::size_t>((slots + 63) / 64);
+  if (words > free_words_) {
+    const std::size_t room = std::max(words, 2 * free_words_);
+    // Nine: a word, and the stamps of its slots.
+    std::unique_ptr<std::uint64_t[]> grown(new (std::nothrow) std::uint64_t[9 * room]());
+    if (grown == nullptr) return slot_store_memory();
+    auto* const stamps = reinterpret_cast<std::uint8_t*>(grown.get() + room);
+    if (slot_count_ != 0) {
+      std::memcpy(grown.get(), free_.get(), free_words_ * 8);
+      std::memcpy(stamps, stamps_, free_words_ * 64);
+    }
+    free_ = std::move(grown);
+    stamps_ = stamps;
+    free_words_ = room;
+  }
+  // Those that go must not be there when they come back.
+  while (slot_count_ > slots) {
+    stamp_of(--slot_count_) = 0;
+    word_of(slot_count_) &= ~bit_of(slot_count_);
+  }
+  slot_count_ = slots;
   file_bytes_ = layout_.file_bytes(slots);
-  stamps_.resize(static_cast<std::size_t>(slots));
-  free_.resize(static_cast<std::size_t>((slots + 63) / 64));
+  return {};
 }
 
 void SlotStore::map_file() {
@@ -338,12 +367,20 @@ Status SlotStore::unstage() {
     if (mapping_) {
       status = bring_home(number, {mapping_->data() + from + 8, layout_.slot_bytes()});
     } else {
-      const Result<std::size_t> got = file_->read_at(from, image_);
-      status = got.ok() ? bring_home(number, Bytes(image_).sub(8)) : got.status();
+      status = read_bytes(from, image_);
+      if (status.ok()) status = bring_home(number, Bytes(image_).sub(8));
     }
   }
   std::fill(staged_find_.begin(), staged_find_.end(), 0u);
   return std::move(status).at(path_);
+}
+
+// What the file does not have is zeros: the end of its last group may never have been written.
+Status SlotStore::read_bytes(std::uint64_t at, MutableBytes bytes) const {
+  const Result<std::size_t> got = file_->read_at(at, bytes);
+  if (!got.ok()) return Status(got.status()).at(path_, at);
+  std::memset(bytes.data() + *got, 0, bytes.size() - *got);
+  return {};
 }
 
 Status SlotStore::write_bytes(std::uint64_t at, Bytes bytes) {
@@ -384,9 +421,8 @@ Status SlotStore::describe(Status status, base::Location at) const {
 // ---- Free slots ----
 
 void SlotStore::give_free(std::uint64_t number) noexcept {
-  const auto word = static_cast<std::size_t>(number / 64);
-  free_[word] |= std::uint64_t{1} << (number % 64);
-  free_first_ = std::min(free_first_, word);
+  word_of(number) |= bit_of(number);
+  free_first_ = std::min(free_first_, static_cast<std::size_t>(number / 64));
   ++free_count_;
 }
 
@@ -419,7 +455,8 @@ Status SlotStore::grow() {
   if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
   if (!status.ok()) return status;
   const std::uint64_t first = slot_count();
-  set_slot_count(layout_.slots_in(file_bytes_ + step));
+  status = set_slot_count(layout_.slots_in(file_bytes_ + step));
+  if (!status.ok()) return status;
   for (std::uint64_t number = first; number < slot_count(); ++number) give_free(number);
   if (mapping_) map_file();
   return {};
@@ -434,25 +471,25 @@ std::uint64_t SlotStore::end_of_used(std::uint64_t end) const noexcept {
   return end;
 }
 
-Result<bool> SlotStore::last_live(std::uint64_t& end, std::vector<std::uint8_t>& key,
-                                  base::Location& at) {
+Status SlotStore::last_live(std::uint64_t newest, std::uint64_t& end,
+                            std::vector<std::uint8_t>& key, base::Location& at) {
   const std::uint64_t used = end_of_used(std::min(end, slot_count()));
-  while (free_first_ < free_.size() && free_[free_first_] == 0) ++free_first_;
-  if (used == 0 || free_first_ == free_.size()) return false;
-  const std::uint64_t number = used - 1;
-  if (free_first_ * 64 + static_cast<unsigned>(std::countr_zero(free_[free_first_])) > number) {
-    return false;
+  if (used == 0 || free_count_ == 0) return Errc::not_found;
+  while (free_[free_first_] == 0) ++free_first_;
+  end = used - 1;
+  if (free_first_ * 64 + static_cast<unsigned>(std::countr_zero(free_[free_first_])) > end) {
+    return Errc::not_found;
   }
   std::vector<std::uint8_t> copy;
   format::Slot slot;
-  Status status = read_newest(number, copy, slot);
-  if (status.is(Errc::corrupt)) return false;  // a damaged one stays where it is
+  Status status = read_newest(end, copy, slot);
+  if (status.is(Errc::corrupt)) return Errc::not_found;  // a damaged one stays where it is
   if (!status.ok()) return status;
+  if (slot.state != format::SlotState::live || slot.version > newest) return Errc::not_found;
   key.clear();
   base::append(key, slot.key);
-  at = location_of(number, slot.version);
-  end = number;
-  return slot.state == format::SlotState::live;
+  at = location_of(end, slot.version);
+  return {};
 }
 
 // Whole groups, with room for the slot that begin_trim() writes.
@@ -463,10 +500,10 @@ std::uint64_t SlotStore::slots_to_keep() const noexcept {
   return std::min((slots + group - 1) / group * group, slot_count());
 }
 
-Result<bool> SlotStore::begin_trim() {
+Status SlotStore::begin_trim() {
   if (!failed_.ok()) return failed_;
   ARMDB_ASSERT(syncing_ == 0);
-  if (slots_to_keep() == slot_count()) return false;
+  if (slots_to_keep() == slot_count()) return Errc::not_found;
   // Slots of these numbers come back when the file grows again.
   Status status = clear_stage();
   std::uint64_t number = 0;
@@ -476,25 +513,24 @@ Result<bool> SlotStore::begin_trim() {
   if (!status.ok()) return poison(status);
   give_free(number);
   kept_version_ = last_sequence_;
-  return true;
+  return {};
 }
 
-Result<bool> SlotStore::end_trim() {
+Status SlotStore::end_trim() {
   if (!failed_.ok()) return failed_;
-  if (kept_version_ != last_sequence_ || durable_sequence() != last_sequence_) return false;
+  if (kept_version_ != last_sequence_ || durable_sequence() != last_sequence_) return Errc::aborted;
   const std::uint64_t slots = slots_to_keep();
-  if (slots == slot_count()) return true;
+  if (slots == slot_count()) return {};
   mapping_.reset();
   Status status = file_->truncate(layout_.file_bytes(slots));
   // Or a power cut could find old copies of a slot beside the first one that is written anew.
   if (status.ok()) status = file_->sync();
   if (!status.ok()) return poison(std::move(status).at(path_));
   free_count_ -= slot_count() - slots;
-  set_slot_count(slots);
-  if (slots % 64 != 0) free_.back() &= (std::uint64_t{1} << (slots % 64)) - 1;
+  static_cast<void>(set_slot_count(slots));
   free_first_ = 0;
   map_file();
-  return true;
+  return {};
 }
 
 // Real blocks, so that a full disk is noticed here and not by a store into the mapping.
@@ -547,10 +583,10 @@ Status SlotStore::end_sync(const SyncTicket& ticket, Status outcome) {
 
 // Generations come round again after 127 syncs: before that every stamp is looked at.
 void SlotStore::forget_old_generations() noexcept {
-  const std::size_t stripe = stamps_.size() / 32 + 1;
-  for (std::size_t done = 0; done < stripe && !stamps_.empty(); ++done) {
-    if (forget_at_ >= stamps_.size()) forget_at_ = 0;
-    std::uint8_t& stamp = stamps_[forget_at_++];
+  const std::uint64_t stripe = slot_count_ / 32 + 1;
+  for (std::uint64_t done = 0; done < stripe && slot_count_ != 0; ++done) {
+    if (forget_at_ >= slot_count_) forget_at_ = 0;
+    std::uint8_t& stamp = stamp_of(forget_at_++);
     if (is_durable(stamp)) stamp &= kSlotCopyBit;
   }
 }

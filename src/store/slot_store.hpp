@@ -43,12 +43,11 @@ struct SlotOptions {
   // Slots that go home from the stage with one end_sync(): a first store to a page takes
   // microseconds.
   std::uint32_t unstage_step = 64;
+  // Behind the last slot that is in use so many are counted, or as many as lie before it.
+  std::uint64_t unseen_slots = 16 << 20;
   std::uint64_t grow_step_bytes = 0;  // the file grows by doubling, but by no more than this
   std::uint64_t sync_batch = 0;       // so many writes want a sync; 0: none do
 };
-
-// Whether a Fixed store can be created for such entries: too_large.
-Status check_slots(const Shape& shape, std::uint32_t copies, bool sealed);
 
 // Room for what reading a sealed copy gives: of the best one so far, and of the next.
 struct SlotRoom {
@@ -99,14 +98,16 @@ class SlotStore final : public Store {
   [[nodiscard]] Status describe(Status status, base::Location at) const override;
 
   // Of the live slot with the highest number below `end`, while a free one lies before it: its key,
-  // and where it is; `end` becomes its number. False when there is none.
-  Result<bool> last_live(std::uint64_t& end, std::vector<std::uint8_t>& key, base::Location& at);
+  // and where it is; `end` becomes its number. not_found when there is none, or when it was written
+  // after the version `newest`.
+  Status last_live(std::uint64_t newest, std::uint64_t& end, std::vector<std::uint8_t>& key,
+                   base::Location& at);
   // Free groups at the end of the file are given back in two steps, with a sync between them: the
-  // largest version has to stay in the file. No sync may run in either of them. False when there
-  // are none.
-  Result<bool> begin_trim();
-  // Syncs the new size. False when somebody wrote meanwhile.
-  Result<bool> end_trim();
+  // largest version has to stay in the file. No sync may run in either of them. not_found when
+  // there are none.
+  Status begin_trim();
+  // Syncs the new size. `aborted` when somebody wrote meanwhile.
+  Status end_trim();
 
   // Copies the slots from the group of `first` on, as many as fit into a piece; none at the end.
   Status read_piece(std::uint64_t first, SlotPiece& piece);
@@ -133,7 +134,7 @@ class SlotStore final : public Store {
   Status close();
 
   [[nodiscard]] std::uint32_t copies() const noexcept { return layout_.copies(); }
-  [[nodiscard]] std::uint64_t slot_count() const noexcept { return stamps_.size(); }
+  [[nodiscard]] std::uint64_t slot_count() const noexcept { return slot_count_; }
   [[nodiscard]] std::uint64_t live_count() const noexcept { return live_; }
   [[nodiscard]] std::uint64_t file_bytes() const noexcept { return file_bytes_; }
   [[nodiscard]] bool was_clean() const noexcept { return was_clean_; }
@@ -145,6 +146,7 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint64_t missing_slots() const noexcept { return missing_slots_; }
 
  private:
+  static constexpr const char* kSlotsLost = "slots.dat lost what it had: restore it from a backup";
   static constexpr std::uint8_t kSlotCopyBit = 0x80;  // of a stamp
   static constexpr std::uint32_t kFailedMarkId = 1;
   static constexpr std::uint32_t kOnWayMax = 4;
@@ -169,7 +171,8 @@ class SlotStore final : public Store {
   Status read_stage();
   Status read_newest(std::uint64_t number, std::vector<std::uint8_t>& copy, format::Slot& slot);
 
-  void set_slot_count(std::uint64_t slots);
+  Status count_slots(std::uint64_t unseen);
+  Status set_slot_count(std::uint64_t slots);
   Status take_free(std::uint64_t& number);
   Status grow();
   Status allocate(std::uint64_t from, std::uint64_t bytes);
@@ -178,8 +181,14 @@ class SlotStore final : public Store {
   [[nodiscard]] std::uint8_t& stamp_of(std::uint64_t number) noexcept {
     return stamps_[static_cast<std::size_t>(number)];
   }
+  [[nodiscard]] std::uint64_t& word_of(std::uint64_t number) noexcept {
+    return free_[static_cast<std::size_t>(number / 64)];
+  }
+  [[nodiscard]] static std::uint64_t bit_of(std::uint64_t number) noexcept {
+    return std::uint64_t{1} << (number % 64);
+  }
   [[nodiscard]] bool is_free(std::uint64_t number) const noexcept {
-    return (free_[static_cast<std::size_t>(number / 64)] >> (number % 64) & 1) != 0;
+    return (free_[static_cast<std::size_t>(number / 64)] & bit_of(number)) != 0;
   }
   [[nodiscard]] std::uint64_t end_of_used(std::uint64_t end) const noexcept;
   [[nodiscard]] std::uint64_t slots_to_keep() const noexcept;
@@ -199,6 +208,7 @@ class SlotStore final : public Store {
   void aim(OnWay& way) noexcept;
   void finish(std::uint32_t place) noexcept;
   void finish_all() noexcept;
+  Status read_bytes(std::uint64_t at, MutableBytes bytes) const;
   Status write_bytes(std::uint64_t at, Bytes bytes);
   Status write_zeros(std::uint64_t at, std::size_t bytes);
   Status clear_stage();
@@ -250,12 +260,14 @@ class SlotStore final : public Store {
   std::uint64_t file_bytes_ = 0;     // of whole groups
   std::vector<std::uint8_t> image_;  // of a place of the stage, where nothing is mapped
 
-  // Of each slot: the copy that counts (bit 7), and the generation of syncs it was written in, 0
-  // when that is durable.
-  std::vector<std::uint8_t> stamps_;
-  std::vector<std::uint64_t> free_;  // a bit per slot
+  // A bit per slot that is free; behind these words a stamp for each: the copy that counts (bit 7),
+  // and the generation of syncs it was written in, 0 when that is durable.
+  std::unique_ptr<std::uint64_t[]> free_;
+  std::size_t free_words_ = 0;
+  std::uint8_t* stamps_ = nullptr;
+  std::uint64_t slot_count_ = 0;
   std::uint64_t free_count_ = 0;
-  bool full_ = false;  // the last growth found no space
+  bool full_ = false;           // the last growth found no space
   std::size_t free_first_ = 0;  // no free slot in words before it
   std::uint64_t live_ = 0;
   std::uint64_t kept_version_ = 0;  // see begin_trim()
@@ -266,7 +278,7 @@ class SlotStore final : public Store {
   std::uint8_t generation_ = 1;  // of writes: 1 to 127, again and again
   std::uint8_t syncing_ = 0;     // the generation that a sync is making durable
   bool draining_ = false;        // it has, and slots that waited for that are still staged
-  std::size_t forget_at_ = 0;
+  std::uint64_t forget_at_ = 0;
 
   // Places of the stage that all writes go by in turn, and which is next.
   OnWay on_way_[kOnWayMax];
@@ -287,7 +299,6 @@ class SlotStore final : public Store {
   std::vector<std::uint64_t> torn_;  // where copies lie that must never count
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
-  std::uint64_t lost_slots_ = 0;  // damaged, with nothing left to serve
   std::uint64_t damaged_slots_ = 0;
   std::uint64_t missing_slots_ = 0;
 };

@@ -79,6 +79,7 @@ TEST_CASE("fixed: one copy or two is settled at creation") {
   INFO(large.message());
   CHECK(large.is(Errc::too_large));
   CHECK(large.message().find("single_copy") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(directory.path() + "/large"));
   CHECK(FixedTree<Number, ByteArray<600>>::open(directory.path() + "/large", small()).ok());
   if (std::filesystem::exists(directory.path() + "/two/db.keys")) {
     CHECK(FixedTree<Number, ByteArray<439>>::open(directory.path() + "/largest", single).ok());
@@ -188,6 +189,70 @@ TEST_CASE("fixed: with enable_fsync so many writes are followed by a sync") {
   counters = open<Counters>(directory.path() + "/c", config);
   for (Number key = 0; key < 1000; ++key) REQUIRE(counters.put(key, key).ok());
   CHECK(counters.stats().syncs == 10);
+}
+
+TEST_CASE("fixed: a creation that is refused leaves what was there, and nothing else") {
+  const test::TempDir directory;
+  const std::string path = directory.path() + "/c";
+  FixedConfig single = small();
+  single.single_copy = true;
+  using Large = FixedTree<Number, ByteArray<600>>;
+  const auto names = [&] {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(path)) {
+      found.push_back(entry.path().filename().string());
+    }
+    return found;
+  };
+  std::filesystem::create_directory(path);
+  CHECK(Large::open(path, single).is(Errc::too_large));
+  CHECK(names().empty());
+  // Where there was something it is not for us to say what may go.
+  write_file(path + "/notes", "mine");
+  CHECK(Large::open(path, single).is(Errc::too_large));
+  CHECK(read_file(path + "/notes") == "mine");
+  CHECK(open<Large>(path, small()).put(1, {}).ok());
+  // Nor of a collection.
+  CHECK(Large::open(path, single).is(Errc::format_mismatch));
+  CHECK(open<Large>(path, small()).size() == 1);
+}
+
+// The groups in which many are written have a limit that these are around.
+TEMPLATE_TEST_CASE("fixed: put_many() does what single puts do", "",
+                   (FixedTree<Number, ByteArray<100>>), (FixedMap<Number, ByteArray<100>>)) {
+  using Value = ByteArray<100>;
+  const test::TempDir directory;
+  test::Dice dice(7);
+  for (const std::size_t count : {1u, 2u, 31u, 32u, 33u, 63u, 64u, 65u, 127u, 128u, 129u, 1000u}) {
+    INFO(count << " at once");
+    const std::string path = directory.path() + "/" + std::to_string(count);
+    auto many = open<TestType>(path + "many", small(1));
+    auto single = open<TestType>(path + "single", small(1));
+    for (int round = 0; round < 3; ++round) {
+      std::vector<std::pair<Number, Value>> pairs;
+      for (std::size_t at = 0; at < count; ++at) {
+        const Number key = round == 0 ? at : dice.below(2 * count);  // in order; some twice
+        Value value{};
+        value[0] = static_cast<std::uint8_t>(dice.below(256));
+        value[99] = static_cast<std::uint8_t>(round);
+        pairs.emplace_back(key, value);
+        REQUIRE(single.put(key, value).ok());
+      }
+      REQUIRE(many.put_many(pairs).ok());
+      if (round == 1) {
+        REQUIRE(many.sync().ok());
+        REQUIRE(many.close().ok());
+        many = open<TestType>(path + "many", small(1));
+      }
+      CHECK(many.size() == single.size());
+      CHECK(many.stats().last_sequence == single.stats().last_sequence);
+      std::size_t wrong = 0;
+      for (Number key = 0; key < 2 * count; ++key) {
+        wrong += many.get(key) == single.get(key) ? 0 : 1;
+      }
+      CHECK(wrong == 0);
+    }
+  }
 }
 
 TEST_CASE("fixed: a slots.dat that was lost is told, and not made anew") {

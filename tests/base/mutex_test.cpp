@@ -58,19 +58,22 @@ TEST_CASE("mutex: a wait ends by its time") {
 #if !defined(ARMDB_OMIT_THREADS)
 
 TEST_CASE("mutex: what one thread wrote under it the next one sees", "[threads]") {
-  const auto shared = std::make_unique<MutexCounter>();
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
-      for (int j = 0; j < 5000; ++j) {
-        const MutexLock lock(shared->mutex);
-        shared->count += 1;
-      }
-    });
+  for (const unsigned processors : {1u, 2u}) {  // who waits sleeps at once, or spins first
+    Mutex::set_processors(processors);
+    const auto shared = std::make_unique<MutexCounter>();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] {
+        for (int j = 0; j < 5000; ++j) {
+          const MutexLock lock(shared->mutex);
+          shared->count += 1;
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    const MutexLock lock(shared->mutex);
+    CHECK(shared->count == 20000);
   }
-  for (auto& thread : threads) thread.join();
-  const MutexLock lock(shared->mutex);
-  CHECK(shared->count == 20000);
 }
 
 TEST_CASE("mutex: a waiter is woken and holds the mutex again", "[threads]") {

@@ -107,7 +107,7 @@ FIXED = [
     ("a sync begins before slots are written from the stage", "store/slot_store.cpp",
      "finish_all(); rewritten_ = false;", "rewritten_ = false;"),
     ("moved slots are erased before their new places are synced", "engine/shard_care.cpp",
-     "Status status = slots_->sync();", "Status status;"),
+     "if (!moved.empty()) status = slots_->sync();", ""),
     ("the stage is not cleared before slots are cut off", "store/slot_store.cpp",
      "Status status = clear_stage(); std::uint64_t number", "Status status; std::uint64_t number"),
     ("the largest version may go with slots that are cut off", "store/slot_store.cpp",
@@ -132,7 +132,7 @@ FIXED = [
      "if (status.ok()) status = context_.files.sync_directory(context_.directory);", ""),
     ("recovered slots are not synced at the end", "store/slot_recovery.cpp",
      "if (status.ok()) status = file_->sync(); if (!status.ok()) return status;"
-     " for (std::uint8_t& stamp", "if (!status.ok()) return status; for (std::uint8_t& stamp"),
+     " for (std::uint64_t number", "if (!status.ok()) return status; for (std::uint64_t number"),
     ("a failed sync of slots is forgotten", "store/slot_store.cpp",
      "if (!outcome.ok() && !outcome.is(Errc::aborted)) return poison(outcome);",
      "if (!outcome.ok() && !outcome.is(Errc::aborted)) return outcome;"),

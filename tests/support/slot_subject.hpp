@@ -77,6 +77,7 @@ class SlotSubject {
                                                                 {.copies = kind_.copies,
                                                                  .stage_bytes = 1024,
                                                                  .unstage_step = 2,
+                                                                 .unseen_slots = unseen_slots,
                                                                  .grow_step_bytes = 64 << 10},
                                                                 visit);
     if (!opened.ok()) return opened.status();
@@ -169,6 +170,8 @@ class SlotSubject {
     return {8, kind_.value_size, kind_.copies, stages, sealed};
   }
   SlotStore& store() { return *store_; }
+  [[nodiscard]] const Keyring* keys() const { return ring_.get(); }  // null: not encrypted
+  std::uint64_t unseen_slots = 16 << 20;
   Config& config() { return config_; }
 
  private:
