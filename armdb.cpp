@@ -4866,7 +4866,7 @@ class LogRecovery {
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
   std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
   std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
-  std::vector<std::string> temporary_names_;
+  std::string temporary_names_;                                  // each with a slash behind it
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
   std::uint64_t durable_ = 0;          // everything up to it was synced once
@@ -14967,7 +14967,7 @@ Status LogRecovery::list_directory() {
     if (parsed.role == format::FileRole::segment) data_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::hint) hint_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::failed) failed_ids_.push_back(parsed.file_id);
-    if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
+    if (parsed.role == format::FileRole::temporary) temporary_names_.append(name).append("/");
   });
   if (status.is(Errc::not_found)) {
     status = base::corrupt("the directory of a shard is missing; restore it from a backup");
@@ -15362,7 +15362,9 @@ Status LogRecovery::finish() {
     if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
   }
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
-  for (const std::string& name : temporary_names_) {
+  for (std::size_t from = 0, to = 0; from < temporary_names_.size(); from = to + 1) {
+    to = temporary_names_.find('/', from);
+    const std::string name = temporary_names_.substr(from, to - from);
     if (store_.hint_ != nullptr &&
         name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;
@@ -20047,7 +20049,7 @@ class Opening {
     return engine_->save_state();
   }
 
-  [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
+  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
     return {engine_->files(),
             engine_->config_,

@@ -265,7 +265,7 @@ class Opening {
     return engine_->save_state();
   }
 
-  [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
+  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
     return {engine_->files(),
             engine_->config_,

@@ -66,7 +66,7 @@ Status LogRecovery::list_directory() {
     if (parsed.role == format::FileRole::segment) data_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::hint) hint_ids_.push_back(parsed.file_id);
     if (parsed.role == format::FileRole::failed) failed_ids_.push_back(parsed.file_id);
-    if (parsed.role == format::FileRole::temporary) temporary_names_.emplace_back(name);
+    if (parsed.role == format::FileRole::temporary) temporary_names_.append(name).append("/");
   });
   if (status.is(Errc::not_found)) {
     status = base::corrupt("the directory of a shard is missing; restore it from a backup");
@@ -463,7 +463,9 @@ Status LogRecovery::finish() {
     if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
   }
   for (const std::uint32_t id : failed_ids_) drop(format::FileRole::failed, id);
-  for (const std::string& name : temporary_names_) {
+  for (std::size_t from = 0, to = 0; from < temporary_names_.size(); from = to + 1) {
+    to = temporary_names_.find('/', from);
+    const std::string name = temporary_names_.substr(from, to - from);
     if (store_.hint_ != nullptr &&
         name == temporary_path(format::file_name(format::FileRole::hint, store_.active_->id()))) {
       continue;

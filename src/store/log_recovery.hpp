@@ -102,7 +102,7 @@ class LogRecovery {
   std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
   std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
   std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
-  std::vector<std::string> temporary_names_;
+  std::string temporary_names_;                                  // each with a slash behind it
   std::uint32_t id_max_ = 0;
   std::uint64_t last_ = 0;             // sequence of the last accepted entry
   std::uint64_t durable_ = 0;          // everything up to it was synced once
