@@ -135,9 +135,8 @@ template <class Collection> class Couple {
     follower = std::move(*opened);
   }
   void follow() {
-    auto client =
-        ReplicationClient::start(follower.collection(), "unix:" + (directory_ / "socket"),
-                                 replication_);
+    auto client = ReplicationClient::start(follower.collection(), "unix:" + (directory_ / "socket"),
+                                           replication_);
     INFO(client.message());
     REQUIRE(client.ok());
     client_ = std::move(*client);
@@ -180,9 +179,9 @@ TEST_CASE("replication: every write of the leader arrives, batches and expiries 
     }
     REQUIRE(batch.erase(round).ok());
     REQUIRE(batch.commit().ok());
-    REQUIRE(leader.atomic(5000 + round, [&](auto& shard) {
-      return shard.put(5000 + round, "atomic");
-    }).ok());
+    REQUIRE(
+        leader.atomic(5000 + round, [&](auto& shard) { return shard.put(5000 + round, "atomic"); })
+            .ok());
   }
   REQUIRE(leader.put(7000, "soon gone", {.ttl_ms = 1}).ok());
   REQUIRE(leader.put(7001, "stays a while", {.ttl_ms = 1000000}).ok());
@@ -348,9 +347,8 @@ TEST_CASE("replication: a leader learns from a follower that it was replaced", "
   // Wrongly sent back to its old leader: that one must stop, and nothing is taken over.
   pair.follow();
   CHECK(comes([&] { return pair.leader.put(3, "three").is(Errc::read_only); }));
-  CHECK(comes([&] {
-    return pair.client().replication_stats().state == ReplicationState::refused;
-  }));
+  CHECK(
+      comes([&] { return pair.client().replication_stats().state == ReplicationState::refused; }));
   CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
   CHECK(pair.server().wait_for_followers(1, ~std::uint64_t{0}, 1).is(Errc::fenced));
   CHECK((*pair.follower.get(2))->text() == "two");
@@ -361,8 +359,8 @@ TEST_CASE("replication: another collection is refused, not merged", "[replicatio
   Couple<Tree> other(small_files());
   REQUIRE(pair.leader.put(1, "mine").ok());
   REQUIRE(other.leader.put(1, "other").ok());
-  auto client = ReplicationClient::start(pair.follower.collection(), other.server().address(),
-                                         quick());
+  auto client =
+      ReplicationClient::start(pair.follower.collection(), other.server().address(), quick());
   REQUIRE(client.ok());
   CHECK(comes([&] { return client->replication_stats().state == ReplicationState::refused; }));
   CHECK(client->replication_stats().last_error.is(Errc::format_mismatch));
@@ -404,8 +402,8 @@ TEST_CASE("replication: addresses that others reach need a key", "[replication]"
   ReplicationConfig both;
   both.pre_shared_key = ByteArray<32>{1};
   both.ca_file = "x";
-  CHECK(ReplicationServer::start(tree->collection(), "127.0.0.1:0", both)
-            .is(Errc::invalid_argument));
+  CHECK(
+      ReplicationServer::start(tree->collection(), "127.0.0.1:0", both).is(Errc::invalid_argument));
 }
 
 TEST_CASE("replication: several collections over one server, several followers", "[replication]") {
