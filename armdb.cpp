@@ -4695,6 +4695,7 @@ class LogFeed {
   std::uint64_t offset_ = 0;                 // in it: everything before it was told
   std::uint64_t readable_ = 0;               // of it
   std::unique_ptr<SegmentScanner> scanner_;  // stands at or behind offset_
+  std::uint64_t scanner_end_ = 0;            // where it ends
   std::vector<SegmentPtr> copied_;           // of a copy: still to be read, the next one last
   std::uint64_t copy_limit_ = 0;
   bool copying_ = false;
@@ -14545,7 +14546,11 @@ Status LogFeed::read(std::uint64_t limit, std::size_t bytes_max, FeedPiece& piec
   piece.joint.clear();
   if (copying_) return read_copy(bytes_max, piece);
   if (segment_ == nullptr) return {};
-  scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
+  // The one before has read ahead of what it gave.
+  if (scanner_ == nullptr || scanner_->position() != offset_ || scanner_end_ != readable_) {
+    scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
+    scanner_end_ = readable_;
+  }
   in_batch_ = false;
   std::size_t whole = 0;  // bytes up to the end of the last entry or batch that is all there
   Status status;
@@ -21725,6 +21730,10 @@ std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
 
 // ---- Follower: the stream ----
 Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
+  const WriteRequest* pointers[kRunMax];
+  const std::size_t count = requests.size() < kRunMax ? requests.size() : kRunMax;
+  for (std::size_t at = 0; at < count; ++at) pointers[at] = &requests[at];
+  fetch({pointers, count});
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();

@@ -62,6 +62,10 @@ std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
 // ---- Follower: the stream ----
 
 Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
+  const WriteRequest* pointers[kRunMax];
+  const std::size_t count = requests.size() < kRunMax ? requests.size() : kRunMax;
+  for (std::size_t at = 0; at < count; ++at) pointers[at] = &requests[at];
+  fetch({pointers, count});
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();

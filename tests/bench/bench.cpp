@@ -221,6 +221,7 @@ int run(int argc, char** argv) {
   run_calls(options, report);
   run_load(options, report);
   run_fixed(options, report);
+  run_replication(options, report);
   run_encryption(options, report);
   std::filesystem::remove_all(options.folder);
   std::printf("written to %s\n", options.out.c_str());

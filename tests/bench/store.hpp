@@ -106,6 +106,7 @@ void run_erasure(const Options& options, Report& report);
 void run_calls(const Options& options, Report& report);
 void run_load(const Options& options, Report& report);
 void run_fixed(const Options& options, Report& report);
+void run_replication(const Options& options, Report& report);
 void run_encryption(const Options& options, Report& report);
 // The child that run_reopen kills: loads `keys` entries, says so on file descriptor 1, waits.
 int run_victim(const std::string& store, const Setup& setup);

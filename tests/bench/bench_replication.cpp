@@ -1,0 +1,192 @@
+// Rows on replication: what it costs the writers, how fast a new follower gets everything, and how
+// late a follower shows a write. All in one process over a Unix socket, so that leader and
+// followers share the machine's processors and its disk.
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "bench/bench.hpp"
+#include "bench/store.hpp"
+
+namespace bench {
+namespace {
+
+namespace fs = std::filesystem;
+using Map = armdb::ConstMap<armdb::ByteArray<8>, armdb::ByteArray<64>>;
+
+armdb::ByteArray<8> key_at(std::uint64_t at) {
+  armdb::ByteArray<8> key;
+  KeyBuffer buffer(8);
+  const Bytes bytes = buffer.make(at);
+  std::copy(bytes.begin(), bytes.end(), key.begin());
+  return key;
+}
+
+armdb::ByteArray<64> value_at(std::uint64_t at) {
+  armdb::ByteArray<64> value{};
+  std::memcpy(value.data(), &at, sizeof at);
+  return value;
+}
+
+// A leader with entries, its server, and followers.
+class Group {
+ public:
+  Group(const Options& options, std::uint64_t keys) : folder_(options.folder + "/replication") {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    auto opened = Map::open(folder_ + "/leader");
+    check(opened.status());
+    leader = std::move(*opened);
+    for (std::uint64_t at = 0; at < keys; ++at) check(leader.put(key_at(at), value_at(at)));
+    check(leader.sync());
+  }
+  ~Group() {
+    clients_.clear();
+    server = {};
+    followers.clear();
+    leader = Map();
+    fs::remove_all(folder_);
+  }
+  void serve() {
+    auto started = armdb::ReplicationServer::start(leader.collection(), address());
+    check(started.status());
+    server = std::move(*started);
+  }
+  void add_follower() {
+    const std::string path = folder_ + "/follower" + std::to_string(followers.size());
+    check(armdb::ReplicationClient::create(path, address()));
+    auto opened = Map::open(path);
+    check(opened.status());
+    followers.push_back(std::move(*opened));
+    auto client = armdb::ReplicationClient::start(followers.back().collection(), address());
+    check(client.status());
+    clients_.push_back(std::move(*client));
+  }
+  void settle() {
+    const auto count = static_cast<std::uint32_t>(followers.size());
+    check(server.wait_for_followers(count, ~std::uint64_t{0}, 600000));
+  }
+  [[nodiscard]] std::string address() const { return "unix:" + folder_ + "/socket"; }
+  [[nodiscard]] const std::string& folder() const { return folder_; }
+
+  Map leader;
+  armdb::ReplicationServer server;
+  std::vector<Map> followers;
+
+ private:
+  const std::string folder_;
+  std::vector<armdb::ReplicationClient> clients_;
+};
+
+void rows_put(const Options& options, Report& report) {
+  const std::string name = "replication.put";
+  if (!report.wanted(name)) return;
+  const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
+  Group group(options, options.keys);
+  const auto measure = [&] {
+    return per_operation(numbers.size(), [&] {
+      for (const std::uint32_t at : numbers) check(group.leader.put(key_at(at), value_at(at + 1)));
+    });
+  };
+  const auto repeat = [&](const std::string& store) {
+    for (int n = 0; n < options.repeats; ++n) {
+      report.add(name, store, measure());
+      if (!group.followers.empty()) group.settle();
+    }
+  };
+  repeat("alone");
+  group.serve();
+  repeat("served");
+  group.add_follower();
+  group.settle();
+  repeat("1 follower");
+  group.add_follower();
+  group.settle();
+  repeat("2 followers");
+  report.finish(name, "ns/op", "served: nobody follows; the followers run in this process");
+}
+
+// The leader's files through a socket into files, as the least that a follower could do.
+void copy_files(const std::string& from, const std::string& to) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) fail("socketpair");
+  std::thread sender([&] {
+    std::vector<char> piece(256 << 10);
+    for (const auto& entry : fs::recursive_directory_iterator(from)) {
+      if (entry.path().extension() != ".data") continue;
+      std::ifstream in(entry.path(), std::ios::binary);
+      while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
+        const char* at = piece.data();
+        for (auto left = static_cast<std::size_t>(in.gcount()); left > 0;) {
+          const ssize_t sent = ::send(ends[0], at, left, MSG_NOSIGNAL);
+          if (sent <= 0) fail("send");
+          at += sent;
+          left -= static_cast<std::size_t>(sent);
+        }
+      }
+    }
+    ::close(ends[0]);
+  });
+  std::ofstream out(to, std::ios::binary);
+  std::vector<char> piece(256 << 10);
+  for (ssize_t got = 0; (got = ::recv(ends[1], piece.data(), piece.size(), 0)) > 0;) {
+    out.write(piece.data(), got);
+  }
+  out.flush();
+  sender.join();
+  ::close(ends[1]);
+}
+
+void rows_catch_up(const Options& options, Report& report) {
+  const std::string name = "replication.catch_up";
+  if (!report.wanted(name)) return;
+  Group group(options, options.keys * 5);
+  group.serve();
+  const double bytes = static_cast<double>(group.leader.stats().data_bytes);
+  for (int n = 0; n < options.repeats; ++n) {
+    const std::uint64_t begin = now_ns();
+    group.add_follower();
+    group.settle();
+    report.add(name, "armdb", bytes * 1000 / static_cast<double>(now_ns() - begin));
+    const std::uint64_t copied = now_ns();
+    copy_files(group.folder() + "/leader", group.folder() + "/copy");
+    report.add(name, "file copy", bytes * 1000 / static_cast<double>(now_ns() - copied));
+  }
+  report.finish(name, "MB/s", "until durable at the follower; the copy is not synced");
+}
+
+void rows_latency(const Options& options, Report& report) {
+  const std::string name = "replication.latency_p50";
+  if (!report.wanted(name)) return;
+  Group group(options, 1000);
+  group.serve();
+  group.add_follower();
+  group.settle();
+  for (int n = 0; n < options.repeats; ++n) {
+    std::vector<double> times;
+    for (std::uint64_t at = 0; at < 300; ++at) {
+      const auto value = value_at(1000000 * static_cast<std::uint64_t>(n + 1) + at);
+      const std::uint64_t begin = now_ns();
+      check(group.leader.put(key_at(at), value));
+      while (group.followers[0].get(key_at(at)) != value) std::this_thread::yield();
+      times.push_back(static_cast<double>(now_ns() - begin) / 1000);
+    }
+    report.add(name, "armdb", median(times));
+  }
+  report.finish(name, "us", "put() to get() at the follower, with the leader's sync between");
+}
+
+}  // namespace
+
+void run_replication(const Options& options, Report& report) {
+  rows_put(options, report);
+  rows_catch_up(options, report);
+  rows_latency(options, report);
+}
+
+}  // namespace bench
