@@ -378,6 +378,26 @@ TEST_CASE("replication: another collection is refused, not merged", "[replicatio
   CHECK(plain->put(2, "still writable").ok());
 }
 
+TEST_CASE("replication: a follower of another collection fences nobody", "[replication]") {
+  Couple<Tree> pair(small_files());
+  Couple<Tree> other(small_files());
+  // A later term than the first of the pair.
+  other.stop_serving();
+  other.serve();
+  REQUIRE(other.leader.put(1, "other").ok());
+  other.follow();
+  other.wait();
+  other.stop_follower();
+  auto lost = ReplicationClient::start(other.follower.collection(), pair.server().address(),
+                                       quick());
+  REQUIRE(lost.ok());
+  REQUIRE(comes([&] { return lost->replication_stats().state == ReplicationState::refused; }));
+  CHECK(lost->replication_stats().last_error.is(Errc::format_mismatch));
+  CHECK(pair.leader.put(1, "still the leader").ok());
+  pair.follow();
+  pair.wait();
+}
+
 TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   Couple<Tree> pair(small_files());
   REQUIRE(pair.leader.put(1, "one").ok());
