@@ -5261,7 +5261,8 @@ class Shard {
   // the piece has something, or tells why not.
   Status feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
               store::FeedPiece& piece, store::FeedStep& step);
-  void begin_copy(store::LogFeed& feed, std::uint64_t limit) const;
+  // Makes it read a copy of what is durable now; the sequence of that.
+  std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
   // The last sequence of what feed() can read; writes the buffer out for that.
@@ -21595,9 +21596,13 @@ Status Shard::feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_
   return status;
 }
 
-void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
+// The limit and the segments of one moment: compaction drops what a durable entry has replaced, and
+// with a limit of before that entry a key would be missing from the copy.
+std::uint64_t Shard::begin_copy(store::LogFeed& feed) const {
   const base::MutexLock lock(mutex_);
+  const std::uint64_t limit = log_->durable_sequence();
   feed.begin_copy(*log_, limit);
+  return limit;
 }
 
 void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
@@ -22295,9 +22300,8 @@ Status LeaderSession::begin_copy(std::uint32_t shard) {
   engine::Shard& from = source_->engine().shard(shard);
   Status status = from.sync();
   if (!status.ok()) return status;
-  const std::uint64_t limit = from.durable_sequence();
+  const std::uint64_t limit = from.begin_copy(*lane.feed);
   lane.copying = true;
-  from.begin_copy(*lane.feed, limit);
   ++follower_.progress.resyncs;
   format::FrameHeader header;
   header.type = format::FrameType::copy_begin;

@@ -206,7 +206,8 @@ class Shard {
   // the piece has something, or tells why not.
   Status feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
               store::FeedPiece& piece, store::FeedStep& step);
-  void begin_copy(store::LogFeed& feed, std::uint64_t limit) const;
+  // Makes it read a copy of what is durable now; the sequence of that.
+  std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
   // The last sequence of what feed() can read; writes the buffer out for that.

@@ -39,9 +39,13 @@ Status Shard::feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_
   return status;
 }
 
-void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
+// The limit and the segments of one moment: compaction drops what a durable entry has replaced, and
+// with a limit of before that entry a key would be missing from the copy.
+std::uint64_t Shard::begin_copy(store::LogFeed& feed) const {
   const base::MutexLock lock(mutex_);
+  const std::uint64_t limit = log_->durable_sequence();
   feed.begin_copy(*log_, limit);
+  return limit;
 }
 
 void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {

@@ -313,9 +313,8 @@ Status LeaderSession::begin_copy(std::uint32_t shard) {
   engine::Shard& from = source_->engine().shard(shard);
   Status status = from.sync();
   if (!status.ok()) return status;
-  const std::uint64_t limit = from.durable_sequence();
+  const std::uint64_t limit = from.begin_copy(*lane.feed);
   lane.copying = true;
-  from.begin_copy(*lane.feed, limit);
   ++follower_.progress.resyncs;
   format::FrameHeader header;
   header.type = format::FrameType::copy_begin;
