@@ -5574,6 +5574,11 @@ class Engine {
   }
   // From here on it refuses writes: it found out that there is a newer leader.
   void demote() noexcept { refuses_.store(true, std::memory_order_release); }
+  // One at a time applies what a leader ships, or ends that; false: another one does.
+  [[nodiscard]] bool begin_following() noexcept {
+    return !following_.exchange(true, std::memory_order_acq_rel);
+  }
+  void end_following() noexcept { following_.store(false, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
   Status apply_joint(std::span<Shard::JointWrite> parts);
@@ -5680,6 +5685,7 @@ class Engine {
   std::atomic<bool> closed_{false};
   std::atomic<bool> refuses_;  // opened read_only, or a follower
 #if !defined(ARMDB_OMIT_REPLICATION)
+  std::atomic<bool> following_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif
@@ -6206,7 +6212,7 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  Status start(std::string_view address);
+  Status start(std::string_view address);  // once
   void stop();
   [[nodiscard]] Progress progress() const;
  private:
@@ -6222,6 +6228,7 @@ class Client {
   std::unique_ptr<crypto::TlsContext> tls_;
   std::unique_ptr<os::Waker> waker_;
   std::atomic<bool> stopping_{false};
+  bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;
   mutable base::Mutex mutex_;
   Progress progress_ ARMDB_GUARDED_BY(mutex_);
@@ -23041,24 +23048,9 @@ Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const
   if (!stream.ok() || tls == nullptr) return stream;
   return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
 }
-}  // namespace
 
-Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
-                       const Options& options) {
-  const Result<os::Address> parsed = address_of(address, options);
-  if (!parsed.ok()) return parsed.status();
-  std::unique_ptr<crypto::TlsContext> tls;
-  Status status = make_tls(options, tls);
-  if (!status.ok()) return status;
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
-  if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options.timeout_ms);
-  engine::Engine::Origin origin;
-  status = ask_origin(channel, options.name, origin);
-  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
-}
-
-Status promote(engine::Engine& engine) {
+// What a leader ships must not come in between.
+Status promote_alone(engine::Engine& engine) {
   store::ReplicaState state = engine.replica_state();
   if (!state.follower) {
     return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
@@ -23084,11 +23076,43 @@ Status promote(engine::Engine& engine) {
   begin_term(state, lasts, true, id);
   return engine.save_replica_state(std::move(state));
 }
+}  // namespace
+
+Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
+                       const Options& options) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  engine::Engine::Origin origin;
+  status = ask_origin(channel, options.name, origin);
+  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+}
+
+Status promote(engine::Engine& engine) {
+  if (!engine.begin_following()) {
+    return Status(Errc::invalid_argument,
+                  "a ReplicationClient still follows with this collection: stop it, then promote()")
+        .at(engine.path());
+  }
+  Status status = promote_alone(engine);
+  engine.end_following();
+  return status;
+}
 
 Status Client::start(std::string_view text) {
   if (engine_.shape().fixed) {
     return Status(Errc::unsupported,
                   "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  following_ = engine_.begin_following();
+  if (!following_) {
+    return Status(Errc::locked, "another ReplicationClient follows with this collection: stop it")
         .at(engine_.path());
   }
   const Result<os::Address> address = address_of(text, options_);
@@ -23118,6 +23142,7 @@ void Client::stop() {
     pause_.notify_all();
   }
   thread_.join();
+  if (std::exchange(following_, false)) engine_.end_following();
 }
 
 Progress Client::progress() const {

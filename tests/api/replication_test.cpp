@@ -398,6 +398,21 @@ TEST_CASE("replication: a follower of another collection fences nobody", "[repli
   pair.wait();
 }
 
+TEST_CASE("replication: one client at a time, and none while a follower is promoted",
+          "[replication]") {
+  Couple<Tree> pair(small_files());
+  REQUIRE(pair.leader.put(1, "one").ok());
+  pair.follow();
+  pair.wait();
+  CHECK(ReplicationClient::start(pair.follower.collection(), pair.server().address(), quick())
+            .is(Errc::locked));
+  CHECK(ReplicationClient::promote(pair.follower.collection()).is(Errc::invalid_argument));
+  CHECK(pair.follower.put(2, "no").is(Errc::read_only));
+  pair.client().stop();
+  REQUIRE(ReplicationClient::promote(pair.follower.collection()).ok());
+  CHECK(pair.follower.put(2, "yes").ok());
+}
+
 TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   Couple<Tree> pair(small_files());
   REQUIRE(pair.leader.put(1, "one").ok());
