@@ -21804,9 +21804,14 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   if (status.ok() && config_.read_only) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock lock(replica_mutex_);
+  const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
   status = store::replace_replica_state(plain_files(), path_, state);
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    // Which of the two a crash would leave is known, unless the rename went half through.
+    if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
+    return status;
+  }
   if (!state.follower) refuses_.store(false, std::memory_order_release);
   replica_ = std::move(state);
   return {};
@@ -22067,6 +22072,10 @@ void Source::fence(std::uint64_t term) {
   store::ReplicaState state = engine_.replica_state();
   state.follower = true;
   static_cast<void>(engine_.save_replica_state(std::move(state)));
+  {
+    const base::MutexLock lock(mutex_);
+    changed_.notify_all();  // nobody is to wait for followers any longer
+  }
   base::log(
       engine_.config().log, LogLevel::error,
       base::text("a follower has seen a leader of term %: this one takes no more writes", {term}));
@@ -22262,7 +22271,9 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     const std::uint64_t now = os::monotonic_ms();
     if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
     if (!status.ok()) return status;
-    if (source_->fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (source_->fenced() || source_->engine().follower()) {
+      return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
+    }
     if (shipped) continue;
     // Armed before the last look: what is written after that look wakes this thread.
     source_->engine().taps().arm();

@@ -71,6 +71,10 @@ void Source::fence(std::uint64_t term) {
   store::ReplicaState state = engine_.replica_state();
   state.follower = true;
   static_cast<void>(engine_.save_replica_state(std::move(state)));
+  {
+    const base::MutexLock lock(mutex_);
+    changed_.notify_all();  // nobody is to wait for followers any longer
+  }
   base::log(
       engine_.config().log, LogLevel::error,
       base::text("a follower has seen a leader of term %: this one takes no more writes", {term}));
@@ -268,7 +272,9 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     const std::uint64_t now = os::monotonic_ms();
     if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
     if (!status.ok()) return status;
-    if (source_->fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (source_->fenced() || source_->engine().follower()) {
+      return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
+    }
     if (shipped) continue;
     // Armed before the last look: what is written after that look wakes this thread.
     source_->engine().taps().arm();

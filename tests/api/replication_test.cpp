@@ -413,6 +413,21 @@ TEST_CASE("replication: one client at a time, and none while a follower is promo
   CHECK(pair.follower.put(2, "yes").ok());
 }
 
+TEST_CASE("replication: who becomes a follower ships nothing any more", "[replication]") {
+  Couple<Tree> pair(small_files());
+  REQUIRE(pair.leader.put(1, "one").ok());
+  pair.follow();
+  pair.wait();
+  // Its server still runs.
+  auto back = ReplicationClient::start(pair.leader.collection(), "unix:" + (pair.directory() / "x"),
+                                       quick());
+  REQUIRE(back.ok());
+  CHECK(comes([&] {
+    return pair.client().replication_stats().state == ReplicationState::refused;
+  }));
+  CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
+}
+
 TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   Couple<Tree> pair(small_files());
   REQUIRE(pair.leader.put(1, "one").ok());
