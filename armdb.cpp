@@ -4084,6 +4084,10 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+  // No power cut takes a segment as if it had never been.
+  [[nodiscard]] bool names_durable() const noexcept {
+    return directory_changes_ == directory_synced_;
+  }
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
   [[nodiscard]] bool has_unsynced() const noexcept override;
@@ -5265,8 +5269,9 @@ class Shard {
   std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
-  // The last sequence of what feed() can read; writes the buffer out for that.
-  std::uint64_t flushed_sequence();
+  // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
+  // power cut could take it without a trace. On an error that of what is durable.
+  Status flush_for_feed(std::uint64_t& limit);
   // About how much of the log stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 
@@ -21617,9 +21622,22 @@ void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   if (log_ != nullptr) log_->pin(sequence, retain_bytes);
 }
 
-std::uint64_t Shard::flushed_sequence() {
-  const base::MutexLock lock(mutex_);
-  return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
+// What the next open finds of a segment makes it leave a gap in the sequences, by which followers
+// are told from it; so the name of a segment comes before what is in it.
+Status Shard::flush_for_feed(std::uint64_t& limit) {
+  limit = store_->durable_sequence();
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = store_->flush();
+    if (!status.ok()) return status;
+    if (log_->names_durable()) {
+      limit = store_->last_sequence();
+      return status;
+    }
+  }
+  Status status = sync();
+  limit = store_->durable_sequence();
+  return status;
 }
 
 std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
@@ -22289,17 +22307,19 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
 Status LeaderSession::settle_limits() {
   engine::Engine& engine = source_->engine();
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
-  if (!options_.ship_early) {
-    Status status = engine.sync();
-    // A shard that failed ships what was durable before that.
-    if (status.is(Errc::closed)) return status;
-    stuck_ = !status.ok();
-    if (stuck_) follower_.progress.last_error = std::move(status);
-  }
+  Status status;
+  if (!options_.ship_early) status = engine.sync();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
-    lanes_[at].limit = options_.ship_early ? shard.flushed_sequence() : shard.durable_sequence();
+    lanes_[at].limit = shard.durable_sequence();
+    if (!options_.ship_early) continue;
+    Status flushed = shard.flush_for_feed(lanes_[at].limit);
+    if (!flushed.ok()) status = std::move(flushed);
   }
+  // A shard that failed ships what was durable before that.
+  if (status.is(Errc::closed)) return status;
+  stuck_ = !status.ok();
+  if (stuck_) follower_.progress.last_error = std::move(status);
   return {};
 }
 

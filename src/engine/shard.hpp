@@ -210,8 +210,9 @@ class Shard {
   std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
-  // The last sequence of what feed() can read; writes the buffer out for that.
-  std::uint64_t flushed_sequence();
+  // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
+  // power cut could take it without a trace. On an error that of what is durable.
+  Status flush_for_feed(std::uint64_t& limit);
   // About how much of the log stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 

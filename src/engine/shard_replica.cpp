@@ -53,9 +53,22 @@ void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   if (log_ != nullptr) log_->pin(sequence, retain_bytes);
 }
 
-std::uint64_t Shard::flushed_sequence() {
-  const base::MutexLock lock(mutex_);
-  return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
+// What the next open finds of a segment makes it leave a gap in the sequences, by which followers
+// are told from it; so the name of a segment comes before what is in it.
+Status Shard::flush_for_feed(std::uint64_t& limit) {
+  limit = store_->durable_sequence();
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = store_->flush();
+    if (!status.ok()) return status;
+    if (log_->names_durable()) {
+      limit = store_->last_sequence();
+      return status;
+    }
+  }
+  Status status = sync();
+  limit = store_->durable_sequence();
+  return status;
 }
 
 std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {

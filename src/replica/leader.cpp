@@ -290,17 +290,19 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
 Status LeaderSession::settle_limits() {
   engine::Engine& engine = source_->engine();
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
-  if (!options_.ship_early) {
-    Status status = engine.sync();
-    // A shard that failed ships what was durable before that.
-    if (status.is(Errc::closed)) return status;
-    stuck_ = !status.ok();
-    if (stuck_) follower_.progress.last_error = std::move(status);
-  }
+  Status status;
+  if (!options_.ship_early) status = engine.sync();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
-    lanes_[at].limit = options_.ship_early ? shard.flushed_sequence() : shard.durable_sequence();
+    lanes_[at].limit = shard.durable_sequence();
+    if (!options_.ship_early) continue;
+    Status flushed = shard.flush_for_feed(lanes_[at].limit);
+    if (!flushed.ok()) status = std::move(flushed);
   }
+  // A shard that failed ships what was durable before that.
+  if (status.is(Errc::closed)) return status;
+  stuck_ = !status.ok();
+  if (stuck_) follower_.progress.last_error = std::move(status);
   return {};
 }
 
