@@ -3290,6 +3290,7 @@ struct StoreContext {
   bool needs_values = false;      // recovery has to tell values, which hints do not have
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
   bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
+  bool keep_replaced = false;     // what a copy has replaced is kept aside
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;
@@ -4832,6 +4833,7 @@ class LogRecovery {
   Status load_tail();
   Status visit_carried();
   Status leave_gap();
+  [[nodiscard]] bool is_log(std::uint32_t id);
   Status finish();
   Status finish_reading();
 
@@ -15207,6 +15209,13 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+// True for a segment that was written entry by entry; copies of other segments are none.
+bool LogRecovery::is_log(std::uint32_t id) {
+  Candidate candidate;
+  return open_segment(id, candidate).ok() &&
+         candidate.segment->header.kind == format::SegmentKind::log;
+}
+
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
   if (carried_.empty() && last_ < durable_) {
@@ -15267,7 +15276,11 @@ Status LogRecovery::finish() {
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
     try_remove(context.files, context.path_of(role, id));
   };
-  for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
+  for (const std::uint32_t id : dead_ids_) {
+    if (context.keep_replaced && is_log(id)) status = rename_aside(id);
+    if (!status.ok()) return status;
+    drop(format::FileRole::segment, id);
+  }
   for (const std::uint32_t id : hint_ids_) {
     if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
   }
@@ -19961,6 +19974,16 @@ class Opening {
     return engine_->save_state();
   }
 
+  // A crash came between the MANIFEST of a copy and the names of what it replaced.
+  [[nodiscard]] bool keeps_replaced(std::size_t at) const ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+#if !defined(ARMDB_OMIT_REPLICATION)
+    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
+    return at < replacing.size() && replacing[at] == 2;
+#else
+    return at > meta_.shard_count;
+#endif
+  }
+
   [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
     return {engine_->files(),
@@ -19973,7 +19996,8 @@ class Opening {
             meta_.shape,
             engine_->common_.objects != nullptr,
             engine_->keyring_.get(),
-            engine_->refuses_.load() && !engine_->config_.read_only};
+            engine_->refuses_.load() && !engine_->config_.read_only,
+            keeps_replaced(at)};
   }
 
   // Beside each other where there are processors; the first error wins.
