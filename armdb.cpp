@@ -3348,6 +3348,7 @@ struct RecoveryReport {
   std::uint64_t torn_bytes = 0;
   std::uint64_t damaged_regions = 0;
   std::uint64_t segments_set_aside = 0;
+  bool rebuilt = false;  // there was no MANIFEST to tell which segments count
 };
 
 // One write. The views need to live only for the call.
@@ -5288,6 +5289,8 @@ class Shard {
   // Segments with entries above `aside_above` are kept as .aside files.
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
   void abandon_replacement() noexcept;
+  // Follower: the last recovery found that entries are missing below its last one.
+  [[nodiscard]] bool has_holes() const;
 #endif
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
@@ -5402,6 +5405,9 @@ class Shard {
   // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
   // entries: what is durable here must not depend on what a power cut may take there.
   std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  bool replaced_ ARMDB_GUARDED_BY(mutex_) = false;  // by a copy, since it was opened
+#endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
@@ -14948,6 +14954,7 @@ Status LogRecovery::collect_segments() {
                          return a.segment->first_sequence < b.segment->first_sequence;
                        });
   if (rebuilt_) limit_to_accepted();
+  store_.recovery_.rebuilt = rebuilt_ && !candidates_.empty();
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
@@ -21706,6 +21713,12 @@ Status Shard::begin_replacement() {
 
 void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
+bool Shard::has_holes() const {
+  const base::MutexLock lock(mutex_);
+  const store::RecoveryReport& recovery = log_->recovery();
+  return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
+}
+
 Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
   index::Index& last = *replacement_->last;
   base::Location at;
@@ -21752,6 +21765,7 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
+    replaced_ = true;
     status = job->copy.retire();
   }
   if (!status.ok()) return fail(std::move(status));
@@ -22753,6 +22767,8 @@ Status FollowerSession::greet() {
   own.replace = state.replacing;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     own.sequences.push_back(engine_.shard(at).last_sequence());
+    // What damage took, nobody would send again.
+    if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
   }
   format::FrameHeader header;
   header.type = format::FrameType::hello;

@@ -227,6 +227,8 @@ class Shard {
   // Segments with entries above `aside_above` are kept as .aside files.
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
   void abandon_replacement() noexcept;
+  // Follower: the last recovery found that entries are missing below its last one.
+  [[nodiscard]] bool has_holes() const;
 #endif
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
@@ -342,6 +344,9 @@ class Shard {
   // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
   // entries: what is durable here must not depend on what a power cut may take there.
   std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  bool replaced_ ARMDB_GUARDED_BY(mutex_) = false;  // by a copy, since it was opened
+#endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;

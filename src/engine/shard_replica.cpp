@@ -115,6 +115,12 @@ Status Shard::begin_replacement() {
 
 void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
+bool Shard::has_holes() const {
+  const base::MutexLock lock(mutex_);
+  const store::RecoveryReport& recovery = log_->recovery();
+  return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
+}
+
 Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
   index::Index& last = *replacement_->last;
   base::Location at;
@@ -161,6 +167,7 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
+    replaced_ = true;
     status = job->copy.retire();
   }
   if (!status.ok()) return fail(std::move(status));

@@ -86,6 +86,8 @@ Status FollowerSession::greet() {
   own.replace = state.replacing;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     own.sequences.push_back(engine_.shard(at).last_sequence());
+    // What damage took, nobody would send again.
+    if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
   }
   format::FrameHeader header;
   header.type = format::FrameType::hello;

@@ -135,6 +135,7 @@ Status LogRecovery::collect_segments() {
                          return a.segment->first_sequence < b.segment->first_sequence;
                        });
   if (rebuilt_) limit_to_accepted();
+  store_.recovery_.rebuilt = rebuilt_ && !candidates_.empty();
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();

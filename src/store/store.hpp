@@ -103,6 +103,7 @@ struct RecoveryReport {
   std::uint64_t torn_bytes = 0;
   std::uint64_t damaged_regions = 0;
   std::uint64_t segments_set_aside = 0;
+  bool rebuilt = false;  // there was no MANIFEST to tell which segments count
 };
 
 // One write. The views need to live only for the call.

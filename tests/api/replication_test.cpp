@@ -4,6 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -426,6 +428,46 @@ TEST_CASE("replication: who becomes a follower ships nothing any more", "[replic
     return pair.client().replication_stats().state == ReplicationState::refused;
   }));
   CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
+}
+
+TEST_CASE("replication: a follower whose files are damaged gets a copy", "[replication]") {
+  Config config = small_files();
+  config.hints = false;  // or nobody looks at the values
+  Couple<Tree> pair(config);
+  for (std::uint64_t key = 0; key < 100; ++key) {
+    REQUIRE(pair.leader.put(key, "value " + std::to_string(key)).ok());
+  }
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  std::size_t changed = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(pair.directory() / "follower")) {
+    if (!entry.is_regular_file()) continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    const std::size_t at = bytes.find("value 50");
+    if (at == std::string::npos || entry.path().filename().string().find("tail") == 0) continue;
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put('V');
+    ++changed;
+  }
+  REQUIRE(changed != 0);
+  pair.open_follower();
+  CHECK(pair.follower.size() < 100);
+  CHECK(pair.follower.stats().damaged_regions != 0);
+  REQUIRE(pair.leader.put(1000, "more").ok());
+  pair.follow();
+  CHECK(comes([&] { return pair.follower.size() == 101; }));
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  // One is enough.
+  pair.stop_follower();
+  pair.follow();
+  pair.wait();
+  CHECK(pair.client().replication_stats().resyncs == 0);
 }
 
 TEST_CASE("replication: waiting says when it is not so", "[replication]") {
