@@ -180,13 +180,15 @@ class Opening {
     if (!status.ok()) return status;
     std::memcpy(meta_.store_id.data(), random, 16);
     std::memcpy(&meta_.hash_seed, random + 16, 8);
-    status = settle_keyring(true);
-#if !defined(ARMDB_OMIT_REPLICATION)
-    // Before db.meta, which makes it a collection: it is a follower from its first moment.
-    if (status.ok() && origin_ != nullptr) {
+    if (origin_ != nullptr) {
       meta_.shard_count = origin_->shard_count;
       meta_.shard_prefix_bits = origin_->shard_prefix_bits;
       meta_.hash_seed = origin_->hash_seed;
+    }
+    status = settle_keyring(true);  // seals all of the above
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // Before db.meta, which makes it a collection: it is a follower from its first moment.
+    if (status.ok() && origin_ != nullptr) {
       store::ReplicaState state;
       state.store_id = meta_.store_id;
       state.lineage = origin_->lineage;

@@ -470,6 +470,39 @@ TEST_CASE("replication: a follower whose files are damaged gets a copy", "[repli
   CHECK(pair.client().replication_stats().resyncs == 0);
 }
 
+#if ARMDB_WITH_OPENSSL
+TEST_CASE("replication: each side seals under its own key", "[replication]") {
+  Config config = small_files();
+  config.encryption_key = ByteArray<32>{1};
+  Couple<Tree> pair(config);
+  for (std::uint64_t key = 0; key < 300; ++key) {
+    REQUIRE(pair.leader.put(key, std::string(key, 'x')).ok());
+  }
+  pair.follow();
+  pair.wait();
+  REQUIRE(pair.leader.put(1000, "while it follows").ok());
+  pair.wait();
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  pair.stop_follower();
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  pair.open_follower();
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  // The key of a follower is its own.
+  Config own = config;
+  own.shard_count = 0;
+  own.encryption_key = ByteArray<32>{2};
+  const std::string path = pair.directory() / "other";
+  REQUIRE(ReplicationClient::create(path, pair.server().address(), own, quick()).ok());
+  auto other = Tree::open(path, own);
+  INFO(other.message());
+  REQUIRE(other.ok());
+  auto client = ReplicationClient::start(other->collection(), pair.server().address(), quick());
+  REQUIRE(client.ok());
+  CHECK(comes([&] { return other->size() == pair.leader.size(); }));
+}
+#endif
+
 TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   Couple<Tree> pair(small_files());
   REQUIRE(pair.leader.put(1, "one").ok());
