@@ -263,18 +263,15 @@ class Opening {
     return engine_->save_state();
   }
 
-  // A crash came between the MANIFEST of a copy and the names of what it replaced.
-  [[nodiscard]] bool keeps_replaced(std::size_t at) const ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-#if !defined(ARMDB_OMIT_REPLICATION)
-    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
-    return at < replacing.size() && replacing[at] == 2;
-#else
-    return at > meta_.shard_count;
-#endif
-  }
-
-  [[nodiscard]] store::StoreContext context_of(std::size_t at) const {
+  [[nodiscard]] store::StoreContext context_of(std::size_t at) const
+      ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     const auto shard = static_cast<std::uint32_t>(at);
+    bool keep_replaced = false;
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
+    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
+    keep_replaced = at < replacing.size() && replacing[at] == 2;
+#endif
     return {engine_->files(),
             engine_->config_,
             engine_->epochs_,
@@ -286,7 +283,7 @@ class Opening {
             engine_->common_.objects != nullptr,
             engine_->keyring_.get(),
             engine_->refuses_.load() && !engine_->config_.read_only,
-            keeps_replaced(at)};
+            keep_replaced};
   }
 
   // Beside each other where there are processors; the first error wins.
