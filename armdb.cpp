@@ -3293,6 +3293,7 @@ struct StoreContext {
   bool needs_values = false;      // recovery has to tell values, which hints do not have
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
   bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
+  bool keep_replaced = false;     // what a copy has replaced is kept aside
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;
@@ -3350,6 +3351,7 @@ struct RecoveryReport {
   std::uint64_t torn_bytes = 0;
   std::uint64_t damaged_regions = 0;
   std::uint64_t segments_set_aside = 0;
+  bool rebuilt = false;  // there was no MANIFEST to tell which segments count
 };
 
 // One write. The views need to live only for the call.
@@ -4096,6 +4098,10 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+  // No power cut takes a segment as if it had never been.
+  [[nodiscard]] bool names_durable() const noexcept {
+    return directory_changes_ == directory_synced_;
+  }
 #endif
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }
@@ -4854,6 +4860,7 @@ class LogRecovery {
   Status load_tail();
   Status visit_carried();
   Status leave_gap();
+  [[nodiscard]] bool is_log(std::uint32_t id);
   Status finish();
   Status finish_reading();
 
@@ -5287,11 +5294,13 @@ class Shard {
   // the piece has something, or tells why not.
   Status feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
               store::FeedPiece& piece, store::FeedStep& step);
-  void begin_copy(store::LogFeed& feed, std::uint64_t limit) const;
+  // Makes it read a copy of what is durable now; the sequence of that.
+  std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
-  // The last sequence of what feed() can read; writes the buffer out for that.
-  std::uint64_t flushed_sequence();
+  // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
+  // power cut could take it without a trace. On an error that of what is durable.
+  Status flush_for_feed(std::uint64_t& limit);
   // About how much of the log stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 
@@ -5306,6 +5315,8 @@ class Shard {
   // Segments with entries above `aside_above` are kept as .aside files.
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
   void abandon_replacement() noexcept;
+  // Follower: the last recovery found that entries are missing below its last one.
+  [[nodiscard]] bool has_holes() const;
 #endif
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
@@ -5420,6 +5431,9 @@ class Shard {
   // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
   // entries: what is durable here must not depend on what a power cut may take there.
   std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  bool replaced_ ARMDB_GUARDED_BY(mutex_) = false;  // by a copy, since it was opened
+#endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
@@ -5602,6 +5616,11 @@ class Engine {
   Status save_replica_state(store::ReplicaState state);
   // From here on it refuses writes: it found out that there is a newer leader.
   void demote() noexcept { refuses_.store(true, std::memory_order_release); }
+  // One at a time applies what a leader ships, or ends that; false: another one does.
+  [[nodiscard]] bool begin_following() noexcept {
+    return !following_.exchange(true, std::memory_order_acq_rel);
+  }
+  void end_following() noexcept { following_.store(false, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
   Status apply_joint(std::span<Shard::JointWrite> parts);
@@ -5726,6 +5745,7 @@ class Engine {
   std::atomic<bool> closed_{false};
 #if !defined(ARMDB_OMIT_REPLICATION)
   std::atomic<bool> refuses_;  // opened read_only, or a follower
+  std::atomic<bool> following_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif
@@ -6176,6 +6196,7 @@ class FollowerSession {
   // Follows until the channel ends, `stopping` is set, or an error.
   Status run(Progress& progress, const std::atomic<bool>& stopping);
  private:
+  static constexpr std::uint32_t kNoShard = ~std::uint32_t{0};
   // The entries of one shard that have come, and are not applied yet.
   struct Part {
     std::uint32_t shard = 0;
@@ -6193,6 +6214,7 @@ class FollowerSession {
   Status greet();
   Status adopt(const format::Hello& leader);
   Status take(const format::FrameHeader& header, Bytes payload);
+  [[nodiscard]] bool in_turn(const format::FrameHeader& header) const noexcept;
   Status take_data(const format::FrameHeader& header, Bytes payload);
   Status take_copy(const format::FrameHeader& header, Bytes payload);
   Status end_copy(std::uint32_t shard, std::uint64_t sequence);
@@ -6210,9 +6232,13 @@ class FollowerSession {
   os::Waker& waker_;
   FunctionRef<void(const Progress&)> told_;
   Progress* progress_ = nullptr;
-  std::vector<Part> coming_;                // per shard: frames of a piece, and what is cut
-  std::vector<Part> joint_;                 // whole parts of a joint batch
-  std::vector<std::uint8_t> copying_;       // per shard
+  std::vector<Part> coming_;               // per shard: frames of a piece, and what is cut
+  std::uint32_t coming_shard_ = kNoShard;  // the one whose piece has come in part
+  std::vector<Part> joint_;                // whole parts of a joint batch
+  // Of a shard: whether a copy of it is on its way. What it has until then may be what the leader
+  // never had: none of it is acked from the greeting on.
+  enum class Copy : std::uint8_t { none, awaited, running };
+  std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
   std::uint64_t unsynced_bytes_ = 0;
@@ -6246,7 +6272,7 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  Status start(std::string_view address);
+  Status start(std::string_view address);  // once
   void stop();
   [[nodiscard]] Progress progress() const;
  private:
@@ -6262,6 +6288,7 @@ class Client {
   std::unique_ptr<crypto::TlsContext> tls_;
   std::unique_ptr<os::Waker> waker_;
   std::atomic<bool> stopping_{false};
+  bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;
   mutable base::Mutex mutex_;
   Progress progress_ ARMDB_GUARDED_BY(mutex_);
@@ -15041,6 +15068,7 @@ Status LogRecovery::collect_segments() {
                          return a.segment->first_sequence < b.segment->first_sequence;
                        });
   if (rebuilt_) limit_to_accepted();
+  store_.recovery_.rebuilt = rebuilt_ && !candidates_.empty();
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
@@ -15302,6 +15330,13 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+// True for a segment that was written entry by entry; copies of other segments are none.
+bool LogRecovery::is_log(std::uint32_t id) {
+  Candidate candidate;
+  return open_segment(id, candidate).ok() &&
+         candidate.segment->header.kind == format::SegmentKind::log;
+}
+
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
   if (carried_.empty() && last_ < durable_) {
@@ -15362,7 +15397,11 @@ Status LogRecovery::finish() {
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
     try_remove(context.files, context.path_of(role, id));
   };
-  for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
+  for (const std::uint32_t id : dead_ids_) {
+    if (context.keep_replaced && is_log(id)) status = rename_aside(id);
+    if (!status.ok()) return status;
+    drop(format::FileRole::segment, id);
+  }
   for (const std::uint32_t id : hint_ids_) {
     if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
   }
@@ -19982,7 +20021,7 @@ class Opening {
       meta_.hash_seed = origin_->hash_seed;
     }
 #endif
-    status = settle_keyring(true);
+    status = settle_keyring(true);  // seals all of the above
 #if !defined(ARMDB_OMIT_REPLICATION)
     // Before db.meta, which makes it a collection: it is a follower from its first moment.
     if (status.ok() && origin_ != nullptr) {
@@ -20058,8 +20097,15 @@ class Opening {
     return engine_->save_state();
   }
 
-  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const {
+  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const
+      ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     const auto shard = static_cast<std::uint32_t>(at);
+    bool keep_replaced = false;
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
+    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
+    keep_replaced = at < replacing.size() && replacing[at] == 2;
+#endif
     return {engine_->files(),
             engine_->config_,
             engine_->epochs_,
@@ -20070,7 +20116,8 @@ class Opening {
             meta_.shape,
             engine_->common_.objects != nullptr,
             engine_->keyring_.get(),
-            engine_->follower()};
+            engine_->follower(),
+            keep_replaced};
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -21708,9 +21755,13 @@ Status Shard::feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_
   return status;
 }
 
-void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
+// The limit and the segments of one moment: compaction drops what a durable entry has replaced, and
+// with a limit of before that entry a key would be missing from the copy.
+std::uint64_t Shard::begin_copy(store::LogFeed& feed) const {
   const base::MutexLock lock(mutex_);
+  const std::uint64_t limit = log_->durable_sequence();
   feed.begin_copy(*log_, limit);
+  return limit;
 }
 
 void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
@@ -21718,9 +21769,22 @@ void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   if (log_ != nullptr) log_->pin(sequence, retain_bytes);
 }
 
-std::uint64_t Shard::flushed_sequence() {
-  const base::MutexLock lock(mutex_);
-  return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
+// What the next open finds of a segment makes it leave a gap in the sequences, by which followers
+// are told from it; so the name of a segment comes before what is in it.
+Status Shard::flush_for_feed(std::uint64_t& limit) {
+  limit = store_->durable_sequence();
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = store_->flush();
+    if (!status.ok()) return status;
+    if (log_->names_durable()) {
+      limit = store_->last_sequence();
+      return status;
+    }
+  }
+  Status status = sync();
+  limit = store_->durable_sequence();
+  return status;
 }
 
 std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
@@ -21769,6 +21833,12 @@ Status Shard::begin_replacement() {
 
 void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
+bool Shard::has_holes() const {
+  const base::MutexLock lock(mutex_);
+  const store::RecoveryReport& recovery = log_->recovery();
+  return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
+}
+
 Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
   index::Index& last = *replacement_->last;
   base::Location at;
@@ -21815,6 +21885,7 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
+    replaced_ = true;
     status = job->copy.retire();
   }
   if (!status.ok()) return fail(std::move(status));
@@ -21914,9 +21985,14 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   if (status.ok() && config_.read_only) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock lock(replica_mutex_);
+  const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
   status = store::replace_replica_state(plain_files(), path_, state);
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    // Which of the two a crash would leave is known, unless the rename went half through.
+    if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
+    return status;
+  }
   if (!state.follower) refuses_.store(false, std::memory_order_release);
   replica_ = std::move(state);
   return {};
@@ -22070,10 +22146,14 @@ bool same_term(const format::Term& a, const format::Term& b) noexcept {
   return a.number == b.number && a.id == b.id;
 }
 
-// Where the term at `at` ends in this list.
+// Where the term at `at` ends in this list: where any later one begins. That need not be the next
+// one: a follower that is promoted before it has caught up begins its term below the start of one
+// that it had only heard of.
 std::uint64_t end_of(std::span<const format::Term> terms, std::size_t at,
                      std::size_t shard) noexcept {
-  return at + 1 < terms.size() ? terms[at + 1].starts[shard] : kAllCommon;
+  std::uint64_t end = kAllCommon;
+  for (const format::Term& later : terms.subspan(at + 1)) end = std::min(end, later.starts[shard]);
+  return end;
 }
 }  // namespace
 
@@ -22173,6 +22253,10 @@ void Source::fence(std::uint64_t term) {
   store::ReplicaState state = engine_.replica_state();
   state.follower = true;
   static_cast<void>(engine_.save_replica_state(std::move(state)));
+  {
+    const base::MutexLock lock(mutex_);
+    changed_.notify_all();  // nobody is to wait for followers any longer
+  }
   base::log(
       engine_.config().log, LogLevel::error,
       base::text("a follower has seen a leader of term %: this one takes no more writes", {term}));
@@ -22290,13 +22374,15 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   format::Hello own = hello_of(engine, state);
   own.name = hello.name;
   if (!hello.asking) {
-    if (judge_leader(hello.terms, own.terms) == Standing::stale)
+    // First of all: the terms of another collection say nothing about this one.
+    status = check_follower(hello, own);
+    if (!status.ok()) return status;
+    if (judge_leader(hello.terms, own.terms) == Standing::stale) {
       source->fence(hello.terms.back().number);
+    }
     if (source->fenced() || state.follower) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
-    status = check_follower(hello, own);
-    if (!status.ok()) return status;
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
       Lane& lane = lanes_.emplace_back();
       const std::uint64_t position = hello.sequences[at];
@@ -22366,7 +22452,9 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     const std::uint64_t now = os::monotonic_ms();
     if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
     if (!status.ok()) return status;
-    if (source_->fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (source_->fenced() || source_->engine().follower()) {
+      return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
+    }
     if (shipped) continue;
     // Armed before the last look: what is written after that look wakes this thread.
     source_->engine().taps().arm();
@@ -22382,17 +22470,19 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
 Status LeaderSession::settle_limits() {
   engine::Engine& engine = source_->engine();
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
-  if (!options_.ship_early) {
-    Status status = engine.sync();
-    // A shard that failed ships what was durable before that.
-    if (status.is(Errc::closed)) return status;
-    stuck_ = !status.ok();
-    if (stuck_) follower_.progress.last_error = std::move(status);
-  }
+  Status status;
+  if (!options_.ship_early) status = engine.sync();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
-    lanes_[at].limit = options_.ship_early ? shard.flushed_sequence() : shard.durable_sequence();
+    lanes_[at].limit = shard.durable_sequence();
+    if (!options_.ship_early) continue;
+    Status flushed = shard.flush_for_feed(lanes_[at].limit);
+    if (!flushed.ok()) status = std::move(flushed);
   }
+  // A shard that failed ships what was durable before that.
+  if (status.is(Errc::closed)) return status;
+  stuck_ = !status.ok();
+  if (stuck_) follower_.progress.last_error = std::move(status);
   return {};
 }
 
@@ -22411,9 +22501,8 @@ Status LeaderSession::begin_copy(std::uint32_t shard) {
   engine::Shard& from = source_->engine().shard(shard);
   Status status = from.sync();
   if (!status.ok()) return status;
-  const std::uint64_t limit = from.durable_sequence();
+  const std::uint64_t limit = from.begin_copy(*lane.feed);
   lane.copying = true;
-  from.begin_copy(*lane.feed, limit);
   ++follower_.progress.resyncs;
   format::FrameHeader header;
   header.type = format::FrameType::copy_begin;
@@ -22761,7 +22850,7 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
 
 FollowerSession::~FollowerSession() {
   for (std::uint32_t at = 0; at < copying_.size(); ++at) {
-    if (copying_[at] != 0) engine_.shard(at).abandon_replacement();
+    if (copying_[at] == Copy::running) engine_.shard(at).abandon_replacement();
   }
 }
 
@@ -22788,6 +22877,8 @@ Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Ori
 }
 
 Status FollowerSession::greet() {
+  // The leader takes what is greeted with for durable, and a kill may have come before the sync.
+  Status status = engine_.sync();
   const store::ReplicaState state = engine_.replica_state();
   const engine::Engine::Origin origin = engine_.origin();
   format::Hello own;
@@ -22801,11 +22892,13 @@ Status FollowerSession::greet() {
   own.replace = state.replacing;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     own.sequences.push_back(engine_.shard(at).last_sequence());
+    // What damage took, nobody would send again.
+    if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
   }
   format::FrameHeader header;
   header.type = format::FrameType::hello;
   Bytes payload;
-  Status status = channel_.send(header, format::encode_hello(own));
+  if (status.ok()) status = channel_.send(header, format::encode_hello(own));
   if (status.ok()) status = channel_.expect(format::FrameType::hello, header, payload);
   format::Hello leader;
   if (status.ok()) status = format::decode_hello(payload, leader);
@@ -22835,6 +22928,7 @@ Status FollowerSession::adopt(const format::Hello& leader) {
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     const std::uint8_t before = std::exchange(state.replacing[at], leader.replace[at] != 0 ? 1 : 0);
     if (leader.replace[at] == 0) continue;
+    copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
     if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
@@ -22882,18 +22976,32 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
   return status.ok() && !synced.is(Errc::closed) ? synced : status;
 }
 
+// Of pieces and of joint batches only one is under way at a time, or a leader could have all memory
+// taken for what it never ends.
+bool FollowerSession::in_turn(const format::FrameHeader& header) const noexcept {
+  if (coming_shard_ != kNoShard) return header.shard == coming_shard_;
+  if (joint_.empty()) return true;
+  return header.type == format::FrameType::data && (header.flags & format::kFrameJoint) != 0 &&
+         header.shard > joint_.back().shard;
+}
+
 Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
   if (header.shard >= coming_.size()) {
     return base::corrupt("the leader speaks of a shard that is not there");
   }
+  if (!in_turn(header)) return base::corrupt("the leader mixes what belongs together");
   switch (header.type) {
     case format::FrameType::data:
       return take_data(header, payload);
     case format::FrameType::copy_begin: {
-      copying_[header.shard] = 1;
+      engine_.shard(header.shard).abandon_replacement();
+      copying_[header.shard] = Copy::awaited;
       coming_[header.shard] = {};
+      coming_shard_ = kNoShard;
       ++progress_->resyncs;
       Status status = engine_.shard(header.shard).begin_replacement();
+      if (!status.ok()) return status;
+      copying_[header.shard] = Copy::running;
       note();
       return status;
     }
@@ -22913,7 +23021,7 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
 }
 
 Status FollowerSession::take_data(const format::FrameHeader& header, Bytes payload) {
-  if (copying_[header.shard] != 0) {
+  if (copying_[header.shard] != Copy::none) {
     return base::corrupt("the leader sent entries in the middle of a copy");
   }
   Part& part = coming_[header.shard];
@@ -22925,7 +23033,8 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
     return base::corrupt("the frames of one piece do not belong together");
   }
   base::append(part.bytes, payload);
-  if ((header.flags & format::kFrameMore) != 0) return {};
+  coming_shard_ = (header.flags & format::kFrameMore) != 0 ? header.shard : kNoShard;
+  if (coming_shard_ != kNoShard) return {};
   if (part.before != engine_.shard(header.shard).last_sequence()) {
     return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
                          {part.before, engine_.shard(header.shard).last_sequence()});
@@ -22940,7 +23049,7 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
     if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
   }
   part = {};
-  if (unsynced_bytes_ > kPieceBytesMax) status = settle();
+  if (status.ok() && unsynced_bytes_ > kPieceBytesMax) status = settle();
   return status;
 }
 
@@ -23020,8 +23129,7 @@ Status FollowerSession::apply_joint() {
     std::size_t offset = 0;
     Status status = parse(parts[at], offset, true, runs[at]);
     if (!status.ok()) return status;
-    const bool ascends = at == 0 || parts[at - 1].shard < parts[at].shard;
-    if (offset != parts[at].bytes.size() || !ascends) {
+    if (offset != parts[at].bytes.size() || runs[at].requests.empty()) {
       return base::corrupt("the leader sent a batch over several shards that is none");
     }
     writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});
@@ -23033,7 +23141,9 @@ Status FollowerSession::apply_joint() {
 
 // ---- Copies ----
 Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes payload) {
-  if (copying_[header.shard] == 0) return base::corrupt("the leader sent a copy it did not begin");
+  if (copying_[header.shard] != Copy::running) {
+    return base::corrupt("the leader sent a copy it did not begin");
+  }
   Part& part = coming_[header.shard];
   part.shard = header.shard;
   base::append(part.bytes, payload);
@@ -23049,15 +23159,16 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
     if (offset == before) break;
   }
   part.bytes.erase(part.bytes.begin(), part.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  coming_shard_ = part.bytes.empty() ? kNoShard : header.shard;
   if (part.bytes.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
   return {};
 }
 
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
-  if (copying_[shard] == 0 || !coming_[shard].bytes.empty()) {
+  if (copying_[shard] != Copy::running || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
   }
-  copying_[shard] = 0;
+  copying_[shard] = Copy::none;
   Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
   if (!status.ok()) return status;
   aside_above_[shard] = kAllCommon;
@@ -23082,7 +23193,7 @@ Status FollowerSession::send_ack() {
   for (std::uint32_t at = 0; at < marks.size(); ++at) {
     const engine::Shard& shard = engine_.shard(at);
     marks[at] = {shard.last_sequence(), shard.durable_sequence()};
-    if (copying_[at] != 0) marks[at] = {};
+    if (copying_[at] != Copy::none) marks[at] = {};
   }
   format::FrameHeader header;
   header.type = format::FrameType::ack;
@@ -23092,7 +23203,7 @@ Status FollowerSession::send_ack() {
 
 void FollowerSession::note() {
   const bool copying =
-      std::any_of(copying_.begin(), copying_.end(), [](std::uint8_t flag) { return flag != 0; });
+      std::any_of(copying_.begin(), copying_.end(), [](Copy copy) { return copy != Copy::none; });
   progress_->lag_entries = 0;
   for (std::uint32_t at = 0; at < leader_.size(); ++at) {
     const std::uint64_t applied = engine_.shard(at).last_sequence();
@@ -23133,24 +23244,9 @@ Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const
   if (!stream.ok() || tls == nullptr) return stream;
   return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
 }
-}  // namespace
 
-Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
-                       const Options& options) {
-  const Result<os::Address> parsed = address_of(address, options);
-  if (!parsed.ok()) return parsed.status();
-  std::unique_ptr<crypto::TlsContext> tls;
-  Status status = make_tls(options, tls);
-  if (!status.ok()) return status;
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
-  if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options.timeout_ms);
-  engine::Engine::Origin origin;
-  status = ask_origin(channel, options.name, origin);
-  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
-}
-
-Status promote(engine::Engine& engine) {
+// What a leader ships must not come in between.
+Status promote_alone(engine::Engine& engine) {
   store::ReplicaState state = engine.replica_state();
   if (!state.follower) {
     return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
@@ -23176,11 +23272,43 @@ Status promote(engine::Engine& engine) {
   begin_term(state, lasts, true, id);
   return engine.save_replica_state(std::move(state));
 }
+}  // namespace
+
+Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
+                       const Options& options) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  engine::Engine::Origin origin;
+  status = ask_origin(channel, options.name, origin);
+  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+}
+
+Status promote(engine::Engine& engine) {
+  if (!engine.begin_following()) {
+    return Status(Errc::invalid_argument,
+                  "a ReplicationClient still follows with this collection: stop it, then promote()")
+        .at(engine.path());
+  }
+  Status status = promote_alone(engine);
+  engine.end_following();
+  return status;
+}
 
 Status Client::start(std::string_view text) {
   if (engine_.shape().fixed) {
     return Status(Errc::unsupported,
                   "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  following_ = engine_.begin_following();
+  if (!following_) {
+    return Status(Errc::locked, "another ReplicationClient follows with this collection: stop it")
         .at(engine_.path());
   }
   const Result<os::Address> address = address_of(text, options_);
@@ -23210,6 +23338,7 @@ void Client::stop() {
     pause_.notify_all();
   }
   thread_.join();
+  if (std::exchange(following_, false)) engine_.end_following();
 }
 
 Progress Client::progress() const {

@@ -102,10 +102,11 @@ class ReplicationClient {
   static Status create(std::string_view path, std::string_view address, const Config& config = {},
                        const ReplicationConfig& replication = {});
   // Returns at once; connects, and connects again, in a thread. A former leader becomes a follower.
+  // locked: another client follows with this collection.
   static Result<ReplicationClient> start(Collection& collection, std::string_view address,
                                          const ReplicationConfig& config = {});
   // Makes the collection take writes, in a term above all it has seen; leaders of lower terms are
-  // refused from then on by everybody who hears of it. Stop its client before. invalid_argument
+  // refused from then on by everybody who hears of it. invalid_argument while its client runs, or
   // when it is no follower; failed while a copy is not complete.
   static Status promote(Collection& collection);
   [[nodiscard]] ReplicationStats replication_stats() const;

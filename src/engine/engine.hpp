@@ -97,6 +97,11 @@ class Engine {
   Status save_replica_state(store::ReplicaState state);
   // From here on it refuses writes: it found out that there is a newer leader.
   void demote() noexcept { refuses_.store(true, std::memory_order_release); }
+  // One at a time applies what a leader ships, or ends that; false: another one does.
+  [[nodiscard]] bool begin_following() noexcept {
+    return !following_.exchange(true, std::memory_order_acq_rel);
+  }
+  void end_following() noexcept { following_.store(false, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
   Status apply_joint(std::span<Shard::JointWrite> parts);
@@ -222,6 +227,7 @@ class Engine {
   std::atomic<bool> closed_{false};
 #if !defined(ARMDB_OMIT_REPLICATION)
   std::atomic<bool> refuses_;  // opened read_only, or a follower
+  std::atomic<bool> following_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif

@@ -193,7 +193,7 @@ class Opening {
       meta_.hash_seed = origin_->hash_seed;
     }
 #endif
-    status = settle_keyring(true);
+    status = settle_keyring(true);  // seals all of the above
 #if !defined(ARMDB_OMIT_REPLICATION)
     // Before db.meta, which makes it a collection: it is a follower from its first moment.
     if (status.ok() && origin_ != nullptr) {
@@ -269,8 +269,15 @@ class Opening {
     return engine_->save_state();
   }
 
-  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const {
+  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const
+      ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     const auto shard = static_cast<std::uint32_t>(at);
+    bool keep_replaced = false;
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
+    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
+    keep_replaced = at < replacing.size() && replacing[at] == 2;
+#endif
     return {engine_->files(),
             engine_->config_,
             engine_->epochs_,
@@ -281,7 +288,8 @@ class Opening {
             meta_.shape,
             engine_->common_.objects != nullptr,
             engine_->keyring_.get(),
-            engine_->follower()};
+            engine_->follower(),
+            keep_replaced};
   }
 
   // Beside each other where there are processors; the first error wins.

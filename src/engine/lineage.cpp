@@ -37,9 +37,14 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   if (status.ok() && config_.read_only) status = refuse_write();
   if (!status.ok()) return status;
   const base::MutexLock lock(replica_mutex_);
+  const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
   status = store::replace_replica_state(plain_files(), path_, state);
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    // Which of the two a crash would leave is known, unless the rename went half through.
+    if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
+    return status;
+  }
   if (!state.follower) refuses_.store(false, std::memory_order_release);
   replica_ = std::move(state);
   return {};

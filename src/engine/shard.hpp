@@ -206,11 +206,13 @@ class Shard {
   // the piece has something, or tells why not.
   Status feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_max,
               store::FeedPiece& piece, store::FeedStep& step);
-  void begin_copy(store::LogFeed& feed, std::uint64_t limit) const;
+  // Makes it read a copy of what is durable now; the sequence of that.
+  std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
-  // The last sequence of what feed() can read; writes the buffer out for that.
-  std::uint64_t flushed_sequence();
+  // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
+  // power cut could take it without a trace. On an error that of what is durable.
+  Status flush_for_feed(std::uint64_t& limit);
   // About how much of the log stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 
@@ -225,6 +227,8 @@ class Shard {
   // Segments with entries above `aside_above` are kept as .aside files.
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
   void abandon_replacement() noexcept;
+  // Follower: the last recovery found that entries are missing below its last one.
+  [[nodiscard]] bool has_holes() const;
 #endif
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
@@ -340,6 +344,9 @@ class Shard {
   // The last entry of a joint batch. While it is not durable, a sync covers all shards with such
   // entries: what is durable here must not depend on what a power cut may take there.
   std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  bool replaced_ ARMDB_GUARDED_BY(mutex_) = false;  // by a copy, since it was opened
+#endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;

@@ -39,9 +39,13 @@ Status Shard::feed(store::LogFeed& feed, std::uint64_t limit, std::size_t bytes_
   return status;
 }
 
-void Shard::begin_copy(store::LogFeed& feed, std::uint64_t limit) const {
+// The limit and the segments of one moment: compaction drops what a durable entry has replaced, and
+// with a limit of before that entry a key would be missing from the copy.
+std::uint64_t Shard::begin_copy(store::LogFeed& feed) const {
   const base::MutexLock lock(mutex_);
+  const std::uint64_t limit = log_->durable_sequence();
   feed.begin_copy(*log_, limit);
+  return limit;
 }
 
 void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
@@ -49,9 +53,22 @@ void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   if (log_ != nullptr) log_->pin(sequence, retain_bytes);
 }
 
-std::uint64_t Shard::flushed_sequence() {
-  const base::MutexLock lock(mutex_);
-  return store_->flush().ok() ? store_->last_sequence() : store_->durable_sequence();
+// What the next open finds of a segment makes it leave a gap in the sequences, by which followers
+// are told from it; so the name of a segment comes before what is in it.
+Status Shard::flush_for_feed(std::uint64_t& limit) {
+  limit = store_->durable_sequence();
+  {
+    const base::MutexLock lock(mutex_);
+    Status status = store_->flush();
+    if (!status.ok()) return status;
+    if (log_->names_durable()) {
+      limit = store_->last_sequence();
+      return status;
+    }
+  }
+  Status status = sync();
+  limit = store_->durable_sequence();
+  return status;
 }
 
 std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
@@ -102,6 +119,12 @@ Status Shard::begin_replacement() {
 
 void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
+bool Shard::has_holes() const {
+  const base::MutexLock lock(mutex_);
+  const store::RecoveryReport& recovery = log_->recovery();
+  return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
+}
+
 Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
   index::Index& last = *replacement_->last;
   base::Location at;
@@ -148,6 +171,7 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
+    replaced_ = true;
     status = job->copy.retire();
   }
   if (!status.ok()) return fail(std::move(status));

@@ -29,24 +29,8 @@ Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const
   return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
 }
 
-}  // namespace
-
-Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
-                       const Options& options) {
-  const Result<os::Address> parsed = address_of(address, options);
-  if (!parsed.ok()) return parsed.status();
-  std::unique_ptr<crypto::TlsContext> tls;
-  Status status = make_tls(options, tls);
-  if (!status.ok()) return status;
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
-  if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options.timeout_ms);
-  engine::Engine::Origin origin;
-  status = ask_origin(channel, options.name, origin);
-  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
-}
-
-Status promote(engine::Engine& engine) {
+// What a leader ships must not come in between.
+Status promote_alone(engine::Engine& engine) {
   store::ReplicaState state = engine.replica_state();
   if (!state.follower) {
     return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
@@ -73,10 +57,43 @@ Status promote(engine::Engine& engine) {
   return engine.save_replica_state(std::move(state));
 }
 
+}  // namespace
+
+Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
+                       const Options& options) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  engine::Engine::Origin origin;
+  status = ask_origin(channel, options.name, origin);
+  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+}
+
+Status promote(engine::Engine& engine) {
+  if (!engine.begin_following()) {
+    return Status(Errc::invalid_argument,
+                  "a ReplicationClient still follows with this collection: stop it, then promote()")
+        .at(engine.path());
+  }
+  Status status = promote_alone(engine);
+  engine.end_following();
+  return status;
+}
+
 Status Client::start(std::string_view text) {
   if (engine_.shape().fixed) {
     return Status(Errc::unsupported,
                   "collections on the Fixed store cannot be replicated by this version")
+        .at(engine_.path());
+  }
+  following_ = engine_.begin_following();
+  if (!following_) {
+    return Status(Errc::locked, "another ReplicationClient follows with this collection: stop it")
         .at(engine_.path());
   }
   const Result<os::Address> address = address_of(text, options_);
@@ -106,6 +123,7 @@ void Client::stop() {
     pause_.notify_all();
   }
   thread_.join();
+  if (std::exchange(following_, false)) engine_.end_following();
 }
 
 Progress Client::progress() const {

@@ -24,7 +24,7 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  Status start(std::string_view address);
+  Status start(std::string_view address);  // once
   void stop();
   [[nodiscard]] Progress progress() const;
 
@@ -41,6 +41,7 @@ class Client {
   std::unique_ptr<crypto::TlsContext> tls_;
   std::unique_ptr<os::Waker> waker_;
   std::atomic<bool> stopping_{false};
+  bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;
   mutable base::Mutex mutex_;
   Progress progress_ ARMDB_GUARDED_BY(mutex_);

@@ -43,7 +43,7 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
 
 FollowerSession::~FollowerSession() {
   for (std::uint32_t at = 0; at < copying_.size(); ++at) {
-    if (copying_[at] != 0) engine_.shard(at).abandon_replacement();
+    if (copying_[at] == Copy::running) engine_.shard(at).abandon_replacement();
   }
 }
 
@@ -71,6 +71,8 @@ Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Ori
 }
 
 Status FollowerSession::greet() {
+  // The leader takes what is greeted with for durable, and a kill may have come before the sync.
+  Status status = engine_.sync();
   const store::ReplicaState state = engine_.replica_state();
   const engine::Engine::Origin origin = engine_.origin();
   format::Hello own;
@@ -84,11 +86,13 @@ Status FollowerSession::greet() {
   own.replace = state.replacing;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     own.sequences.push_back(engine_.shard(at).last_sequence());
+    // What damage took, nobody would send again.
+    if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
   }
   format::FrameHeader header;
   header.type = format::FrameType::hello;
   Bytes payload;
-  Status status = channel_.send(header, format::encode_hello(own));
+  if (status.ok()) status = channel_.send(header, format::encode_hello(own));
   if (status.ok()) status = channel_.expect(format::FrameType::hello, header, payload);
   format::Hello leader;
   if (status.ok()) status = format::decode_hello(payload, leader);
@@ -118,6 +122,7 @@ Status FollowerSession::adopt(const format::Hello& leader) {
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     const std::uint8_t before = std::exchange(state.replacing[at], leader.replace[at] != 0 ? 1 : 0);
     if (leader.replace[at] == 0) continue;
+    copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
     if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
@@ -166,18 +171,32 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
   return status.ok() && !synced.is(Errc::closed) ? synced : status;
 }
 
+// Of pieces and of joint batches only one is under way at a time, or a leader could have all memory
+// taken for what it never ends.
+bool FollowerSession::in_turn(const format::FrameHeader& header) const noexcept {
+  if (coming_shard_ != kNoShard) return header.shard == coming_shard_;
+  if (joint_.empty()) return true;
+  return header.type == format::FrameType::data && (header.flags & format::kFrameJoint) != 0 &&
+         header.shard > joint_.back().shard;
+}
+
 Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
   if (header.shard >= coming_.size()) {
     return base::corrupt("the leader speaks of a shard that is not there");
   }
+  if (!in_turn(header)) return base::corrupt("the leader mixes what belongs together");
   switch (header.type) {
     case format::FrameType::data:
       return take_data(header, payload);
     case format::FrameType::copy_begin: {
-      copying_[header.shard] = 1;
+      engine_.shard(header.shard).abandon_replacement();
+      copying_[header.shard] = Copy::awaited;
       coming_[header.shard] = {};
+      coming_shard_ = kNoShard;
       ++progress_->resyncs;
       Status status = engine_.shard(header.shard).begin_replacement();
+      if (!status.ok()) return status;
+      copying_[header.shard] = Copy::running;
       note();
       return status;
     }
@@ -197,7 +216,7 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
 }
 
 Status FollowerSession::take_data(const format::FrameHeader& header, Bytes payload) {
-  if (copying_[header.shard] != 0) {
+  if (copying_[header.shard] != Copy::none) {
     return base::corrupt("the leader sent entries in the middle of a copy");
   }
   Part& part = coming_[header.shard];
@@ -209,7 +228,8 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
     return base::corrupt("the frames of one piece do not belong together");
   }
   base::append(part.bytes, payload);
-  if ((header.flags & format::kFrameMore) != 0) return {};
+  coming_shard_ = (header.flags & format::kFrameMore) != 0 ? header.shard : kNoShard;
+  if (coming_shard_ != kNoShard) return {};
   if (part.before != engine_.shard(header.shard).last_sequence()) {
     return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
                          {part.before, engine_.shard(header.shard).last_sequence()});
@@ -224,7 +244,7 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
     if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
   }
   part = {};
-  if (unsynced_bytes_ > kPieceBytesMax) status = settle();
+  if (status.ok() && unsynced_bytes_ > kPieceBytesMax) status = settle();
   return status;
 }
 
@@ -305,8 +325,7 @@ Status FollowerSession::apply_joint() {
     std::size_t offset = 0;
     Status status = parse(parts[at], offset, true, runs[at]);
     if (!status.ok()) return status;
-    const bool ascends = at == 0 || parts[at - 1].shard < parts[at].shard;
-    if (offset != parts[at].bytes.size() || !ascends) {
+    if (offset != parts[at].bytes.size() || runs[at].requests.empty()) {
       return base::corrupt("the leader sent a batch over several shards that is none");
     }
     writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});
@@ -319,7 +338,9 @@ Status FollowerSession::apply_joint() {
 // ---- Copies ----
 
 Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes payload) {
-  if (copying_[header.shard] == 0) return base::corrupt("the leader sent a copy it did not begin");
+  if (copying_[header.shard] != Copy::running) {
+    return base::corrupt("the leader sent a copy it did not begin");
+  }
   Part& part = coming_[header.shard];
   part.shard = header.shard;
   base::append(part.bytes, payload);
@@ -335,15 +356,16 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
     if (offset == before) break;
   }
   part.bytes.erase(part.bytes.begin(), part.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  coming_shard_ = part.bytes.empty() ? kNoShard : header.shard;
   if (part.bytes.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
   return {};
 }
 
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
-  if (copying_[shard] == 0 || !coming_[shard].bytes.empty()) {
+  if (copying_[shard] != Copy::running || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
   }
-  copying_[shard] = 0;
+  copying_[shard] = Copy::none;
   Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
   if (!status.ok()) return status;
   aside_above_[shard] = kAllCommon;
@@ -369,7 +391,7 @@ Status FollowerSession::send_ack() {
   for (std::uint32_t at = 0; at < marks.size(); ++at) {
     const engine::Shard& shard = engine_.shard(at);
     marks[at] = {shard.last_sequence(), shard.durable_sequence()};
-    if (copying_[at] != 0) marks[at] = {};
+    if (copying_[at] != Copy::none) marks[at] = {};
   }
   format::FrameHeader header;
   header.type = format::FrameType::ack;
@@ -379,7 +401,7 @@ Status FollowerSession::send_ack() {
 
 void FollowerSession::note() {
   const bool copying =
-      std::any_of(copying_.begin(), copying_.end(), [](std::uint8_t flag) { return flag != 0; });
+      std::any_of(copying_.begin(), copying_.end(), [](Copy copy) { return copy != Copy::none; });
   progress_->lag_entries = 0;
   for (std::uint32_t at = 0; at < leader_.size(); ++at) {
     const std::uint64_t applied = engine_.shard(at).last_sequence();

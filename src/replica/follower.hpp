@@ -29,6 +29,7 @@ class FollowerSession {
   Status run(Progress& progress, const std::atomic<bool>& stopping);
 
  private:
+  static constexpr std::uint32_t kNoShard = ~std::uint32_t{0};
   // The entries of one shard that have come, and are not applied yet.
   struct Part {
     std::uint32_t shard = 0;
@@ -46,6 +47,7 @@ class FollowerSession {
   Status greet();
   Status adopt(const format::Hello& leader);
   Status take(const format::FrameHeader& header, Bytes payload);
+  [[nodiscard]] bool in_turn(const format::FrameHeader& header) const noexcept;
   Status take_data(const format::FrameHeader& header, Bytes payload);
   Status take_copy(const format::FrameHeader& header, Bytes payload);
   Status end_copy(std::uint32_t shard, std::uint64_t sequence);
@@ -63,9 +65,13 @@ class FollowerSession {
   os::Waker& waker_;
   FunctionRef<void(const Progress&)> told_;
   Progress* progress_ = nullptr;
-  std::vector<Part> coming_;                // per shard: frames of a piece, and what is cut
-  std::vector<Part> joint_;                 // whole parts of a joint batch
-  std::vector<std::uint8_t> copying_;       // per shard
+  std::vector<Part> coming_;               // per shard: frames of a piece, and what is cut
+  std::uint32_t coming_shard_ = kNoShard;  // the one whose piece has come in part
+  std::vector<Part> joint_;                // whole parts of a joint batch
+  // Of a shard: whether a copy of it is on its way. What it has until then may be what the leader
+  // never had: none of it is acked from the greeting on.
+  enum class Copy : std::uint8_t { none, awaited, running };
+  std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
   std::uint64_t unsynced_bytes_ = 0;

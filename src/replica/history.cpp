@@ -16,10 +16,14 @@ bool same_term(const format::Term& a, const format::Term& b) noexcept {
   return a.number == b.number && a.id == b.id;
 }
 
-// Where the term at `at` ends in this list.
+// Where the term at `at` ends in this list: where any later one begins. That need not be the next
+// one: a follower that is promoted before it has caught up begins its term below the start of one
+// that it had only heard of.
 std::uint64_t end_of(std::span<const format::Term> terms, std::size_t at,
                      std::size_t shard) noexcept {
-  return at + 1 < terms.size() ? terms[at + 1].starts[shard] : kAllCommon;
+  std::uint64_t end = kAllCommon;
+  for (const format::Term& later : terms.subspan(at + 1)) end = std::min(end, later.starts[shard]);
+  return end;
 }
 
 }  // namespace

@@ -71,6 +71,10 @@ void Source::fence(std::uint64_t term) {
   store::ReplicaState state = engine_.replica_state();
   state.follower = true;
   static_cast<void>(engine_.save_replica_state(std::move(state)));
+  {
+    const base::MutexLock lock(mutex_);
+    changed_.notify_all();  // nobody is to wait for followers any longer
+  }
   base::log(
       engine_.config().log, LogLevel::error,
       base::text("a follower has seen a leader of term %: this one takes no more writes", {term}));
@@ -189,13 +193,15 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   format::Hello own = hello_of(engine, state);
   own.name = hello.name;
   if (!hello.asking) {
-    if (judge_leader(hello.terms, own.terms) == Standing::stale)
+    // First of all: the terms of another collection say nothing about this one.
+    status = check_follower(hello, own);
+    if (!status.ok()) return status;
+    if (judge_leader(hello.terms, own.terms) == Standing::stale) {
       source->fence(hello.terms.back().number);
+    }
     if (source->fenced() || state.follower) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
-    status = check_follower(hello, own);
-    if (!status.ok()) return status;
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
       Lane& lane = lanes_.emplace_back();
       const std::uint64_t position = hello.sequences[at];
@@ -266,7 +272,9 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     const std::uint64_t now = os::monotonic_ms();
     if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
     if (!status.ok()) return status;
-    if (source_->fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (source_->fenced() || source_->engine().follower()) {
+      return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
+    }
     if (shipped) continue;
     // Armed before the last look: what is written after that look wakes this thread.
     source_->engine().taps().arm();
@@ -282,17 +290,19 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
 Status LeaderSession::settle_limits() {
   engine::Engine& engine = source_->engine();
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
-  if (!options_.ship_early) {
-    Status status = engine.sync();
-    // A shard that failed ships what was durable before that.
-    if (status.is(Errc::closed)) return status;
-    stuck_ = !status.ok();
-    if (stuck_) follower_.progress.last_error = std::move(status);
-  }
+  Status status;
+  if (!options_.ship_early) status = engine.sync();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
-    lanes_[at].limit = options_.ship_early ? shard.flushed_sequence() : shard.durable_sequence();
+    lanes_[at].limit = shard.durable_sequence();
+    if (!options_.ship_early) continue;
+    Status flushed = shard.flush_for_feed(lanes_[at].limit);
+    if (!flushed.ok()) status = std::move(flushed);
   }
+  // A shard that failed ships what was durable before that.
+  if (status.is(Errc::closed)) return status;
+  stuck_ = !status.ok();
+  if (stuck_) follower_.progress.last_error = std::move(status);
   return {};
 }
 
@@ -311,9 +321,8 @@ Status LeaderSession::begin_copy(std::uint32_t shard) {
   engine::Shard& from = source_->engine().shard(shard);
   Status status = from.sync();
   if (!status.ok()) return status;
-  const std::uint64_t limit = from.durable_sequence();
+  const std::uint64_t limit = from.begin_copy(*lane.feed);
   lane.copying = true;
-  from.begin_copy(*lane.feed, limit);
   ++follower_.progress.resyncs;
   format::FrameHeader header;
   header.type = format::FrameType::copy_begin;

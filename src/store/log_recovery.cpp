@@ -135,6 +135,7 @@ Status LogRecovery::collect_segments() {
                          return a.segment->first_sequence < b.segment->first_sequence;
                        });
   if (rebuilt_) limit_to_accepted();
+  store_.recovery_.rebuilt = rebuilt_ && !candidates_.empty();
   for (const Candidate& candidate : candidates_) store_.segments_.push_back(candidate.segment);
   store_.next_file_id_ = id_max_ + 1;
   return store_.publish_map();
@@ -398,6 +399,13 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+// True for a segment that was written entry by entry; copies of other segments are none.
+bool LogRecovery::is_log(std::uint32_t id) {
+  Candidate candidate;
+  return open_segment(id, candidate).ok() &&
+         candidate.segment->header.kind == format::SegmentKind::log;
+}
+
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
   if (carried_.empty() && last_ < durable_) {
@@ -458,7 +466,11 @@ Status LogRecovery::finish() {
   const auto drop = [&](format::FileRole role, std::uint32_t id) {
     try_remove(context.files, context.path_of(role, id));
   };
-  for (const std::uint32_t id : dead_ids_) drop(format::FileRole::segment, id);
+  for (const std::uint32_t id : dead_ids_) {
+    if (context.keep_replaced && is_log(id)) status = rename_aside(id);
+    if (!status.ok()) return status;
+    drop(format::FileRole::segment, id);
+  }
   for (const std::uint32_t id : hint_ids_) {
     if (store_.find_segment(id) == nullptr) drop(format::FileRole::hint, id);
   }

@@ -154,6 +154,10 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+  // No power cut takes a segment as if it had never been.
+  [[nodiscard]] bool names_durable() const noexcept {
+    return directory_changes_ == directory_synced_;
+  }
 #endif
   // The last MANIFEST was not written: the next one has to be.
   void manifest_failed() noexcept { manifest_stale_ = true; }

@@ -45,6 +45,7 @@ struct StoreContext {
   bool needs_values = false;      // recovery has to tell values, which hints do not have
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
   bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
+  bool keep_replaced = false;     // what a copy has replaced is kept aside
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;
@@ -102,6 +103,7 @@ struct RecoveryReport {
   std::uint64_t torn_bytes = 0;
   std::uint64_t damaged_regions = 0;
   std::uint64_t segments_set_aside = 0;
+  bool rebuilt = false;  // there was no MANIFEST to tell which segments count
 };
 
 // One write. The views need to live only for the call.

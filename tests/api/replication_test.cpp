@@ -4,6 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -375,6 +377,129 @@ TEST_CASE("replication: another collection is refused, not merged", "[replicatio
             .is(Errc::invalid_argument));
   CHECK(plain->put(2, "still writable").ok());
 }
+
+TEST_CASE("replication: a follower of another collection fences nobody", "[replication]") {
+  Couple<Tree> pair(small_files());
+  Couple<Tree> other(small_files());
+  // A later term than the first of the pair.
+  other.stop_serving();
+  other.serve();
+  REQUIRE(other.leader.put(1, "other").ok());
+  other.follow();
+  other.wait();
+  other.stop_follower();
+  auto lost = ReplicationClient::start(other.follower.collection(), pair.server().address(),
+                                       quick());
+  REQUIRE(lost.ok());
+  REQUIRE(comes([&] { return lost->replication_stats().state == ReplicationState::refused; }));
+  CHECK(lost->replication_stats().last_error.is(Errc::format_mismatch));
+  CHECK(pair.leader.put(1, "still the leader").ok());
+  pair.follow();
+  pair.wait();
+}
+
+TEST_CASE("replication: one client at a time, and none while a follower is promoted",
+          "[replication]") {
+  Couple<Tree> pair(small_files());
+  REQUIRE(pair.leader.put(1, "one").ok());
+  pair.follow();
+  pair.wait();
+  CHECK(ReplicationClient::start(pair.follower.collection(), pair.server().address(), quick())
+            .is(Errc::locked));
+  CHECK(ReplicationClient::promote(pair.follower.collection()).is(Errc::invalid_argument));
+  CHECK(pair.follower.put(2, "no").is(Errc::read_only));
+  pair.client().stop();
+  REQUIRE(ReplicationClient::promote(pair.follower.collection()).ok());
+  CHECK(pair.follower.put(2, "yes").ok());
+}
+
+TEST_CASE("replication: who becomes a follower ships nothing any more", "[replication]") {
+  Couple<Tree> pair(small_files());
+  REQUIRE(pair.leader.put(1, "one").ok());
+  pair.follow();
+  pair.wait();
+  // Its server still runs.
+  auto back = ReplicationClient::start(pair.leader.collection(), "unix:" + (pair.directory() / "x"),
+                                       quick());
+  REQUIRE(back.ok());
+  CHECK(comes([&] {
+    return pair.client().replication_stats().state == ReplicationState::refused;
+  }));
+  CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
+}
+
+TEST_CASE("replication: a follower whose files are damaged gets a copy", "[replication]") {
+  Config config = small_files();
+  config.hints = false;  // or nobody looks at the values
+  Couple<Tree> pair(config);
+  for (std::uint64_t key = 0; key < 100; ++key) {
+    REQUIRE(pair.leader.put(key, "value " + std::to_string(key)).ok());
+  }
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  std::size_t changed = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(pair.directory() / "follower")) {
+    if (!entry.is_regular_file()) continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    const std::size_t at = bytes.find("value 50");
+    if (at == std::string::npos || entry.path().filename().string().find("tail") == 0) continue;
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put('V');
+    ++changed;
+  }
+  REQUIRE(changed != 0);
+  pair.open_follower();
+  CHECK(pair.follower.size() < 100);
+  CHECK(pair.follower.stats().damaged_regions != 0);
+  REQUIRE(pair.leader.put(1000, "more").ok());
+  pair.follow();
+  CHECK(comes([&] { return pair.follower.size() == 101; }));
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  // One is enough.
+  pair.stop_follower();
+  pair.follow();
+  pair.wait();
+  CHECK(pair.client().replication_stats().resyncs == 0);
+}
+
+#if ARMDB_WITH_OPENSSL
+TEST_CASE("replication: each side seals under its own key", "[replication]") {
+  Config config = small_files();
+  config.encryption_key = ByteArray<32>{1};
+  Couple<Tree> pair(config);
+  for (std::uint64_t key = 0; key < 300; ++key) {
+    REQUIRE(pair.leader.put(key, std::string(key, 'x')).ok());
+  }
+  pair.follow();
+  pair.wait();
+  REQUIRE(pair.leader.put(1000, "while it follows").ok());
+  pair.wait();
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  pair.stop_follower();
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  pair.open_follower();
+  CHECK(content_of(pair.follower) == content_of(pair.leader));
+  // The key of a follower is its own.
+  Config own = config;
+  own.shard_count = 0;
+  own.encryption_key = ByteArray<32>{2};
+  const std::string path = pair.directory() / "other";
+  REQUIRE(ReplicationClient::create(path, pair.server().address(), own, quick()).ok());
+  auto other = Tree::open(path, own);
+  INFO(other.message());
+  REQUIRE(other.ok());
+  auto client = ReplicationClient::start(other->collection(), pair.server().address(), quick());
+  REQUIRE(client.ok());
+  CHECK(comes([&] { return other->size() == pair.leader.size(); }));
+}
+#endif
 
 TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   Couple<Tree> pair(small_files());

@@ -1,0 +1,134 @@
+// A shard as a leader's source and as a follower's copy, before power cuts.
+#include <cerrno>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "support/catch.hpp"
+#include "support/fault_file_system.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+using namespace armdb;
+using test::FaultFileSystem;
+
+namespace {
+
+// A collection of one shard.
+struct Subject {
+  explicit Subject(FaultFileSystem& in) : files(in) {
+    config.file_system = &files;
+    config.shard_count = 1;
+    config.write_buffer_size = 16u << 10;
+    config.max_file_size = 64u << 10;
+    shape.key_size = 1;
+    shape.payload = Payload::location;
+    shape.ordered = true;
+    open();
+  }
+  void open() {
+    auto opened = engine::Engine::open("/collection", &shape, config, {});
+    INFO(opened.message());
+    REQUIRE(opened.ok());
+    engine = std::move(*opened);
+  }
+  void lose_power() {
+    files.power_cut_lose_all();
+    engine.reset();
+    open();
+  }
+  void put(std::uint8_t key) {
+    const std::uint8_t bytes[1] = {key};
+    engine::WriteRequest request;
+    request.key = Bytes(bytes);
+    request.value = Bytes(bytes);
+    REQUIRE(engine->write(request, false).ok());
+  }
+  engine::Shard& shard() { return engine->shard(0); }
+
+  FaultFileSystem& files;
+  FixedConfig config;
+  Shape shape;
+  std::unique_ptr<engine::Engine> engine;
+};
+
+TEST_CASE("shard: a sequence that was shipped early is not used again after a power cut",
+          "[replication]") {
+  FaultFileSystem files;
+  Subject subject(files);
+  const bool closed_between = GENERATE(false, true);
+  std::uint64_t before = 0;
+  if (closed_between) {
+    // The MANIFEST then tells of one segment, and nothing of the next.
+    subject.put(1);
+    REQUIRE(subject.engine->checkpoint().ok());
+    before = 1;
+  }
+  for (std::uint8_t key = 0; key < 5; ++key) subject.put(key);
+  std::uint64_t shipped = 0;
+  REQUIRE(subject.shard().flush_for_feed(shipped).ok());
+  CHECK(shipped == before + 5);
+  for (std::uint8_t key = 5; key < 10; ++key) subject.put(key);
+  REQUIRE(subject.shard().flush_for_feed(shipped).ok());
+  CHECK(shipped == before + 10);
+  subject.lose_power();
+  CHECK(subject.shard().last_sequence() < shipped);
+  subject.put(20);
+  CHECK(subject.shard().last_sequence() > shipped);
+}
+
+// Names in the shard's directory that end so.
+std::size_t count_files(FileSystem& files, std::string_view end) {
+  std::size_t count = 0;
+  REQUIRE(files
+              .list("/collection/shard_000",
+                    [&](std::string_view name, FileKind) { count += name.ends_with(end) ? 1 : 0; })
+              .ok());
+  return count;
+}
+
+TEST_CASE("shard: what a copy replaces is kept aside, also when a crash comes first",
+          "[replication]") {
+  // Each call that changes a name or a file fails once, and then the power does.
+  bool met = true;
+  for (std::size_t nth = 1; met; ++nth) {
+    FaultFileSystem files;
+    Subject subject(files);
+    for (std::uint8_t key = 0; key < 10; ++key) subject.put(key);
+    REQUIRE(subject.engine->sync().ok());
+    store::ReplicaState state = subject.engine->replica_state();
+    state.follower = true;
+    state.replacing[0] = 2;
+    REQUIRE(subject.engine->save_replica_state(state).ok());
+    REQUIRE(subject.shard().begin_replacement().ok());
+    const std::uint8_t key[1] = {50};
+    engine::WriteRequest request;
+    request.key = Bytes(key);
+    request.value = Bytes(key);
+    request.hash = subject.engine->router().hash(key, 1);
+    REQUIRE(subject.shard().add_to_replacement(3, request).ok());
+    files.fail(test::Call::any, nth, EIO, true);
+    const Status finished = subject.shard().finish_replacement(4, 5);
+    met = files.fault_met();
+    CHECK((met || finished.ok()));
+    files.clear_faults();
+    if (nth % 2 == 0) {
+      files.power_cut_lose_all();
+    } else {
+      files.power_cut_keep_all();
+    }
+    subject.engine.reset();
+    subject.open();
+    const std::size_t size = subject.engine->size();
+    INFO(nth << ": " << finished.message());
+    CHECK((size == 10 || size == 1));
+    CHECK(subject.shard().last_sequence() == (size == 10 ? 10u : 4u));
+    if (size == 1) CHECK(count_files(files, ".aside") == 1);
+    if (!met) CHECK(size == 1);
+  }
+}
+
+}  // namespace
+
+#endif
