@@ -1941,7 +1941,7 @@ Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload)
 
 // Both sides' first message: who they are, what they have, and up to where.
 struct Hello {
-  std::string name;   // of the collection at the leader
+  std::string name;  // of the collection at the leader
   StoreId lineage{};
   StoreId self{};  // the store id of who says it
   Shape shape;
@@ -1949,7 +1949,8 @@ struct Hello {
   std::uint64_t hash_seed = 0;
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
-  // Per shard. Follower: what it has applied, and 1 where its content has to be replaced anyway.
+  // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
+  // anyway, as in db.replica.
   // Leader: its last sequence, and 1 where it will send a copy.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;
@@ -10729,7 +10730,7 @@ constexpr std::size_t replica_bytes(std::size_t terms, std::size_t shards) noexc
   return kReplicaFixedBytes + terms * (16 + 8 * shards) + (shards + 7) / 8 * 8 + 8;
 }
 
-// Numbers grow, and no shard goes back.
+// Numbers grow. A start may be below the one before it: what a crash took was counted in that one.
 bool terms_possible(std::span<const Term> terms) noexcept {
   for (std::size_t at = 0; at < terms.size(); ++at) {
     if (terms[at].number == 0 || (at != 0 && terms[at].number <= terms[at - 1].number)) {
@@ -10811,7 +10812,11 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   read.replacing.assign(replacing.begin(), replacing.end());
   const bool flags =
       std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
-  if (!listed || !flags || role > 1 || reserved != 0 || header.shard != 0 || header.file_id != 0) {
+  const Bytes padding = reader.take(reader.remaining() - 8);
+  reader.skip(4);  // the checksum
+  const bool zeros =
+      base::all_zeros(padding) && reserved == 0 && reader.little<std::uint32_t>() == 0;
+  if (!listed || !flags || role > 1 || !zeros || header.shard != 0 || header.file_id != 0) {
     return base::corrupt("db.replica has a history that cannot be");
   }
   read.follower = role == 1;
@@ -10837,7 +10842,8 @@ bool frame_possible(const FrameHeader& header) noexcept {
   if (header.type < FrameType::hello || header.type > FrameType::error) return false;
   const unsigned allowed =
       header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
-  return (header.flags & ~allowed) == 0 && header.length <= kWirePayloadMax &&
+  const bool last_of_joint = (header.flags & kFrameLast) == 0 || (header.flags & kFrameJoint) != 0;
+  return (header.flags & ~allowed) == 0 && last_of_joint && header.length <= kWirePayloadMax &&
          header.shard < kReplicaShardsMax && header.sequence <= kSequenceMax;
 }
 }  // namespace
@@ -10963,6 +10969,8 @@ Status decode_hello(Bytes in, Hello& hello) {
       good = good && sequence <= kSequenceMax;
     }
     const Bytes replace = reader.take(shards);
+    good = good &&
+           std::all_of(replace.begin(), replace.end(), [](std::uint8_t flag) { return flag <= 2; });
     hello.replace.assign(replace.begin(), replace.end());
     const Bytes name = reader.take(name_size);
     hello.name.assign(name.begin(), name.end());
@@ -22162,13 +22170,14 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   format::Hello own = hello_of(engine, state);
   own.name = hello.name;
   if (!hello.asking) {
+    // Before its terms are believed: those of another collection say nothing about this one.
+    status = check_follower(hello, own);
+    if (!status.ok()) return status;
     if (judge_leader(hello.terms, own.terms) == Standing::stale)
       source->fence(hello.terms.back().number);
     if (source->fenced() || state.follower) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
-    status = check_follower(hello, own);
-    if (!status.ok()) return status;
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
       Lane& lane = lanes_.emplace_back();
       const std::uint64_t position = hello.sequences[at];
@@ -22608,8 +22617,9 @@ namespace armdb::replica {
 namespace {
 // As much is applied before it is synced and acked while more is there already.
 constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
-// A batch that goes over many frames; as long as one in a log.
-constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+// Of a piece that goes over many frames: a batch or an entry, as long as one in a log may be, with
+// what a leader may have put before it.
+constexpr std::size_t kPieceBytesMax = (std::size_t{1} << 30) + (std::size_t{1} << 20);
 constexpr std::size_t kRunEntries = 64;
 }  // namespace
 
@@ -22808,11 +22818,13 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
   if ((header.flags & format::kFrameJoint) == 0) {
     status = apply(part);
   } else {
+    // Also the limit to how many are kept.
+    const bool ascends = joint_.empty() || joint_.back().shard < part.shard;
+    if (!ascends) return base::corrupt("the leader sent a batch over several shards that is none");
     joint_.push_back(std::move(part));
     if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
   }
   part = {};
-  if (unsynced_bytes_ > kPieceBytesMax) status = settle();
   return status;
 }
 
@@ -22833,7 +22845,9 @@ Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole,
     const bool opens = (entry.flags & format::kBatchBegin) != 0;
     const bool commits = (entry.flags & format::kBatchCommit) != 0;
     const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
-    if (run.batch && !follows) return base::corrupt("the leader sent a batch with a hole");
+    if (run.batch && (opens || !follows)) {
+      return base::corrupt("the leader sent a batch with a hole, or one inside another");
+    }
     if (!run.batch && !run.requests.empty() &&
         (opens || !follows || run.requests.size() == kRunEntries)) {
       return {};
@@ -22892,8 +22906,7 @@ Status FollowerSession::apply_joint() {
     std::size_t offset = 0;
     Status status = parse(parts[at], offset, true, runs[at]);
     if (!status.ok()) return status;
-    const bool ascends = at == 0 || parts[at - 1].shard < parts[at].shard;
-    if (offset != parts[at].bytes.size() || !ascends) {
+    if (offset != parts[at].bytes.size() || !runs[at].batch) {
       return base::corrupt("the leader sent a batch over several shards that is none");
     }
     writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});

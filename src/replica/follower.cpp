@@ -17,8 +17,9 @@ namespace {
 
 // As much is applied before it is synced and acked while more is there already.
 constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
-// A batch that goes over many frames; as long as one in a log.
-constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+// Of a piece that goes over many frames: a batch or an entry, as long as one in a log may be, with
+// what a leader may have put before it.
+constexpr std::size_t kPieceBytesMax = (std::size_t{1} << 30) + (std::size_t{1} << 20);
 constexpr std::size_t kRunEntries = 64;
 
 }  // namespace
@@ -220,11 +221,13 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
   if ((header.flags & format::kFrameJoint) == 0) {
     status = apply(part);
   } else {
+    // Also the limit to how many are kept.
+    const bool ascends = joint_.empty() || joint_.back().shard < part.shard;
+    if (!ascends) return base::corrupt("the leader sent a batch over several shards that is none");
     joint_.push_back(std::move(part));
     if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
   }
   part = {};
-  if (unsynced_bytes_ > kPieceBytesMax) status = settle();
   return status;
 }
 
@@ -246,7 +249,9 @@ Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole,
     const bool opens = (entry.flags & format::kBatchBegin) != 0;
     const bool commits = (entry.flags & format::kBatchCommit) != 0;
     const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
-    if (run.batch && !follows) return base::corrupt("the leader sent a batch with a hole");
+    if (run.batch && (opens || !follows)) {
+      return base::corrupt("the leader sent a batch with a hole, or one inside another");
+    }
     if (!run.batch && !run.requests.empty() &&
         (opens || !follows || run.requests.size() == kRunEntries)) {
       return {};
@@ -305,8 +310,7 @@ Status FollowerSession::apply_joint() {
     std::size_t offset = 0;
     Status status = parse(parts[at], offset, true, runs[at]);
     if (!status.ok()) return status;
-    const bool ascends = at == 0 || parts[at - 1].shard < parts[at].shard;
-    if (offset != parts[at].bytes.size() || !ascends) {
+    if (offset != parts[at].bytes.size() || !runs[at].batch) {
       return base::corrupt("the leader sent a batch over several shards that is none");
     }
     writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});

@@ -189,13 +189,14 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   format::Hello own = hello_of(engine, state);
   own.name = hello.name;
   if (!hello.asking) {
+    // Before its terms are believed: those of another collection say nothing about this one.
+    status = check_follower(hello, own);
+    if (!status.ok()) return status;
     if (judge_leader(hello.terms, own.terms) == Standing::stale)
       source->fence(hello.terms.back().number);
     if (source->fenced() || state.follower) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
-    status = check_follower(hello, own);
-    if (!status.ok()) return status;
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
       Lane& lane = lanes_.emplace_back();
       const std::uint64_t position = hello.sequences[at];
