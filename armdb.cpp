@@ -5372,7 +5372,6 @@ class Shard {
   struct Replacement;
   Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
   Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
-  std::shared_ptr<Replacement> replacement_;  // shared: the type is not known here
 #endif
 
   const store::StoreContext context_;
@@ -5398,6 +5397,9 @@ class Shard {
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  std::shared_ptr<Replacement> replacement_;  // its type is not known here; goes before store_
+#endif
 };
 
 // ---- engine/recovery_batch.hpp ----
@@ -22719,8 +22721,9 @@ Status FollowerSession::adopt(const format::Hello& leader) {
     if (leader.replace[at] == 0) continue;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
-    if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
-    if (before == 1) continue;
+    // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
+    // and whose terms these are.
+    if (before != 2 && end >= last) continue;
     state.replacing[at] = 2;
     // Of a copy that was cut off nobody knows any more where the histories parted.
     aside_above_[at] = before == 2 ? 0 : end;
@@ -22941,6 +22944,13 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   if (copying_[shard] == 0 || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
+  }
+  // Batches over several shards that the others have would be cut off there at the next opening.
+  if (sequence < std::min(engine_.shard(shard).last_sequence(), aside_above_[shard])) {
+    return base::failure(Errc::corrupt,
+                         "the leader sent a copy as of sequence %, which is older than what this "
+                         "follower has of the same history: shard % stays as it was",
+                         {sequence, std::uint64_t{shard}});
   }
   copying_[shard] = 0;
   Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);

@@ -121,8 +121,9 @@ Status FollowerSession::adopt(const format::Hello& leader) {
     if (leader.replace[at] == 0) continue;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
-    if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
-    if (before == 1) continue;
+    // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
+    // and whose terms these are.
+    if (before != 2 && end >= last) continue;
     state.replacing[at] = 2;
     // Of a copy that was cut off nobody knows any more where the histories parted.
     aside_above_[at] = before == 2 ? 0 : end;
@@ -346,6 +347,13 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   if (copying_[shard] == 0 || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
+  }
+  // Batches over several shards that the others have would be cut off there at the next opening.
+  if (sequence < std::min(engine_.shard(shard).last_sequence(), aside_above_[shard])) {
+    return base::failure(Errc::corrupt,
+                         "the leader sent a copy as of sequence %, which is older than what this "
+                         "follower has of the same history: shard % stays as it was",
+                         {sequence, std::uint64_t{shard}});
   }
   copying_[shard] = 0;
   Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
