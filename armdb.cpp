@@ -1944,7 +1944,7 @@ Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload)
 
 // Both sides' first message: who they are, what they have, and up to where.
 struct Hello {
-  std::string name;   // of the collection at the leader
+  std::string name;  // of the collection at the leader
   StoreId lineage{};
   StoreId self{};  // the store id of who says it
   Shape shape;
@@ -1952,7 +1952,8 @@ struct Hello {
   std::uint64_t hash_seed = 0;
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
-  // Per shard. Follower: what it has applied, and 1 where its content has to be replaced anyway.
+  // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
+  // anyway, as in db.replica.
   // Leader: its last sequence, and 1 where it will send a copy.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;
@@ -5408,7 +5409,6 @@ class Shard {
   struct Replacement;
   Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
   Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
-  std::shared_ptr<Replacement> replacement_;  // shared: the type is not known here
 #endif
 
   const store::StoreContext context_;
@@ -5437,6 +5437,9 @@ class Shard {
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  std::shared_ptr<Replacement> replacement_;  // its type is not known here; goes before store_
+#endif
 };
 
 // ---- engine/recovery_batch.hpp ----
@@ -10813,7 +10816,7 @@ constexpr std::size_t replica_bytes(std::size_t terms, std::size_t shards) noexc
   return kReplicaFixedBytes + terms * (16 + 8 * shards) + (shards + 7) / 8 * 8 + 8;
 }
 
-// Numbers grow, and no shard goes back.
+// Numbers grow. A start may be below the one before it: what a crash took was counted in that one.
 bool terms_possible(std::span<const Term> terms) noexcept {
   for (std::size_t at = 0; at < terms.size(); ++at) {
     if (terms[at].number == 0 || (at != 0 && terms[at].number <= terms[at - 1].number)) {
@@ -10895,7 +10898,11 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   read.replacing.assign(replacing.begin(), replacing.end());
   const bool flags =
       std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
-  if (!listed || !flags || role > 1 || reserved != 0 || header.shard != 0 || header.file_id != 0) {
+  const Bytes padding = reader.take(reader.remaining() - 8);
+  reader.skip(4);  // the checksum
+  const bool zeros =
+      base::all_zeros(padding) && reserved == 0 && reader.little<std::uint32_t>() == 0;
+  if (!listed || !flags || role > 1 || !zeros || header.shard != 0 || header.file_id != 0) {
     return base::corrupt("db.replica has a history that cannot be");
   }
   read.follower = role == 1;
@@ -10921,7 +10928,8 @@ bool frame_possible(const FrameHeader& header) noexcept {
   if (header.type < FrameType::hello || header.type > FrameType::error) return false;
   const unsigned allowed =
       header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
-  return (header.flags & ~allowed) == 0 && header.length <= kWirePayloadMax &&
+  const bool last_of_joint = (header.flags & kFrameLast) == 0 || (header.flags & kFrameJoint) != 0;
+  return (header.flags & ~allowed) == 0 && last_of_joint && header.length <= kWirePayloadMax &&
          header.shard < kReplicaShardsMax && header.sequence <= kSequenceMax;
 }
 }  // namespace
@@ -11047,6 +11055,8 @@ Status decode_hello(Bytes in, Hello& hello) {
       good = good && sequence <= kSequenceMax;
     }
     const Bytes replace = reader.take(shards);
+    good = good &&
+           std::all_of(replace.begin(), replace.end(), [](std::uint8_t flag) { return flag <= 2; });
     hello.replace.assign(replace.begin(), replace.end());
     const Bytes name = reader.take(name_size);
     hello.name.assign(name.begin(), name.end());
@@ -22825,8 +22835,9 @@ namespace armdb::replica {
 namespace {
 // As much is applied before it is synced and acked while more is there already.
 constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
-// A batch that goes over many frames; as long as one in a log.
-constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+// Of a piece that goes over many frames: a batch or an entry, as long as one in a log may be, with
+// what a leader may have put before it.
+constexpr std::size_t kPieceBytesMax = (std::size_t{1} << 30) + (std::size_t{1} << 20);
 constexpr std::size_t kRunEntries = 64;
 }  // namespace
 
@@ -22931,8 +22942,9 @@ Status FollowerSession::adopt(const format::Hello& leader) {
     copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
-    if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
-    if (before == 1) continue;
+    // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
+    // and whose terms these are.
+    if (before != 2 && end >= last) continue;
     state.replacing[at] = 2;
     // Of a copy that was cut off nobody knows any more where the histories parted.
     aside_above_[at] = before == 2 ? 0 : end;
@@ -23045,11 +23057,13 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
   if ((header.flags & format::kFrameJoint) == 0) {
     status = apply(part);
   } else {
+    // Also the limit to how many are kept.
+    const bool ascends = joint_.empty() || joint_.back().shard < part.shard;
+    if (!ascends) return base::corrupt("the leader sent a batch over several shards that is none");
     joint_.push_back(std::move(part));
     if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
   }
   part = {};
-  if (status.ok() && unsynced_bytes_ > kPieceBytesMax) status = settle();
   return status;
 }
 
@@ -23070,7 +23084,9 @@ Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole,
     const bool opens = (entry.flags & format::kBatchBegin) != 0;
     const bool commits = (entry.flags & format::kBatchCommit) != 0;
     const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
-    if (run.batch && !follows) return base::corrupt("the leader sent a batch with a hole");
+    if (run.batch && (opens || !follows)) {
+      return base::corrupt("the leader sent a batch with a hole, or one inside another");
+    }
     if (!run.batch && !run.requests.empty() &&
         (opens || !follows || run.requests.size() == kRunEntries)) {
       return {};
@@ -23129,7 +23145,7 @@ Status FollowerSession::apply_joint() {
     std::size_t offset = 0;
     Status status = parse(parts[at], offset, true, runs[at]);
     if (!status.ok()) return status;
-    if (offset != parts[at].bytes.size() || runs[at].requests.empty()) {
+    if (offset != parts[at].bytes.size() || !runs[at].batch) {
       return base::corrupt("the leader sent a batch over several shards that is none");
     }
     writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});
@@ -23167,6 +23183,13 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   if (copying_[shard] != Copy::running || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
+  }
+  // Batches over several shards that the others have would be cut off there at the next opening.
+  if (sequence < std::min(engine_.shard(shard).last_sequence(), aside_above_[shard])) {
+    return base::failure(Errc::corrupt,
+                         "the leader sent a copy as of sequence %, which is older than what this "
+                         "follower has of the same history: shard % stays as it was",
+                         {sequence, std::uint64_t{shard}});
   }
   copying_[shard] = Copy::none;
   Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);

@@ -321,7 +321,6 @@ class Shard {
   struct Replacement;
   Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
   Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
-  std::shared_ptr<Replacement> replacement_;  // shared: the type is not known here
 #endif
 
   const store::StoreContext context_;
@@ -350,6 +349,9 @@ class Shard {
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
   bool closed_ ARMDB_GUARDED_BY(mutex_) = false;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  std::shared_ptr<Replacement> replacement_;  // its type is not known here; goes before store_
+#endif
 };
 
 }  // namespace armdb::engine

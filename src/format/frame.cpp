@@ -23,7 +23,8 @@ bool frame_possible(const FrameHeader& header) noexcept {
   if (header.type < FrameType::hello || header.type > FrameType::error) return false;
   const unsigned allowed =
       header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
-  return (header.flags & ~allowed) == 0 && header.length <= kWirePayloadMax &&
+  const bool last_of_joint = (header.flags & kFrameLast) == 0 || (header.flags & kFrameJoint) != 0;
+  return (header.flags & ~allowed) == 0 && last_of_joint && header.length <= kWirePayloadMax &&
          header.shard < kReplicaShardsMax && header.sequence <= kSequenceMax;
 }
 
@@ -150,6 +151,8 @@ Status decode_hello(Bytes in, Hello& hello) {
       good = good && sequence <= kSequenceMax;
     }
     const Bytes replace = reader.take(shards);
+    good = good &&
+           std::all_of(replace.begin(), replace.end(), [](std::uint8_t flag) { return flag <= 2; });
     hello.replace.assign(replace.begin(), replace.end());
     const Bytes name = reader.take(name_size);
     hello.name.assign(name.begin(), name.end());

@@ -78,7 +78,7 @@ Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload)
 
 // Both sides' first message: who they are, what they have, and up to where.
 struct Hello {
-  std::string name;   // of the collection at the leader
+  std::string name;  // of the collection at the leader
   StoreId lineage{};
   StoreId self{};  // the store id of who says it
   Shape shape;
@@ -86,7 +86,8 @@ struct Hello {
   std::uint64_t hash_seed = 0;
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
-  // Per shard. Follower: what it has applied, and 1 where its content has to be replaced anyway.
+  // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
+  // anyway, as in db.replica.
   // Leader: its last sequence, and 1 where it will send a copy.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;

@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "base/crc32c.hpp"
 #include "base/errors.hpp"
+#include "base/search.hpp"
 #include "format/entry.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -21,7 +22,7 @@ constexpr std::size_t replica_bytes(std::size_t terms, std::size_t shards) noexc
   return kReplicaFixedBytes + terms * (16 + 8 * shards) + (shards + 7) / 8 * 8 + 8;
 }
 
-// Numbers grow, and no shard goes back.
+// Numbers grow. A start may be below the one before it: what a crash took was counted in that one.
 bool terms_possible(std::span<const Term> terms) noexcept {
   for (std::size_t at = 0; at < terms.size(); ++at) {
     if (terms[at].number == 0 || (at != 0 && terms[at].number <= terms[at - 1].number)) {
@@ -104,7 +105,11 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   read.replacing.assign(replacing.begin(), replacing.end());
   const bool flags =
       std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
-  if (!listed || !flags || role > 1 || reserved != 0 || header.shard != 0 || header.file_id != 0) {
+  const Bytes padding = reader.take(reader.remaining() - 8);
+  reader.skip(4);  // the checksum
+  const bool zeros =
+      base::all_zeros(padding) && reserved == 0 && reader.little<std::uint32_t>() == 0;
+  if (!listed || !flags || role > 1 || !zeros || header.shard != 0 || header.file_id != 0) {
     return base::corrupt("db.replica has a history that cannot be");
   }
   read.follower = role == 1;

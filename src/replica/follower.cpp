@@ -17,8 +17,9 @@ namespace {
 
 // As much is applied before it is synced and acked while more is there already.
 constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
-// A batch that goes over many frames; as long as one in a log.
-constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+// Of a piece that goes over many frames: a batch or an entry, as long as one in a log may be, with
+// what a leader may have put before it.
+constexpr std::size_t kPieceBytesMax = (std::size_t{1} << 30) + (std::size_t{1} << 20);
 constexpr std::size_t kRunEntries = 64;
 
 }  // namespace
@@ -125,8 +126,9 @@ Status FollowerSession::adopt(const format::Hello& leader) {
     copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
-    if (before == 0 && end >= last) continue;  // it has nothing that the leader never had
-    if (before == 1) continue;
+    // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
+    // and whose terms these are.
+    if (before != 2 && end >= last) continue;
     state.replacing[at] = 2;
     // Of a copy that was cut off nobody knows any more where the histories parted.
     aside_above_[at] = before == 2 ? 0 : end;
@@ -240,11 +242,13 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
   if ((header.flags & format::kFrameJoint) == 0) {
     status = apply(part);
   } else {
+    // Also the limit to how many are kept.
+    const bool ascends = joint_.empty() || joint_.back().shard < part.shard;
+    if (!ascends) return base::corrupt("the leader sent a batch over several shards that is none");
     joint_.push_back(std::move(part));
     if ((header.flags & format::kFrameLast) != 0) status = apply_joint();
   }
   part = {};
-  if (status.ok() && unsynced_bytes_ > kPieceBytesMax) status = settle();
   return status;
 }
 
@@ -266,7 +270,9 @@ Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole,
     const bool opens = (entry.flags & format::kBatchBegin) != 0;
     const bool commits = (entry.flags & format::kBatchCommit) != 0;
     const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
-    if (run.batch && !follows) return base::corrupt("the leader sent a batch with a hole");
+    if (run.batch && (opens || !follows)) {
+      return base::corrupt("the leader sent a batch with a hole, or one inside another");
+    }
     if (!run.batch && !run.requests.empty() &&
         (opens || !follows || run.requests.size() == kRunEntries)) {
       return {};
@@ -325,7 +331,7 @@ Status FollowerSession::apply_joint() {
     std::size_t offset = 0;
     Status status = parse(parts[at], offset, true, runs[at]);
     if (!status.ok()) return status;
-    if (offset != parts[at].bytes.size() || runs[at].requests.empty()) {
+    if (offset != parts[at].bytes.size() || !runs[at].batch) {
       return base::corrupt("the leader sent a batch over several shards that is none");
     }
     writes.push_back({&engine_.shard(parts[at].shard), runs[at].requests, runs[at].first});
@@ -364,6 +370,13 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   if (copying_[shard] != Copy::running || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
+  }
+  // Batches over several shards that the others have would be cut off there at the next opening.
+  if (sequence < std::min(engine_.shard(shard).last_sequence(), aside_above_[shard])) {
+    return base::failure(Errc::corrupt,
+                         "the leader sent a copy as of sequence %, which is older than what this "
+                         "follower has of the same history: shard % stays as it was",
+                         {sequence, std::uint64_t{shard}});
   }
   copying_[shard] = Copy::none;
   Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
