@@ -135,9 +135,8 @@ template <class Collection> class Couple {
     follower = std::move(*opened);
   }
   void follow() {
-    auto client =
-        ReplicationClient::start(follower.collection(), "unix:" + (directory_ / "socket"),
-                                 replication_);
+    auto client = ReplicationClient::start(follower.collection(), "unix:" + (directory_ / "socket"),
+                                           replication_);
     INFO(client.message());
     REQUIRE(client.ok());
     client_ = std::move(*client);
@@ -180,9 +179,9 @@ TEST_CASE("replication: every write of the leader arrives, batches and expiries 
     }
     REQUIRE(batch.erase(round).ok());
     REQUIRE(batch.commit().ok());
-    REQUIRE(leader.atomic(5000 + round, [&](auto& shard) {
-      return shard.put(5000 + round, "atomic");
-    }).ok());
+    REQUIRE(
+        leader.atomic(5000 + round, [&](auto& shard) { return shard.put(5000 + round, "atomic"); })
+            .ok());
   }
   REQUIRE(leader.put(7000, "soon gone", {.ttl_ms = 1}).ok());
   REQUIRE(leader.put(7001, "stays a while", {.ttl_ms = 1000000}).ok());
@@ -348,9 +347,8 @@ TEST_CASE("replication: a leader learns from a follower that it was replaced", "
   // Wrongly sent back to its old leader: that one must stop, and nothing is taken over.
   pair.follow();
   CHECK(comes([&] { return pair.leader.put(3, "three").is(Errc::read_only); }));
-  CHECK(comes([&] {
-    return pair.client().replication_stats().state == ReplicationState::refused;
-  }));
+  CHECK(
+      comes([&] { return pair.client().replication_stats().state == ReplicationState::refused; }));
   CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
   CHECK(pair.server().wait_for_followers(1, ~std::uint64_t{0}, 1).is(Errc::fenced));
   CHECK((*pair.follower.get(2))->text() == "two");
@@ -361,8 +359,8 @@ TEST_CASE("replication: another collection is refused, not merged", "[replicatio
   Couple<Tree> other(small_files());
   REQUIRE(pair.leader.put(1, "mine").ok());
   REQUIRE(other.leader.put(1, "other").ok());
-  auto client = ReplicationClient::start(pair.follower.collection(), other.server().address(),
-                                         quick());
+  auto client =
+      ReplicationClient::start(pair.follower.collection(), other.server().address(), quick());
   REQUIRE(client.ok());
   CHECK(comes([&] { return client->replication_stats().state == ReplicationState::refused; }));
   CHECK(client->replication_stats().last_error.is(Errc::format_mismatch));
@@ -389,6 +387,40 @@ TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   CHECK(pair.server().wait_for_followers(2, ~std::uint64_t{0}, 5).is(Errc::timed_out));
 }
 
+TEST_CASE("replication: how far a follower is behind is told while it is away", "[replication]") {
+  Couple<Tree> pair(small_files());
+  for (std::uint64_t key = 0; key < 10; ++key) REQUIRE(pair.leader.put(key, "there").ok());
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  for (std::uint64_t key = 0; key < 7; ++key) REQUIRE(pair.leader.put(key, "later").ok());
+  const auto compare = [&] {
+    return ReplicationClient::compare(pair.follower.collection(), pair.server().address(), quick());
+  };
+  const auto behind = compare();
+  INFO(behind.message());
+  REQUIRE(behind.ok());
+  CHECK(behind->lag_entries == 7);
+  CHECK(behind->term == 1);
+  CHECK(behind->resyncs == 0);
+  CHECK(comes([&] {
+    std::uint64_t entries = 0;
+    pair.server().replication_stats([&](std::string_view, bool there, const ReplicationStats& one) {
+      entries += there ? 0 : one.lag_entries;
+      if (!there) CHECK((one.lag_entries == 0 || one.lag_bytes > 0));
+    });
+    return entries == 7;
+  }));
+  CHECK(pair.follower.contains(9));  // nothing was followed
+  CHECK((*pair.follower.get(1))->text() == "there");
+  // What is written after a promotion is of another history.
+  REQUIRE(ReplicationClient::promote(pair.follower.collection()).ok());
+  CHECK(compare().is(Errc::fenced));
+  Couple<Tree> other(small_files());
+  CHECK(ReplicationClient::compare(pair.follower.collection(), other.server().address(), quick())
+            .is(Errc::format_mismatch));
+}
+
 TEST_CASE("replication: addresses that others reach need a key", "[replication]") {
   const test::TempDir directory;
   auto tree = Tree::open(directory / "tree", small_files());
@@ -404,8 +436,8 @@ TEST_CASE("replication: addresses that others reach need a key", "[replication]"
   ReplicationConfig both;
   both.pre_shared_key = ByteArray<32>{1};
   both.ca_file = "x";
-  CHECK(ReplicationServer::start(tree->collection(), "127.0.0.1:0", both)
-            .is(Errc::invalid_argument));
+  CHECK(
+      ReplicationServer::start(tree->collection(), "127.0.0.1:0", both).is(Errc::invalid_argument));
 }
 
 TEST_CASE("replication: several collections over one server, several followers", "[replication]") {
