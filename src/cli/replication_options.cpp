@@ -40,7 +40,8 @@ std::string_view peer_advice(const Status& status) {
   if (status.os_error() != 0) return "; is \"armdb serve\" running there?";
   switch (status.code()) {
     case Errc::wrong_key:
-      return "; both sides need the same --shared-key-file or --shared-key-env, or certificates";
+      if (status.message().find("pre-shared key") == std::string::npos) return "";
+      return "; both sides need the same --shared-key-file or --shared-key-env";
     case Errc::closed:
       return "; the server may want a key: --shared-key-file or --shared-key-env";
     case Errc::timed_out:
@@ -48,7 +49,7 @@ std::string_view peer_advice(const Status& status) {
     case Errc::invalid_argument:
       // The library speaks of its own settings.
       if (status.message().find("pre_shared_key") == std::string::npos) return "";
-      return "; here: --shared-key-file, --cert with --private-key and --ca, or --allow-insecure";
+      return "; here: --shared-key-file, --cert, or --allow-insecure";
     case Errc::not_found:
       return "; --name says which collection of the server is meant";
     case Errc::fenced:
@@ -74,8 +75,9 @@ Peer::Peer(const Arguments& arguments)
   }
   arguments.at_most_one_of({"shared-key-file", "shared-key-env"});
   const bool certificates = arguments.has("cert");
-  if (certificates != arguments.has("private-key") || certificates != arguments.has("ca")) {
-    wrong_use("--cert, --private-key and --ca go together");
+  for (const std::string_view other : {"private-key", "ca", "peer"}) {
+    if (certificates == arguments.has(other)) continue;
+    wrong_use("--cert, --private-key, --ca and --peer go together");
   }
   if (const auto path = arguments.text("shared-key-file")) key_ = key_from_file(*path);
   if (const auto variable = arguments.text("shared-key-env")) {

@@ -1251,7 +1251,7 @@ class ReplicationTest(CliTest):
                 (["--shared-key-file", key], "64 hexadecimal digits"),
                 (["--shared-key-file", self.dir / "none"], "cannot open"),
                 (["--shared-key-env", "ARMDB_T_NONE"], "not set"),
-                (["--cert", "x"], "go together"), (["--every", "0"], "--every"),
+                (["--cert", "x"], "go together"), (["--peer", "x"], "go together"), (["--every", "0"], "--every"),
                 (["--shared-key-file", key, "--allow-insecure"], "do not go together")):
             with self.subTest(words=words):
                 if words[0] in ("serve", "follow", "promote", "lag"):
@@ -1260,6 +1260,21 @@ class ReplicationTest(CliTest):
                 err = self.ok("serve", self.db, self.socket, *words, code=WRONG_USE).err
                 self.assertIn(text, err)
                 self.assertNotIn("0f0f", err)
+
+    @unittest.skipUnless(ENCRYPTION, "built without OpenSSL")
+    def test_certificates(self):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=node",
+                        "-addext", "subjectAltName=DNS:node", "-keyout", self.dir / "own.key",
+                        "-out", self.dir / "own.pem"], capture_output=True, check=True)
+        words = ("--cert", "own.pem", "--private-key", "own.key", "--ca", "own.pem", "--peer")
+        server = self.serve("serve", None, *words, "node", at="127.0.0.1:0")
+        at = server.address()
+        err = self.ok("follow", self.copy, at, *words, "another", code=FAILED).err
+        self.assertIn("another", err)
+        self.assertNotIn("--shared-key", err)
+        self.assertFalse(self.copy.exists())
+        self.follow("follow", None, *words, "node", at=at).comes("streaming, term")
 
     @unittest.skipUnless(ENCRYPTION, "built without OpenSSL")
     def test_only_the_same_key_is_let_in(self):
