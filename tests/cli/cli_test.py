@@ -1251,7 +1251,8 @@ class ReplicationTest(CliTest):
                 (["--shared-key-file", key], "64 hexadecimal digits"),
                 (["--shared-key-file", self.dir / "none"], "cannot open"),
                 (["--shared-key-env", "ARMDB_T_NONE"], "not set"),
-                (["--cert", "x"], "go together"), (["--peer", "x"], "go together"), (["--every", "0"], "--every"),
+                (["--cert", "x"], "go together"), (["--peer", "x"], "go together"),
+                (["--every", "0"], "--every"),
                 (["--shared-key-file", key, "--allow-insecure"], "do not go together")):
             with self.subTest(words=words):
                 if words[0] in ("serve", "follow", "promote", "lag"):
