@@ -6063,7 +6063,9 @@ class Source {
   };
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
-  void visit(FunctionRef<void(const Follower&)> visit) const;
+  void visit(FunctionRef<void(const Follower&)> visit);
+  // How far it is behind what is here now.
+  void measure(Follower& follower) const;
   Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   // Ends all waits.
   void stop();
@@ -6252,7 +6254,10 @@ class FollowerSession {
 };
 
 // Asks a server what it serves by that name.
-Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin);
+Status ask_leader(Channel& channel, const std::string& name, format::Hello& leader);
+// Whether a collection with this origin and these terms may follow such a leader.
+Status check_leader(const engine::Engine::Origin& origin, const store::ReplicaState& state,
+                    const format::Hello& leader);
 }  // namespace armdb::replica
 
 #endif  // !ARMDB_OMIT_REPLICATION
@@ -6303,6 +6308,9 @@ class Client {
 // Makes an empty follower of what is served there.
 Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
                        const Options& options);
+// How far the collection is behind what is served there.
+Status compare(engine::Engine& engine, std::string_view address, const Options& options,
+               Progress& progress);
 // Ends being a follower, durably: the collection takes writes, in a term above all that were seen.
 Status promote(engine::Engine& engine);
 }  // namespace armdb::replica
@@ -6565,6 +6573,9 @@ std::string_view compile_options() noexcept {
 #endif
 #if defined(ARMDB_OMIT_THREADS)
          "OMIT_THREADS "
+#endif
+#if defined(ARMDB_OMIT_REPLICATION)
+         "OMIT_REPLICATION "
 #endif
 #if ARMDB_WITH_OPENSSL
          "OPENSSL "
@@ -22307,9 +22318,29 @@ void Source::unpin() {
   }
 }
 
-void Source::visit(FunctionRef<void(const Follower&)> visit) const {
+void Source::visit(FunctionRef<void(const Follower&)> visit) {
   const base::MutexLock lock(mutex_);
-  for (const Follower& follower : followers_) visit(follower);
+  for (Follower& follower : followers_) {
+    // Of one that is away nobody else takes the measure.
+    if (!follower.connected) measure(follower);
+    visit(follower);
+  }
+}
+
+void Source::measure(Follower& follower) const {
+  Progress& progress = follower.progress;
+  progress.lag_entries = progress.lag_bytes = 0;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    const engine::Shard& shard = engine_.shard(at);
+    const std::uint64_t last = shard.last_sequence();
+    const std::uint64_t applied = follower.acked[at].first;
+    progress.lag_entries += last > applied ? last - applied : 0;
+    progress.lag_bytes += shard.bytes_above(applied);
+  }
+  const std::uint64_t now = os::monotonic_ms();
+  if (progress.lag_entries == 0) follower.behind_since_ms = 0;
+  if (progress.lag_entries != 0 && follower.behind_since_ms == 0) follower.behind_since_ms = now;
+  progress.lag_ms = follower.behind_since_ms == 0 ? 0 : now - follower.behind_since_ms;
 }
 
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
@@ -22650,22 +22681,10 @@ Status LeaderSession::take_acks() {
 }
 
 void LeaderSession::note() {
-  engine::Engine& engine = source_->engine();
+  source_->measure(follower_);
   Progress& progress = follower_.progress;
-  bool copying = false;
-  progress.lag_entries = progress.lag_bytes = 0;
-  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
-    const engine::Shard& shard = engine.shard(at);
-    const std::uint64_t last = shard.last_sequence();
-    const std::uint64_t applied = follower_.acked[at].first;
-    progress.lag_entries += last > applied ? last - applied : 0;
-    progress.lag_bytes += shard.bytes_above(applied);
-    copying = copying || lanes_[at].copying;
-  }
-  const std::uint64_t now = os::monotonic_ms();
-  if (progress.lag_entries == 0) follower_.behind_since_ms = 0;
-  if (progress.lag_entries != 0 && follower_.behind_since_ms == 0) follower_.behind_since_ms = now;
-  progress.lag_ms = follower_.behind_since_ms == 0 ? 0 : now - follower_.behind_since_ms;
+  const bool copying =
+      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.copying; });
   progress.phase = copying                     ? Phase::copying
                    : progress.lag_entries == 0 ? Phase::streaming
                                                : Phase::catching_up;
@@ -22866,7 +22885,7 @@ FollowerSession::~FollowerSession() {
 }
 
 // ---- Greeting ----
-Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin) {
+Status ask_leader(Channel& channel, const std::string& name, format::Hello& leader) {
   format::Hello hello;
   hello.name = name;
   hello.asking = true;
@@ -22877,14 +22896,25 @@ Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Ori
   Bytes payload;
   Status status = channel.send(header, format::encode_hello(hello));
   if (status.ok()) status = channel.expect(format::FrameType::hello, header, payload);
-  if (status.ok()) status = format::decode_hello(payload, hello);
-  if (!status.ok()) return status;
-  origin.shape = hello.shape;
-  origin.shard_count = static_cast<std::uint32_t>(hello.sequences.size());
-  origin.shard_prefix_bits = hello.shard_prefix_bits;
-  origin.hash_seed = hello.hash_seed;
-  origin.lineage = hello.lineage;
-  return {};
+  return status.ok() ? format::decode_hello(payload, leader) : status;
+}
+
+Status check_leader(const engine::Engine::Origin& origin, const store::ReplicaState& state,
+                    const format::Hello& leader) {
+  if (leader.lineage != state.lineage || leader.shape != origin.shape ||
+      leader.hash_seed != origin.hash_seed || leader.sequences.size() != origin.shard_count) {
+    return Status(Errc::format_mismatch,
+                  "the leader serves another collection than the one this follower was made "
+                  "from: nothing was taken over");
+  }
+  const Standing standing = judge_leader(state.terms, leader.terms);
+  if (standing == Standing::good) return {};
+  return Status(Errc::fenced,
+                standing == Standing::stale
+                    ? "the leader is of an older term than one this follower has seen: it must "
+                      "not be followed any more"
+                    : "two leaders have the same term: two followers were promoted, or a leader "
+                      "was restored from a backup; make this follower anew from the right one");
 }
 
 Status FollowerSession::greet() {
@@ -22914,21 +22944,8 @@ Status FollowerSession::greet() {
   format::Hello leader;
   if (status.ok()) status = format::decode_hello(payload, leader);
   if (!status.ok()) return status;
-  if (leader.lineage != own.lineage || leader.shape != own.shape ||
-      leader.hash_seed != own.hash_seed || leader.sequences.size() != own.sequences.size()) {
-    return Status(Errc::format_mismatch,
-                  "the leader serves another collection than the one this follower was made "
-                  "from: nothing was taken over");
-  }
-  const Standing standing = judge_leader(own.terms, leader.terms);
-  if (standing != Standing::good) {
-    return Status(Errc::fenced,
-                  standing == Standing::stale
-                      ? "the leader is of an older term than one this follower has seen: it must "
-                        "not be followed any more"
-                      : "two leaders have the same term: two followers were promoted, or a leader "
-                        "was restored from a backup; make this follower anew from the right one");
-  }
+  status = check_leader(origin, state, leader);
+  if (!status.ok()) return status;
   return adopt(leader);
 }
 
@@ -23268,6 +23285,19 @@ Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const
   return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
 }
 
+// Asks what is served there, in a conversation of its own.
+Status ask(std::string_view address, const Options& options, format::Hello& leader) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  return ask_leader(channel, options.name, leader);
+}
+
 // What a leader ships must not come in between.
 Status promote_alone(engine::Engine& engine) {
   store::ReplicaState state = engine.replica_state();
@@ -23299,17 +23329,33 @@ Status promote_alone(engine::Engine& engine) {
 
 Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
                        const Options& options) {
-  const Result<os::Address> parsed = address_of(address, options);
-  if (!parsed.ok()) return parsed.status();
-  std::unique_ptr<crypto::TlsContext> tls;
-  Status status = make_tls(options, tls);
+  format::Hello leader;
+  Status status = ask(address, options, leader);
   if (!status.ok()) return status;
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
-  if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options.timeout_ms);
   engine::Engine::Origin origin;
-  status = ask_origin(channel, options.name, origin);
-  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+  origin.shape = leader.shape;
+  origin.shard_count = static_cast<std::uint32_t>(leader.sequences.size());
+  origin.shard_prefix_bits = leader.shard_prefix_bits;
+  origin.hash_seed = leader.hash_seed;
+  origin.lineage = leader.lineage;
+  return engine::Engine::create_follower(path, config, origin);
+}
+
+Status compare(engine::Engine& engine, std::string_view address, const Options& options,
+               Progress& progress) {
+  format::Hello leader;
+  Status status = ask(address, options, leader);
+  const store::ReplicaState state = engine.replica_state();
+  if (status.ok()) status = check_leader(engine.origin(), state, leader);
+  if (!status.ok()) return status;
+  progress.term = leader.terms.empty() ? 0 : leader.terms.back().number;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    const std::uint64_t last = engine.shard(at).last_sequence();
+    const std::uint64_t common = std::min(last, common_end(state.terms, leader.terms, at));
+    if (common < last || state.replacing[at] != 0) ++progress.resyncs;
+    if (leader.sequences[at] > common) progress.lag_entries += leader.sequences[at] - common;
+  }
+  return {};
 }
 
 Status promote(engine::Engine& engine) {
@@ -24498,7 +24544,7 @@ void ReplicationServer::replication_stats(
     FunctionRef<void(std::string_view, bool, const ReplicationStats&)> visit,
     std::string_view name) const {
   if (state_ == nullptr) return;
-  const replica::Source* source = state_->server.find(std::string(name));
+  replica::Source* const source = state_->server.find(std::string(name));
   if (source == nullptr) return;
   source->visit([&](const replica::Source::Follower& follower) {
     visit(follower.peer, follower.connected, stats_of(follower.progress));
@@ -24565,6 +24611,18 @@ Result<ReplicationClient> ReplicationClient::start(Collection& collection, std::
 Status ReplicationClient::promote(Collection& collection) {
   if (!collection.is_open()) return base::not_open();
   return replica::promote(*collection.engine_);
+}
+
+Result<ReplicationStats> ReplicationClient::compare(Collection& collection,
+                                                    std::string_view address,
+                                                    const ReplicationConfig& config) {
+  if (!collection.is_open()) return base::not_open();
+  replica::Options options;
+  Status status = options_of(config, options);
+  replica::Progress progress;
+  if (status.ok()) status = replica::compare(*collection.engine_, address, options, progress);
+  if (!status.ok()) return status;
+  return stats_of(progress);
 }
 
 ReplicationStats ReplicationClient::replication_stats() const {

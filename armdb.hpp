@@ -53,8 +53,9 @@
 // The switches below may be given on the command line, the same for every file that includes
 // armdb.hpp and for armdb.cpp. A mismatch does not link: each combination has its own symbol.
 //
-//   ARMDB_OMIT_MMAP      no shared mappings: reads use pread, the tail buffer is plain memory
-//   ARMDB_OMIT_THREADS   no threads and no mutexes: one thread uses the library
+//   ARMDB_OMIT_MMAP          no shared mappings: reads use pread, the tail buffer is plain memory
+//   ARMDB_OMIT_THREADS       no threads and no mutexes: one thread uses the library
+//   ARMDB_OMIT_REPLICATION   no leaders and followers, and no sockets
 
 #define ARMDB_VERSION_MAJOR 0
 #define ARMDB_VERSION_MINOR 1
@@ -73,7 +74,14 @@
 #else
 #define ARMDB_BUILD_MMAP _mmap
 #endif
-#define ARMDB_BUILD_TAG ARMDB_GLUE(ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS), ARMDB_BUILD_MMAP)
+#if defined(ARMDB_OMIT_REPLICATION)
+#define ARMDB_BUILD_REPLICATION _no_replication
+#else
+#define ARMDB_BUILD_REPLICATION _replication
+#endif
+#define ARMDB_BUILD_TAG_OF(threads, mmap) ARMDB_GLUE(ARMDB_GLUE(build_0_1, threads), mmap)
+#define ARMDB_BUILD_TAG \
+  ARMDB_GLUE(ARMDB_BUILD_TAG_OF(ARMDB_BUILD_THREADS, ARMDB_BUILD_MMAP), ARMDB_BUILD_REPLICATION)
 
 namespace armdb {
 // The version of the source that was linked, such as "0.1.0-dev".
@@ -1134,6 +1142,11 @@ class ReplicationClient {
   // refused from then on by everybody who hears of it. invalid_argument while its client runs, or
   // when it is no follower; failed while a copy is not complete.
   static Status promote(Collection& collection);
+  // How far the collection is behind what is served there, without following it: `term` and
+  // `lag_entries`; `resyncs` counts the shards that would be copied anew, because they have what
+  // the leader never had, or half of a copy. `fenced`, format_mismatch: it would not be followed.
+  static Result<ReplicationStats> compare(Collection& collection, std::string_view address,
+                                          const ReplicationConfig& config = {});
   [[nodiscard]] ReplicationStats replication_stats() const;
   void stop();
  private:

@@ -17,6 +17,19 @@ def is_ours(name):
     return bool(ALLOWED.match(name) or re.match(r"[\w:<>*& ,]+? armdb::", name))
 
 
+# What replication needs of this library, of the system and of OpenSSL, and nothing else does.
+REPLICATION = re.compile(r"replica|Replica|os::(Stream|Listener|Waker|Address)|TlsContext"
+                         r"|LogFeed|WriteTap|\b(socket|connect|accept4?|getaddrinfo|SSL_\w+)(@|$)")
+
+
+def check_omitted(path, checks):
+    """Nothing of replication is in an object that was built without it, nor asked of others."""
+    left = [line[19:] for line in lines_of(["nm", "-C", str(path)]) if REPLICATION.search(line[19:])
+            and not line.endswith("_no_replication")]
+    checks.add("ARMDB_OMIT_REPLICATION leaves nothing of it", not left, "; ".join(left[:5]),
+               "put it under #if !defined(ARMDB_OMIT_REPLICATION)")
+
+
 def check(path, checks):
     strong = [m.groups() for l in lines_of(["nm", "-C", "--defined-only", "-g", str(path)])
               if (m := re.match(r"[0-9a-f]* ([A-Z]) (.*)", l))]

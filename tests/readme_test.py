@@ -8,8 +8,10 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
@@ -37,6 +39,8 @@ OUTCOMES = {
     "The collections": "status.ok() && timer.ok() && hits.get(1) == 2u && hits.get(2) == 1u",
     "Hooks": "status.ok() && emails.find(\"ann@example.org\") == 7u && !emails.find(\"bob\")",
     "Encryption": "status.ok() && (*letters->get(1))->size() == 29",
+    "Replication": "status.ok() && there && copy.contains(1) && copy.contains(2) && "
+                   "stats.term == 1",
     "Expiry": "status.ok() && ends.ok() && *ends > 0 && erased.ok() && *erased == 0 && "
               "*sessions.expires_at(2) == WriteOptions::kForever && sessions.size() == 3",
     "Migration": "status.ok() && lines.data_version() == 2 && "
@@ -103,7 +107,7 @@ class Readme(unittest.TestCase):
                 self.run_ok(f"{compile_} app.cpp armdb.o {libraries} -o app && ./app")
 
     def test_the_commands_of_the_program_work_as_written(self):
-        commands = next(text for text in blocks("sh") if "armdb create" in text)
+        commands = next(text for text in blocks("sh") if "armdb create counts" in text)
         shutil.copy(ARMDB, self.folder / "armdb")
         out = self.run_ok("set -e\n" + commands.replace("build/armdb", "./armdb"))
         self.assertIn("00000001", out)
@@ -114,6 +118,40 @@ class Readme(unittest.TestCase):
         out = self.run_ok("set -e\n" + commands.replace("build/armdb", "./armdb"))
         self.assertIn("00000001", out)
         self.assertTrue((self.folder / "clear" / "db.meta").exists())
+
+    def test_the_terminals_of_replication_work_as_written(self):
+        shutil.copy(ARMDB, self.folder / "armdb")
+        if "OMIT_" in self.run_ok(["./armdb", "--version"]):
+            return
+        first, second, then = (text.replace("build/armdb", "./armdb") for section, text in
+                               zip(sections_of_blocks("sh"), blocks("sh"))
+                               if section == "Replication")
+        leader = self.start("leader", first)
+        self.comes("leader", "serving news")
+        follower = self.start("follower", second)
+        self.comes("follower", "streaming")
+        self.comes("leader", "1 follower has it all")
+        for name, process in (("follower", follower), ("leader", leader)):
+            os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
+            process.wait(60)
+            self.comes(name, "stopped")
+        out = self.run_ok("set -e\n" + then)
+        self.assertIn("apples\t12\npears\t7\nplums\t3\n", out)
+        self.assertTrue(out.endswith("\n3\n") or "\n3\nstopped" in out, out)
+
+    def start(self, name, commands):
+        """Runs the commands as a terminal would: their processes are one group."""
+        with (self.folder / f"{name}.out").open("wb") as out:
+            process = subprocess.Popen(["sh", "-ec", commands], cwd=self.folder, stdout=out,
+                                       stderr=out, start_new_session=True)
+        self.addCleanup(lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
+        return process
+
+    def comes(self, name, text):
+        end = time.monotonic() + 60
+        while text not in (said := (self.folder / f"{name}.out").read_text()):
+            self.assertLess(time.monotonic(), end, f"no {text!r} in {said}")
+            time.sleep(0.01)
 
     def test_every_target_it_names_exists(self):
         makefile = (TOP / "Makefile").read_text()

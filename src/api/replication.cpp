@@ -128,7 +128,7 @@ void ReplicationServer::replication_stats(
     FunctionRef<void(std::string_view, bool, const ReplicationStats&)> visit,
     std::string_view name) const {
   if (state_ == nullptr) return;
-  const replica::Source* source = state_->server.find(std::string(name));
+  replica::Source* const source = state_->server.find(std::string(name));
   if (source == nullptr) return;
   source->visit([&](const replica::Source::Follower& follower) {
     visit(follower.peer, follower.connected, stats_of(follower.progress));
@@ -196,6 +196,18 @@ Result<ReplicationClient> ReplicationClient::start(Collection& collection, std::
 Status ReplicationClient::promote(Collection& collection) {
   if (!collection.is_open()) return base::not_open();
   return replica::promote(*collection.engine_);
+}
+
+Result<ReplicationStats> ReplicationClient::compare(Collection& collection,
+                                                    std::string_view address,
+                                                    const ReplicationConfig& config) {
+  if (!collection.is_open()) return base::not_open();
+  replica::Options options;
+  Status status = options_of(config, options);
+  replica::Progress progress;
+  if (status.ok()) status = replica::compare(*collection.engine_, address, options, progress);
+  if (!status.ok()) return status;
+  return stats_of(progress);
 }
 
 ReplicationStats ReplicationClient::replication_stats() const {

@@ -109,6 +109,11 @@ class ReplicationClient {
   // refused from then on by everybody who hears of it. invalid_argument while its client runs, or
   // when it is no follower; failed while a copy is not complete.
   static Status promote(Collection& collection);
+  // How far the collection is behind what is served there, without following it: `term` and
+  // `lag_entries`; `resyncs` counts the shards that would be copied anew, because they have what
+  // the leader never had, or half of a copy. `fenced`, format_mismatch: it would not be followed.
+  static Result<ReplicationStats> compare(Collection& collection, std::string_view address,
+                                          const ReplicationConfig& config = {});
   [[nodiscard]] ReplicationStats replication_stats() const;
   void stop();
 

@@ -22,5 +22,11 @@ Command encrypt_command();  // command_keys.cpp
 Command decrypt_command();
 Command rekey_command();
 Command bench_command();  // command_bench.cpp
+#if !defined(ARMDB_OMIT_REPLICATION)
+Command serve_command();   // command_serve.cpp
+Command follow_command();  // commands_replication.cpp
+Command promote_command();
+Command lag_command();
+#endif
 
 }  // namespace armdb::cli

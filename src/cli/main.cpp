@@ -13,10 +13,14 @@ namespace armdb::cli {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {create_command(),  stat_command(),    get_command(),        put_command(),
-          erase_command(),   scan_command(),    load_command(),       dump_command(),
-          verify_command(),  compact_command(), checkpoint_command(), repair_command(),
-          encrypt_command(), decrypt_command(), rekey_command(),      bench_command()};
+  return {
+    create_command(), stat_command(), get_command(), put_command(), erase_command(), scan_command(),
+        load_command(), dump_command(), verify_command(), compact_command(), checkpoint_command(),
+        repair_command(), encrypt_command(), decrypt_command(), rekey_command(), bench_command(),
+#if !defined(ARMDB_OMIT_REPLICATION)
+        serve_command(), follow_command(), promote_command(), lag_command(),
+#endif
+  };
 }
 
 const Command& find_command(const std::vector<Command>& commands, const std::string& name) {

@@ -19,6 +19,9 @@ std::string_view compile_options() noexcept {
 #if defined(ARMDB_OMIT_THREADS)
          "OMIT_THREADS "
 #endif
+#if defined(ARMDB_OMIT_REPLICATION)
+         "OMIT_REPLICATION "
+#endif
 #if ARMDB_WITH_OPENSSL
          "OPENSSL "
 #endif

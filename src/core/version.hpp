@@ -3,8 +3,9 @@
 // The switches below may be given on the command line, the same for every file that includes
 // armdb.hpp and for armdb.cpp. A mismatch does not link: each combination has its own symbol.
 //
-//   ARMDB_OMIT_MMAP      no shared mappings: reads use pread, the tail buffer is plain memory
-//   ARMDB_OMIT_THREADS   no threads and no mutexes: one thread uses the library
+//   ARMDB_OMIT_MMAP          no shared mappings: reads use pread, the tail buffer is plain memory
+//   ARMDB_OMIT_THREADS       no threads and no mutexes: one thread uses the library
+//   ARMDB_OMIT_REPLICATION   no leaders and followers, and no sockets
 #pragma once
 
 #include <string_view>
@@ -26,7 +27,14 @@
 #else
 #define ARMDB_BUILD_MMAP _mmap
 #endif
-#define ARMDB_BUILD_TAG ARMDB_GLUE(ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS), ARMDB_BUILD_MMAP)
+#if defined(ARMDB_OMIT_REPLICATION)
+#define ARMDB_BUILD_REPLICATION _no_replication
+#else
+#define ARMDB_BUILD_REPLICATION _replication
+#endif
+#define ARMDB_BUILD_TAG_OF(threads, mmap) ARMDB_GLUE(ARMDB_GLUE(build_0_1, threads), mmap)
+#define ARMDB_BUILD_TAG \
+  ARMDB_GLUE(ARMDB_BUILD_TAG_OF(ARMDB_BUILD_THREADS, ARMDB_BUILD_MMAP), ARMDB_BUILD_REPLICATION)
 
 namespace armdb {
 

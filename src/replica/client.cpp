@@ -1,6 +1,7 @@
 // Following: one conversation after the other, with a pause between them.
 #include "replica/client.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/errors.hpp"
@@ -27,6 +28,19 @@ Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const
   Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms);
   if (!stream.ok() || tls == nullptr) return stream;
   return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
+}
+
+// Asks what is served there, in a conversation of its own.
+Status ask(std::string_view address, const Options& options, format::Hello& leader) {
+  const Result<os::Address> parsed = address_of(address, options);
+  if (!parsed.ok()) return parsed.status();
+  std::unique_ptr<crypto::TlsContext> tls;
+  Status status = make_tls(options, tls);
+  if (!status.ok()) return status;
+  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
+  if (!stream.ok()) return std::move(stream).status();
+  Channel channel(std::move(*stream), options.timeout_ms);
+  return ask_leader(channel, options.name, leader);
 }
 
 // What a leader ships must not come in between.
@@ -61,17 +75,33 @@ Status promote_alone(engine::Engine& engine) {
 
 Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
                        const Options& options) {
-  const Result<os::Address> parsed = address_of(address, options);
-  if (!parsed.ok()) return parsed.status();
-  std::unique_ptr<crypto::TlsContext> tls;
-  Status status = make_tls(options, tls);
+  format::Hello leader;
+  Status status = ask(address, options, leader);
   if (!status.ok()) return status;
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(*parsed, options, tls.get());
-  if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options.timeout_ms);
   engine::Engine::Origin origin;
-  status = ask_origin(channel, options.name, origin);
-  return status.ok() ? engine::Engine::create_follower(path, config, origin) : status;
+  origin.shape = leader.shape;
+  origin.shard_count = static_cast<std::uint32_t>(leader.sequences.size());
+  origin.shard_prefix_bits = leader.shard_prefix_bits;
+  origin.hash_seed = leader.hash_seed;
+  origin.lineage = leader.lineage;
+  return engine::Engine::create_follower(path, config, origin);
+}
+
+Status compare(engine::Engine& engine, std::string_view address, const Options& options,
+               Progress& progress) {
+  format::Hello leader;
+  Status status = ask(address, options, leader);
+  const store::ReplicaState state = engine.replica_state();
+  if (status.ok()) status = check_leader(engine.origin(), state, leader);
+  if (!status.ok()) return status;
+  progress.term = leader.terms.empty() ? 0 : leader.terms.back().number;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    const std::uint64_t last = engine.shard(at).last_sequence();
+    const std::uint64_t common = std::min(last, common_end(state.terms, leader.terms, at));
+    if (common < last || state.replacing[at] != 0) ++progress.resyncs;
+    if (leader.sequences[at] > common) progress.lag_entries += leader.sequences[at] - common;
+  }
+  return {};
 }
 
 Status promote(engine::Engine& engine) {

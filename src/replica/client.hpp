@@ -53,6 +53,9 @@ class Client {
 // Makes an empty follower of what is served there.
 Status create_follower(const std::string& path, std::string_view address, const FixedConfig& config,
                        const Options& options);
+// How far the collection is behind what is served there.
+Status compare(engine::Engine& engine, std::string_view address, const Options& options,
+               Progress& progress);
 // Ends being a follower, durably: the collection takes writes, in a term above all that were seen.
 Status promote(engine::Engine& engine);
 

@@ -50,7 +50,7 @@ FollowerSession::~FollowerSession() {
 
 // ---- Greeting ----
 
-Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin) {
+Status ask_leader(Channel& channel, const std::string& name, format::Hello& leader) {
   format::Hello hello;
   hello.name = name;
   hello.asking = true;
@@ -61,14 +61,25 @@ Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Ori
   Bytes payload;
   Status status = channel.send(header, format::encode_hello(hello));
   if (status.ok()) status = channel.expect(format::FrameType::hello, header, payload);
-  if (status.ok()) status = format::decode_hello(payload, hello);
-  if (!status.ok()) return status;
-  origin.shape = hello.shape;
-  origin.shard_count = static_cast<std::uint32_t>(hello.sequences.size());
-  origin.shard_prefix_bits = hello.shard_prefix_bits;
-  origin.hash_seed = hello.hash_seed;
-  origin.lineage = hello.lineage;
-  return {};
+  return status.ok() ? format::decode_hello(payload, leader) : status;
+}
+
+Status check_leader(const engine::Engine::Origin& origin, const store::ReplicaState& state,
+                    const format::Hello& leader) {
+  if (leader.lineage != state.lineage || leader.shape != origin.shape ||
+      leader.hash_seed != origin.hash_seed || leader.sequences.size() != origin.shard_count) {
+    return Status(Errc::format_mismatch,
+                  "the leader serves another collection than the one this follower was made "
+                  "from: nothing was taken over");
+  }
+  const Standing standing = judge_leader(state.terms, leader.terms);
+  if (standing == Standing::good) return {};
+  return Status(Errc::fenced,
+                standing == Standing::stale
+                    ? "the leader is of an older term than one this follower has seen: it must "
+                      "not be followed any more"
+                    : "two leaders have the same term: two followers were promoted, or a leader "
+                      "was restored from a backup; make this follower anew from the right one");
 }
 
 Status FollowerSession::greet() {
@@ -98,21 +109,8 @@ Status FollowerSession::greet() {
   format::Hello leader;
   if (status.ok()) status = format::decode_hello(payload, leader);
   if (!status.ok()) return status;
-  if (leader.lineage != own.lineage || leader.shape != own.shape ||
-      leader.hash_seed != own.hash_seed || leader.sequences.size() != own.sequences.size()) {
-    return Status(Errc::format_mismatch,
-                  "the leader serves another collection than the one this follower was made "
-                  "from: nothing was taken over");
-  }
-  const Standing standing = judge_leader(own.terms, leader.terms);
-  if (standing != Standing::good) {
-    return Status(Errc::fenced,
-                  standing == Standing::stale
-                      ? "the leader is of an older term than one this follower has seen: it must "
-                        "not be followed any more"
-                      : "two leaders have the same term: two followers were promoted, or a leader "
-                        "was restored from a backup; make this follower anew from the right one");
-  }
+  status = check_leader(origin, state, leader);
+  if (!status.ok()) return status;
   return adopt(leader);
 }
 

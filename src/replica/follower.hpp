@@ -82,7 +82,10 @@ class FollowerSession {
 };
 
 // Asks a server what it serves by that name.
-Status ask_origin(Channel& channel, const std::string& name, engine::Engine::Origin& origin);
+Status ask_leader(Channel& channel, const std::string& name, format::Hello& leader);
+// Whether a collection with this origin and these terms may follow such a leader.
+Status check_leader(const engine::Engine::Origin& origin, const store::ReplicaState& state,
+                    const format::Hello& leader);
 
 }  // namespace armdb::replica
 

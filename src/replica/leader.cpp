@@ -115,9 +115,29 @@ void Source::unpin() {
   }
 }
 
-void Source::visit(FunctionRef<void(const Follower&)> visit) const {
+void Source::visit(FunctionRef<void(const Follower&)> visit) {
   const base::MutexLock lock(mutex_);
-  for (const Follower& follower : followers_) visit(follower);
+  for (Follower& follower : followers_) {
+    // Of one that is away nobody else takes the measure.
+    if (!follower.connected) measure(follower);
+    visit(follower);
+  }
+}
+
+void Source::measure(Follower& follower) const {
+  Progress& progress = follower.progress;
+  progress.lag_entries = progress.lag_bytes = 0;
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    const engine::Shard& shard = engine_.shard(at);
+    const std::uint64_t last = shard.last_sequence();
+    const std::uint64_t applied = follower.acked[at].first;
+    progress.lag_entries += last > applied ? last - applied : 0;
+    progress.lag_bytes += shard.bytes_above(applied);
+  }
+  const std::uint64_t now = os::monotonic_ms();
+  if (progress.lag_entries == 0) follower.behind_since_ms = 0;
+  if (progress.lag_entries != 0 && follower.behind_since_ms == 0) follower.behind_since_ms = now;
+  progress.lag_ms = follower.behind_since_ms == 0 ? 0 : now - follower.behind_since_ms;
 }
 
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
@@ -461,22 +481,10 @@ Status LeaderSession::take_acks() {
 }
 
 void LeaderSession::note() {
-  engine::Engine& engine = source_->engine();
+  source_->measure(follower_);
   Progress& progress = follower_.progress;
-  bool copying = false;
-  progress.lag_entries = progress.lag_bytes = 0;
-  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
-    const engine::Shard& shard = engine.shard(at);
-    const std::uint64_t last = shard.last_sequence();
-    const std::uint64_t applied = follower_.acked[at].first;
-    progress.lag_entries += last > applied ? last - applied : 0;
-    progress.lag_bytes += shard.bytes_above(applied);
-    copying = copying || lanes_[at].copying;
-  }
-  const std::uint64_t now = os::monotonic_ms();
-  if (progress.lag_entries == 0) follower_.behind_since_ms = 0;
-  if (progress.lag_entries != 0 && follower_.behind_since_ms == 0) follower_.behind_since_ms = now;
-  progress.lag_ms = follower_.behind_since_ms == 0 ? 0 : now - follower_.behind_since_ms;
+  const bool copying =
+      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.copying; });
   progress.phase = copying                     ? Phase::copying
                    : progress.lag_entries == 0 ? Phase::streaming
                                                : Phase::catching_up;

@@ -46,7 +46,9 @@ class Source {
   };
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
-  void visit(FunctionRef<void(const Follower&)> visit) const;
+  void visit(FunctionRef<void(const Follower&)> visit);
+  // How far it is behind what is here now.
+  void measure(Follower& follower) const;
   Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   // Ends all waits.
   void stop();

@@ -512,6 +512,40 @@ TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   CHECK(pair.server().wait_for_followers(2, ~std::uint64_t{0}, 5).is(Errc::timed_out));
 }
 
+TEST_CASE("replication: how far a follower is behind is told while it is away", "[replication]") {
+  Couple<Tree> pair(small_files());
+  for (std::uint64_t key = 0; key < 10; ++key) REQUIRE(pair.leader.put(key, "there").ok());
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  for (std::uint64_t key = 0; key < 7; ++key) REQUIRE(pair.leader.put(key, "later").ok());
+  const auto compare = [&] {
+    return ReplicationClient::compare(pair.follower.collection(), pair.server().address(), quick());
+  };
+  const auto behind = compare();
+  INFO(behind.message());
+  REQUIRE(behind.ok());
+  CHECK(behind->lag_entries == 7);
+  CHECK(behind->term == 1);
+  CHECK(behind->resyncs == 0);
+  CHECK(comes([&] {
+    std::uint64_t entries = 0;
+    pair.server().replication_stats([&](std::string_view, bool there, const ReplicationStats& one) {
+      entries += there ? 0 : one.lag_entries;
+      if (!there) CHECK((one.lag_entries == 0 || one.lag_bytes > 0));
+    });
+    return entries == 7;
+  }));
+  CHECK(pair.follower.contains(9));  // nothing was followed
+  CHECK((*pair.follower.get(1))->text() == "there");
+  // What is written after a promotion is of another history.
+  REQUIRE(ReplicationClient::promote(pair.follower.collection()).ok());
+  CHECK(compare().is(Errc::fenced));
+  Couple<Tree> other(small_files());
+  CHECK(ReplicationClient::compare(pair.follower.collection(), other.server().address(), quick())
+            .is(Errc::format_mismatch));
+}
+
 TEST_CASE("replication: addresses that others reach need a key", "[replication]") {
   const test::TempDir directory;
   auto tree = Tree::open(directory / "tree", small_files());

@@ -11,6 +11,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -21,7 +22,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = str(pathlib.Path(os.environ.get("ARMDB_BIN", ROOT / "build" / "armdb")).resolve())
 COMMANDS = ("create stat get put erase scan load dump verify compact checkpoint repair "
             "encrypt decrypt rekey bench").split()
-ENCRYPTION = b"OPENSSL" in subprocess.run([BIN, "--version"], capture_output=True).stdout
+BUILD = subprocess.run([BIN, "--version"], capture_output=True, check=False).stdout
+ENCRYPTION = b"OPENSSL" in BUILD
+REPLICATION = b"OMIT_REPLICATION" not in BUILD and b"OMIT_THREADS" not in BUILD
+if b"OMIT_REPLICATION" not in BUILD:
+    COMMANDS += "serve follow promote lag".split()
 WELL, NOT_FOUND, WRONG_USE, FAILED = 0, 1, 2, 3
 SECONDS = 120
 
@@ -1037,6 +1042,266 @@ class FixedTest(CliTest):
 
     def test_bench(self):
         self.assertIn("Fixed", self.ok("bench", "--memory", "--fixed", "-n", 1000).out)
+
+
+class Running:
+    """A serve or follow in the background; what it prints goes to files."""
+
+    def __init__(self, test, name, *words):
+        self.test, self.out, self.err = test, test.dir / f"{name}.out", test.dir / f"{name}.err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen([BIN, *map(str, words)], stdin=subprocess.PIPE,
+                                            stdout=out, stderr=err, cwd=test.dir)
+        test.addCleanup(self.clean_up)
+
+    def clean_up(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(SECONDS)
+        self.process.stdin.close()
+
+    def said(self):
+        return self.out.read_text() + self.err.read_text()
+
+    def comes(self, text, times=1):
+        """Waits until it has printed the text; the limit is only for a test that fails."""
+        end = time.monotonic() + SECONDS
+        while self.said().count(text) < times:
+            if time.monotonic() > end or self.process.poll() is not None:
+                if self.said().count(text) >= times:
+                    break
+                self.test.fail(f"no {text!r} in: {self.said()}")
+            time.sleep(0.01)
+        return self
+
+    def say(self, *lines):
+        self.process.stdin.write("".join(line + "\n" for line in lines).encode())
+        self.process.stdin.flush()
+        return self
+
+    def ends(self, by=None, code=WELL):
+        if by is not None:
+            self.process.send_signal(by)
+        self.test.assertEqual(self.process.wait(SECONDS), code, self.said())
+        return self
+
+    def address(self):
+        self.comes("serving ")
+        return re.search(r" at (\S+)$", self.out.read_text(), re.M).group(1)
+
+
+@unittest.skipUnless(REPLICATION, "built without replication")
+class ReplicationTest(CliTest):
+    """serve, follow, promote and lag."""
+
+    def setUp(self):
+        super().setUp()
+        self.copy = self.dir / "copy"
+        self.socket = f"unix:{self.dir}/socket"
+        self.create()
+
+    def serve(self, name="serve", path=None, *words, at=None):
+        server = Running(self, name, "serve", path or self.db, at or self.socket, *words)
+        return server.comes("serving ")
+
+    def follow(self, name="follow", path=None, *words, at=None):
+        return Running(self, name, "follow", path or self.copy, at or self.socket, *words)
+
+    def content(self, path):
+        return self.ok("dump", path).out
+
+    def test_a_follower_is_made_and_gets_all(self):
+        for address in (self.socket, "127.0.0.1:0"):
+            with self.subTest(address=address):
+                shutil.rmtree(self.copy, ignore_errors=True)
+                server = self.serve(at=address)
+                server.say("put before is there", "put gone x", "erase gone")
+                follower = self.follow(at=server.address())
+                follower.comes("created ").comes("streaming, term")
+                server.say("put later a b  c", "sync", "wait 1").comes("synced")
+                server.comes("1 follower has it all").comes(": streaming")
+                follower.ends(signal.SIGTERM).comes("stopped")
+                server.comes(": gone").ends(signal.SIGINT).comes("stopped")
+                self.assertEqual(server.err.read_text() + follower.err.read_text(), "")
+                self.assertEqual(self.content(self.copy), self.content(self.db))
+                self.assertEqual(self.ok("get", self.copy, "later").out, "a b  c\n")
+
+    def test_lines_are_in_the_notation_of_the_other_commands(self):
+        server = self.serve("serve", None, "--int", "--escapes")
+        server.say("put 258 a\\x20b", "put 5", "put big x", "erase 7", "frobnicate", "", "put 1 ",
+                   "sync").comes("synced")
+        server.ends(signal.SIGTERM)
+        for number, text in ((2, "put KEY VALUE"), (3, "the key"), (4, "not_found"),
+                             (5, "wait COUNT")):
+            self.assertRegex(server.err.read_text(), rf"line {number}: .*{text}")
+        self.assertEqual(len(server.err.read_text().splitlines()), 4)
+        self.assertEqual(self.ok("scan", self.db, "--int").out, "1\t\n258\ta b\n")
+
+    def test_serving_goes_on_at_the_end_of_its_input(self):
+        server = self.serve()
+        server.say("put last line").process.stdin.close()
+        follower = self.follow().comes("streaming, term")
+        follower.ends(signal.SIGTERM)
+        server.ends(signal.SIGTERM)
+        self.assertEqual(self.content(self.copy), self.content(self.db))
+
+    def test_either_side_may_be_killed(self):
+        server = self.serve()
+        follower = self.follow().comes("streaming, term")
+        for turn in range(3):
+            server.say(*(f"put k{turn}-{at:03} {turn}" for at in range(200)), "sync", "wait 1")
+            server.comes("1 follower has it all")
+            follower.ends(signal.SIGKILL, -signal.SIGKILL)
+            server.say(f"put more{turn} x", "sync").comes("synced", 2)
+            follower = self.follow(f"follow{turn}").comes("following").comes("streaming, term")
+            self.assertNotIn("created", follower.said())
+            server.ends(signal.SIGKILL, -signal.SIGKILL)
+            follower.comes("connecting: ")
+            server = self.serve(f"serve{turn}")
+            follower.comes("streaming, term", 2)
+        server.say("put end x", "wait 1").comes("1 follower has it all")
+        follower.ends(signal.SIGTERM)
+        server.ends(signal.SIGTERM)
+        self.assertEqual(self.content(self.copy).count("\n"), 1 + 3 * 201 + 1)
+        self.assertEqual(self.content(self.copy), self.content(self.db))
+
+    def test_a_follower_is_promoted_and_the_old_leader_gives_way(self):
+        server = self.serve().say("put both x")
+        self.follow().comes("streaming, term").ends(signal.SIGTERM)
+        self.assertIn("read_only", self.ok("put", self.copy, "no", "x", code=FAILED).err)
+        self.assertIn("armdb promote",
+                      self.ok("serve", self.copy, self.socket + "2", code=FAILED).err)
+        server.say("put lost x", "sync").comes("synced")
+        self.assertIn("1 entry", self.ok("lag", self.copy, self.socket).out)
+        self.assertIn("promoted", self.ok("promote", self.copy).out)
+        self.assertIn("no follower", self.ok("promote", self.copy, code=FAILED).err)
+        self.ok("put", self.copy, "new", "x")
+        # Sent to its old leader by mistake: neither takes anything over, and that one ends.
+        self.assertIn("fenced", self.ok("lag", self.copy, self.socket, code=FAILED).err)
+        wrong = self.follow("wrong").comes("refused: fenced")
+        server.ends(code=FAILED).comes("a newer leader has taken over")
+        wrong.ends(signal.SIGTERM)
+        self.assertIn("read_only", self.ok("put", self.db, "no", "x", code=FAILED).err)
+        # That call made it a follower, too.
+        self.ok("promote", self.copy)
+        second = self.serve("second", self.copy)
+        lag = self.ok("lag", self.db, self.socket).out
+        self.assertRegex(lag, "1 entry;|2 entries;")
+        self.assertIn("1 shard will be copied anew", lag)
+        back = self.follow("back", self.db).comes("streaming, term")
+        second.say("wait 1").comes("1 follower has it all")
+        back.ends(signal.SIGTERM)
+        second.ends(signal.SIGTERM)
+        self.assertEqual(self.content(self.db), self.content(self.copy))
+        self.assertNotIn("lost", self.content(self.db))
+        self.assertTrue(list(self.db.rglob("*.aside")))
+
+    def test_lag_is_told(self):
+        server = self.serve("serve", None, "--every", "20").comes("no follower has come yet")
+        follower = self.follow("follow", None, "--every", "20").comes("lag: 0 entries")
+        server.comes("lag of ")
+        self.assertIn("locked", self.ok("lag", self.copy, self.socket, code=FAILED).err)
+        follower.ends(signal.SIGTERM)
+        server.say("put one x", "put two x", "put three x", "sync").comes("synced")
+        server.comes(", which is gone: 3 entries")
+        before = tree_state(self.copy)
+        self.assertIn("lag: 3 entries; the leader is in term",
+                      self.ok("lag", self.copy, self.socket).out)
+        self.assertEqual(tree_state(self.copy), before)
+
+    def test_a_collection_of_its_own_is_not_overwritten(self):
+        self.serve().say("put mine x", "sync").comes("synced")
+        other = self.dir / "other"
+        self.create(other)
+        self.ok("put", other, "own", "x")
+        err = self.ok("follow", other, self.socket, code=FAILED).err
+        self.assertIn("entries of its own", err)
+        self.assertIn("own", self.content(other))
+        self.ok("put", other, "still", "x")
+
+    def test_addresses_that_others_reach_need_a_key(self):
+        err = self.ok("serve", self.db, "0.0.0.0:0", code=FAILED).err
+        self.assertIn("reached from other machines", err)
+        self.assertIn("--shared-key-file", err)
+        server = self.serve("open", None, "--allow-insecure", at="0.0.0.0:0")
+        server.ends(signal.SIGTERM)
+        self.assertIn("one host and one port",
+                      self.ok("serve", self.db, "nonsense", code=FAILED).err)
+
+    def test_nobody_there_and_another_name(self):
+        err = self.ok("follow", self.copy, self.socket, code=FAILED).err
+        self.assertIn("is \"armdb serve\" running there?", err)
+        self.serve("serve", None, "--name", "news")
+        err = self.ok("follow", self.copy, self.socket, code=FAILED).err
+        self.assertIn("--name", err)
+        self.assertFalse(self.copy.exists())
+        self.follow("follow", None, "--name", "news").comes("streaming, term")
+
+    def test_fixed_collections_are_unsupported(self):
+        fixed = self.dir / "fixed"
+        self.ok("create", fixed, "--map", "--key-size", 8, "--value-size", 8, "--fixed")
+        self.assertIn("unsupported", self.ok("serve", fixed, self.socket, code=FAILED).err)
+
+    def test_wrong_uses(self):
+        key = self.dir / "key"
+        key.write_text("0f" * 31 + "\n")
+        for words, text in (
+                (["serve", self.db], "too few"), (["follow", self.copy], "too few"),
+                (["promote"], "too few"), (["lag", self.copy], "too few"),
+                (["--shared-key-file", key], "64 hexadecimal digits"),
+                (["--shared-key-file", self.dir / "none"], "cannot open"),
+                (["--shared-key-env", "ARMDB_T_NONE"], "not set"),
+                (["--cert", "x"], "go together"), (["--peer", "x"], "go together"),
+                (["--every", "0"], "--every"),
+                (["--shared-key-file", key, "--allow-insecure"], "do not go together")):
+            with self.subTest(words=words):
+                if words[0] in ("serve", "follow", "promote", "lag"):
+                    self.assertIn(text, self.ok(*words, code=WRONG_USE).err)
+                    continue
+                err = self.ok("serve", self.db, self.socket, *words, code=WRONG_USE).err
+                self.assertIn(text, err)
+                self.assertNotIn("0f0f", err)
+
+    @unittest.skipUnless(ENCRYPTION, "built without OpenSSL")
+    def test_certificates(self):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=node",
+                        "-addext", "subjectAltName=DNS:node", "-keyout", self.dir / "own.key",
+                        "-out", self.dir / "own.pem"], capture_output=True, check=True)
+        words = ("--cert", "own.pem", "--private-key", "own.key", "--ca", "own.pem", "--peer")
+        server = self.serve("serve", None, *words, "node", at="127.0.0.1:0")
+        at = server.address()
+        err = self.ok("follow", self.copy, at, *words, "another", code=FAILED).err
+        self.assertIn("another", err)
+        self.assertNotIn("--shared-key", err)
+        self.assertFalse(self.copy.exists())
+        self.follow("follow", None, *words, "node", at=at).comes("streaming, term")
+
+    @unittest.skipUnless(ENCRYPTION, "built without OpenSSL")
+    def test_only_the_same_key_is_let_in(self):
+        key, other = self.dir / "key", self.dir / "other_key"
+        key.write_text("0f" * 32 + "\n")
+        other.write_text("0e" * 32)
+        os.environ["ARMDB_T_SHARED"] = "0F" * 32
+        self.addCleanup(os.environ.pop, "ARMDB_T_SHARED")
+        server = self.serve("serve", None, "--shared-key-file", key, at="127.0.0.1:0")
+        server.say("put secret x", "sync").comes("synced")
+        at = server.address()
+        err = self.ok("follow", self.copy, at, "--shared-key-file", other, code=FAILED).err
+        self.assertIn("wrong_key", err)
+        self.assertIn("both sides need the same --shared-key-file", err)
+        server.comes("a connection ended: wrong_key")
+        err = self.ok("follow", self.copy, at, code=FAILED).err
+        self.assertIn("--shared-key-file", err)
+        self.assertFalse(self.copy.exists())
+        follower = self.follow("follow", None, "--shared-key-env", "ARMDB_T_SHARED", at=at)
+        follower.comes("streaming, term").ends(signal.SIGTERM)
+        self.assertIn("lag: 0 entries",
+                      self.ok("lag", self.copy, at, "--shared-key-file", key).out)
+        # The same for one that is there already: it is refused, and goes on asking.
+        refused = self.follow("refused", None, "--shared-key-file", other, at=at)
+        refused.comes("refused: wrong_key").ends(signal.SIGTERM)
+        self.assertIn("secret", self.content(self.copy))
 
 
 if __name__ == "__main__":
