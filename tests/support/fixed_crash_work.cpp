@@ -35,6 +35,7 @@ void FixedCrashSimulator::choose_options() {
   tearing_ = config_.single_copy ? Tearing::none : Tearing::half;
   const bool mapped = !random_.one_in(3);
   for (FaultFileSystem* files : {&disk_, &lab_, &second_lab_}) files->set_mappable(mapped);
+  disk_.set_whole_sectors(config_.single_copy);
   options_ =
       std::string(config_.single_copy ? ", one copy" : ", two copies") +
       (mapped ? ", mapped" : ", not mapped") + ", grow step " + std::to_string(config_.grow_step) +
