@@ -339,6 +339,13 @@ bool FixedCrashSimulator::work_once() {
   } else if (choice < 66) {
     step_ += ", many erased";
     status = do_erase_many();
+    // The end of the slots is cut off, and comes back at once.
+    if (status.ok() && random_.one_in(2)) {
+      model_.complete();
+      step_ += ", compact, many writes";
+      status = main_.compact();
+      if (status.ok()) status = do_put_many();
+    }
   } else if (settings_.keys && choice > 93) {
     status = random_.one_in(2) ? reencrypt(main_) : rotate_key(main_);
   } else {
