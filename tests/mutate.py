@@ -27,14 +27,18 @@ def build(folder, jobs, *settings):
 
 
 def replaced(name, text, replacement):
-    """The text of src/NAME after the change; or an error."""
+    """The text of src/NAME after the change; or an error. What one measure does in several places
+    is a list of texts, and one of replacements."""
     gap = r"(?:\s|//[^\n]*\n)+"
-    pattern = re.compile(gap.join(map(re.escape, text.split())))
     source = pathlib.Path("src", name).read_text()
-    count = len(pattern.findall(source))
-    if count != 1:
-        return None, f"src/{name} has its text {count} times\n    fix: adapt it here"
-    return pattern.sub(lambda _: replacement, source), None
+    pairs = [(text, replacement)] if isinstance(text, str) else zip(text, replacement)
+    for before, after in pairs:
+        pattern = re.compile(gap.join(map(re.escape, before.split())))
+        count = len(pattern.findall(source))
+        if count != 1:
+            return None, f"src/{name} has its text {count} times\n    fix: adapt it here"
+        source = pattern.sub(lambda _, after=after: after, source)
+    return source, None
 
 
 def link(source, name, folder, objects, tests, flags=(), users=(), libraries=()):

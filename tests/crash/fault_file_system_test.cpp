@@ -217,6 +217,27 @@ TEST_CASE("fault_file_system: a failed sync forgets, hides it until the cache is
   }
 }
 
+TEST_CASE("fault_file_system: on request slots are written whole or not at all") {
+  FaultFileSystem files;
+  files.set_whole_sectors(true);
+  REQUIRE(files.create_directory("dir").ok());
+  const auto left = [&](const std::string& path, std::uint64_t offset, std::size_t part) {
+    const Owned<File> file = create(files, path);
+    files.fail(Call::write, 1, EIO, false, part);
+    CHECK_FALSE(file->write_at(offset, std::string(1500, 'x')).ok());
+    const std::size_t size = test::read_all(*file).size();
+    REQUIRE(files.remove(path).ok());
+    return size;
+  };
+  CHECK(left("dir/slots.dat", 100, 411) == 0);
+  CHECK(left("dir/slots.dat", 100, 412) == 512);
+  CHECK(left("dir/slots.dat", 100, 1000) == 1024);
+  CHECK(left("dir/slots.dat", 1024, 511) == 0);
+  CHECK(left("dir/slots.tmp", 100, 411) == 511);
+  files.set_whole_sectors(false);
+  CHECK(left("dir/slots.dat", 100, 411) == 511);
+}
+
 TEST_CASE("fault_file_system: a killed process leaves the page cache and frees its locks") {
   FaultFileSystem files;
   const Owned<File> file = create(files, "file");

@@ -49,9 +49,10 @@ MUTATIONS = [
      "if (!outcome.ok()) return poison(outcome, ticket.segments);",
      "if (!outcome.ok()) return outcome;"),
     ("pages of a failed sync are not dropped", "store/log_store.cpp",
-     "for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());\n"
-     "  for (const SegmentPtr& segment : segments) {",
-     "for (const SegmentPtr& segment : segments.first(0)) {"),
+     ["for (const SegmentPtr& all : ticket.segments) static_cast<void>(all->file->drop_cache());",
+      "for (const SegmentPtr& segment : segments) static_cast<void>(segment->file->drop_cache());\n"
+      "  for (const SegmentPtr& segment : segments) {"],
+     ["", "for (const SegmentPtr& segment : segments.first(0)) {"]),
     ("a hint is believed for what was not synced", "store/log_recovery_scan.cpp",
      "candidate.listed ? candidate.record.durable"
      " : known && candidate.record.last_sequence <= durable_", "known"),

@@ -167,11 +167,11 @@ def tests_of(number):
     return rf"~[slow]*\[pitfall-{number}\]*,~[slow][pitfall-{number}]"
 
 
-def run_tests(program, number):
+def run_tests(program, tests):
     """(failed, text)"""
     environment = dict(os.environ, ARMDB_TEST_SCALE="1")
     try:
-        done = subprocess.run([program, tests_of(number), "--abort"], capture_output=True,
+        done = subprocess.run([program, tests, "--abort"], capture_output=True,
                               text=True, errors="replace", env=environment, timeout=600)
     except subprocess.TimeoutExpired:
         return True, "it hangs"
@@ -196,7 +196,7 @@ def check(guard, args, objects):
                                  ["-DARMDB_WITH_OPENSSL=1"], libraries=["-lssl", "-lcrypto"])
     if error:
         return False, error
-    found, text = run_tests(program, number)
+    found, text = run_tests(program, tests_of(number))
     program.unlink()
     return found, text
 
@@ -218,6 +218,10 @@ def main():
             print(f"{number:3}  {why}")
         return 0
     objects = mutate.build(args.build, args.jobs, "OPENSSL=1")
+    # What fails without a change would notice every change.
+    failed, text = run_tests(objects / "tests_all", ",".join(tests_of(one[0]) for one in chosen))
+    if failed:
+        sys.exit(f"error: the plain program fails: {text}\n    fix: see make test first")
     for number in sorted(missing):
         print(f"FAILED pitfall {number}: nothing here takes its guard out")
     return mutate.report(chosen, lambda guard: check(guard, args, objects), args.jobs,

@@ -82,7 +82,7 @@ class FaultFile final : public File {
     Status status = begin(Call::write, offset, data.size());
     if (!status.ok() && !fault_) return status;
     if (!writable_) return os_failure(EBADF, "cannot write", path_);
-    if (fault_) data = data.sub(0, fault_->short_bytes);
+    if (fault_) data = data.sub(0, short_bytes(offset));
     const std::uint64_t fitting = files_.take_blocks(state(), offset, data.size(), false);
     const Bytes written = data.sub(0, static_cast<std::size_t>(fitting));
     if (!written.empty()) {
@@ -155,6 +155,14 @@ class FaultFile final : public File {
     fault_ = files_.count(call, path_, offset, size);
     if (!fault_) return {};
     return os_failure(fault_->os_error, std::string("injected fault: ") + call_name(call), path_);
+  }
+
+  // How much the write under way does before it fails.
+  [[nodiscard]] std::size_t short_bytes(std::uint64_t offset) const {
+    if (!files_.whole_sectors_ || !path_.ends_with("/slots.dat")) return fault_->short_bytes;
+    const std::uint64_t end = offset + fault_->short_bytes;
+    const std::uint64_t whole = end - end % FaultFileSystem::kAtomBytes;
+    return whole < offset ? 0 : static_cast<std::size_t>(whole - offset);
   }
 
   FaultFileSystem& files_;
@@ -496,6 +504,11 @@ void FaultFileSystem::fail(Call call, std::size_t nth, int os_error, bool sticky
                            std::size_t short_bytes) {
   const base::MutexLock lock(mutex_);
   faults_.push_back({call, nth, os_error, sticky, short_bytes});
+}
+
+void FaultFileSystem::set_whole_sectors(bool whole) {
+  const base::MutexLock lock(mutex_);
+  whole_sectors_ = whole;
 }
 
 void FaultFileSystem::clear_faults() {

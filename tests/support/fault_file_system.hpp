@@ -103,6 +103,8 @@ class FaultFileSystem final : public FileSystem {
   // `sticky` that one and all after it. A write first writes `short_bytes` of its data.
   void fail(Call call, std::size_t nth, int os_error, bool sticky = false,
             std::size_t short_bytes = 0);
+  // As Tearing::none: failed writes to slots.dat end between sectors.
+  void set_whole_sectors(bool whole);
   void clear_faults();
   // Files of which a sync failed and whose pages were not dropped since: a reader sees what the
   // disk does not have, and nothing tells.
@@ -257,6 +259,7 @@ class FaultFileSystem final : public FileSystem {
   bool fault_met_ = false;
   std::uint64_t capacity_ = ~std::uint64_t{0};
   bool mappable_ = true;
+  bool whole_sectors_ = false;
   std::uint64_t generation_ = 1;  // of handles
   std::map<Inode, LockState> locks_;
   std::map<Inode, std::size_t> open_;  // handles alive

@@ -184,7 +184,8 @@ bool FixedCrashSimulator::examine_nested(const std::vector<Snapshot>& inside, co
   return true;
 }
 
-// kill -9, reopen, power cut: what was there when it was opened must still be there.
+// kill -9, reopen, power cut: what was there when it was opened must still be there; amid opening
+// too, what was durable.
 bool FixedCrashSimulator::examine_kill(const Place& place) {
   plan_ = "kill before " + place.call;
   lab_.restore(place.disk);
@@ -192,9 +193,14 @@ bool FixedCrashSimulator::examine_kill(const Place& place) {
   // call: a kill in between cannot be told from one after a sync.
   if (config_.shard_count > 1 && !lab_.stale_files().empty()) return true;
   counts_.kills += 1;
+  const bool nested = random_.one_in(kNestedOneIn);
+  std::vector<Snapshot> inside;
+  if (nested) record(&inside);
   Collection collection;
   CrashContents contents;
-  if (!recover(lab_, place, true, collection, contents)) return false;
+  const bool good = recover(lab_, place, true, collection, contents);
+  if (nested) record(nullptr);
+  if (!good || (nested && !examine_nested(inside, place))) return false;
   return examine_new_writes(collection, place, contents);
 }
 

@@ -35,6 +35,7 @@ void FixedCrashSimulator::choose_options() {
   tearing_ = config_.single_copy ? Tearing::none : Tearing::half;
   const bool mapped = !random_.one_in(3);
   for (FaultFileSystem* files : {&disk_, &lab_, &second_lab_}) files->set_mappable(mapped);
+  disk_.set_whole_sectors(config_.single_copy);
   options_ =
       std::string(config_.single_copy ? ", one copy" : ", two copies") +
       (mapped ? ", mapped" : ", not mapped") + ", grow step " + std::to_string(config_.grow_step) +
@@ -59,15 +60,11 @@ void FixedCrashSimulator::watch(bool on) {
   });
 }
 
-// What a sync that runs just now does not cover.
+// What a sync that runs just now does not cover; up to the first that fails, as one that is
+// completed completes all before it.
 void FixedCrashSimulator::write_beside() {
-  for (std::size_t left = std::exchange(beside_, 0); left != 0; --left) {
-    Status status = do_write({main_, model_}, false);
-    if (status.ok()) {
-      model_.complete();
-    } else if (beside_status_.ok()) {
-      beside_status_ = std::move(status);
-    }
+  for (std::size_t left = std::exchange(beside_, 0); left != 0 && beside_status_.ok(); --left) {
+    beside_status_ = do_write({main_, model_}, false);
   }
 }
 
@@ -342,6 +339,13 @@ bool FixedCrashSimulator::work_once() {
   } else if (choice < 66) {
     step_ += ", many erased";
     status = do_erase_many();
+    // The end of the slots is cut off, and comes back at once.
+    if (status.ok() && random_.one_in(2)) {
+      model_.complete();
+      step_ += ", compact, many writes";
+      status = main_.compact();
+      if (status.ok()) status = do_put_many();
+    }
   } else if (settings_.keys && choice > 93) {
     status = random_.one_in(2) ? reencrypt(main_) : rotate_key(main_);
   } else {
