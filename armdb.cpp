@@ -15351,12 +15351,14 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
 // True for a segment that was written entry by entry; copies of other segments are none.
 bool LogRecovery::is_log(std::uint32_t id) {
   Candidate candidate;
   return open_segment(id, candidate).ok() &&
          candidate.segment->header.kind == format::SegmentKind::log;
 }
+#endif
 
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
@@ -15419,8 +15421,10 @@ Status LogRecovery::finish() {
     try_remove(context.files, context.path_of(role, id));
   };
   for (const std::uint32_t id : dead_ids_) {
+#if !defined(ARMDB_OMIT_REPLICATION)
     if (context.keep_replaced && is_log(id)) status = rename_aside(id);
     if (!status.ok()) return status;
+#endif
     drop(format::FileRole::segment, id);
   }
   for (const std::uint32_t id : hint_ids_) {
@@ -23001,8 +23005,8 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
     static_cast<void>(channel_.send_refusal(status.code(), status.message()));
   }
   // What came is kept, whatever ended the conversation.
-  const Status synced = engine_.sync();
-  return status.ok() && !synced.is(Errc::closed) ? synced : status;
+  Status synced = engine_.sync();
+  return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
 }
 
 // Of pieces and of joint batches only one is under way at a time, or a leader could have all memory
@@ -23220,8 +23224,8 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
 
 // ---- What the leader is told ----
 Status FollowerSession::settle() {
-  const Status synced = engine_.sync();
-  if (!synced.ok()) return synced;
+  Status status = engine_.sync();
+  if (!status.ok()) return status;
   unsynced_bytes_ = 0;
   applied_ = false;
   note();

@@ -167,8 +167,8 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
     static_cast<void>(channel_.send_refusal(status.code(), status.message()));
   }
   // What came is kept, whatever ended the conversation.
-  const Status synced = engine_.sync();
-  return status.ok() && !synced.is(Errc::closed) ? synced : status;
+  Status synced = engine_.sync();
+  return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
 }
 
 // Of pieces and of joint batches only one is under way at a time, or a leader could have all memory
@@ -389,8 +389,8 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
 // ---- What the leader is told ----
 
 Status FollowerSession::settle() {
-  const Status synced = engine_.sync();
-  if (!synced.ok()) return synced;
+  Status status = engine_.sync();
+  if (!status.ok()) return status;
   unsynced_bytes_ = 0;
   applied_ = false;
   note();

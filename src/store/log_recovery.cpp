@@ -399,12 +399,14 @@ Status LogRecovery::leave_gap() {
   return {};
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
 // True for a segment that was written entry by entry; copies of other segments are none.
 bool LogRecovery::is_log(std::uint32_t id) {
   Candidate candidate;
   return open_segment(id, candidate).ok() &&
          candidate.segment->header.kind == format::SegmentKind::log;
 }
+#endif
 
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
@@ -467,8 +469,10 @@ Status LogRecovery::finish() {
     try_remove(context.files, context.path_of(role, id));
   };
   for (const std::uint32_t id : dead_ids_) {
+#if !defined(ARMDB_OMIT_REPLICATION)
     if (context.keep_replaced && is_log(id)) status = rename_aside(id);
     if (!status.ok()) return status;
+#endif
     drop(format::FileRole::segment, id);
   }
   for (const std::uint32_t id : hint_ids_) {
