@@ -3497,6 +3497,9 @@ bool is_empty(FileSystem& files, const std::string& path, std::string_view but);
 // power cut leaves of that is a creation that was cut short.
 void undo_creation(FileSystem& files, const std::string& path);
 
+// True when it has, or had, followers or a leader.
+[[nodiscard]] bool was_replicated(FileSystem& files, const std::string& path);
+
 // Makes the directory of a copy and locks it; invalid_argument when there is anything in it.
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock);
 
@@ -13532,6 +13535,10 @@ void undo_creation(FileSystem& files, const std::string& path) {
   static_cast<void>(files.sync_directory(path));
 }
 
+bool was_replicated(FileSystem& files, const std::string& path) {
+  return file_exists(files, path_in(path, format::kReplicaName));
+}
+
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
   if (status.ok() && !is_empty(files, path, format::kLockName)) {
@@ -15985,8 +15992,8 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   tail_open_ = true;
   if (!tail_.survives_kill()) {
     base::log(context_.config.log, LogLevel::info,
-              "there is no mapped write buffer here (encrypted, or no shared mappings): a returned "
-              "put survives kill -9 only after flush_buffers()");
+              "no mapped write buffer here: a returned put survives kill -9 only after "
+              "flush_buffers()");
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
@@ -19969,6 +19976,13 @@ class Opening {
     if (status.ok()) status = read_state();
 #if !defined(ARMDB_OMIT_REPLICATION)
     if (status.ok()) status = read_replica_state();
+#else
+    // What is written here without its terms would be taken for a part of its leader's history.
+    if (status.ok() && !engine_->config_.read_only &&
+        store::was_replicated(files(), engine_->path_)) {
+      status =
+          Status(Errc::unsupported, "replicated: open it read_only, or build with replication");
+    }
 #endif
     if (status.ok()) status = open_shards();
     if (!status.ok() && creating_) {
@@ -24200,8 +24214,8 @@ Status AtomicCalls::check(Bytes key, std::uint64_t& hash) const {
   const auto* transaction = static_cast<const engine::Transaction*>(transaction_);
   if (&collection_.engine_->owner(key, hash) == &transaction->shard()) return {};
   return Status(Errc::shard_mismatch,
-                "the key is in another shard than the one of atomic(); use WriteBatch, or set "
-                "Config::shard_prefix_bits so that related keys share a shard");
+                "the key is in another shard than that of atomic(): use a WriteBatch, or "
+                "Config::shard_prefix_bits");
 }
 
 Status AtomicCalls::write(const WriteCall& call, WriteOptions options) {

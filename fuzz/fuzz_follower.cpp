@@ -19,15 +19,15 @@
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
-#include "scripted_peer.hpp"
+#include "support/scripted_peer.hpp"
 
 namespace {
 
 using namespace armdb;
-using fuzz::Choices;
-using fuzz::require;
-using fuzz::Script;
+using test::Choices;
 using test::FaultFileSystem;
+using test::require;
+using test::Script;
 
 constexpr const char* kPath = "/c";
 constexpr std::size_t kValueBytes = 8;
@@ -87,7 +87,7 @@ class Leader {
     hello.shape = origin.shape;
     hello.shard_prefix_bits = origin.shard_prefix_bits;
     hello.hash_seed = origin.hash_seed;
-    hello.terms = raw_terms ? fuzz::terms_of(choices_, engine_.shard_count()) : state.terms;
+    hello.terms = raw_terms ? test::terms_of(choices_, engine_.shard_count()) : state.terms;
     if (hello.terms.empty()) {
       hello.terms.push_back({1, 7, std::vector<std::uint64_t>(engine_.shard_count())});
     }
@@ -193,7 +193,7 @@ class Leader {
       if ((entry.flags & format::kTombstone) == 0) entry.value = Bytes(value);
       if (batch && at == 0) entry.flags |= format::kBatchBegin;
       if (batch && at + 1 == count && how != 255) entry.flags |= format::kBatchCommit;
-      const std::vector<std::uint8_t> bytes = fuzz::wire_entry(entry);
+      const std::vector<std::uint8_t> bytes = test::wire_entry(entry);
       out.insert(out.end(), bytes.begin(), bytes.end());
     }
     return out;
@@ -261,7 +261,7 @@ std::vector<std::uint64_t> converse(engine::Engine& engine, Choices& choices, bo
   options.timeout_ms = 3600000;
   std::unique_ptr<os::Waker> waker;
   require(os::Waker::make(waker).ok(), "a waker is made");
-  replica::Channel channel(std::make_unique<fuzz::ScriptedPeer>(script), options.timeout_ms);
+  replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
   replica::Progress progress;
   const std::atomic<bool> stopping{false};
   {

@@ -21,15 +21,15 @@
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
-#include "scripted_peer.hpp"
+#include "support/scripted_peer.hpp"
 
 namespace {
 
 using namespace armdb;
-using fuzz::Choices;
-using fuzz::require;
-using fuzz::Script;
+using test::Choices;
 using test::FaultFileSystem;
+using test::require;
+using test::Script;
 
 constexpr const char* kPath = "/c";
 constexpr std::uint32_t kShards = 2;
@@ -133,7 +133,7 @@ void greet(engine::Engine& engine, Choices& choices, Script& script, std::uint8_
   hello.hash_seed = choices.near(origin.hash_seed);
   hello.asking = (options & 4) != 0;
   const std::size_t shards = choices.byte() < 248 ? kShards : choices.byte() % 4 + 1;
-  hello.terms = (options & 2) != 0 ? fuzz::terms_of(choices, shards) : state.terms;
+  hello.terms = (options & 2) != 0 ? test::terms_of(choices, shards) : state.terms;
   if (shards != kShards && (options & 2) == 0) hello.terms.clear();
   for (std::uint32_t at = 0; at < shards; ++at) {
     const std::uint8_t how = choices.byte();
@@ -315,7 +315,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     say_all(choices, script);
     std::unique_ptr<os::Waker> waker;
     require(os::Waker::make(waker).ok(), "a waker is made");
-    replica::Channel channel(std::make_unique<fuzz::ScriptedPeer>(script), options.timeout_ms);
+    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
     replica::LeaderSession session(channel, options, *waker);
     const std::atomic<bool> stopping{false};
     const auto find = [&](const std::string& name) { return name == "c" ? &source : nullptr; };

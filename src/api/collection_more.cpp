@@ -136,8 +136,8 @@ Status AtomicCalls::check(Bytes key, std::uint64_t& hash) const {
   const auto* transaction = static_cast<const engine::Transaction*>(transaction_);
   if (&collection_.engine_->owner(key, hash) == &transaction->shard()) return {};
   return Status(Errc::shard_mismatch,
-                "the key is in another shard than the one of atomic(); use WriteBatch, or set "
-                "Config::shard_prefix_bits so that related keys share a shard");
+                "the key is in another shard than that of atomic(): use a WriteBatch, or "
+                "Config::shard_prefix_bits");
 }
 
 Status AtomicCalls::write(const WriteCall& call, WriteOptions options) {

@@ -116,6 +116,13 @@ class Opening {
     if (status.ok()) status = read_state();
 #if !defined(ARMDB_OMIT_REPLICATION)
     if (status.ok()) status = read_replica_state();
+#else
+    // What is written here without its terms would be taken for a part of its leader's history.
+    if (status.ok() && !engine_->config_.read_only &&
+        store::was_replicated(files(), engine_->path_)) {
+      status =
+          Status(Errc::unsupported, "replicated: open it read_only, or build with replication");
+    }
 #endif
     if (status.ok()) status = open_shards();
     if (!status.ok() && creating_) {

@@ -86,6 +86,10 @@ void undo_creation(FileSystem& files, const std::string& path) {
   static_cast<void>(files.sync_directory(path));
 }
 
+bool was_replicated(FileSystem& files, const std::string& path) {
+  return file_exists(files, path_in(path, format::kReplicaName));
+}
+
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
   if (status.ok() && !is_empty(files, path, format::kLockName)) {

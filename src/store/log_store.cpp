@@ -170,8 +170,8 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   tail_open_ = true;
   if (!tail_.survives_kill()) {
     base::log(context_.config.log, LogLevel::info,
-              "there is no mapped write buffer here (encrypted, or no shared mappings): a returned "
-              "put survives kill -9 only after flush_buffers()");
+              "no mapped write buffer here: a returned put survives kill -9 only after "
+              "flush_buffers()");
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();

@@ -1,190 +1,231 @@
-// A follower before a leader that a test plays: what it says about itself, and what it refuses.
+// FollowerSession: what a follower does not take from a leader.
+#include "replica/follower.hpp"
+
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "replica/client.hpp"
-#include "replica/history.hpp"
-#include "support/catch.hpp"
-#include "support/temp_dir.hpp"
+#include "support/one_shard.hpp"
 
-#if !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+#include "support/scripted_peer.hpp"
 
 using namespace armdb;
-using format::FrameHeader;
-using format::FrameType;
+using test::FaultFileSystem;
 
 namespace {
 
-constexpr std::uint32_t kShards = 2;
-constexpr std::uint32_t kTimeoutMs = 20000;
+using format::FrameType;
 
-Shape shape() {
-  Shape shape;
-  shape.key_size = 8;
-  shape.payload = Payload::location;
-  shape.ordered = true;
-  return shape;
-}
+// A follower with two shards, and what a leader of one term says to it.
+struct Talk {
+  Talk() {
+    config = test::one_shard(files);
+    config.shard_count = 0;
+    engine::Engine::Origin origin;
+    origin.shape = test::kVarTree;
+    origin.shard_count = 2;
+    REQUIRE(engine::Engine::create_follower("/c", config, origin).ok());
+    reopen();
+  }
 
-replica::Options options() {
-  replica::Options options;
-  options.heartbeat_ms = 20;
-  options.timeout_ms = kTimeoutMs;
-  options.retry_ms = 10000;  // one conversation
-  return options;
-}
-
-// A collection that was a leader once, with entries that no sync has seen, and its new leader.
-struct Scene {
-  Scene() {
-    FixedConfig config;
-    config.shard_count = kShards;
-    const Shape of = shape();
-    auto opened = engine::Engine::open(directory / "follower", &of, config, {});
+  void reopen() {
+    engine.reset();
+    auto opened = engine::Engine::open("/c", &test::kVarTree, config, engine::Engine::Parts{});
     REQUIRE(opened.ok());
     engine = std::move(*opened);
-    store::ReplicaState state = engine->replica_state();
-    const std::uint64_t starts[kShards] = {};
-    replica::begin_term(state, starts, false, 7);
-    REQUIRE(engine->save_replica_state(state).ok());
-    for (std::uint8_t at = 0; at < 50; ++at) {
-      const std::uint8_t key[8] = {at};
-      engine::WriteRequest request;
-      request.key = Bytes(key);
-      request.value = Bytes(key);
-      REQUIRE(engine->write(request, false).ok());
-    }
-    auto address = os::parse_address("unix:" + (directory / "socket"));
-    REQUIRE(address.ok());
-    auto made = os::Listener::listen(*address);
-    REQUIRE(made.ok());
-    listener = std::move(*made);
-    client = std::make_unique<replica::Client>(*engine, options(), nullptr, nullptr);
-    REQUIRE(client->start("unix:" + (directory / "socket")).ok());
-    auto stream = listener->accept(kTimeoutMs, nullptr);
-    REQUIRE(stream.ok());
-    REQUIRE(*stream != nullptr);
-    channel = std::make_unique<replica::Channel>(std::move(*stream), kTimeoutMs);
-    FrameHeader header;
-    Bytes payload;
-    REQUIRE(channel->expect(FrameType::hello, header, payload).ok());
-    REQUIRE(format::decode_hello(payload, hello).ok());
-  }
-  ~Scene() {
-    channel.reset();
-    if (client != nullptr) client->stop();
   }
 
-  // Greets as the leader of the next term, which begins at `start` in both shards.
-  void greet(std::uint64_t start, std::uint8_t replace) {
-    format::Hello own = hello;
-    own.self[0] ^= 1;
-    own.terms.push_back({2, 8, {start, start}});
-    own.replace.assign(kShards, replace);
-    send(FrameType::hello, 0, 0, 0, format::encode_hello(own));
+  void hello(std::vector<format::Term> terms, std::vector<std::uint8_t> replace) {
+    const engine::Engine::Origin origin = engine->origin();
+    format::Hello hello;
+    hello.lineage = origin.lineage;
+    hello.self[0] = 1;
+    hello.shape = origin.shape;
+    hello.shard_prefix_bits = origin.shard_prefix_bits;
+    hello.hash_seed = origin.hash_seed;
+    hello.terms = std::move(terms);
+    hello.sequences = {100, 100};
+    hello.replace = std::move(replace);
+    script = {};
+    say(FrameType::hello, 0, 0, format::encode_hello(hello));
   }
-  void send(FrameType type, std::uint32_t shard, unsigned flags, std::uint64_t sequence,
-            Bytes payload) {
-    FrameHeader header;
+
+  void say(FrameType type, std::uint32_t shard, std::uint64_t sequence,
+           const std::vector<std::uint8_t>& payload = {}, unsigned flags = 0) {
+    format::FrameHeader header;
     header.type = type;
-    header.shard = shard;
     header.flags = static_cast<std::uint16_t>(flags);
+    header.shard = shard;
     header.sequence = sequence;
-    REQUIRE(channel->send(header, payload).ok());
-  }
-  // The follower's next ack, or why it ended the conversation.
-  Status next_ack(std::vector<format::Mark>& marks) {
-    FrameHeader header;
-    Bytes payload;
-    Status status = channel->expect(FrameType::ack, header, payload);
-    marks.resize(kShards);
-    return status.ok() ? format::decode_marks(payload, marks) : status;
-  }
-  Status refusal() {
-    std::vector<format::Mark> marks;
-    for (;;) {
-      Status status = next_ack(marks);
-      if (!status.ok()) return status;
-    }
+    script.frame(header, payload);
   }
 
-  test::TempDir directory;
+  // Entries from `first` on with keys of that shard.
+  std::vector<std::uint8_t> entries(std::uint32_t shard, std::uint64_t first,
+                                    std::vector<unsigned> flags) const {
+    std::vector<std::uint8_t> out;
+    int number = static_cast<int>(first) * 50;
+    for (std::size_t at = 0; at < flags.size(); ++at) {
+      std::string key;
+      do {
+        key = test::key_of(number++);
+      } while (shard_of(key) != shard);
+      format::Entry entry;
+      entry.sequence = first + at;
+      entry.flags = static_cast<std::uint8_t>(flags[at]);
+      entry.key = entry.value = Bytes(key);
+      const std::vector<std::uint8_t> bytes = test::wire_entry(entry);
+      out.insert(out.end(), bytes.begin(), bytes.end());
+    }
+    return out;
+  }
+  [[nodiscard]] std::uint32_t shard_of(const std::string& key) const {
+    const Bytes bytes(key);
+    const std::uint64_t hash = engine->router().hash(bytes.data(), bytes.size());
+    return engine->router().shard(bytes.data(), bytes.size(), hash);
+  }
+
+  Status run() {
+    replica::Options options;
+    options.heartbeat_ms = options.timeout_ms = 3600000;
+    std::unique_ptr<os::Waker> waker;
+    REQUIRE(os::Waker::make(waker).ok());
+    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
+    replica::Progress progress;
+    const std::atomic<bool> stopping{false};
+    const auto told = [](const replica::Progress&) {};
+    replica::FollowerSession session(channel, *engine, options, *waker, told);
+    return session.run(progress, stopping);
+  }
+  [[nodiscard]] std::uint64_t last(std::uint32_t shard) const {
+    return engine->shard(shard).last_sequence();
+  }
+
+  FaultFileSystem files;
+  Config config;
   std::unique_ptr<engine::Engine> engine;
-  std::unique_ptr<os::Listener> listener;
-  std::unique_ptr<replica::Client> client;
-  std::unique_ptr<replica::Channel> channel;
-  format::Hello hello;
+  test::Script script;
 };
 
-TEST_CASE("follower: what it greets with is durable", "[replication]") {
-  Scene scene;
-  std::uint64_t entries = 0;
-  for (std::uint32_t at = 0; at < kShards; ++at) {
-    CHECK(scene.engine->shard(at).durable_sequence() == scene.hello.sequences[at]);
-    entries += scene.hello.sequences[at];
-  }
-  CHECK(entries == 50);
-}
-
-TEST_CASE("follower: it acks nothing of a shard that waits for its copy", "[replication]") {
-  Scene scene;
-  scene.greet(1, 1);
-  std::vector<format::Mark> marks;
-  REQUIRE(scene.next_ack(marks).ok());
-  for (const format::Mark& mark : marks) {
-    CHECK(mark.first == 0);
-    CHECK(mark.second == 0);
-  }
-  // When the copy is there it counts.
-  for (std::uint32_t at = 0; at < kShards; ++at) {
-    scene.send(FrameType::copy_begin, at, 0, 3, {});
-    scene.send(FrameType::copy_end, at, 0, 3, {});
-  }
-  do {
-    REQUIRE(scene.next_ack(marks).ok());
-  } while (marks[0].second == 0 || marks[1].second == 0);
-  CHECK(marks[0].second == 3);
-  CHECK(marks[1].second == 3);
-  CHECK(scene.engine->size() == 0);
-}
-
-TEST_CASE("follower: a leader that does not keep to the order of frames is refused",
-          "[replication]") {
-  Scene scene;
-  SECTION("parts of joint batches without an end") {
-    scene.greet(scene.hello.sequences[0] + scene.hello.sequences[1], 0);
-    const std::uint8_t some[8] = {};
-    for (int n = 0; n < 2; ++n) {
-      scene.send(FrameType::data, 0, format::kFrameJoint, scene.hello.sequences[0], Bytes(some));
-    }
-  }
-  SECTION("pieces of several shards at once") {
-    scene.greet(scene.hello.sequences[0] + scene.hello.sequences[1], 0);
-    const std::uint8_t some[8] = {};
-    for (std::uint32_t at = 0; at < kShards; ++at) {
-      scene.send(FrameType::data, at, format::kFrameMore, scene.hello.sequences[at], Bytes(some));
-    }
-  }
-  SECTION("a copy without a beginning") {
-    scene.greet(1, 1);
-    const std::uint8_t some[8] = {};
-    scene.send(FrameType::copy_data, 0, 0, 0, Bytes(some));
-  }
-  SECTION("the end of a copy without a beginning") {
-    scene.greet(1, 1);
-    scene.send(FrameType::copy_end, 0, 0, 3, {});
-  }
-  SECTION("entries in place of a copy") {
-    scene.greet(1, 1);
-    scene.send(FrameType::data, 0, 0, scene.hello.sequences[0], {});
-  }
-  const Status refusal = scene.refusal();
-  INFO(refusal.message());
-  CHECK(refusal.is(Errc::corrupt));
-  CHECK(scene.engine->size() == 50);
-}
+const std::vector<format::Term> kFirst = {{1, 7, {0, 0}}};
+constexpr unsigned kBegin = format::kBatchBegin;
+constexpr unsigned kCommit = format::kBatchCommit;
+constexpr unsigned kJoint = format::kFrameJoint;
+constexpr unsigned kLast = format::kFrameJoint | format::kFrameLast;
 
 }  // namespace
 
-#endif
+TEST_CASE("follower: a copy that is older than what it has would cost batches in other shards") {
+  Talk talk;
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {kBegin, kCommit}), kJoint);
+  talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, 0, kCommit}), kLast);
+  CHECK(talk.run().is(Errc::closed));
+  REQUIRE(talk.last(0) == 2);
+  REQUIRE(talk.last(1) == 3);
+
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::copy_begin, 0, 1);
+  talk.say(FrameType::copy_end, 0, 1);
+  const Status status = talk.run();
+  CHECK(status.is(Errc::corrupt));
+  CHECK(status.message().find("older") != std::string::npos);
+  talk.files.kill_process();
+  talk.reopen();
+  CHECK(talk.engine->shard(0).size() == 2);
+  CHECK(talk.engine->shard(1).size() == 3);
+}
+
+TEST_CASE("follower: entries that no leader of its history has are kept aside, also on a retry") {
+  for (const bool cut_before : {false, true}) {
+    Talk talk;
+    talk.hello(kFirst, {0, 0});
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {0, 0, 0}));
+    CHECK(talk.run().is(Errc::closed));
+    if (cut_before) {
+      // A copy of the leader that it knows: nothing of its own was lost there.
+      talk.hello(kFirst, {1, 0});
+      talk.say(FrameType::copy_begin, 0, 50);
+      CHECK(talk.run().is(Errc::closed));
+      CHECK(talk.engine->replica_state().replacing[0] == 1);
+    }
+    // Another one, which has only two of the three.
+    const std::vector<format::Term> terms = {{1, 7, {0, 0}}, {9, 8, {2, 0}}};
+    talk.hello(terms, {1, 0});
+    talk.say(FrameType::copy_begin, 0, 2);
+    talk.say(FrameType::copy_data, 0, 0, talk.entries(0, 1, {0, 0}));
+    CHECK(talk.run().is(Errc::closed));
+    CHECK(talk.engine->replica_state().replacing[0] == 2);
+    CHECK(talk.last(0) == 3);
+
+    talk.hello(terms, {1, 0});
+    talk.say(FrameType::copy_begin, 0, 2);
+    talk.say(FrameType::copy_data, 0, 0, talk.entries(0, 1, {0, 0}));
+    talk.say(FrameType::copy_end, 0, 2);
+    CHECK(talk.run().is(Errc::closed));
+    CHECK(talk.engine->replica_state().replacing[0] == 0);
+    CHECK(talk.last(0) == 2);
+    CHECK(talk.engine->shard(0).size() == 2);
+    CHECK_FALSE(test::names_with(talk.files, ".aside").empty());
+  }
+}
+
+TEST_CASE("follower: a batch over several shards that is none is refused") {
+  const auto refuses = [](auto say) {
+    Talk talk;
+    talk.hello(kFirst, {0, 0});
+    say(talk);
+    const Status status = talk.run();
+    INFO(status.message());
+    CHECK(status.is(Errc::corrupt));
+    CHECK(talk.last(0) == 0);
+    CHECK(talk.last(1) == 0);
+  };
+  refuses([](Talk& talk) {  // an empty part
+    talk.say(FrameType::data, 0, 0, {}, kJoint);
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kLast);
+  });
+  refuses([](Talk& talk) {  // plain entries
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {0, 0}), kJoint);
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kLast);
+  });
+  refuses([](Talk& talk) {  // more than one batch
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {kBegin, kCommit, 0}), kJoint);
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kLast);
+  });
+  refuses([](Talk& talk) {  // no end
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {kBegin, 0}), kJoint);
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kLast);
+  });
+  refuses([](Talk& talk) {  // the same shard twice: also the limit to what is kept in memory
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kJoint);
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kJoint);
+  });
+  refuses([](Talk& talk) {  // in another order
+    talk.say(FrameType::data, 1, 0, talk.entries(1, 1, {kBegin, kCommit}), kJoint);
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {kBegin, kCommit}), kLast);
+  });
+  refuses([](Talk& talk) {  // a batch inside a batch
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {kBegin, kBegin, kCommit}));
+  });
+}
+
+TEST_CASE("follower: what it sends last is a reason") {
+  Talk talk;
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::data, 0, 5, talk.entries(0, 6, {0}));
+  CHECK(talk.run().is(Errc::corrupt));
+  const Bytes heard(talk.script.heard);
+  bool refused = false;
+  for (Bytes rest = heard; !rest.empty();) {
+    format::FrameHeader header;
+    REQUIRE(format::decode_frame_header(rest, header).ok());
+    refused = header.type == FrameType::error;
+    rest = rest.sub(format::kWireHeaderBytes + header.length);
+  }
+  CHECK(refused);
+}
+
+#endif  // !ARMDB_OMIT_REPLICATION

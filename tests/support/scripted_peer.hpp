@@ -1,4 +1,5 @@
-// ScriptedPeer: the other side of a conversation, as a fuzzer's input says it. No thread, no time.
+// ScriptedPeer: the other side of a conversation, as a test or the input of a fuzzer says it. No
+// thread, no time.
 //
 // What it says comes in pieces. A read gives the current piece; when that is told, 0 until the
 // session waits, which brings the next one. Behind the last one the stream is closed. What the
@@ -7,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -19,7 +21,7 @@
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
-namespace armdb::fuzz {
+namespace armdb::test {
 
 inline void require(bool holds, const char* what, const Status& status = {}) {
   if (holds) return;
@@ -129,6 +131,6 @@ inline std::vector<format::Term> terms_of(Choices& choices, std::size_t shards) 
   return terms;
 }
 
-}  // namespace armdb::fuzz
+}  // namespace armdb::test
 
 #endif  // !ARMDB_OMIT_REPLICATION

@@ -1,0 +1,82 @@
+// LeaderSession: whom a leader believes.
+#include "replica/leader.hpp"
+
+#include <memory>
+#include <string>
+
+#include "support/one_shard.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+#include "support/scripted_peer.hpp"
+
+using namespace armdb;
+using test::FaultFileSystem;
+
+namespace {
+
+struct Outcome {
+  Status status;
+  bool fenced = false;
+  bool refuses_writes = false;
+};
+
+// A follower greets a new leader with one term, of a number far above the leader's.
+Outcome greet(bool own_lineage) {
+  FaultFileSystem files;
+  auto engine =
+      engine::Engine::open("/c", &test::kVarTree, test::one_shard(files), engine::Engine::Parts{});
+  REQUIRE(engine.ok());
+  replica::Options options;
+  options.timeout_ms = 3600000;
+  Outcome outcome;
+  {
+    replica::Source source(**engine, "c", options);
+    REQUIRE(source.begin().ok());
+    const engine::Engine::Origin origin = (*engine)->origin();
+    format::Hello hello;
+    hello.name = "c";
+    hello.lineage = origin.lineage;
+    if (!own_lineage) hello.lineage[3] ^= 1;
+    hello.self[0] = 1;
+    hello.shape = origin.shape;
+    hello.shard_prefix_bits = origin.shard_prefix_bits;
+    hello.hash_seed = origin.hash_seed;
+    hello.terms = {{std::uint64_t{1} << 40, 5, {0}}};
+    hello.sequences = {0};
+    hello.replace = {0};
+    test::Script script;
+    format::FrameHeader header;
+    header.type = format::FrameType::hello;
+    script.frame(header, format::encode_hello(hello));
+    std::unique_ptr<os::Waker> waker;
+    REQUIRE(os::Waker::make(waker).ok());
+    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
+    replica::LeaderSession session(channel, options, *waker);
+    const std::atomic<bool> stopping{false};
+    outcome.status = session.run([&](const std::string&) { return &source; }, stopping);
+    outcome.fenced = source.fenced();
+  }
+  engine::WriteRequest request;
+  request.key = Bytes("0001");
+  outcome.refuses_writes = !(*engine)->write(request, false).ok();
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("leader: a follower that has seen a newer leader fences it") {
+  const Outcome outcome = greet(true);
+  CHECK(outcome.status.is(Errc::fenced));
+  CHECK(outcome.fenced);
+  CHECK(outcome.refuses_writes);
+}
+
+TEST_CASE("leader: one of another collection is refused, whatever terms that has seen") {
+  const Outcome outcome = greet(false);
+  CHECK(outcome.status.is(Errc::format_mismatch));
+  CHECK_FALSE(outcome.fenced);
+  CHECK_FALSE(outcome.refuses_writes);
+}
+
+#endif  // !ARMDB_OMIT_REPLICATION
