@@ -7599,9 +7599,7 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
   if (holder.empty()) holder = "an unknown process";
   if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
   return base::failure(Errc::locked,
-                       "is open elsewhere, held by %; close it there or end that "
-                       "process, the lock goes with it",
-                       {holder})
+                       "is open elsewhere, held by %: close it there or end that process", {holder})
       .at(path);
 }
 
@@ -15819,8 +15817,7 @@ Status LogRecovery::set_aside(std::size_t from) {
     const Segment& segment = *candidates_[at].segment;
     ++store_.recovery_.segments_set_aside;
     base::log(context.config.log, LogLevel::error,
-              base::text("entries before % were lost in a crash before they were synced; the "
-                         "segment is set aside",
+              base::text("unsynced entries before % were lost in a crash; the segment is set aside",
                          {segment.path}));
     if (context.config.read_only) continue;
     Status status = rename_aside(segment.id());
@@ -15863,8 +15860,7 @@ std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_
 
 Status log_used_up() {
   return Status(Errc::too_large,
-                "all file numbers or sequences of this shard are used up; copy the collection to a "
-                "new one with dump and load");
+                "this shard's file numbers or sequences are used up: dump it, load a new one");
 }
 }  // namespace
 
@@ -15992,8 +15988,7 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   tail_open_ = true;
   if (!tail_.survives_kill()) {
     base::log(context_.config.log, LogLevel::info,
-              "no mapped write buffer here: a returned put survives kill -9 only after "
-              "flush_buffers()");
+              "no mapped write buffer: puts survive kill -9 only after flush_buffers()");
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();
@@ -17067,8 +17062,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   if (options.copies == 1 && header_.copies == 2) {
     return {Errc::format_mismatch,
-            "the store has two copies of each slot, FixedConfig::single_copy asks for one; leave "
-            "it false to take what is stored"};
+            "the store has two copies of each slot, FixedConfig::single_copy asks for one: leave "
+            "it false"};
   }
   const std::uint32_t cipher =
       context_.keys == nullptr ? 0 : static_cast<std::uint32_t>(context_.keys->cipher());

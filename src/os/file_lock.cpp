@@ -133,9 +133,7 @@ Status lock_conflict(const std::string& path, std::string_view holder_line, bool
   if (holder.empty()) holder = "an unknown process";
   if (holder.starts_with(own_pid_text())) holder = base::text("this process (%)", {holder});
   return base::failure(Errc::locked,
-                       "is open elsewhere, held by %; close it there or end that "
-                       "process, the lock goes with it",
-                       {holder})
+                       "is open elsewhere, held by %: close it there or end that process", {holder})
       .at(path);
 }
 

@@ -374,8 +374,7 @@ Status LogRecovery::set_aside(std::size_t from) {
     const Segment& segment = *candidates_[at].segment;
     ++store_.recovery_.segments_set_aside;
     base::log(context.config.log, LogLevel::error,
-              base::text("entries before % were lost in a crash before they were synced; the "
-                         "segment is set aside",
+              base::text("unsynced entries before % were lost in a crash; the segment is set aside",
                          {segment.path}));
     if (context.config.read_only) continue;
     Status status = rename_aside(segment.id());

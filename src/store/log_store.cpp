@@ -38,8 +38,7 @@ std::uint64_t delete_reserve(const Config& config) { return config.write_buffer_
 
 Status log_used_up() {
   return Status(Errc::too_large,
-                "all file numbers or sequences of this shard are used up; copy the collection to a "
-                "new one with dump and load");
+                "this shard's file numbers or sequences are used up: dump it, load a new one");
 }
 
 }  // namespace
@@ -170,8 +169,7 @@ Status LogStore::open_writer(Bytes carried, std::uint32_t carried_seed) {
   tail_open_ = true;
   if (!tail_.survives_kill()) {
     base::log(context_.config.log, LogLevel::info,
-              "no mapped write buffer here: a returned put survives kill -9 only after "
-              "flush_buffers()");
+              "no mapped write buffer: puts survive kill -9 only after flush_buffers()");
   }
   if (active_ != nullptr) tail_.reset(active_->id(), active_->length);
   set_put_limit();

@@ -114,8 +114,8 @@ Status SlotStore::open_file(const SlotOptions& options) {
   }
   if (options.copies == 1 && header_.copies == 2) {
     return {Errc::format_mismatch,
-            "the store has two copies of each slot, FixedConfig::single_copy asks for one; leave "
-            "it false to take what is stored"};
+            "the store has two copies of each slot, FixedConfig::single_copy asks for one: leave "
+            "it false"};
   }
   const std::uint32_t cipher =
       context_.keys == nullptr ? 0 : static_cast<std::uint32_t>(context_.keys->cipher());
