@@ -259,7 +259,9 @@ TEST_CASE("log_feed: it goes on while the log is written, and ends where it does
     if (round % 3 == 1) writer.batch({1, 2, 3}, 'x');
     if (round % 40 == 2) REQUIRE(writer.engine->checkpoint().ok());
     if (round == 60) writer.crash();
-    CHECK(writer.shard().flushed_sequence() == writer.shard().last_sequence());
+    std::uint64_t flushed = 0;
+    REQUIRE(writer.shard().flush_for_feed(flushed).ok());
+    CHECK(flushed == writer.shard().last_sequence());
     CHECK(read_all(writer.shard(), feed, kAll, 1000, told) == FeedStep::end);
     REQUIRE(told == writer.logs[0]);
     // A reopening ends the log that a feed has: its session ended with it.
@@ -433,7 +435,10 @@ TEST_CASE("log_feed: damage is told, never passed on") {
       writer.reopen();
       test::flip(writer.files, path, at, static_cast<int>(at % 8));
       LogFeed feed(0);
-      if (copy) writer.shard().begin_copy(feed, log.back().sequence);
+      if (copy) {
+        REQUIRE(writer.engine->sync().ok());
+        CHECK(writer.shard().begin_copy(feed) == log.back().sequence);
+      }
       Status status;
       FeedStep step = FeedStep::ready;
       Entries told;
@@ -456,17 +461,22 @@ TEST_CASE("log_feed: damage is told, never passed on") {
   }
 }
 
-TEST_CASE("log_feed: a copy has what the log says up to its limit, and the stream goes on there") {
+TEST_CASE("log_feed: a copy has what is durable, and the stream goes on there") {
   Writer writer;
-  fill(writer);
-  const Entries& log = writer.logs[0];
-  for (const std::uint64_t limit : positions_of(log)) {
+  for (int round = 0; round < 4; ++round) {
+    fill(writer);
+    REQUIRE(writer.engine->sync().ok());
+    const Entries& log = writer.logs[0];
+    const std::uint64_t limit = log.back().sequence;
+    for (int key = 0; key < 40; ++key) writer.put(key, 700);  // not durable yet
+    writer.erase(3);
     LogFeed feed(12345);
-    writer.shard().begin_copy(feed, limit);
+    REQUIRE(writer.shard().begin_copy(feed) == limit);
     const Entries copied = read_copy(writer.shard(), feed, 3000);
-    INFO("limit " << limit);
     CHECK(content_of(copied) == content_of(behind(log, 0, limit)));
     CHECK(feed.position() == limit);
+    std::uint64_t flushed = 0;
+    REQUIRE(writer.shard().flush_for_feed(flushed).ok());
     Entries told;
     CHECK(read_all(writer.shard(), feed, kAll, 3000, told) == FeedStep::end);
     REQUIRE(told == behind(log, limit));
@@ -483,7 +493,7 @@ TEST_CASE("log_feed: a copy is whole though compaction replaces what it reads") 
     }
     const std::uint64_t limit = writer.shard().durable_sequence();
     LogFeed feed(0);
-    writer.shard().begin_copy(feed, limit);
+    CHECK(writer.shard().begin_copy(feed) == limit);
     Entries copied;
     FeedPiece piece;
     FeedStep step = FeedStep::ready;
@@ -505,13 +515,13 @@ TEST_CASE("log_feed: a copy is whole though compaction replaces what it reads") 
 TEST_CASE("log_feed: a copy of nothing, and one of a log that was compacted away") {
   Writer writer;
   LogFeed feed(0);
-  writer.shard().begin_copy(feed, 0);
+  CHECK(writer.shard().begin_copy(feed) == 0);
   CHECK(read_copy(writer.shard(), feed, 100).empty());
   CHECK(feed.position() == 0);
   for (int key = 0; key < 5; ++key) writer.put(key);
   for (int key = 0; key < 5; ++key) writer.erase(key);
   REQUIRE(writer.engine->compact().ok());
-  writer.shard().begin_copy(feed, writer.shard().durable_sequence());
+  CHECK(writer.shard().begin_copy(feed) == writer.shard().durable_sequence());
   CHECK(content_of(read_copy(writer.shard(), feed, 100)).empty());
   CHECK(feed.position() == 10);
 }
