@@ -1823,8 +1823,7 @@ Status decode_meta(Bytes in, Meta& meta);
 //       68     4  zero
 //       72     .  terms, oldest first: number (8), id (8), then per shard the last sequence before
 //                 the term began (8 each)
-//        .     .  replacing    per shard 1 while its content has to be replaced, 2 when it also has
-//                              entries to be kept aside, else 0; zeros up to a multiple of 8
+//        .     .  replacing    per shard, see Replacing; zeros up to a multiple of 8
 //        .     4  crc          CRC-32C of everything before it
 //        .     4  zero
 //
@@ -1845,6 +1844,10 @@ struct Term {
   std::uint64_t id = 0;               // random: two leaders that take one number differ in it
   std::vector<std::uint64_t> starts;  // per shard: the last sequence before it
 };
+
+// What a shard of a follower still waits for. Uneven: its copy is in, and may have one part of a
+// batch whose other parts the other shards do not have yet.
+enum Replacing : std::uint8_t { kWhole = 0, kAwaitsCopy = 1, kAwaitsCopyAside = 2, kUneven = 3 };
 
 struct ReplicaState {
   StoreId store_id{};
@@ -6230,6 +6233,8 @@ class FollowerSession {
   Status apply_joint();
   Status parse(const Part& part, std::size_t& offset, bool whole, Run& run);
   Status request_of(const Part& part, const format::Entry& entry, Run& run);
+  Status mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to);
+  Status level_out();
   Status settle();
   Status send_ack();
   void note();
@@ -6249,6 +6254,8 @@ class FollowerSession {
   std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
+  std::vector<format::Mark> level_;         // the first of these behind the last copy; or empty
+  bool uneven_ = false;                     // a copy came, and the other shards may not be as far
   std::uint64_t unsynced_bytes_ = 0;
   bool applied_ = false;  // something since the last ack
   bool heard_ = false;    // from the leader how far it is
@@ -10908,8 +10915,8 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   const bool listed = take_terms(reader, count, shards, read.terms);
   const Bytes replacing = reader.take(shards);
   read.replacing.assign(replacing.begin(), replacing.end());
-  const bool flags =
-      std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
+  const bool flags = std::all_of(replacing.begin(), replacing.end(),
+                                 [](std::uint8_t flag) { return flag <= kUneven; });
   const Bytes padding = reader.take(reader.remaining() - 8);
   reader.skip(4);  // the checksum
   const bool zeros =
@@ -22944,6 +22951,8 @@ Status FollowerSession::greet() {
   own.hash_seed = origin.hash_seed;
   own.terms = state.terms;
   own.replace = state.replacing;
+  std::replace(own.replace.begin(), own.replace.end(), std::uint8_t{format::kUneven},
+               std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     own.sequences.push_back(engine_.shard(at).last_sequence());
     // What damage took, nobody would send again.
@@ -22967,17 +22976,19 @@ Status FollowerSession::greet() {
 Status FollowerSession::adopt(const format::Hello& leader) {
   store::ReplicaState state = engine_.replica_state();
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    const std::uint8_t before = std::exchange(state.replacing[at], leader.replace[at] != 0 ? 1 : 0);
+    const std::uint8_t before = state.replacing[at];
+    uneven_ = uneven_ || before == format::kUneven;
     if (leader.replace[at] == 0) continue;
+    state.replacing[at] = format::kAwaitsCopy;
     copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
     // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
     // and whose terms these are.
-    if (before != 2 && end >= last) continue;
-    state.replacing[at] = 2;
+    if (before != format::kAwaitsCopyAside && end >= last) continue;
+    state.replacing[at] = format::kAwaitsCopyAside;
     // Of a copy that was cut off nobody knows any more where the histories parted.
-    aside_above_[at] = before == 2 ? 0 : end;
+    aside_above_[at] = before == format::kAwaitsCopyAside ? 0 : end;
     base::log(engine_.config().log, LogLevel::warning,
               base::text("shard % has entries above % that its leader never had; they are kept in "
                          ".aside files, and the shard is copied anew",
@@ -23015,6 +23026,7 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
   }
   // What came is kept, whatever ended the conversation.
   Status synced = engine_.sync();
+  if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
 }
 
@@ -23054,6 +23066,8 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     case format::FrameType::progress: {
       Status status = format::decode_marks(payload, leader_);
       heard_ = true;
+      // All that a copy before it has parts of is durable at the leader, and so below these.
+      if (level_.empty()) level_ = leader_;
       if (status.ok()) note();
       return status;
     }
@@ -23222,13 +23236,39 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
                          {sequence, std::uint64_t{shard}});
   }
   copying_[shard] = Copy::none;
-  Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
-  if (!status.ok()) return status;
+  uneven_ = true;
+  level_.clear();
+  // Before the copy is there: no crash may leave it, and nothing that tells of it.
+  Status status = mark(shard, format::kWhole, format::kUneven);
+  if (status.ok()) status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
+  if (status.ok()) status = mark(shard, engine_.replica_state().replacing[shard], format::kUneven);
   aside_above_[shard] = kAllCommon;
-  store::ReplicaState state = engine_.replica_state();
-  state.replacing[shard] = 0;
   applied_ = true;
+  return status;
+}
+
+// Saves another state of a shard where it is in this one.
+Status FollowerSession::mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to) {
+  store::ReplicaState state = engine_.replica_state();
+  if (state.replacing[shard] != from || from == to) return {};
+  state.replacing[shard] = to;
   return engine_.save_replica_state(std::move(state));
+}
+
+// Once all shards have what was durable at the leader after the last copy began its way here, no
+// batch over several of them is there in part.
+Status FollowerSession::level_out() {
+  if (!uneven_ || level_.empty()) return {};
+  for (std::uint32_t at = 0; at < level_.size(); ++at) {
+    const bool level = engine_.shard(at).last_sequence() >= level_[at].second;
+    if (copying_[at] != Copy::none || !level) return {};
+  }
+  for (std::uint32_t at = 0; at < level_.size(); ++at) {
+    Status status = mark(at, format::kUneven, format::kWhole);
+    if (!status.ok()) return status;
+  }
+  uneven_ = false;
+  return {};
 }
 
 // ---- What the leader is told ----
@@ -23237,6 +23277,8 @@ Status FollowerSession::settle() {
   if (!status.ok()) return status;
   unsynced_bytes_ = 0;
   applied_ = false;
+  status = level_out();
+  if (!status.ok()) return status;
   note();
   return send_ack();
 }
@@ -23263,7 +23305,7 @@ void FollowerSession::note() {
     if (leader_[at].first > applied) progress_->lag_entries += leader_[at].first - applied;
   }
   const std::uint64_t now = os::monotonic_ms();
-  const bool behind = copying || !heard_ || progress_->lag_entries != 0;
+  const bool behind = copying || uneven_ || !heard_ || progress_->lag_entries != 0;
   if (!behind) behind_since_ms_ = 0;
   if (behind && behind_since_ms_ == 0) behind_since_ms_ = now;
   progress_->lag_ms = behind ? now - behind_since_ms_ : 0;
@@ -23320,8 +23362,8 @@ Status promote_alone(engine::Engine& engine) {
   for (const std::uint8_t replacing : state.replacing) {
     if (replacing == 0) continue;
     return Status(Errc::failed,
-                  "a copy of the leader is not complete: this follower cannot take its place; "
-                  "promote another one, or let this one finish")
+                  "a copy of the leader is not complete in all shards: this follower cannot take "
+                  "its place; promote another one, or let this one finish")
         .at(engine.path());
   }
   // What is there counts from here on: no power cut may take any of it.
@@ -23365,7 +23407,9 @@ Status compare(engine::Engine& engine, std::string_view address, const Options& 
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
     const std::uint64_t last = engine.shard(at).last_sequence();
     const std::uint64_t common = std::min(last, common_end(state.terms, leader.terms, at));
-    if (common < last || state.replacing[at] != 0) ++progress.resyncs;
+    const std::uint8_t replacing = state.replacing[at];
+    const bool awaits = replacing != format::kWhole && replacing != format::kUneven;
+    if (common < last || awaits) ++progress.resyncs;
     if (leader.sequences[at] > common) progress.lag_entries += leader.sequences[at] - common;
   }
   return {};

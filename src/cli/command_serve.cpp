@@ -27,7 +27,7 @@ namespace armdb::cli {
 
 namespace {
 
-constexpr std::uint64_t kDayMs = 86'400'000;
+constexpr std::uint64_t kServeEveryMsMax = 86'400'000;
 constexpr std::uint32_t kLookEveryMs = 50;  // for signals and followers
 constexpr std::size_t kLinesAhead = 1024;
 
@@ -203,7 +203,7 @@ class Service {
 int run_serve(const Arguments& arguments, Console& console) {
   const std::string& path = arguments.operands()[0];
   const Peer peer(arguments);
-  const std::chrono::milliseconds every(arguments.number("every", 0, 1, kDayMs));
+  const std::chrono::milliseconds every(arguments.number("every", 0, 1, kServeEveryMsMax));
   ReplicationConfig config = peer.config();
   config.ship_early = arguments.has("ship-early");
   config.retain_bytes = arguments.number("retain", config.retain_bytes, 0, UINT64_MAX);

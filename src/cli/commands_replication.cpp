@@ -17,7 +17,7 @@ namespace armdb::cli {
 
 namespace {
 
-constexpr std::uint64_t kDayMs = 86'400'000;
+constexpr std::uint64_t kEveryMsMax = 86'400'000;
 constexpr auto kLookEvery = std::chrono::milliseconds(50);  // for signals
 
 // Lines about changes of state, handed from the follower's thread to the one that prints.
@@ -64,7 +64,7 @@ int run_follow(const Arguments& arguments, Console& console) {
   const std::string& path = arguments.operands()[0];
   const std::string& address = arguments.operands()[1];
   const Peer peer(arguments);
-  const std::chrono::milliseconds every(arguments.number("every", 0, 1, kDayMs));
+  const std::chrono::milliseconds every(arguments.number("every", 0, 1, kEveryMsMax));
   if (!has_collection(path)) make_follower(path, address, peer, console);
   Collection collection = open_collection(path, Access::write, console);
   Changes changes;

@@ -15,8 +15,8 @@
 #define ARMDB_VERSION_PATCH 0
 #define ARMDB_VERSION_SUFFIX "-dev"
 
-#define ARMDB_GLUE_INNER(a, b) a##b
-#define ARMDB_GLUE(a, b) ARMDB_GLUE_INNER(a, b)
+#define ARMDB_GLUE_INNER(a, b, c, d) a##b##c##d
+#define ARMDB_GLUE(a, b, c, d) ARMDB_GLUE_INNER(a, b, c, d)
 #if defined(ARMDB_OMIT_THREADS)
 #define ARMDB_BUILD_THREADS _no_threads
 #else
@@ -32,9 +32,8 @@
 #else
 #define ARMDB_BUILD_REPLICATION _replication
 #endif
-#define ARMDB_BUILD_TAG_OF(threads, mmap) ARMDB_GLUE(ARMDB_GLUE(build_0_1, threads), mmap)
 #define ARMDB_BUILD_TAG \
-  ARMDB_GLUE(ARMDB_BUILD_TAG_OF(ARMDB_BUILD_THREADS, ARMDB_BUILD_MMAP), ARMDB_BUILD_REPLICATION)
+  ARMDB_GLUE(build_0_1, ARMDB_BUILD_THREADS, ARMDB_BUILD_MMAP, ARMDB_BUILD_REPLICATION)
 
 namespace armdb {
 

@@ -103,8 +103,8 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   const bool listed = take_terms(reader, count, shards, read.terms);
   const Bytes replacing = reader.take(shards);
   read.replacing.assign(replacing.begin(), replacing.end());
-  const bool flags =
-      std::all_of(replacing.begin(), replacing.end(), [](std::uint8_t flag) { return flag <= 2; });
+  const bool flags = std::all_of(replacing.begin(), replacing.end(),
+                                 [](std::uint8_t flag) { return flag <= kUneven; });
   const Bytes padding = reader.take(reader.remaining() - 8);
   reader.skip(4);  // the checksum
   const bool zeros =

@@ -10,8 +10,7 @@
 //       68     4  zero
 //       72     .  terms, oldest first: number (8), id (8), then per shard the last sequence before
 //                 the term began (8 each)
-//        .     .  replacing    per shard 1 while its content has to be replaced, 2 when it also has
-//                              entries to be kept aside, else 0; zeros up to a multiple of 8
+//        .     .  replacing    per shard, see Replacing; zeros up to a multiple of 8
 //        .     4  crc          CRC-32C of everything before it
 //        .     4  zero
 //
@@ -43,6 +42,10 @@ struct Term {
   std::uint64_t id = 0;               // random: two leaders that take one number differ in it
   std::vector<std::uint64_t> starts;  // per shard: the last sequence before it
 };
+
+// What a shard of a follower still waits for. Uneven: its copy is in, and may have one part of a
+// batch whose other parts the other shards do not have yet.
+enum Replacing : std::uint8_t { kWhole = 0, kAwaitsCopy = 1, kAwaitsCopyAside = 2, kUneven = 3 };
 
 struct ReplicaState {
   StoreId store_id{};

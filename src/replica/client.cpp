@@ -52,8 +52,8 @@ Status promote_alone(engine::Engine& engine) {
   for (const std::uint8_t replacing : state.replacing) {
     if (replacing == 0) continue;
     return Status(Errc::failed,
-                  "a copy of the leader is not complete: this follower cannot take its place; "
-                  "promote another one, or let this one finish")
+                  "a copy of the leader is not complete in all shards: this follower cannot take "
+                  "its place; promote another one, or let this one finish")
         .at(engine.path());
   }
   // What is there counts from here on: no power cut may take any of it.
@@ -98,7 +98,9 @@ Status compare(engine::Engine& engine, std::string_view address, const Options& 
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
     const std::uint64_t last = engine.shard(at).last_sequence();
     const std::uint64_t common = std::min(last, common_end(state.terms, leader.terms, at));
-    if (common < last || state.replacing[at] != 0) ++progress.resyncs;
+    const std::uint8_t replacing = state.replacing[at];
+    const bool awaits = replacing != format::kWhole && replacing != format::kUneven;
+    if (common < last || awaits) ++progress.resyncs;
     if (leader.sequences[at] > common) progress.lag_entries += leader.sequences[at] - common;
   }
   return {};

@@ -96,6 +96,8 @@ Status FollowerSession::greet() {
   own.hash_seed = origin.hash_seed;
   own.terms = state.terms;
   own.replace = state.replacing;
+  std::replace(own.replace.begin(), own.replace.end(), std::uint8_t{format::kUneven},
+               std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     own.sequences.push_back(engine_.shard(at).last_sequence());
     // What damage took, nobody would send again.
@@ -119,17 +121,19 @@ Status FollowerSession::greet() {
 Status FollowerSession::adopt(const format::Hello& leader) {
   store::ReplicaState state = engine_.replica_state();
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    const std::uint8_t before = std::exchange(state.replacing[at], leader.replace[at] != 0 ? 1 : 0);
+    const std::uint8_t before = state.replacing[at];
+    uneven_ = uneven_ || before == format::kUneven;
     if (leader.replace[at] == 0) continue;
+    state.replacing[at] = format::kAwaitsCopy;
     copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
     // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
     // and whose terms these are.
-    if (before != 2 && end >= last) continue;
-    state.replacing[at] = 2;
+    if (before != format::kAwaitsCopyAside && end >= last) continue;
+    state.replacing[at] = format::kAwaitsCopyAside;
     // Of a copy that was cut off nobody knows any more where the histories parted.
-    aside_above_[at] = before == 2 ? 0 : end;
+    aside_above_[at] = before == format::kAwaitsCopyAside ? 0 : end;
     base::log(engine_.config().log, LogLevel::warning,
               base::text("shard % has entries above % that its leader never had; they are kept in "
                          ".aside files, and the shard is copied anew",
@@ -168,6 +172,7 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
   }
   // What came is kept, whatever ended the conversation.
   Status synced = engine_.sync();
+  if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
 }
 
@@ -207,6 +212,8 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     case format::FrameType::progress: {
       Status status = format::decode_marks(payload, leader_);
       heard_ = true;
+      // All that a copy before it has parts of is durable at the leader, and so below these.
+      if (level_.empty()) level_ = leader_;
       if (status.ok()) note();
       return status;
     }
@@ -377,13 +384,39 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
                          {sequence, std::uint64_t{shard}});
   }
   copying_[shard] = Copy::none;
-  Status status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
-  if (!status.ok()) return status;
+  uneven_ = true;
+  level_.clear();
+  // Before the copy is there: no crash may leave it, and nothing that tells of it.
+  Status status = mark(shard, format::kWhole, format::kUneven);
+  if (status.ok()) status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
+  if (status.ok()) status = mark(shard, engine_.replica_state().replacing[shard], format::kUneven);
   aside_above_[shard] = kAllCommon;
-  store::ReplicaState state = engine_.replica_state();
-  state.replacing[shard] = 0;
   applied_ = true;
+  return status;
+}
+
+// Saves another state of a shard where it is in this one.
+Status FollowerSession::mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to) {
+  store::ReplicaState state = engine_.replica_state();
+  if (state.replacing[shard] != from || from == to) return {};
+  state.replacing[shard] = to;
   return engine_.save_replica_state(std::move(state));
+}
+
+// Once all shards have what was durable at the leader after the last copy began its way here, no
+// batch over several of them is there in part.
+Status FollowerSession::level_out() {
+  if (!uneven_ || level_.empty()) return {};
+  for (std::uint32_t at = 0; at < level_.size(); ++at) {
+    const bool level = engine_.shard(at).last_sequence() >= level_[at].second;
+    if (copying_[at] != Copy::none || !level) return {};
+  }
+  for (std::uint32_t at = 0; at < level_.size(); ++at) {
+    Status status = mark(at, format::kUneven, format::kWhole);
+    if (!status.ok()) return status;
+  }
+  uneven_ = false;
+  return {};
 }
 
 // ---- What the leader is told ----
@@ -393,6 +426,8 @@ Status FollowerSession::settle() {
   if (!status.ok()) return status;
   unsynced_bytes_ = 0;
   applied_ = false;
+  status = level_out();
+  if (!status.ok()) return status;
   note();
   return send_ack();
 }
@@ -419,7 +454,7 @@ void FollowerSession::note() {
     if (leader_[at].first > applied) progress_->lag_entries += leader_[at].first - applied;
   }
   const std::uint64_t now = os::monotonic_ms();
-  const bool behind = copying || !heard_ || progress_->lag_entries != 0;
+  const bool behind = copying || uneven_ || !heard_ || progress_->lag_entries != 0;
   if (!behind) behind_since_ms_ = 0;
   if (behind && behind_since_ms_ == 0) behind_since_ms_ = now;
   progress_->lag_ms = behind ? now - behind_since_ms_ : 0;

@@ -55,6 +55,8 @@ class FollowerSession {
   Status apply_joint();
   Status parse(const Part& part, std::size_t& offset, bool whole, Run& run);
   Status request_of(const Part& part, const format::Entry& entry, Run& run);
+  Status mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to);
+  Status level_out();
   Status settle();
   Status send_ack();
   void note();
@@ -74,6 +76,8 @@ class FollowerSession {
   std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
+  std::vector<format::Mark> level_;         // the first of these behind the last copy; or empty
+  bool uneven_ = false;                     // a copy came, and the other shards may not be as far
   std::uint64_t unsynced_bytes_ = 0;
   bool applied_ = false;  // something since the last ack
   bool heard_ = false;    // from the leader how far it is

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "replica/client.hpp"
 #include "support/one_shard.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -165,11 +166,42 @@ TEST_CASE("follower: entries that no leader of its history has are kept aside, a
     talk.say(FrameType::copy_data, 0, 0, talk.entries(0, 1, {0, 0}));
     talk.say(FrameType::copy_end, 0, 2);
     CHECK(talk.run().is(Errc::closed));
-    CHECK(talk.engine->replica_state().replacing[0] == 0);
+    CHECK(talk.engine->replica_state().replacing[0] == format::kUneven);
     CHECK(talk.last(0) == 2);
     CHECK(talk.engine->shard(0).size() == 2);
     CHECK_FALSE(test::names_with(talk.files, ".aside").empty());
   }
+}
+
+TEST_CASE("follower: who has one part of a batch in a copy, and not the other, takes no lead") {
+  Talk talk;
+  const auto marks = [](std::uint64_t first, std::uint64_t second) {
+    return format::encode_marks(std::vector<format::Mark>{{first, first}, {second, second}});
+  };
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::copy_begin, 1, 2);
+  talk.say(FrameType::copy_data, 1, 0, talk.entries(1, 1, {0, 0}));
+  talk.say(FrameType::copy_end, 1, 2);
+  talk.say(FrameType::progress, 0, 0, marks(2, 2));
+  CHECK(talk.run().is(Errc::closed));
+  CHECK(talk.last(1) == 2);
+  CHECK(replica::promote(*talk.engine).is(Errc::failed));
+  // Also after a crash; and no second copy is asked for.
+  talk.files.kill_process();
+  talk.reopen();
+  CHECK(replica::promote(*talk.engine).is(Errc::failed));
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::progress, 0, 0, marks(2, 2));
+  talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {0}));
+  CHECK(talk.run().is(Errc::closed));
+  CHECK(replica::promote(*talk.engine).is(Errc::failed));
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::progress, 0, 0, marks(2, 2));
+  talk.say(FrameType::data, 0, 1, talk.entries(0, 2, {0}));
+  talk.say(FrameType::progress, 0, 0, marks(3, 3));
+  CHECK(talk.run().is(Errc::closed));
+  CHECK(talk.engine->replica_state().replacing[1] == format::kWhole);
+  CHECK(replica::promote(*talk.engine).ok());
 }
 
 TEST_CASE("follower: a batch over several shards that is none is refused") {
