@@ -6066,6 +6066,7 @@ class Source {
     Progress progress;
     std::vector<format::Mark> acked;  // per shard: applied, durable
     std::uint64_t behind_since_ms = 0;
+    const void* session = nullptr;  // that reports
   };
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
@@ -6153,7 +6154,9 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   Status add(engine::Engine& engine, const std::string& name);
-  Status start(std::string_view address);
+  // Takes the address; nobody is served before start(), and nothing is stored.
+  Status open(std::string_view address);
+  Status start();
   void stop();
   [[nodiscard]] std::string address() const { return listener_->address().text(); }
   // Null when there is none of that name.
@@ -6165,9 +6168,12 @@ class Server {
     std::unique_ptr<os::Stream> stream;  // until the session has it
     std::unique_ptr<os::Waker> waker;
     os::Thread thread;
+    std::atomic<bool> proven{false};  // who it is, where that is asked for
     std::atomic<bool> ended{false};
   };
   void accept_all();
+  [[nodiscard]] std::size_t count(bool proven) const ARMDB_REQUIRES(mutex_);
+  Status admit(Session& session);
   void serve(Session& session);
   void reap(bool all);
   void note(const Status& status);
@@ -9402,9 +9408,10 @@ Status check_settings(const TlsSettings& settings) {
   const bool any_file = !settings.certificate_file.empty() || !settings.key_file.empty() ||
                         !settings.ca_file.empty() || !settings.peer_name.empty();
   if (settings.use_psk == any_file) {
-    return Status(Errc::invalid_argument,
-                  "TLS wants either a pre-shared key, or certificate_file, key_file, ca_file and "
-                  "peer_name");
+    return Status(
+        Errc::invalid_argument,
+        "TLS wants either a pre-shared key, or certificate_file, private_key_file, ca_file and "
+        "peer_name");
   }
   if (!settings.use_psk) {
     if (!settings.certificate_file.empty() && !settings.key_file.empty() &&
@@ -9412,9 +9419,10 @@ Status check_settings(const TlsSettings& settings) {
         settings.peer_name.find('\0') == std::string::npos && settings.peer_name[0] != '.') {
       return {};  // a name with a dot in front would stand for all below it
     }
-    return Status(Errc::invalid_argument,
-                  "TLS with certificates wants all of certificate_file, key_file, ca_file and "
-                  "peer_name, the name in the other side's certificate");
+    return Status(
+        Errc::invalid_argument,
+        "TLS with certificates wants all of certificate_file, private_key_file, ca_file and "
+        "peer_name, the name in the other side's certificate");
   }
   if (settings.identity.empty() || settings.identity.size() > kIdentityBytesMax) {
     return Status(Errc::invalid_argument,
@@ -22314,8 +22322,8 @@ void Source::report(const Follower& follower) {
       followers_.erase(gone == followers_.end() ? followers_.begin() : gone);
     }
     followers_.push_back(follower);
-  } else {
-    *at = follower;
+  } else if (follower.connected || at->session == follower.session) {
+    *at = follower;  // not the end of a conversation that another one has followed
   }
   pin_all();
   changed_.notify_all();
@@ -22469,6 +22477,7 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   follower_.id = hello.self;
   follower_.peer = channel_.peer();
   follower_.connected = true;
+  follower_.session = this;
   follower_.progress.term = own.terms.back().number;
   engine.taps().add(this);
   for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
@@ -22722,6 +22731,9 @@ void LeaderSession::note() {
 namespace armdb::replica {
 namespace {
 constexpr std::uint32_t kAcceptPauseMs = 100;  // when the system has no descriptor left
+// Of connections that have not proved who they are: those take no follower's place.
+constexpr std::size_t kHandshakesMax = 16;
+constexpr std::uint32_t kHandshakeMs = 5000;
 }  // namespace
 
 Result<os::Address> address_of(std::string_view text, const Options& options) {
@@ -22756,7 +22768,7 @@ Source* Server::find(const std::string& name) const {
   return nullptr;
 }
 
-Status Server::start(std::string_view text) {
+Status Server::open(std::string_view text) {
   const Result<os::Address> address = address_of(text, options_);
   if (!address.ok()) return address.status();
   if (options_.secured) {
@@ -22767,6 +22779,10 @@ Status Server::start(std::string_view text) {
   Result<std::unique_ptr<os::Listener>> listener = os::Listener::listen(*address);
   if (!listener.ok()) return std::move(listener).status();
   listener_ = std::move(*listener);
+  return {};
+}
+
+Status Server::start() {
   return thread_.start([](void* self) { static_cast<Server*>(self)->accept_all(); }, this);
 }
 
@@ -22812,9 +22828,9 @@ void Server::accept_all() {
     session->stream = std::move(*stream);
     Status status = os::Waker::make(session->waker);
     const base::MutexLock lock(mutex_);
-    if (status.ok() && sessions_.size() >= options_.followers_max) {
-      status = base::failure(Errc::too_large, "more than % followers: % was turned away",
-                             {std::uint64_t{options_.followers_max}, session->stream->peer()});
+    if (status.ok() && count(false) >= kHandshakesMax) {
+      status = base::failure(Errc::too_large, "% peers are proving who they are: % was turned away",
+                             {std::uint64_t{kHandshakesMax}, session->stream->peer()});
     }
     if (status.ok()) {
       status = session->thread.start(
@@ -22846,16 +22862,41 @@ void Server::reap(bool all) {
   // Their threads are joined outside the lock, which they may still take.
 }
 
+std::size_t Server::count(bool proven) const {
+  std::size_t sessions = 0;
+  for (const auto& session : sessions_) {
+    const bool running = !session->ended.load(std::memory_order_acquire);
+    sessions += running && session->proven.load(std::memory_order_acquire) == proven ? 1 : 0;
+  }
+  return sessions;
+}
+
+Status Server::admit(Session& session) {
+  const base::MutexLock lock(mutex_);
+  if (count(true) < options_.followers_max) {
+    session.proven.store(true, std::memory_order_release);
+    return {};
+  }
+  return base::failure(Errc::too_large,
+                       "the server has % followers already: raise ReplicationConfig::followers_max",
+                       {std::uint64_t{options_.followers_max}});
+}
+
 // Nothing but the handshake happens for a peer that has not proved who it is.
 void Server::serve(Session& session) {
   std::unique_ptr<os::Stream> stream = std::move(session.stream);
   if (tls_ != nullptr) {
-    Result<std::unique_ptr<os::Stream>> secured =
-        crypto::tls_handshake(*tls_, std::move(stream), options_.timeout_ms);
+    Result<std::unique_ptr<os::Stream>> secured = crypto::tls_handshake(
+        *tls_, std::move(stream), std::min(options_.timeout_ms, kHandshakeMs));
     if (!secured.ok()) return note(secured.status());
     stream = std::move(*secured);
   }
   Channel channel(std::move(stream), options_.timeout_ms);
+  Status admitted = admit(session);
+  if (!admitted.ok()) {
+    static_cast<void>(channel.send_refusal(admitted.code(), admitted.message()));
+    return note(admitted);
+  }
   LeaderSession conversation(channel, options_, *session.waker);
   const Status status =
       conversation.run([&](const std::string& name) { return find(name); }, stopping_);
@@ -24572,8 +24613,9 @@ Result<ReplicationServer> ReplicationServer::start(Collection& collection, std::
   ReplicationServer server;
   server.state_ = new (std::nothrow) State(std::move(options));
   if (server.state_ == nullptr) return base::out_of_memory("no memory for a server");
-  status = server.add(collection, config.name);
-  if (status.ok()) status = server.state_->server.start(address);
+  status = server.state_->server.open(address);
+  if (status.ok()) status = server.add(collection, config.name);
+  if (status.ok()) status = server.state_->server.start();
   if (!status.ok()) return status;
   return server;
 }

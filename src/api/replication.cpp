@@ -99,8 +99,9 @@ Result<ReplicationServer> ReplicationServer::start(Collection& collection, std::
   ReplicationServer server;
   server.state_ = new (std::nothrow) State(std::move(options));
   if (server.state_ == nullptr) return base::out_of_memory("no memory for a server");
-  status = server.add(collection, config.name);
-  if (status.ok()) status = server.state_->server.start(address);
+  status = server.state_->server.open(address);
+  if (status.ok()) status = server.add(collection, config.name);
+  if (status.ok()) status = server.state_->server.start();
   if (!status.ok()) return status;
   return server;
 }

@@ -111,9 +111,10 @@ Status check_settings(const TlsSettings& settings) {
   const bool any_file = !settings.certificate_file.empty() || !settings.key_file.empty() ||
                         !settings.ca_file.empty() || !settings.peer_name.empty();
   if (settings.use_psk == any_file) {
-    return Status(Errc::invalid_argument,
-                  "TLS wants either a pre-shared key, or certificate_file, key_file, ca_file and "
-                  "peer_name");
+    return Status(
+        Errc::invalid_argument,
+        "TLS wants either a pre-shared key, or certificate_file, private_key_file, ca_file and "
+        "peer_name");
   }
   if (!settings.use_psk) {
     if (!settings.certificate_file.empty() && !settings.key_file.empty() &&
@@ -121,9 +122,10 @@ Status check_settings(const TlsSettings& settings) {
         settings.peer_name.find('\0') == std::string::npos && settings.peer_name[0] != '.') {
       return {};  // a name with a dot in front would stand for all below it
     }
-    return Status(Errc::invalid_argument,
-                  "TLS with certificates wants all of certificate_file, key_file, ca_file and "
-                  "peer_name, the name in the other side's certificate");
+    return Status(
+        Errc::invalid_argument,
+        "TLS with certificates wants all of certificate_file, private_key_file, ca_file and "
+        "peer_name, the name in the other side's certificate");
   }
   if (settings.identity.empty() || settings.identity.size() > kIdentityBytesMax) {
     return Status(Errc::invalid_argument,

@@ -91,8 +91,8 @@ void Source::report(const Follower& follower) {
       followers_.erase(gone == followers_.end() ? followers_.begin() : gone);
     }
     followers_.push_back(follower);
-  } else {
-    *at = follower;
+  } else if (follower.connected || at->session == follower.session) {
+    *at = follower;  // not the end of a conversation that another one has followed
   }
   pin_all();
   changed_.notify_all();
@@ -247,6 +247,7 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   follower_.id = hello.self;
   follower_.peer = channel_.peer();
   follower_.connected = true;
+  follower_.session = this;
   follower_.progress.term = own.terms.back().number;
   engine.taps().add(this);
   for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {

@@ -43,6 +43,7 @@ class Source {
     Progress progress;
     std::vector<format::Mark> acked;  // per shard: applied, durable
     std::uint64_t behind_since_ms = 0;
+    const void* session = nullptr;  // that reports
   };
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);

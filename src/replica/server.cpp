@@ -1,6 +1,8 @@
 // Taking connections: whom to believe, how many, and when to end.
 #include "replica/server.hpp"
 
+#include <algorithm>
+
 #include "base/errors.hpp"
 #include "base/log.hpp"
 
@@ -11,6 +13,9 @@ namespace armdb::replica {
 namespace {
 
 constexpr std::uint32_t kAcceptPauseMs = 100;  // when the system has no descriptor left
+// Of connections that have not proved who they are: those take no follower's place.
+constexpr std::size_t kHandshakesMax = 16;
+constexpr std::uint32_t kHandshakeMs = 5000;
 
 }  // namespace
 
@@ -46,7 +51,7 @@ Source* Server::find(const std::string& name) const {
   return nullptr;
 }
 
-Status Server::start(std::string_view text) {
+Status Server::open(std::string_view text) {
   const Result<os::Address> address = address_of(text, options_);
   if (!address.ok()) return address.status();
   if (options_.secured) {
@@ -57,6 +62,10 @@ Status Server::start(std::string_view text) {
   Result<std::unique_ptr<os::Listener>> listener = os::Listener::listen(*address);
   if (!listener.ok()) return std::move(listener).status();
   listener_ = std::move(*listener);
+  return {};
+}
+
+Status Server::start() {
   return thread_.start([](void* self) { static_cast<Server*>(self)->accept_all(); }, this);
 }
 
@@ -102,9 +111,9 @@ void Server::accept_all() {
     session->stream = std::move(*stream);
     Status status = os::Waker::make(session->waker);
     const base::MutexLock lock(mutex_);
-    if (status.ok() && sessions_.size() >= options_.followers_max) {
-      status = base::failure(Errc::too_large, "more than % followers: % was turned away",
-                             {std::uint64_t{options_.followers_max}, session->stream->peer()});
+    if (status.ok() && count(false) >= kHandshakesMax) {
+      status = base::failure(Errc::too_large, "% peers are proving who they are: % was turned away",
+                             {std::uint64_t{kHandshakesMax}, session->stream->peer()});
     }
     if (status.ok()) {
       status = session->thread.start(
@@ -136,16 +145,41 @@ void Server::reap(bool all) {
   // Their threads are joined outside the lock, which they may still take.
 }
 
+std::size_t Server::count(bool proven) const {
+  std::size_t sessions = 0;
+  for (const auto& session : sessions_) {
+    const bool running = !session->ended.load(std::memory_order_acquire);
+    sessions += running && session->proven.load(std::memory_order_acquire) == proven ? 1 : 0;
+  }
+  return sessions;
+}
+
+Status Server::admit(Session& session) {
+  const base::MutexLock lock(mutex_);
+  if (count(true) < options_.followers_max) {
+    session.proven.store(true, std::memory_order_release);
+    return {};
+  }
+  return base::failure(Errc::too_large,
+                       "the server has % followers already: raise ReplicationConfig::followers_max",
+                       {std::uint64_t{options_.followers_max}});
+}
+
 // Nothing but the handshake happens for a peer that has not proved who it is.
 void Server::serve(Session& session) {
   std::unique_ptr<os::Stream> stream = std::move(session.stream);
   if (tls_ != nullptr) {
-    Result<std::unique_ptr<os::Stream>> secured =
-        crypto::tls_handshake(*tls_, std::move(stream), options_.timeout_ms);
+    Result<std::unique_ptr<os::Stream>> secured = crypto::tls_handshake(
+        *tls_, std::move(stream), std::min(options_.timeout_ms, kHandshakeMs));
     if (!secured.ok()) return note(secured.status());
     stream = std::move(*secured);
   }
   Channel channel(std::move(stream), options_.timeout_ms);
+  Status admitted = admit(session);
+  if (!admitted.ok()) {
+    static_cast<void>(channel.send_refusal(admitted.code(), admitted.message()));
+    return note(admitted);
+  }
   LeaderSession conversation(channel, options_, *session.waker);
   const Status status =
       conversation.run([&](const std::string& name) { return find(name); }, stopping_);

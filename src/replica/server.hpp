@@ -23,7 +23,9 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   Status add(engine::Engine& engine, const std::string& name);
-  Status start(std::string_view address);
+  // Takes the address; nobody is served before start(), and nothing is stored.
+  Status open(std::string_view address);
+  Status start();
   void stop();
   [[nodiscard]] std::string address() const { return listener_->address().text(); }
   // Null when there is none of that name.
@@ -36,9 +38,12 @@ class Server {
     std::unique_ptr<os::Stream> stream;  // until the session has it
     std::unique_ptr<os::Waker> waker;
     os::Thread thread;
+    std::atomic<bool> proven{false};  // who it is, where that is asked for
     std::atomic<bool> ended{false};
   };
   void accept_all();
+  [[nodiscard]] std::size_t count(bool proven) const ARMDB_REQUIRES(mutex_);
+  Status admit(Session& session);
   void serve(Session& session);
   void reap(bool all);
   void note(const Status& status);

@@ -388,8 +388,8 @@ TEST_CASE("replication: a follower of another collection fences nobody", "[repli
   other.follow();
   other.wait();
   other.stop_follower();
-  auto lost = ReplicationClient::start(other.follower.collection(), pair.server().address(),
-                                       quick());
+  auto lost =
+      ReplicationClient::start(other.follower.collection(), pair.server().address(), quick());
   REQUIRE(lost.ok());
   REQUIRE(comes([&] { return lost->replication_stats().state == ReplicationState::refused; }));
   CHECK(lost->replication_stats().last_error.is(Errc::format_mismatch));
@@ -422,9 +422,8 @@ TEST_CASE("replication: who becomes a follower ships nothing any more", "[replic
   auto back = ReplicationClient::start(pair.leader.collection(), "unix:" + (pair.directory() / "x"),
                                        quick());
   REQUIRE(back.ok());
-  CHECK(comes([&] {
-    return pair.client().replication_stats().state == ReplicationState::refused;
-  }));
+  CHECK(
+      comes([&] { return pair.client().replication_stats().state == ReplicationState::refused; }));
   CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
 }
 
@@ -610,6 +609,41 @@ TEST_CASE("replication: several collections over one server, several followers",
   to_nobody.name = "third";
   CHECK(ReplicationClient::create(directory / "d", server->address(), empty, to_nobody)
             .is(Errc::not_found));
+}
+
+TEST_CASE("replication: a server that cannot start leaves no trace; a full one says so",
+          "[replication]") {
+  const test::TempDir directory;
+  auto tree = Tree::open(directory / "tree", small_files());
+  REQUIRE(tree.ok());
+  CHECK(ReplicationServer::start(tree->collection(), "0.0.0.0:0").is(Errc::invalid_argument));
+  CHECK_FALSE(std::filesystem::exists(directory / "tree/db.replica"));
+  ReplicationConfig one = quick();
+  one.followers_max = 1;
+  auto server = ReplicationServer::start(tree->collection(), "unix:" + (directory / "s"), one);
+  REQUIRE(server.ok());
+  CHECK(std::filesystem::exists(directory / "tree/db.replica"));
+  Config config = small_files();
+  config.shard_count = 0;
+  std::vector<Tree> followers;
+  std::vector<ReplicationClient> clients;
+  for (const char* name : {"a", "b"}) {
+    REQUIRE(comes([&] {
+      return ReplicationClient::create(directory / name, server->address(), config, one).ok();
+    }));
+    followers.push_back(*Tree::open(directory / name, config));
+  }
+  clients.push_back(*ReplicationClient::start(followers[0].collection(), server->address(), one));
+  REQUIRE(server->wait_for_followers(1, ~std::uint64_t{0}, 30000).ok());
+  clients.push_back(*ReplicationClient::start(followers[1].collection(), server->address(), one));
+  CHECK(comes([&] {
+    return clients[1].replication_stats().last_error.message().find("followers_max") !=
+           std::string::npos;
+  }));
+  clients[0].stop();  // its place is free now
+  REQUIRE(tree->put(1, "one").ok());
+  CHECK(server->wait_for_followers(1, ~std::uint64_t{0}, 30000).ok());
+  CHECK(followers[1].contains(1));
 }
 
 TEST_CASE("replication: the Fixed store says that it is not there yet", "[replication]") {

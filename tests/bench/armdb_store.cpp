@@ -121,6 +121,7 @@ template <class C, bool kOrdered, bool kVariable> class ArmdbStore : public Stor
     config.hints = setup.hints;
     config.shard_count = setup.shards;
     config.shard_prefix_bits = setup.prefix_bits;
+    if constexpr (requires { config.single_copy; }) config.single_copy = setup.single_copy;
     auto collection = C::open(setup.folder, config);
     check(collection.status());
     collection_ = std::move(*collection);

@@ -15,9 +15,12 @@ namespace {
 constexpr std::array<double, 4> kShares = {0.5, 0.99, 0.999, 1};
 constexpr std::array<const char*, 4> kNames = {"p50", "p99", "p99.9", "max"};
 
-std::string row_name(const char* what, unsigned threads, bool timer) {
-  return std::string(timer ? "fixed.timer_" : "fixed.counter_") + what +
-         (threads == 1 ? "" : "_2_threads");
+// Of which slots, and who syncs.
+enum class Kind { counter, timer, single };
+
+std::string row_name(const char* what, unsigned threads, Kind kind) {
+  const char* const kinds[] = {"fixed.counter_", "fixed.timer_", "fixed.single_copy_"};
+  return std::string(kinds[static_cast<int>(kind)]) + what + (threads == 1 ? "" : "_2_threads");
 }
 
 // The latencies of one thread's overwrites, in ns.
@@ -37,11 +40,11 @@ std::vector<std::uint64_t> overwrite(Member& member, const std::vector<std::uint
   return times;
 }
 
-void counters(const Options& options, Report& report, Fleet& fleet, unsigned threads, bool timer) {
+void counters(const Options& options, Report& report, Fleet& fleet, unsigned threads, Kind kind) {
   std::map<std::string, std::array<std::vector<double>, kNames.size()>> percentiles;
   const auto numbers = uniform_numbers(options.keys, options.keys, threads);
   fleet.row(
-      row_name("mean", threads, timer), "ns/op",
+      row_name("mean", threads, kind), "ns/op",
       [&](Member& member, int) {
         std::vector<std::vector<std::uint64_t>> parts(threads);
         std::atomic<bool> failed{false};
@@ -72,7 +75,7 @@ void counters(const Options& options, Report& report, Fleet& fleet, unsigned thr
       },
       "one overwrite, of each thread");
   for (std::size_t at = 0; at < kNames.size(); ++at) {
-    const std::string name = row_name(kNames[at], threads, timer);
+    const std::string name = row_name(kNames[at], threads, kind);
     for (const auto& [store, values] : percentiles) {
       for (const double value : values[at]) report.add(name, store, value);
     }
@@ -83,20 +86,22 @@ void counters(const Options& options, Report& report, Fleet& fleet, unsigned thr
 }  // namespace
 
 void run_fixed(const Options& options, Report& report) {
-  for (const bool timer : {false, true}) {
+  for (const Kind kind : {Kind::counter, Kind::timer, Kind::single}) {
     const auto wanted = [&](unsigned threads) {
-      return report.wanted(row_name("mean", threads, timer));
+      return report.wanted(row_name("mean", threads, kind));
     };
     if (!wanted(1) && !wanted(2)) continue;
     Setup setup;
     setup.key_bytes = options.key_bytes;
     setup.keys = options.keys;
     setup.fixed = true;
-    setup.timer = timer;
+    setup.timer = kind == Kind::timer;
+    setup.single_copy = kind == Kind::single;
     Fleet fleet(options, report, "fixed", setup);
+    if (kind == Kind::single) fleet.members().resize(1);  // armdb alone
     fleet.load();
     for (const unsigned threads : {1u, 2u}) {
-      if (wanted(threads)) counters(options, report, fleet, threads, timer);
+      if (wanted(threads)) counters(options, report, fleet, threads, kind);
     }
   }
 }

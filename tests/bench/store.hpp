@@ -18,9 +18,10 @@ struct Setup {
   std::size_t value_bytes = 64;  // of each value; stores of variable values size buffers by it
   bool variable = false;         // values on disk (armdb: VarMap, VarTree)
   bool ordered = false;
-  bool fixed = false;   // armdb alone: on the Fixed store
-  bool timer = false;   // and a Compactor syncs it
-  bool synced = false;  // every put and batch returns when it would survive a power cut
+  bool fixed = false;        // armdb alone: on the Fixed store
+  bool timer = false;        // and a Compactor syncs it
+  bool single_copy = false;  // of each slot
+  bool synced = false;       // every put and batch returns when it would survive a power cut
   bool hints = true;
   std::uint32_t shards = 0;  // armdb alone: 0 is its default
   std::uint32_t prefix_bits = 0;
