@@ -3502,6 +3502,7 @@ void undo_creation(FileSystem& files, const std::string& path);
 
 // True when it has, or had, followers or a leader.
 [[nodiscard]] bool was_replicated(FileSystem& files, const std::string& path);
+void forget_replication(FileSystem& files, const std::string& path);
 
 // Makes the directory of a copy and locks it; invalid_argument when there is anything in it.
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock);
@@ -5319,8 +5320,10 @@ class Shard {
   // Threads: one, that of the follower.
   Status begin_replacement();
   Status add_to_replacement(std::uint64_t sequence, const WriteRequest& request);
-  // Segments with entries above `aside_above` are kept as .aside files.
-  Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
+  // Segments with entries above `aside_above` are kept as .aside files. Calls `pulse` now and then,
+  // because it takes as long as a recovery.
+  Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
+                            FunctionRef<void()> pulse);
   void abandon_replacement() noexcept;
   // Follower: the last recovery found that entries are missing below its last one.
   [[nodiscard]] bool has_holes() const;
@@ -5413,8 +5416,8 @@ class Shard {
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
   struct Replacement;
-  Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
-  Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
+  Status show_replacement(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
+  Status erase_replaced(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
 #endif
 
   const store::StoreContext context_;
@@ -5629,6 +5632,11 @@ class Engine {
   [[nodiscard]] bool begin_following() noexcept {
     return !following_.exchange(true, std::memory_order_acq_rel);
   }
+  // The same of those who ship it.
+  [[nodiscard]] bool begin_serving() noexcept {
+    return !serving_.exchange(true, std::memory_order_acq_rel);
+  }
+  void end_serving() noexcept { serving_.store(false, std::memory_order_release); }
   void end_following() noexcept { following_.store(false, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
@@ -5755,6 +5763,7 @@ class Engine {
 #if !defined(ARMDB_OMIT_REPLICATION)
   std::atomic<bool> refuses_;  // opened read_only, or a follower
   std::atomic<bool> following_{false};
+  std::atomic<bool> serving_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif
@@ -6048,7 +6057,7 @@ class Source {
  public:
   Source(engine::Engine& engine, std::string name, const Options& options)
       : engine_(engine), name_(std::move(name)), options_(options) {}
-  ~Source() { unpin(); }
+  ~Source();
 
   // Begins a term: what is written from here on is told from what any other leader writes.
   Status begin();
@@ -6083,6 +6092,7 @@ class Source {
   engine::Engine& engine_;
   const std::string name_;
   const Options& options_;
+  bool serving_ = false;  // and nobody else does
   std::atomic<bool> fenced_{false};
   mutable base::Mutex mutex_;
   base::ConditionVariable changed_;
@@ -13552,6 +13562,12 @@ bool was_replicated(FileSystem& files, const std::string& path) {
   return file_exists(files, path_in(path, format::kReplicaName));
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+void forget_replication(FileSystem& files, const std::string& path) {
+  try_remove(files, path_in(path, format::kReplicaName));
+}
+#endif
+
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
   if (status.ok() && !is_empty(files, path, format::kLockName)) {
@@ -20072,6 +20088,8 @@ class Opening {
 #endif
     status = settle_keyring(true);  // seals all of the above
 #if !defined(ARMDB_OMIT_REPLICATION)
+    // What a creation that was cut short has left speaks of another store id.
+    if (status.ok() && origin_ == nullptr) store::forget_replication(files(), engine_->path_);
     // Before db.meta, which makes it a collection: it is a follower from its first moment.
     if (status.ok() && origin_ != nullptr) {
       store::ReplicaState state;
@@ -21779,6 +21797,10 @@ Status Shard::relocate_all(store::LogCompaction& job) {
 #if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::engine {
+namespace {
+constexpr std::uint64_t kEntriesPerPulse = 1024;
+}  // namespace
+
 // A copy of the leader's shard on its way in, and which of its entries count in the end: they are
 // shown when all are there, so that no reader sees one that a later one replaces.
 struct Shard::Replacement {
@@ -21908,7 +21930,8 @@ Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& reques
 
 // The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
 // change once, from what it was to what it is in the copy.
-Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above) {
+Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
+                                 FunctionRef<void()> pulse) {
   const std::shared_ptr<Replacement> job = std::move(replacement_);
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();  // its sources are about to go
@@ -21929,8 +21952,8 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
     if (withdrawn.ok()) return status;
     status = std::move(withdrawn);
   }
-  if (status.ok()) status = show_replacement(*job);
-  if (status.ok()) status = erase_replaced(*job);
+  if (status.ok()) status = show_replacement(*job, pulse);
+  if (status.ok()) status = erase_replaced(*job, pulse);
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
@@ -21943,8 +21966,10 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   return status;
 }
 
-Status Shard::show_replacement(Replacement& job) {
+Status Shard::show_replacement(Replacement& job, FunctionRef<void()> pulse) {
+  std::uint64_t shown = 0;
   return job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
+    if (++shown % kEntriesPerPulse == 0) pulse();
     WriteRequest request;
     request.key = entry.key;
     request.value = entry.value;
@@ -21977,8 +22002,9 @@ Status Shard::show_replacement(Replacement& job) {
 }
 
 // What is not in the copy is gone at the leader.
-Status Shard::erase_replaced(Replacement& job) {
+Status Shard::erase_replaced(Replacement& job, FunctionRef<void()> pulse) {
   return each_block([&](index::Block& block) -> Status {
+    pulse();
     for (std::size_t at = 0; at < block.count(); ++at) {
       if (job.copy.has(block.location(at))) continue;
       WriteRequest request;
@@ -22282,6 +22308,11 @@ Status Source::begin() {
     return Status(Errc::read_only, "the collection is a follower: promote() it before it is served")
         .at(engine_.path());
   }
+  serving_ = engine_.begin_serving();
+  if (!serving_) {
+    return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
+        .at(engine_.path());
+  }
   std::vector<std::uint64_t> lasts;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     lasts.push_back(engine_.shard(at).last_sequence());
@@ -22340,6 +22371,12 @@ void Source::pin_all() {
   }
 }
 
+Source::~Source() {
+  if (!serving_) return;
+  unpin();
+  engine_.end_serving();
+}
+
 void Source::unpin() {
   for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
     engine_.shard(shard).pin(~std::uint64_t{0}, 0);
@@ -22347,12 +22384,16 @@ void Source::unpin() {
 }
 
 void Source::visit(FunctionRef<void(const Follower&)> visit) {
-  const base::MutexLock lock(mutex_);
-  for (Follower& follower : followers_) {
+  std::vector<Follower> followers;
+  {
+    const base::MutexLock lock(mutex_);
     // Of one that is away nobody else takes the measure.
-    if (!follower.connected) measure(follower);
-    visit(follower);
+    for (Follower& follower : followers_) {
+      if (!follower.connected) measure(follower);
+    }
+    followers = followers_;
   }
+  for (const Follower& follower : followers) visit(follower);
 }
 
 void Source::measure(Follower& follower) const {
@@ -22435,8 +22476,9 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   if (!status.ok()) return status;
   Source* source = find(hello.name);
   if (source == nullptr) {
-    return base::failure(Errc::not_found, "no collection is served by the name \"%\"",
-                         {hello.name});
+    return Status(Errc::not_found,
+                  "no collection is served by the name that the follower asks for: see "
+                  "ReplicationConfig::name");
   }
   engine::Engine& engine = source->engine();
   const store::ReplicaState state = engine.replica_state();
@@ -23276,16 +23318,23 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
                          "follower has of the same history: shard % stays as it was",
                          {sequence, std::uint64_t{shard}});
   }
-  copying_[shard] = Copy::none;
   uneven_ = true;
   level_.clear();
   // Before the copy is there: no crash may leave it, and nothing that tells of it.
   Status status = mark(shard, format::kWhole, format::kUneven);
-  if (status.ok()) status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
+  Status heard;
+  const auto pulse = [&] {
+    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+  };
+  copying_[shard] = Copy::running;  // until all of it is there
+  if (status.ok()) {
+    status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard], pulse);
+  }
+  copying_[shard] = Copy::none;
   if (status.ok()) status = mark(shard, engine_.replica_state().replacing[shard], format::kUneven);
   aside_above_[shard] = kAllCommon;
   applied_ = true;
-  return status;
+  return status.ok() ? std::move(heard) : std::move(status);
 }
 
 // Saves another state of a shard where it is in this one.
@@ -24551,6 +24600,10 @@ Status options_of(const ReplicationConfig& config, replica::Options& options) {
   if (config.heartbeat_ms == 0 || config.timeout_ms < 2 * config.heartbeat_ms) {
     return Status(Errc::invalid_argument,
                   "ReplicationConfig::heartbeat_ms must be 1 at least, timeout_ms twice as long");
+  }
+  if (config.retry_ms == 0 || config.followers_max == 0) {
+    return Status(Errc::invalid_argument,
+                  "ReplicationConfig::retry_ms and followers_max must be 1 at least");
   }
   options.name = config.name;
   options.allow_insecure = config.allow_insecure;

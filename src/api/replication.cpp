@@ -36,6 +36,10 @@ Status options_of(const ReplicationConfig& config, replica::Options& options) {
     return Status(Errc::invalid_argument,
                   "ReplicationConfig::heartbeat_ms must be 1 at least, timeout_ms twice as long");
   }
+  if (config.retry_ms == 0 || config.followers_max == 0) {
+    return Status(Errc::invalid_argument,
+                  "ReplicationConfig::retry_ms and followers_max must be 1 at least");
+  }
   options.name = config.name;
   options.allow_insecure = config.allow_insecure;
   options.ship_early = config.ship_early;

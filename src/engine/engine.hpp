@@ -101,6 +101,11 @@ class Engine {
   [[nodiscard]] bool begin_following() noexcept {
     return !following_.exchange(true, std::memory_order_acq_rel);
   }
+  // The same of those who ship it.
+  [[nodiscard]] bool begin_serving() noexcept {
+    return !serving_.exchange(true, std::memory_order_acq_rel);
+  }
+  void end_serving() noexcept { serving_.store(false, std::memory_order_release); }
   void end_following() noexcept { following_.store(false, std::memory_order_release); }
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
@@ -228,6 +233,7 @@ class Engine {
 #if !defined(ARMDB_OMIT_REPLICATION)
   std::atomic<bool> refuses_;  // opened read_only, or a follower
   std::atomic<bool> following_{false};
+  std::atomic<bool> serving_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif

@@ -202,6 +202,8 @@ class Opening {
 #endif
     status = settle_keyring(true);  // seals all of the above
 #if !defined(ARMDB_OMIT_REPLICATION)
+    // What a creation that was cut short has left speaks of another store id.
+    if (status.ok() && origin_ == nullptr) store::forget_replication(files(), engine_->path_);
     // Before db.meta, which makes it a collection: it is a follower from its first moment.
     if (status.ok() && origin_ != nullptr) {
       store::ReplicaState state;

@@ -224,8 +224,10 @@ class Shard {
   // Threads: one, that of the follower.
   Status begin_replacement();
   Status add_to_replacement(std::uint64_t sequence, const WriteRequest& request);
-  // Segments with entries above `aside_above` are kept as .aside files.
-  Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above);
+  // Segments with entries above `aside_above` are kept as .aside files. Calls `pulse` now and then,
+  // because it takes as long as a recovery.
+  Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
+                            FunctionRef<void()> pulse);
   void abandon_replacement() noexcept;
   // Follower: the last recovery found that entries are missing below its last one.
   [[nodiscard]] bool has_holes() const;
@@ -319,8 +321,8 @@ class Shard {
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
   struct Replacement;
-  Status show_replacement(Replacement& job) ARMDB_REQUIRES(maintenance_);
-  Status erase_replaced(Replacement& job) ARMDB_REQUIRES(maintenance_);
+  Status show_replacement(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
+  Status erase_replaced(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
 #endif
 
   const store::StoreContext context_;

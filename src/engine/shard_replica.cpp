@@ -13,6 +13,12 @@
 
 namespace armdb::engine {
 
+namespace {
+
+constexpr std::uint64_t kEntriesPerPulse = 1024;
+
+}  // namespace
+
 // A copy of the leader's shard on its way in, and which of its entries count in the end: they are
 // shown when all are there, so that no reader sees one that a later one replaces.
 struct Shard::Replacement {
@@ -145,7 +151,8 @@ Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& reques
 
 // The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
 // change once, from what it was to what it is in the copy.
-Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above) {
+Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
+                                 FunctionRef<void()> pulse) {
   const std::shared_ptr<Replacement> job = std::move(replacement_);
   const base::MutexLock maintenance(maintenance_);
   compaction_.reset();  // its sources are about to go
@@ -166,8 +173,8 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
     if (withdrawn.ok()) return status;
     status = std::move(withdrawn);
   }
-  if (status.ok()) status = show_replacement(*job);
-  if (status.ok()) status = erase_replaced(*job);
+  if (status.ok()) status = show_replacement(*job, pulse);
+  if (status.ok()) status = erase_replaced(*job, pulse);
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
@@ -180,8 +187,10 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   return status;
 }
 
-Status Shard::show_replacement(Replacement& job) {
+Status Shard::show_replacement(Replacement& job, FunctionRef<void()> pulse) {
+  std::uint64_t shown = 0;
   return job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
+    if (++shown % kEntriesPerPulse == 0) pulse();
     WriteRequest request;
     request.key = entry.key;
     request.value = entry.value;
@@ -214,8 +223,9 @@ Status Shard::show_replacement(Replacement& job) {
 }
 
 // What is not in the copy is gone at the leader.
-Status Shard::erase_replaced(Replacement& job) {
+Status Shard::erase_replaced(Replacement& job, FunctionRef<void()> pulse) {
   return each_block([&](index::Block& block) -> Status {
+    pulse();
     for (std::size_t at = 0; at < block.count(); ++at) {
       if (job.copy.has(block.location(at))) continue;
       WriteRequest request;

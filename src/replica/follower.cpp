@@ -383,16 +383,23 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
                          "follower has of the same history: shard % stays as it was",
                          {sequence, std::uint64_t{shard}});
   }
-  copying_[shard] = Copy::none;
   uneven_ = true;
   level_.clear();
   // Before the copy is there: no crash may leave it, and nothing that tells of it.
   Status status = mark(shard, format::kWhole, format::kUneven);
-  if (status.ok()) status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard]);
+  Status heard;
+  const auto pulse = [&] {
+    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+  };
+  copying_[shard] = Copy::running;  // until all of it is there
+  if (status.ok()) {
+    status = engine_.shard(shard).finish_replacement(sequence, aside_above_[shard], pulse);
+  }
+  copying_[shard] = Copy::none;
   if (status.ok()) status = mark(shard, engine_.replica_state().replacing[shard], format::kUneven);
   aside_above_[shard] = kAllCommon;
   applied_ = true;
-  return status;
+  return status.ok() ? std::move(heard) : std::move(status);
 }
 
 // Saves another state of a shard where it is in this one.

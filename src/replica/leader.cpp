@@ -51,6 +51,11 @@ Status Source::begin() {
     return Status(Errc::read_only, "the collection is a follower: promote() it before it is served")
         .at(engine_.path());
   }
+  serving_ = engine_.begin_serving();
+  if (!serving_) {
+    return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
+        .at(engine_.path());
+  }
   std::vector<std::uint64_t> lasts;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     lasts.push_back(engine_.shard(at).last_sequence());
@@ -109,6 +114,12 @@ void Source::pin_all() {
   }
 }
 
+Source::~Source() {
+  if (!serving_) return;
+  unpin();
+  engine_.end_serving();
+}
+
 void Source::unpin() {
   for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
     engine_.shard(shard).pin(~std::uint64_t{0}, 0);
@@ -116,12 +127,16 @@ void Source::unpin() {
 }
 
 void Source::visit(FunctionRef<void(const Follower&)> visit) {
-  const base::MutexLock lock(mutex_);
-  for (Follower& follower : followers_) {
+  std::vector<Follower> followers;
+  {
+    const base::MutexLock lock(mutex_);
     // Of one that is away nobody else takes the measure.
-    if (!follower.connected) measure(follower);
-    visit(follower);
+    for (Follower& follower : followers_) {
+      if (!follower.connected) measure(follower);
+    }
+    followers = followers_;
   }
+  for (const Follower& follower : followers) visit(follower);
 }
 
 void Source::measure(Follower& follower) const {
@@ -205,8 +220,9 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   if (!status.ok()) return status;
   Source* source = find(hello.name);
   if (source == nullptr) {
-    return base::failure(Errc::not_found, "no collection is served by the name \"%\"",
-                         {hello.name});
+    return Status(Errc::not_found,
+                  "no collection is served by the name that the follower asks for: see "
+                  "ReplicationConfig::name");
   }
   engine::Engine& engine = source->engine();
   const store::ReplicaState state = engine.replica_state();

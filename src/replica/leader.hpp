@@ -25,7 +25,7 @@ class Source {
  public:
   Source(engine::Engine& engine, std::string name, const Options& options)
       : engine_(engine), name_(std::move(name)), options_(options) {}
-  ~Source() { unpin(); }
+  ~Source();
 
   // Begins a term: what is written from here on is told from what any other leader writes.
   Status begin();
@@ -61,6 +61,7 @@ class Source {
   engine::Engine& engine_;
   const std::string name_;
   const Options& options_;
+  bool serving_ = false;  // and nobody else does
   std::atomic<bool> fenced_{false};
   mutable base::Mutex mutex_;
   base::ConditionVariable changed_;

@@ -90,6 +90,12 @@ bool was_replicated(FileSystem& files, const std::string& path) {
   return file_exists(files, path_in(path, format::kReplicaName));
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+void forget_replication(FileSystem& files, const std::string& path) {
+  try_remove(files, path_in(path, format::kReplicaName));
+}
+#endif
+
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
   if (status.ok() && !is_empty(files, path, format::kLockName)) {

@@ -43,6 +43,7 @@ void undo_creation(FileSystem& files, const std::string& path);
 
 // True when it has, or had, followers or a leader.
 [[nodiscard]] bool was_replicated(FileSystem& files, const std::string& path);
+void forget_replication(FileSystem& files, const std::string& path);
 
 // Makes the directory of a copy and locks it; invalid_argument when there is anything in it.
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock);

@@ -623,6 +623,8 @@ TEST_CASE("replication: a server that cannot start leaves no trace; a full one s
   auto server = ReplicationServer::start(tree->collection(), "unix:" + (directory / "s"), one);
   REQUIRE(server.ok());
   CHECK(std::filesystem::exists(directory / "tree/db.replica"));
+  CHECK(ReplicationServer::start(tree->collection(), "127.0.0.1:0").is(Errc::locked));
+  CHECK(server->add(tree->collection(), "again").is(Errc::locked));
   Config config = small_files();
   config.shard_count = 0;
   std::vector<Tree> followers;
