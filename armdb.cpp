@@ -3494,8 +3494,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
 
-// Whether nothing is in a directory, but for this name. False when it cannot be listed.
-bool is_empty(FileSystem& files, const std::string& path, std::string_view but);
+// Whether nothing is in a directory, but for this name; not so when it cannot be listed.
+Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but, bool& empty);
 // After a creation in an empty directory that failed: makes it empty. Backwards, so that whatever a
 // power cut leaves of that is a creation that was cut short.
 void undo_creation(FileSystem& files, const std::string& path);
@@ -10176,9 +10176,7 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const auto sealing = reader.little<std::uint32_t>();
   if (type != static_cast<std::uint16_t>(expected)) {
     return base::failure(
-        Errc::format_mismatch,
-        "this is a % where a % belongs: was it renamed or copied? put the right "
-        "file back",
+        Errc::format_mismatch, "this is a % where a % belongs: put the right file back",
         {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
   // Slots are sealed one by one: who reads them asks what `sealing` says.
@@ -13537,10 +13535,13 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta_of(description));
 }
 
-bool is_empty(FileSystem& files, const std::string& path, std::string_view but) {
-  bool empty = true;
-  const auto look = [&](std::string_view name, FileKind) { empty = empty && name == but; };
-  return files.list(path, look).ok() && empty;
+Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but,
+                     bool& empty) {
+  empty = true;
+  Status status =
+      files.list(path, [&](std::string_view name, FileKind) { empty = empty && name == but; });
+  empty = empty && status.ok();
+  return status;
 }
 
 void undo_creation(FileSystem& files, const std::string& path) {
@@ -13570,8 +13571,10 @@ void forget_replication(FileSystem& files, const std::string& path) {
 
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
-  if (status.ok() && !is_empty(files, path, format::kLockName)) {
-    status = Status(Errc::invalid_argument, "the directory of a copy must be empty or not there");
+  bool empty = true;
+  if (status.ok()) status = look_if_empty(files, path, format::kLockName, empty);
+  if (status.ok() && !empty) {
+    status = Status(Errc::invalid_argument, "a copy needs an empty directory, or none");
   }
   if (!status.ok()) return status;
   Result<Owned<FileLock>> held = files.lock(lock_path(path), LockMode::exclusive);
@@ -17100,7 +17103,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
       context_.keys == nullptr ? 0 : static_cast<std::uint32_t>(context_.keys->cipher());
   if (header_.file.sealing != cipher) {
     return {Errc::format_mismatch,
-            "slots.dat is not encrypted as db.meta says: was it copied? put the right one back"};
+            "slots.dat is not encrypted as db.meta says: put the right one back"};
   }
   layout_ = format::SlotLayout(header_.key_size, header_.value_size, header_.copies,
                                header_.stage_count, cipher != 0);
@@ -20035,7 +20038,7 @@ class Opening {
       if (!status.ok()) return status;
       made_ = true;
     }
-    empty_ = store::is_empty(files(), path, {});
+    static_cast<void>(store::look_if_empty(files(), path, {}, empty_));
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
     // A store on a read-only medium may have no lock file, and no writer either.

@@ -149,7 +149,7 @@ class Opening {
       if (!status.ok()) return status;
       made_ = true;
     }
-    empty_ = store::is_empty(files(), path, {});
+    static_cast<void>(store::look_if_empty(files(), path, {}, empty_));
     Result<Owned<FileLock>> lock = files().lock(
         store::lock_path(path), config.read_only ? LockMode::shared : LockMode::exclusive);
     // A store on a read-only medium may have no lock file, and no writer either.

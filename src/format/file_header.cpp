@@ -94,9 +94,7 @@ Status decode_file_header(Bytes in, FileType expected, FileHeader& header) {
   const auto sealing = reader.little<std::uint32_t>();
   if (type != static_cast<std::uint16_t>(expected)) {
     return base::failure(
-        Errc::format_mismatch,
-        "this is a % where a % belongs: was it renamed or copied? put the right "
-        "file back",
+        Errc::format_mismatch, "this is a % where a % belongs: put the right file back",
         {file_type_name(type), file_type_name(static_cast<std::uint16_t>(expected))});
   }
   // Slots are sealed one by one: who reads them asks what `sealing` says.

@@ -65,10 +65,13 @@ Status create_description(FileSystem& files, const std::string& path,
   return create_meta(files, path, meta_of(description));
 }
 
-bool is_empty(FileSystem& files, const std::string& path, std::string_view but) {
-  bool empty = true;
-  const auto look = [&](std::string_view name, FileKind) { empty = empty && name == but; };
-  return files.list(path, look).ok() && empty;
+Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but,
+                     bool& empty) {
+  empty = true;
+  Status status =
+      files.list(path, [&](std::string_view name, FileKind) { empty = empty && name == but; });
+  empty = empty && status.ok();
+  return status;
 }
 
 void undo_creation(FileSystem& files, const std::string& path) {
@@ -98,8 +101,10 @@ void forget_replication(FileSystem& files, const std::string& path) {
 
 Status begin_copy(FileSystem& files, const std::string& path, Owned<FileLock>& lock) {
   Status status = files.create_directory(path);
-  if (status.ok() && !is_empty(files, path, format::kLockName)) {
-    status = Status(Errc::invalid_argument, "the directory of a copy must be empty or not there");
+  bool empty = true;
+  if (status.ok()) status = look_if_empty(files, path, format::kLockName, empty);
+  if (status.ok() && !empty) {
+    status = Status(Errc::invalid_argument, "a copy needs an empty directory, or none");
   }
   if (!status.ok()) return status;
   Result<Owned<FileLock>> held = files.lock(lock_path(path), LockMode::exclusive);

@@ -35,8 +35,8 @@ Status read_description(FileSystem& files, const std::string& path, Description&
 Status create_description(FileSystem& files, const std::string& path,
                           const Description& description);
 
-// Whether nothing is in a directory, but for this name. False when it cannot be listed.
-bool is_empty(FileSystem& files, const std::string& path, std::string_view but);
+// Whether nothing is in a directory, but for this name; not so when it cannot be listed.
+Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but, bool& empty);
 // After a creation in an empty directory that failed: makes it empty. Backwards, so that whatever a
 // power cut leaves of that is a creation that was cut short.
 void undo_creation(FileSystem& files, const std::string& path);

@@ -121,7 +121,7 @@ Status SlotStore::open_file(const SlotOptions& options) {
       context_.keys == nullptr ? 0 : static_cast<std::uint32_t>(context_.keys->cipher());
   if (header_.file.sealing != cipher) {
     return {Errc::format_mismatch,
-            "slots.dat is not encrypted as db.meta says: was it copied? put the right one back"};
+            "slots.dat is not encrypted as db.meta says: put the right one back"};
   }
   layout_ = format::SlotLayout(header_.key_size, header_.value_size, header_.copies,
                                header_.stage_count, cipher != 0);

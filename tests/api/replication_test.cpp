@@ -194,7 +194,8 @@ TEST_CASE("replication: every write of the leader arrives, batches and expiries 
   CHECK(*pair.follower.expires_at(7001) == *leader.expires_at(7001));
 }
 
-TEST_CASE("replication: both sides go on where they were, however they end", "[replication]") {
+TEST_CASE("replication: both sides go on where they were, however they end",
+          "[replication][pitfall-64]") {
   Couple<Tree> pair(small_files());
   base::Random random(7);
   for (int round = 0; round < 30; ++round) {
@@ -230,7 +231,7 @@ TEST_CASE("replication: both sides go on where they were, however they end", "[r
 }
 
 TEST_CASE("replication: what compaction has taken comes in a copy, and no reader goes back",
-          "[replication]") {
+          "[replication][pitfall-62]") {
   ReplicationConfig replication = quick();
   replication.retain_bytes = 0;
   Couple<Tree> pair(small_files(), replication);
@@ -338,7 +339,8 @@ TEST_CASE("replication: a promoted follower fences its old leader, which becomes
   REQUIRE(back->replication_stats().term > 1);
 }
 
-TEST_CASE("replication: a leader learns from a follower that it was replaced", "[replication]") {
+TEST_CASE("replication: a leader learns from a follower that it was replaced",
+          "[replication][pitfall-59]") {
   Couple<Tree> pair(small_files());
   REQUIRE(pair.leader.put(1, "one").ok());
   pair.follow();
@@ -378,7 +380,8 @@ TEST_CASE("replication: another collection is refused, not merged", "[replicatio
   CHECK(plain->put(2, "still writable").ok());
 }
 
-TEST_CASE("replication: a follower of another collection fences nobody", "[replication]") {
+TEST_CASE("replication: a follower of another collection fences nobody",
+          "[replication][pitfall-65]") {
   Couple<Tree> pair(small_files());
   Couple<Tree> other(small_files());
   // A later term than the first of the pair.
@@ -468,7 +471,7 @@ TEST_CASE("replication: a follower whose files are damaged gets a copy", "[repli
 }
 
 #if ARMDB_WITH_OPENSSL
-TEST_CASE("replication: each side seals under its own key", "[replication]") {
+TEST_CASE("replication: each side seals under its own key", "[replication][pitfall-66]") {
   Config config = small_files();
   config.encryption_key = ByteArray<32>{1};
   Couple<Tree> pair(config);
@@ -545,7 +548,7 @@ TEST_CASE("replication: how far a follower is behind is told while it is away", 
             .is(Errc::format_mismatch));
 }
 
-TEST_CASE("replication: addresses that others reach need a key", "[replication]") {
+TEST_CASE("replication: addresses that others reach need a key", "[replication][pitfall-54]") {
   const test::TempDir directory;
   auto tree = Tree::open(directory / "tree", small_files());
   REQUIRE(tree.ok());

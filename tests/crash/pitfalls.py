@@ -152,14 +152,46 @@ GUARDS = [
     (53, "a frame's checksum is of the plain bytes", "store/frame_seal.cpp",
      "if (status.ok()) format::finish_frame(seed_, to, frame.size);",
      "if (status.ok()) to[0] = plain[0];"),
+    (37, "a peer that is gone raises SIGPIPE", "os/socket.cpp",
+     "constexpr int kSendFlags = MSG_NOSIGNAL;", "constexpr int kSendFlags = 0;"),
+    (54, "anybody may connect from other machines", "replica/server.cpp",
+     "options.secured || options.allow_insecure || os::is_local(*address)", "true"),
+    (55, "a frame may claim any length", "format/frame.cpp",
+     "header.length <= kWirePayloadMax &&", "true &&"),
+    (56, "a frame in part loses its place", "replica/channel.cpp",
+     "const std::size_t before = in_.size();", "const std::size_t before = 0;"),
+    (57, "a piece for a follower is as long as the log", "store/log_feed.cpp",
+     "if (whole >= bytes_max) break;", ""),
+    (58, "what is not durable is shipped", "replica/leader.cpp",
+     "lanes_[at].limit = shard.durable_sequence();", "lanes_[at].limit = shard.last_sequence(); "
+     "static_cast<void>(shard.flush_for_feed(lanes_[at].limit));"),
+    (59, "a leader of an older term is followed, and not fenced", "replica/history.cpp",
+     "theirs.back().number < own.back().number", "false"),
+    (60, "entries are taken wherever they begin", "replica/follower.cpp",
+     "if (part.before != engine_.shard(header.shard).last_sequence()) {", "if (false) {"),
+    (61, "a follower greets with what a power cut may take", "replica/follower.cpp",
+     "Status status = engine_.sync(); const store::ReplicaState state",
+     "Status status; const store::ReplicaState state"),
+    (62, "what compaction took is passed over", "store/log_feed.cpp",
+     "if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;",
+     "if (header.kind == format::SegmentKind::compacted) { position_ = segment->last_sequence; "
+     "continue; }"),
+    (63, "damage is passed over", "store/log_feed.cpp",
+     "if (step == ScanStep::broken) return damaged(); if (step == ScanStep::end || !take(",
+     "if (step == ScanStep::broken) break; if (step == ScanStep::end || !take("),
+    (64, "a follower that comes back begins at the end", "replica/leader.cpp",
+     "lane.feed = std::make_unique<store::LogFeed>(position);",
+     "lane.feed = std::make_unique<store::LogFeed>(own.sequences[at]);"),
+    (65, "a follower of another collection is believed", "replica/leader.cpp",
+     "if (hello.lineage != own.lineage) {", "if (false) {"),
 ]
 
 # What has no guard in a source file, and why.
 ELSEWHERE = {
-    37: "SIGPIPE: there is no socket yet",
     50: "an old copy of a whole directory cannot be told; its test shows that, the README says so",
+    66: "nothing ships sealed bytes: entries are written anew; its test looks at both sides' files",
 }
-LAST = 53  # what follows is about replication
+LAST = 66
 
 
 def tests_of(number):

@@ -109,7 +109,7 @@ TEST_CASE("shard: what a copy replaces is kept aside, also when a crash comes fi
     request.hash = subject.engine->router().hash(key, 1);
     REQUIRE(subject.shard().add_to_replacement(3, request).ok());
     files.fail(test::Call::any, nth, EIO, true);
-    const Status finished = subject.shard().finish_replacement(4, 5);
+    const Status finished = subject.shard().finish_replacement(4, 5, [] {});
     met = files.fault_met();
     CHECK((met || finished.ok()));
     files.clear_faults();

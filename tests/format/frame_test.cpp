@@ -273,7 +273,8 @@ TEST_CASE("frame: only data has flags, and only a joint batch a last part [pitfa
   }
 }
 
-TEST_CASE("frame: a length is judged by the header alone, before any payload is there") {
+TEST_CASE(
+    "frame: a length is judged by the header alone, before any payload is there [pitfall-55]") {
   for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{kWirePayloadMax}}) {
     FrameHeader header;
     const Buffer bytes = with(kData, kLengthAt, length, 4);

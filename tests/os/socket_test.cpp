@@ -302,7 +302,7 @@ TEST_CASE("socket: what a peer wrote before it went is read, then the end, again
   }
 }
 
-TEST_CASE("socket: writing to a peer that is gone is closed, and raises no SIGPIPE") {
+TEST_CASE("socket: writing to a peer that is gone is closed, and raises no SIGPIPE [pitfall-37]") {
   const test::TempDir dir;
   struct sigaction fatal {};
   struct sigaction before {};

@@ -117,7 +117,7 @@ struct Scene {
   format::Hello hello;
 };
 
-TEST_CASE("follower: what it greets with is durable", "[replication]") {
+TEST_CASE("follower: what it greets with is durable", "[replication][pitfall-61]") {
   Scene scene;
   std::uint64_t entries = 0;
   for (std::uint32_t at = 0; at < kShards; ++at) {

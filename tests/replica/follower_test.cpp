@@ -204,6 +204,20 @@ TEST_CASE("follower: who has one part of a batch in a copy, and not the other, t
   CHECK(replica::promote(*talk.engine).ok());
 }
 
+TEST_CASE("follower: what comes twice, or too early, is refused and changes nothing [pitfall-60]") {
+  for (const std::uint64_t before : {0, 1, 3}) {
+    Talk talk;
+    talk.hello(kFirst, {0, 0});
+    talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {0, 0}));
+    talk.say(FrameType::data, 0, before, talk.entries(0, before + 1, {0}));
+    const Status status = talk.run();
+    INFO("behind " << before << ": " << status.message());
+    CHECK(status.is(Errc::corrupt));
+    CHECK(talk.last(0) == 2);
+    CHECK(talk.engine->size() == 2);
+  }
+}
+
 TEST_CASE("follower: a batch over several shards that is none is refused") {
   const auto refuses = [](auto say) {
     Talk talk;

@@ -1,6 +1,7 @@
 // LeaderSession: whom a leader believes.
 #include "replica/leader.hpp"
 
+#include <cerrno>
 #include <memory>
 #include <string>
 
@@ -70,6 +71,51 @@ TEST_CASE("leader: a follower that has seen a newer leader fences it") {
   CHECK(outcome.status.is(Errc::fenced));
   CHECK(outcome.fenced);
   CHECK(outcome.refuses_writes);
+}
+
+TEST_CASE("leader: what no sync has covered is not shipped [pitfall-58]") {
+  FaultFileSystem files;
+  auto engine =
+      engine::Engine::open("/c", &test::kVarTree, test::one_shard(files), engine::Engine::Parts{});
+  REQUIRE(engine.ok());
+  engine::WriteRequest request;
+  request.key = Bytes("0001");
+  REQUIRE((*engine)->write(request, true).ok());
+  request.key = Bytes("0002");
+  REQUIRE((*engine)->write(request, false).ok());
+  for (const bool early : {true, false}) {
+    replica::Options options;
+    options.timeout_ms = options.heartbeat_ms = 3600000;
+    options.ship_early = early;
+    replica::Source source(**engine, "c", options);
+    REQUIRE(source.begin().ok());
+    const engine::Engine::Origin origin = (*engine)->origin();
+    format::Hello hello;
+    hello.name = "c";
+    hello.lineage = origin.lineage;
+    hello.self[0] = 1;
+    hello.shape = origin.shape;
+    hello.shard_prefix_bits = origin.shard_prefix_bits;
+    hello.hash_seed = origin.hash_seed;
+    hello.sequences = {0};
+    hello.replace = {0};
+    test::Script script;
+    format::FrameHeader header;
+    header.type = format::FrameType::hello;
+    script.frame(header, format::encode_hello(hello));
+    script.pause();
+    std::unique_ptr<os::Waker> waker;
+    REQUIRE(os::Waker::make(waker).ok());
+    if (!early) files.fail(test::Call::sync, 1, EIO, true);
+    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
+    replica::LeaderSession session(channel, options, *waker);
+    const std::atomic<bool> stopping{false};
+    CHECK_FALSE(
+        session.run([&](const std::string&) { return &source; }, stopping).is(Errc::corrupt));
+    const std::string heard(script.heard.begin(), script.heard.end());
+    CHECK(heard.find("0001") != std::string::npos);
+    CHECK((heard.find("0002") != std::string::npos) == early);
+  }
 }
 
 TEST_CASE("leader: one of another collection is refused, whatever terms that has seen") {

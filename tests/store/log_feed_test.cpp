@@ -269,6 +269,25 @@ TEST_CASE("log_feed: it goes on while the log is written, and ends where it does
   }
 }
 
+TEST_CASE("log_feed: one piece has what was asked for and one entry more at most [pitfall-57]") {
+  Writer writer;
+  constexpr std::size_t kEntryBytes = 1100;
+  for (int key = 0; key < 200; ++key) writer.put(key, 1000);
+  REQUIRE(writer.engine->sync().ok());
+  for (const std::size_t most : {std::size_t{1}, std::size_t{5000}, std::size_t{60000}}) {
+    LogFeed feed(0);
+    FeedPiece piece;
+    FeedStep step = FeedStep::ready;
+    std::size_t pieces = 0;
+    for (; step == FeedStep::ready; ++pieces) {
+      REQUIRE(writer.shard().feed(feed, kAll, most, piece, step).ok());
+      REQUIRE(piece.entries.size() < most + kEntryBytes);
+    }
+    CHECK(feed.position() == 200);
+    CHECK(pieces > 200000 / (most + kEntryBytes));
+  }
+}
+
 TEST_CASE("log_feed: nothing above the limit is told, and of a batch nothing or all") {
   Writer writer;
   fill(writer);
@@ -417,7 +436,7 @@ TEST_CASE("log_feed: a segment that is being read is read to its end, though it 
   CHECK(told == behind(writer.logs[0], 1, feed.position()));
 }
 
-TEST_CASE("log_feed: damage is told, never passed on") {
+TEST_CASE("log_feed: damage is told, never passed on [pitfall-63]") {
   Writer clean;
   fill(clean);
   const Entries& log = clean.logs[0];

@@ -101,7 +101,7 @@ Status copy_into(engine::Engine& engine, std::uint64_t aside_above = kNoneAside)
     shard.abandon_replacement();
     return status;
   }
-  return shard.finish_replacement(kNewLast, aside_above);
+  return shard.finish_replacement(kNewLast, aside_above, [] {});
 }
 
 Content content_of(engine::Engine& engine) {
@@ -182,7 +182,7 @@ TEST_CASE(
   // One whose end is before its entries changes nothing either.
   REQUIRE(shard.begin_replacement().ok());
   REQUIRE(shard.add_to_replacement(90, back.write).ok());
-  CHECK(shard.finish_replacement(89, kNoneAside).is(Errc::invalid_argument));
+  CHECK(shard.finish_replacement(89, kNoneAside, [] {}).is(Errc::invalid_argument));
   CHECK_FALSE(check_either(*engine, old));
   CHECK(test::names_with(files, "") == names);
 }
@@ -193,7 +193,7 @@ TEST_CASE("log_replacement: a copy of nothing empties the shard") {
     make_old(files, shape);
     std::unique_ptr<engine::Engine> engine = open(files, shape);
     REQUIRE(engine->shard(0).begin_replacement().ok());
-    REQUIRE(engine->shard(0).finish_replacement(kNewLast, kNoneAside).ok());
+    REQUIRE(engine->shard(0).finish_replacement(kNewLast, kNoneAside, [] {}).ok());
     CHECK(content_of(*engine).empty());
     CHECK(engine->shard(0).size() == 0);
     REQUIRE(engine->close().ok());
