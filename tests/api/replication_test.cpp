@@ -430,7 +430,7 @@ TEST_CASE("replication: who becomes a follower ships nothing any more", "[replic
   CHECK(pair.client().replication_stats().last_error.is(Errc::fenced));
 }
 
-TEST_CASE("replication: a follower whose files are damaged gets a copy", "[replication]") {
+TEST_CASE("replication: a follower whose files are damaged gets a copy", "[replication][clear]") {
   Config config = small_files();
   config.hints = false;  // or nobody looks at the values
   Couple<Tree> pair(config);
