@@ -6080,7 +6080,7 @@ class Source {
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
   void visit(FunctionRef<void(const Follower&)> visit);
-  // How far it is behind what is here now.
+  // How many entries it is behind what is here now, and for how long.
   void measure(Follower& follower) const;
   Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   // Ends all waits.
@@ -6206,8 +6206,8 @@ class Server {
 // FollowerSession: the conversation with the leader, and what it says on its way into the shards.
 //
 // The cursor of a shard is the sequence of the last entry in its log: it is written with what it
-// speaks for, and never ahead of it. What came is shown at once, synced when nothing more has come
-// for now, and acked as durable after that.
+// speaks for, and never ahead of it. What came is shown at once, synced as soon as no further
+// frame has arrived, and acked as durable after that.
 //
 // Threads: one.
 
@@ -22396,18 +22396,22 @@ void Source::visit(FunctionRef<void(const Follower&)> visit) {
     }
     followers = followers_;
   }
-  for (const Follower& follower : followers) visit(follower);
+  // Here, and not with each ack: it walks all segments under the shard's lock.
+  for (Follower& follower : followers) {
+    for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+      follower.progress.lag_bytes += engine_.shard(at).bytes_above(follower.acked[at].first);
+    }
+    visit(follower);
+  }
 }
 
 void Source::measure(Follower& follower) const {
   Progress& progress = follower.progress;
-  progress.lag_entries = progress.lag_bytes = 0;
+  progress.lag_entries = 0;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    const engine::Shard& shard = engine_.shard(at);
-    const std::uint64_t last = shard.last_sequence();
+    const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t applied = follower.acked[at].first;
     progress.lag_entries += last > applied ? last - applied : 0;
-    progress.lag_bytes += shard.bytes_above(applied);
   }
   const std::uint64_t now = os::monotonic_ms();
   if (progress.lag_entries == 0) follower.behind_since_ms = 0;

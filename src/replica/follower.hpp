@@ -1,8 +1,8 @@
 // FollowerSession: the conversation with the leader, and what it says on its way into the shards.
 //
 // The cursor of a shard is the sequence of the last entry in its log: it is written with what it
-// speaks for, and never ahead of it. What came is shown at once, synced when nothing more has come
-// for now, and acked as durable after that.
+// speaks for, and never ahead of it. What came is shown at once, synced as soon as no further
+// frame has arrived, and acked as durable after that.
 //
 // Threads: one.
 #pragma once

@@ -136,18 +136,22 @@ void Source::visit(FunctionRef<void(const Follower&)> visit) {
     }
     followers = followers_;
   }
-  for (const Follower& follower : followers) visit(follower);
+  // Here, and not with each ack: it walks all segments under the shard's lock.
+  for (Follower& follower : followers) {
+    for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+      follower.progress.lag_bytes += engine_.shard(at).bytes_above(follower.acked[at].first);
+    }
+    visit(follower);
+  }
 }
 
 void Source::measure(Follower& follower) const {
   Progress& progress = follower.progress;
-  progress.lag_entries = progress.lag_bytes = 0;
+  progress.lag_entries = 0;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    const engine::Shard& shard = engine_.shard(at);
-    const std::uint64_t last = shard.last_sequence();
+    const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t applied = follower.acked[at].first;
     progress.lag_entries += last > applied ? last - applied : 0;
-    progress.lag_bytes += shard.bytes_above(applied);
   }
   const std::uint64_t now = os::monotonic_ms();
   if (progress.lag_entries == 0) follower.behind_since_ms = 0;

@@ -48,7 +48,7 @@ class Source {
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
   void visit(FunctionRef<void(const Follower&)> visit);
-  // How far it is behind what is here now.
+  // How many entries it is behind what is here now, and for how long.
   void measure(Follower& follower) const;
   Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   // Ends all waits.
