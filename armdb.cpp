@@ -5950,6 +5950,13 @@ inline constexpr std::uint64_t kAllCommon = ~std::uint64_t{0};
 void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> lasts, bool promoted,
                 std::uint64_t id);
 
+// The same from where the shards are now, with an id drawn for it; durable when it returns ok.
+Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted);
+
+// What either side says of itself first, but for the name.
+[[nodiscard]] format::Hello hello_of(const engine::Engine& engine,
+                                     const format::ReplicaState& state);
+
 // How a follower that has seen `own` takes a leader with `theirs`.
 enum class Standing : std::uint8_t { good, stale, rival };
 [[nodiscard]] Standing judge_leader(std::span<const format::Term> own,
@@ -22259,6 +22266,34 @@ void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> last
   state.follower = false;
 }
 
+format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& state) {
+  const engine::Engine::Origin origin = engine.origin();
+  format::Hello hello;
+  hello.lineage = state.lineage;
+  hello.self = state.store_id;
+  hello.shape = origin.shape;
+  hello.shard_prefix_bits = origin.shard_prefix_bits;
+  hello.hash_seed = origin.hash_seed;
+  hello.terms = state.terms;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    hello.sequences.push_back(engine.shard(at).last_sequence());
+  }
+  hello.replace = state.replacing;
+  return hello;
+}
+
+Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted) {
+  std::vector<std::uint64_t> lasts;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    lasts.push_back(engine.shard(at).last_sequence());
+  }
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  begin_term(state, lasts, promoted, base::load_little<std::uint64_t>(random));
+  return engine.save_replica_state(std::move(state));
+}
+
 Standing judge_leader(std::span<const format::Term> own,
                       std::span<const format::Term> theirs) noexcept {
   if (own.empty()) return Standing::good;
@@ -22281,22 +22316,6 @@ namespace {
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
-
-format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& state) {
-  const engine::Engine::Origin origin = engine.origin();
-  format::Hello hello;
-  hello.lineage = state.lineage;
-  hello.self = state.store_id;
-  hello.shape = origin.shape;
-  hello.shard_prefix_bits = origin.shard_prefix_bits;
-  hello.hash_seed = origin.hash_seed;
-  hello.terms = state.terms;
-  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    hello.sequences.push_back(engine.shard(at).last_sequence());
-  }
-  hello.replace = state.replacing;
-  return hello;
-}
 }  // namespace
 
 // ---- The collection that is served ----
@@ -22316,17 +22335,7 @@ Status Source::begin() {
     return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
         .at(engine_.path());
   }
-  std::vector<std::uint64_t> lasts;
-  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    lasts.push_back(engine_.shard(at).last_sequence());
-  }
-  std::uint8_t random[8];
-  Status status = os::random_bytes(random);
-  if (!status.ok()) return status;
-  std::uint64_t id;
-  std::memcpy(&id, random, sizeof id);
-  begin_term(state, lasts, false, id);
-  return engine_.save_replica_state(std::move(state));
+  return enter_term(engine_, std::move(state), false);
 }
 
 void Source::fence(std::uint64_t term) {
@@ -23032,19 +23041,11 @@ Status FollowerSession::greet() {
   Status status = engine_.sync();
   const store::ReplicaState state = engine_.replica_state();
   const engine::Engine::Origin origin = engine_.origin();
-  format::Hello own;
+  format::Hello own = hello_of(engine_, state);
   own.name = options_.name;
-  own.lineage = state.lineage;
-  own.self = state.store_id;
-  own.shape = origin.shape;
-  own.shard_prefix_bits = origin.shard_prefix_bits;
-  own.hash_seed = origin.hash_seed;
-  own.terms = state.terms;
-  own.replace = state.replacing;
   std::replace(own.replace.begin(), own.replace.end(), std::uint8_t{format::kUneven},
                std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    own.sequences.push_back(engine_.shard(at).last_sequence());
     // What damage took, nobody would send again.
     if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
   }
@@ -23465,17 +23466,7 @@ Status promote_alone(engine::Engine& engine) {
   }
   // What is there counts from here on: no power cut may take any of it.
   Status status = engine.sync();
-  std::uint8_t random[8];
-  if (status.ok()) status = os::random_bytes(random);
-  if (!status.ok()) return status;
-  std::uint64_t id;
-  std::memcpy(&id, random, sizeof id);
-  std::vector<std::uint64_t> lasts;
-  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    lasts.push_back(engine.shard(at).last_sequence());
-  }
-  begin_term(state, lasts, true, id);
-  return engine.save_replica_state(std::move(state));
+  return status.ok() ? enter_term(engine, std::move(state), true) : status;
 }
 }  // namespace
 

@@ -2,10 +2,7 @@
 #include "replica/client.hpp"
 
 #include <algorithm>
-#include <cstring>
-
 #include "base/errors.hpp"
-#include "os/entropy.hpp"
 #include "replica/history.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -58,17 +55,7 @@ Status promote_alone(engine::Engine& engine) {
   }
   // What is there counts from here on: no power cut may take any of it.
   Status status = engine.sync();
-  std::uint8_t random[8];
-  if (status.ok()) status = os::random_bytes(random);
-  if (!status.ok()) return status;
-  std::uint64_t id;
-  std::memcpy(&id, random, sizeof id);
-  std::vector<std::uint64_t> lasts;
-  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    lasts.push_back(engine.shard(at).last_sequence());
-  }
-  begin_term(state, lasts, true, id);
-  return engine.save_replica_state(std::move(state));
+  return status.ok() ? enter_term(engine, std::move(state), true) : status;
 }
 
 }  // namespace

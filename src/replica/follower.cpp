@@ -87,19 +87,11 @@ Status FollowerSession::greet() {
   Status status = engine_.sync();
   const store::ReplicaState state = engine_.replica_state();
   const engine::Engine::Origin origin = engine_.origin();
-  format::Hello own;
+  format::Hello own = hello_of(engine_, state);
   own.name = options_.name;
-  own.lineage = state.lineage;
-  own.self = state.store_id;
-  own.shape = origin.shape;
-  own.shard_prefix_bits = origin.shard_prefix_bits;
-  own.hash_seed = origin.hash_seed;
-  own.terms = state.terms;
-  own.replace = state.replacing;
   std::replace(own.replace.begin(), own.replace.end(), std::uint8_t{format::kUneven},
                std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    own.sequences.push_back(engine_.shard(at).last_sequence());
     // What damage took, nobody would send again.
     if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
   }

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include "base/little.hpp"
+#include "os/entropy.hpp"
+
 #if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::replica {
@@ -50,6 +53,34 @@ void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> last
   if (state.terms.size() == format::kTermsMax) state.terms.erase(state.terms.begin());
   state.terms.push_back(std::move(term));
   state.follower = false;
+}
+
+format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& state) {
+  const engine::Engine::Origin origin = engine.origin();
+  format::Hello hello;
+  hello.lineage = state.lineage;
+  hello.self = state.store_id;
+  hello.shape = origin.shape;
+  hello.shard_prefix_bits = origin.shard_prefix_bits;
+  hello.hash_seed = origin.hash_seed;
+  hello.terms = state.terms;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    hello.sequences.push_back(engine.shard(at).last_sequence());
+  }
+  hello.replace = state.replacing;
+  return hello;
+}
+
+Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted) {
+  std::vector<std::uint64_t> lasts;
+  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+    lasts.push_back(engine.shard(at).last_sequence());
+  }
+  std::uint8_t random[8];
+  Status status = os::random_bytes(random);
+  if (!status.ok()) return status;
+  begin_term(state, lasts, promoted, base::load_little<std::uint64_t>(random));
+  return engine.save_replica_state(std::move(state));
 }
 
 Standing judge_leader(std::span<const format::Term> own,

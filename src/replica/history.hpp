@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <span>
 
-#include "format/replica_state.hpp"
+#include "engine/engine.hpp"
+#include "format/frame.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -22,6 +23,13 @@ inline constexpr std::uint64_t kAllCommon = ~std::uint64_t{0};
 // leader could reach by starting when it is `promoted`.
 void begin_term(format::ReplicaState& state, std::span<const std::uint64_t> lasts, bool promoted,
                 std::uint64_t id);
+
+// The same from where the shards are now, with an id drawn for it; durable when it returns ok.
+Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted);
+
+// What either side says of itself first, but for the name.
+[[nodiscard]] format::Hello hello_of(const engine::Engine& engine,
+                                     const format::ReplicaState& state);
 
 // How a follower that has seen `own` takes a leader with `theirs`.
 enum class Standing : std::uint8_t { good, stale, rival };

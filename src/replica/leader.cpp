@@ -6,7 +6,6 @@
 #include "base/errors.hpp"
 #include "base/log.hpp"
 #include "os/clock.hpp"
-#include "os/entropy.hpp"
 #include "replica/history.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -19,22 +18,6 @@ namespace {
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
-
-format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& state) {
-  const engine::Engine::Origin origin = engine.origin();
-  format::Hello hello;
-  hello.lineage = state.lineage;
-  hello.self = state.store_id;
-  hello.shape = origin.shape;
-  hello.shard_prefix_bits = origin.shard_prefix_bits;
-  hello.hash_seed = origin.hash_seed;
-  hello.terms = state.terms;
-  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    hello.sequences.push_back(engine.shard(at).last_sequence());
-  }
-  hello.replace = state.replacing;
-  return hello;
-}
 
 }  // namespace
 
@@ -56,17 +39,7 @@ Status Source::begin() {
     return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
         .at(engine_.path());
   }
-  std::vector<std::uint64_t> lasts;
-  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    lasts.push_back(engine_.shard(at).last_sequence());
-  }
-  std::uint8_t random[8];
-  Status status = os::random_bytes(random);
-  if (!status.ok()) return status;
-  std::uint64_t id;
-  std::memcpy(&id, random, sizeof id);
-  begin_term(state, lasts, false, id);
-  return engine_.save_replica_state(std::move(state));
+  return enter_term(engine_, std::move(state), false);
 }
 
 void Source::fence(std::uint64_t term) {
