@@ -59,9 +59,12 @@ flags_fuzzcov  = -fprofile-instr-generate -fcoverage-mapping
 flags_cross    = -static -Wno-psabi
 FLAVOUR_FLAGS  = $(flags_$(firstword $(subst -, ,$(FLAVOUR))))
 
-# Sanitizer, fuzz and cross builds compile the sources as one unit, through the spine: a
-# quarter of the time. The test build compiles each file alone, so that a missing include shows.
-UNITY        = $(if $(filter test coverage,$(FLAVOUR)),0,1)
+# All builds but one compile the sources as one unit, through the spine: a quarter of the time.
+# The test build of g++ compiles each file alone, so that a missing include shows.
+UNITY        = $(if $(filter %g++-test %-coverage,$(COMPILER)-$(FLAVOUR)),0,1)
+# clang++ compiles tests without optimisation in a third of the time, most of all those of the
+# sanitizers; the library and what the tests share, where they spend their time, have OPT.
+TEST_OPT     = $(if $(IS_CLANG),-O0)
 
 WITH_OPENSSL = $(filter 1,$(OPENSSL))
 ALL_DEFINES  = -DARMDB_CHECKS=1 $(if $(WITH_OPENSSL),-DARMDB_WITH_OPENSSL=1) $(DEFINES)
@@ -165,11 +168,11 @@ ubsan: need need-clang ## the tests under UndefinedBehaviorSanitizer alone: twic
 	@UBSAN_OPTIONS=print_stacktrace=1 ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),0.5)" \
 	  $(RUN) --binary $(BUILD)/$(SAN_CXX)-ubsan/tests_all -- $(TESTS)
 
-tsan: need need-clang ## the tests under ThreadSanitizer, no suppressions
+tsan: need need-clang ## the tests under ThreadSanitizer, but for [serial]; no suppressions
 	$(AGAIN) test-program FLAVOUR=tsan CXX=$(SAN_CXX)
 	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
 	  ARMDB_TEST_SCALE="$(or $(strip $(SCALE)),0.2)" \
-	  $(RUN) --binary $(BUILD)/$(SAN_CXX)-tsan/tests_all -- $(TESTS)
+	  $(RUN) --binary $(BUILD)/$(SAN_CXX)-tsan/tests_all -- $(or $(TESTS),"~[slow]~[serial]")
 
 fuzz: need need-clang ## run each harness for FUZZ_SECONDS; new inputs go to build/ (clang)
 	$(AGAIN) fuzz-programs FLAVOUR=fuzz CXX=clang++
@@ -310,7 +313,7 @@ endif
 
 $(PCH): tests/support/catch.hpp $(OUT)/flags
 	@echo '#include "tests/support/catch.hpp"' > $(OUT)/catch.hpp
-	$(SAY)$(CXX) $(TEST_FLAGS) -x c++-header $(OUT)/catch.hpp -o $@
+	$(SAY)$(CXX) $(TEST_FLAGS) $(TEST_OPT) -x c++-header $(OUT)/catch.hpp -o $@
 
 $(OUT)/src/%.o: src/%.cpp $(OUT)/flags
 	@mkdir -p $(@D)
@@ -320,9 +323,13 @@ $(OUT)/tests/test_main.o: tests/test_main.cpp $(OUT)/flags
 	@mkdir -p $(@D)
 	$(SAY)$(CXX) $(TEST_FLAGS) -O0 -g0 -c $< -o $@
 
+$(OUT)/tests/support/%.o: tests/support/%.cpp $(OUT)/flags
+	@mkdir -p $(@D)
+	$(SAY)$(CXX) $(TEST_FLAGS) -c $< -o $@
+
 $(OUT)/tests/%.o: tests/%.cpp $(PCH) $(OUT)/flags
 	@mkdir -p $(@D)
-	$(SAY)$(CXX) $(TEST_FLAGS) $(USE_PCH) -c $< -o $@
+	$(SAY)$(CXX) $(TEST_FLAGS) $(TEST_OPT) $(USE_PCH) -c $< -o $@
 
 $(OUT)/libsupport.a: $(SUPPORT_OBJECTS) $(OUT)/files
 	@rm -f $@

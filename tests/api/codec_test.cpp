@@ -303,7 +303,7 @@ template <class T> void check_integer() {
 
 }  // namespace
 
-TEST_CASE("codec: integers of every width come back at their boundaries") {
+TEST_CASE("codec: integers of every width come back at their boundaries", "[serial]") {
   check_integer<std::int8_t>();
   check_integer<std::uint8_t>();
   check_integer<std::int16_t>();
@@ -459,7 +459,7 @@ TEST_CASE("codec: fields are a count, then sizes and bytes") {
         bytes({3, 5, 2, 1, 'b', 1, 1, 2, 'g', 'o', 9}));
 }
 
-TEST_CASE("codec: values of fields come back, nested, inherited and private ones too") {
+TEST_CASE("codec: values of fields come back, nested, inherited and private ones too", "[serial]") {
   for (int seed = 0; seed < 4; ++seed) check_default(Everything(seed));
   check_default(User1{"bob", 300});
   check_default(User2{std::string(130, 'x'), 1, "", {}, ""});  // a size of two bytes
@@ -552,7 +552,7 @@ TEST_CASE("codec: sizes beyond the bytes are refused before anything is allocate
   CHECK(largest_allocation == 40);
 }
 
-TEST_CASE("codec: any short bytes are refused or are the encoding of a value") {
+TEST_CASE("codec: any short bytes are refused or are the encoding of a value", "[serial]") {
   bool good = true;
   for (int first = 0; first < 256; ++first) {
     for (int second = 0; second < 256; ++second) {

@@ -117,7 +117,7 @@ template <class C, class K> void load_round(Sorted sorted, std::uint32_t shards)
 
 }  // namespace
 
-TEST_CASE("load: agrees with std::map, sorted or not, on empty and full collections") {
+TEST_CASE("load: agrees with std::map, sorted or not, on empty and full collections", "[serial]") {
   for (const Sorted sorted : {Sorted::no, Sorted::up, Sorted::down}) {
     for (const std::uint32_t shards : {1u, 4u}) {
       load_round<ZeroTree<Number, Number>, Number>(sorted, shards);

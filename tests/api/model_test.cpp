@@ -125,7 +125,7 @@ TEST_CASE("model: few keys that change often") {
   });
 }
 
-TEST_CASE("model: many keys, short programs") {
+TEST_CASE("model: many keys, short programs", "[serial]") {
   for_all_kinds([](SubjectKind kind) {
     MortalFileSystem files;
     ProgramOptions options = small_program(files, kind, 3);
@@ -137,7 +137,7 @@ TEST_CASE("model: many keys, short programs") {
   });
 }
 
-TEST_CASE("model: migrations that are stopped and go on, through writes and kills") {
+TEST_CASE("model: migrations that are stopped and go on, through writes and kills", "[serial]") {
   for_all_kinds([](SubjectKind kind) {
     for (const std::uint64_t variant : {0u, 1u}) {
       MortalFileSystem files;
@@ -152,7 +152,8 @@ TEST_CASE("model: migrations that are stopped and go on, through writes and kill
   });
 }
 
-TEST_CASE("model: what has expired is gone for every call, and sweeps erase just that") {
+TEST_CASE("model: what has expired is gone for every call, and sweeps erase just that",
+          "[serial]") {
   for_all_kinds([](SubjectKind kind) {
     for (const std::uint64_t variant : {0u, 1u, 2u, 3u}) {
       MortalFileSystem files;

@@ -611,7 +611,7 @@ template <class W> class Program {
 
 }  // namespace
 
-TEST_CASE("secondary_index: any program, through closes and kills") {
+TEST_CASE("secondary_index: any program, through closes and kills", "[serial]") {
   std::uint64_t seed = 1;
   for_each_kind([&](auto& users) { Program(users, ++seed).run(400); });
   for_each_kind([&](auto& users) { Program(users, ++seed).run(200); }, 1);

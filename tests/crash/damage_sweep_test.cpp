@@ -281,7 +281,7 @@ std::size_t many() { return test::scaled(1000) < 1000 ? test::scaled(1000) : ~st
 }  // namespace
 
 TEST_CASE("damage: whatever byte is wrong, no wrong value is read, and what is lost is told",
-          "[crash][clear][pitfall-17][pitfall-18][pitfall-19][pitfall-20][pitfall-49]") {
+          "[serial][crash][clear][pitfall-17][pitfall-18][pitfall-19][pitfall-20][pitfall-49]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
     sweep(shape, test::scaled(40, 10), test::scaled(15, 5), false);
   }

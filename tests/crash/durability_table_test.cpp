@@ -188,7 +188,7 @@ TEST_CASE("durability: after a power cut a prefix of the puts is there [pitfall-
   for (std::uint64_t seed = 1; seed <= 40; ++seed) CHECK(survivors(0, false, seed) <= kEntries);
 }
 
-TEST_CASE("durability: what sync() covered survives a power cut") {
+TEST_CASE("durability: what sync() covered survives a power cut", "[serial]") {
   for (const std::uint64_t synced : {1u, 777u, 2999u}) {
     CHECK(survivors(synced, false, 0) >= synced);
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {
@@ -197,7 +197,7 @@ TEST_CASE("durability: what sync() covered survives a power cut") {
   }
 }
 
-TEST_CASE("durability: a put with sync survives a power cut, with all before it") {
+TEST_CASE("durability: a put with sync survives a power cut, with all before it", "[serial]") {
   for (const std::uint64_t synced : {1u, 1500u, 3000u}) {
     CHECK(survivors(synced, true, 0) >= synced);
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {

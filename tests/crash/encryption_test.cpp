@@ -252,7 +252,7 @@ TEST_CASE("encryption: the ledger notes a nonce that comes twice", "[nonces]") {
 }
 
 TEST_CASE("encryption: no nonce comes twice, over power cuts, kills, failed calls and recoveries",
-          "[nonces][crash][pitfall-45]") {
+          "[serial][nonces][crash][pitfall-45]") {
   using Faults = test::CrashSettings::Faults;
   const KeyForTests encrypted;
   const test::NonceLedger ledger;
@@ -322,7 +322,7 @@ TEST_CASE("encryption: no nonce comes twice where every write may fail", "[nonce
 }
 
 TEST_CASE("encryption: no key or value can be found in any file, at any moment [pitfall-51]",
-          "[crash]") {
+          "[serial][crash]") {
   for (const Cipher cipher : {Cipher::aes_256_gcm, Cipher::chacha20_poly1305}) {
     for (std::uint64_t seed = 1; seed <= test::scaled(2); ++seed) {
       Config config;
@@ -338,7 +338,7 @@ TEST_CASE("encryption: no key or value can be found in any file, at any moment [
 }
 
 TEST_CASE("encryption: the search finds keys and values of a collection in the clear",
-          "[crash][clear]") {
+          "[serial][crash][clear]") {
   WatchedWork work(Config(), 1);
   work.run(40);
   std::set<std::string> kinds;
@@ -390,7 +390,8 @@ TEST_CASE("encryption: an old copy of the whole directory opens as it was [pitfa
   check_own(files, true, "the whole directory is an old one");
 }
 
-TEST_CASE("encryption: blocks of another file, shard or store are never served [pitfall-46]") {
+TEST_CASE("encryption: blocks of another file, shard or store are never served [pitfall-46]",
+          "[serial]") {
   for (const bool closed : {true, false}) {
     FaultFileSystem files, others;
     make_store(files, 1, closed);

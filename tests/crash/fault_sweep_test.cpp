@@ -621,7 +621,8 @@ template <class C> std::size_t sweep_all(bool full) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("faults: whichever call to the file system fails, nothing accepted is lost",
-                   "[crash][pitfall-4][pitfall-25][pitfall-27][pitfall-30]", Log, Table, Slots) {
+                   "[serial][crash][pitfall-4][pitfall-25][pitfall-27][pitfall-30]", Log, Table,
+                   Slots) {
   const std::size_t cases = sweep_all<TestType>(false);
   CHECK(cases > 500);
 }

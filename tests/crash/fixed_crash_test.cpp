@@ -348,7 +348,7 @@ TEST_CASE("fixed: on a full disk a file that was cut off says what it needs, and
   CHECK(files.info(kSlots)->size == bytes);
 }
 
-TEST_CASE("a creation that fails, wherever it does, is undone or can be gone on with") {
+TEST_CASE("a creation that fails, wherever it does, is undone or can be gone on with", "[serial]") {
   const Shape kShapes[] = {{8, 100, true, Payload::value, true},
                            {8, 100, true, Payload::value, false}};
   for (const Shape& shape : kShapes) {

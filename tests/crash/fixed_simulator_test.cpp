@@ -25,12 +25,12 @@ constexpr double kQuickSeconds = 4;
 
 TEST_CASE(
     "fixed crash: after every power cut or kill each key has a state at or past its last sync",
-    "[crash][simulator][fixed]") {
+    "[serial][crash][simulator][fixed]") {
   simulate_crashes<FixedCrashSimulator>(quick_settings(), quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("fixed crash: after a failed call reopening recovers, and nothing durable is lost",
-          "[crash][simulator][fixed]") {
+          "[serial][crash][simulator][fixed]") {
   CrashSettings settings = quick_settings();
   settings.operations = 20;
   SECTION("syncs") { settings.faults = CrashSettings::Faults::syncs; }

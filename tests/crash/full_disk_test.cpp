@@ -213,7 +213,7 @@ class FullDisk {
 }  // namespace
 
 TEST_CASE("full disk: nothing is lost, reads go on, and so do writes when there is space",
-          "[crash][pitfall-27]") {
+          "[serial][crash][pitfall-27]") {
   for (const Shape& shape : {kLog, kTable, kSlots}) {
     for (const bool encrypted : {false, true}) {
 #if !ARMDB_WITH_OPENSSL

@@ -259,7 +259,8 @@ TEST_CASE("joint batch: one that a full disk refuses in one shard is nowhere") {
   }
 }
 
-TEST_CASE("joint batch: a kill at any call of the recovery that drops it leaves no part of it") {
+TEST_CASE("joint batch: a kill at any call of the recovery that drops it leaves no part of it",
+          "[serial]") {
   FaultFileSystem files;
   {
     Collection collection = test::open_shard(four_shards(files), test::kVarTree);
@@ -357,7 +358,8 @@ TEST_CASE("joint batch: longer than a segment it reads back, in the buffer or in
   }
 }
 
-TEST_CASE("joint batch: random power cuts leave it whole or absent, at or past the last sync") {
+TEST_CASE("joint batch: random power cuts leave it whole or absent, at or past the last sync",
+          "[serial]") {
   const int rounds = static_cast<int>(test::scaled(150));
   for (int seed = 1; seed <= rounds; ++seed) {
     const Shape& shape = seed % 2 == 0 ? test::kVarTree : test::kConstMap;

@@ -82,7 +82,8 @@ std::string with_piece(std::string raw, std::uint64_t to, std::string_view from_
 
 }  // namespace
 
-TEST_CASE("sealed_file: a flipped bit costs its frame, and no other byte [pitfall-46]") {
+TEST_CASE("sealed_file: a flipped bit costs its frame, and no other byte [pitfall-46]",
+          "[serial]") {
   for (const Cipher cipher : {Cipher::aes_256_gcm, Cipher::chacha20_poly1305}) {
     SealedStore store(cipher);
     const Sample sample = make_sample(store, 1000, 1);
@@ -114,7 +115,8 @@ TEST_CASE("sealed_file: a flipped bit costs its frame, and no other byte [pitfal
   }
 }
 
-TEST_CASE("sealed_file: a frame that was moved, or two that were swapped, are never served") {
+TEST_CASE("sealed_file: a frame that was moved, or two that were swapped, are never served",
+          "[serial]") {
   for (const std::size_t size : {100u, 1000u, 4064u}) {
     SealedStore store;
     const Sample sample = make_sample(store, size, 1);
@@ -196,7 +198,8 @@ TEST_CASE("sealed_file: a header that was changed, checksums and all, opens no f
   }
 }
 
-TEST_CASE("sealed_file: a frame whose fields were changed, checksum and all, is zeros") {
+TEST_CASE("sealed_file: a frame whose fields were changed, checksum and all, is zeros",
+          "[serial]") {
   SealedStore store;
   const Sample sample = make_sample(store, 700, 1);
   base::Random random(8);

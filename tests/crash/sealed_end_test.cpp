@@ -94,7 +94,7 @@ TEST_CASE("sealed file: a checksum alone makes no end, however far away") {
 }
 
 // Would take minutes if each read looked through the hole again.
-TEST_CASE("sealed file: a long hole is looked through once") {
+TEST_CASE("sealed file: a long hole is looked through once", "[serial]") {
   const Owned<FileSystem> files = make_memory_file_system();
   Config config = with_key(*files);
   config.max_file_size = 64u << 20;

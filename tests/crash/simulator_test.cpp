@@ -30,20 +30,20 @@ double long_seconds() { return static_cast<double>(armdb::test::scaled(60, 10));
 TEST_CASE(
     "crash: every state a power cut or a kill can leave recovers to a prefix at or past the last "
     "sync",
-    "[crash][simulator][pitfall-1][pitfall-2][pitfall-6][pitfall-7][pitfall-8][pitfall-9]"
+    "[serial][crash][simulator][pitfall-1][pitfall-2][pitfall-6][pitfall-7][pitfall-8][pitfall-9]"
     "[pitfall-10][pitfall-12][pitfall-14][pitfall-15][pitfall-16][pitfall-21]") {
   simulate_crashes<CrashSimulator>(quick_settings(), quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("crash: after a failed sync reopening recovers, and nothing durable is lost",
-          "[crash][simulator][pitfall-3][pitfall-4][pitfall-5]") {
+          "[serial][crash][simulator][pitfall-3][pitfall-4][pitfall-5]") {
   CrashSettings settings = quick_settings();
   settings.faults = CrashSettings::Faults::syncs;
   simulate_crashes<CrashSimulator>(settings, quick_states(), kQuickSeconds);
 }
 
 TEST_CASE("crash: after any failed call reopening recovers, and nothing durable is lost",
-          "[crash][simulator][pitfall-4][pitfall-27]") {
+          "[serial][crash][simulator][pitfall-4][pitfall-27]") {
   CrashSettings settings = quick_settings();
   settings.faults = CrashSettings::Faults::calls;
   simulate_crashes<CrashSimulator>(settings, quick_states(), kQuickSeconds);
@@ -51,7 +51,7 @@ TEST_CASE("crash: after any failed call reopening recovers, and nothing durable 
 
 #if ARMDB_WITH_OPENSSL
 TEST_CASE("crash: encrypted, while keys change, every state that a crash can leave recovers",
-          "[crash][simulator][pitfall-21][pitfall-52]") {
+          "[serial][crash][simulator][pitfall-21][pitfall-52]") {
   CrashSettings settings = quick_settings();
   settings.keys = true;
   SECTION("without faults") {}

@@ -547,7 +547,7 @@ TEST_CASE("tls: a byte changed on the wire is corrupt, and is so ever after") {
   CHECK_FALSE(first_read(both.client).ok());
 }
 
-TEST_CASE("tls: each 65,536 records a new key seals, and the other side follows") {
+TEST_CASE("tls: each 65,536 records a new key seals, and the other side follows", "[serial]") {
   Handshake both(psk_settings(), psk_settings());
   REQUIRE(both.client.ok());
   REQUIRE(both.server.ok());

@@ -85,7 +85,8 @@ TEST_CASE("engine: ConstTree is a prefix of its writes after power cuts [pitfall
   run_kind(SubjectKind::const_tree, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: ConstMap is a prefix of its writes after power cuts [pitfall-6] [pitfall-16]") {
+TEST_CASE("engine: ConstMap is a prefix of its writes after power cuts [pitfall-6] [pitfall-16]",
+          "[serial]") {
   run_kind(SubjectKind::const_map, test::scaled(600, 300));
 }
 
@@ -93,31 +94,32 @@ TEST_CASE("engine: ZeroTree is a prefix of its writes after power cuts") {
   run_kind(SubjectKind::zero_tree, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: ZeroMap is a prefix of its writes after power cuts") {
+TEST_CASE("engine: ZeroMap is a prefix of its writes after power cuts", "[serial]") {
   run_kind(SubjectKind::zero_map, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: TypedTree is a prefix of its writes after power cuts") {
+TEST_CASE("engine: TypedTree is a prefix of its writes after power cuts", "[serial]") {
   run_kind(SubjectKind::typed_tree, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: TypedMap is a prefix of its writes after power cuts") {
+TEST_CASE("engine: TypedMap is a prefix of its writes after power cuts", "[serial]") {
   run_kind(SubjectKind::typed_map, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: VarTree is a prefix of its writes after power cuts [pitfall-2] [pitfall-9]") {
+TEST_CASE("engine: VarTree is a prefix of its writes after power cuts [pitfall-2] [pitfall-9]",
+          "[serial]") {
   run_kind(SubjectKind::var_tree, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: VarMap is a prefix of its writes after power cuts [pitfall-12]") {
+TEST_CASE("engine: VarMap is a prefix of its writes after power cuts [pitfall-12]", "[serial]") {
   run_kind(SubjectKind::var_map, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: VarTypedTree is a prefix of its writes after power cuts") {
+TEST_CASE("engine: VarTypedTree is a prefix of its writes after power cuts", "[serial]") {
   run_kind(SubjectKind::var_typed_tree, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: VarTypedMap is a prefix of its writes after power cuts") {
+TEST_CASE("engine: VarTypedMap is a prefix of its writes after power cuts", "[serial]") {
   run_kind(SubjectKind::var_typed_map, test::scaled(600, 300));
 }
 
@@ -133,7 +135,7 @@ TEST_CASE("engine: after power cuts single copies have a state past their last s
   run_kind(SubjectKind::fixed_single, test::scaled(600, 300));
 }
 
-TEST_CASE("engine: migrations go on after power cuts") {
+TEST_CASE("engine: migrations go on after power cuts", "[serial]") {
   for (int kind = 0; kind < test::kSubjectKinds; ++kind) {
     for (std::uint64_t variant = 0; variant < 2; ++variant) {
       const auto model =

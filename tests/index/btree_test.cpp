@@ -311,7 +311,7 @@ void model_round(std::uint32_t key_size, std::uint32_t value_size, Keys keys) {
 
 }  // namespace
 
-TEST_CASE("btree: every key width agrees with std::map") {
+TEST_CASE("btree: every key width agrees with std::map", "[serial]") {
   for (const std::uint32_t key_size : {1u, 4u, 8u, 9u, 12u, 16u, 20u, 32u, 33u, 40u, 64u, 255u}) {
     for (const Keys keys : {Keys::random, Keys::dense, Keys::same_front, Keys::same_tail}) {
       model_round(key_size, 8, keys);
@@ -319,7 +319,7 @@ TEST_CASE("btree: every key width agrees with std::map") {
   }
 }
 
-TEST_CASE("btree: every value size agrees with std::map") {
+TEST_CASE("btree: every value size agrees with std::map", "[serial]") {
   for (const std::uint32_t value_size : {0u, 1u, 7u, 64u, 300u, 1000u}) {
     for (const std::uint32_t key_size : {8u, 16u, 24u}) {
       model_round(key_size, value_size, Keys::random);
@@ -328,7 +328,7 @@ TEST_CASE("btree: every value size agrees with std::map") {
   model_round(8, 5000, Keys::random);
 }
 
-TEST_CASE("btree: the largest keys and values agree with std::map") {
+TEST_CASE("btree: the largest keys and values agree with std::map", "[serial]") {
   model_round(1024, 0, Keys::random);
   model_round(1024, 64, Keys::same_front);
   Pair pair(1024, 65536);
@@ -339,7 +339,7 @@ TEST_CASE("btree: the largest keys and values agree with std::map") {
   REQUIRE(pair.agrees(random));
 }
 
-TEST_CASE("btree: many levels agree with std::map") {
+TEST_CASE("btree: many levels agree with std::map", "[serial]") {
   // 1 KiB keys have the smallest fan-out.
   Pair pair(1024, 0, 1u << 20);
   REQUIRE(pair.made());
@@ -352,7 +352,7 @@ TEST_CASE("btree: many levels agree with std::map") {
   REQUIRE(pair.agrees(random));
 }
 
-TEST_CASE("btree: sorted loads fill the leaves, in either direction") {
+TEST_CASE("btree: sorted loads fill the leaves, in either direction", "[serial]") {
   for (const bool descending : {false, true}) {
     Pair pair(8, 64);
     REQUIRE(pair.made());
@@ -366,7 +366,7 @@ TEST_CASE("btree: sorted loads fill the leaves, in either direction") {
   }
 }
 
-TEST_CASE("btree: runs of sorted keys agree with std::map") {
+TEST_CASE("btree: runs of sorted keys agree with std::map", "[serial]") {
   for (const std::uint32_t key_size : {1u, 8u, 12u, 16u, 24u, 255u}) {
     for (const Keys keys : {Keys::random, Keys::dense, Keys::same_front, Keys::same_tail}) {
       CAPTURE(key_size, static_cast<int>(keys));
@@ -388,7 +388,7 @@ TEST_CASE("btree: runs of sorted keys agree with std::map") {
   }
 }
 
-TEST_CASE("btree: a run fills leaves to the brim, a leaf in a few steps") {
+TEST_CASE("btree: a run fills leaves to the brim, a leaf in a few steps", "[serial]") {
   for (const bool amid : {false, true}) {
     Pair pair(8, 64);
     REQUIRE(pair.made());
@@ -417,7 +417,7 @@ std::vector<Key> ascending(std::uint32_t key_size, std::uint64_t first, std::uin
 
 }  // namespace
 
-TEST_CASE("btree: ascending runs build whole trees of every size") {
+TEST_CASE("btree: ascending runs build whole trees of every size", "[serial]") {
   for (const std::uint32_t key_size : {8u, 12u, 24u, 1024u}) {
     const auto shape = armdb::index::BtreeShape::of(key_size, 8);
     const std::uint64_t leaf = shape.leaf_capacity;
@@ -451,7 +451,7 @@ TEST_CASE("btree: ascending runs build whole trees of every size") {
   }
 }
 
-TEST_CASE("btree: what is put and erased between ascending runs is found by them") {
+TEST_CASE("btree: what is put and erased between ascending runs is found by them", "[serial]") {
   for (const std::uint32_t key_size : {8u, 12u, 24u, 1024u}) {
     CAPTURE(key_size);
     Pair pair(key_size, 8);
@@ -520,7 +520,7 @@ TEST_CASE("btree: a key above all others is told from one that is not") {
   CHECK_FALSE(last(key('l', 'z', 'z')));
 }
 
-TEST_CASE("btree: sorted groups that come from the largest down do not waste leaves") {
+TEST_CASE("btree: sorted groups that come from the largest down do not waste leaves", "[serial]") {
   for (const std::uint64_t step : {2u, 8u, 32u, 64u}) {
     CAPTURE(step);
     Pair pair(8, 8);
@@ -538,7 +538,7 @@ TEST_CASE("btree: sorted groups that come from the largest down do not waste lea
   }
 }
 
-TEST_CASE("btree: random inserts use at most 1.35 times their bytes") {
+TEST_CASE("btree: random inserts use at most 1.35 times their bytes", "[serial]") {
   Pair pair(8, 64);
   REQUIRE(pair.made());
   Random random(1);
@@ -547,7 +547,7 @@ TEST_CASE("btree: random inserts use at most 1.35 times their bytes") {
   REQUIRE(pair.agrees(random));
 }
 
-TEST_CASE("btree: a queue's erased front is given back") {
+TEST_CASE("btree: a queue's erased front is given back", "[serial]") {
   Pair pair(8, 8);
   REQUIRE(pair.made());
   Random random(1);
@@ -632,7 +632,7 @@ void stingy_release(void* memory, std::size_t size) { PageSource::heap().release
 
 }  // namespace
 
-TEST_CASE("btree: out of memory is told by reserve, and the tree stays good") {
+TEST_CASE("btree: out of memory is told by reserve, and the tree stays good", "[serial]") {
   const PageSource stingy{stingy_allocate, stingy_release};
   for (std::size_t steps = 0; steps < 40; ++steps) {
     steps_left = steps;

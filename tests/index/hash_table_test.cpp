@@ -206,7 +206,7 @@ armdb::base::PageSource failing_pages() {
 
 }  // namespace
 
-TEST_CASE("hash_table: agrees with a model for every key and value size") {
+TEST_CASE("hash_table: agrees with a model for every key and value size", "[serial]") {
   for (const std::uint32_t key_size : {1u, 4u, 8u, 9u, 16u, 20u, 32u, 33u, 40u, 255u, 1024u}) {
     for (const std::uint32_t value_size : {0u, 1u, 8u, 64u, 300u}) {
       CAPTURE(key_size, value_size);
@@ -216,7 +216,7 @@ TEST_CASE("hash_table: agrees with a model for every key and value size") {
   run_random(8, 65536, 40, 200, 30);
 }
 
-TEST_CASE("hash_table: records and overflow buckets are reused when most is erased") {
+TEST_CASE("hash_table: records and overflow buckets are reused when most is erased", "[serial]") {
   run_random(8, 64, 3000, 60000, 48);
   Table table(8, 64);
   for (std::uint64_t n = 0; n < 20000; ++n) {
@@ -235,7 +235,7 @@ TEST_CASE("hash_table: records and overflow buckets are reused when most is eras
   REQUIRE(table->memory_bytes() <= full + full / 50);
 }
 
-TEST_CASE("hash_table: every key is found at every moment of growth") {
+TEST_CASE("hash_table: every key is found at every moment of growth", "[serial]") {
   Table table(8, 8);
   std::size_t wrong = 0;
   for (std::uint64_t n = 0; n < 3000; ++n) {
@@ -246,7 +246,8 @@ TEST_CASE("hash_table: every key is found at every moment of growth") {
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("hash_table: grows to 300 000 keys and finds, scans and batches all of them") {
+TEST_CASE("hash_table: grows to 300 000 keys and finds, scans and batches all of them",
+          "[serial]") {
   constexpr std::uint64_t kKeys = 300000;
   Table table(16, 8, 1 << 20);
   Model model;
@@ -309,7 +310,7 @@ TEST_CASE("hash_table: expecting more changes nothing where entries are, or with
   CHECK(poor.contains(key_of(1, 8)));
 }
 
-TEST_CASE("hash_table: keys whose buckets and tags are the same are told apart") {
+TEST_CASE("hash_table: keys whose buckets and tags are the same are told apart", "[serial]") {
   // Hashes are of keys, so the keys are searched for: equal low 12 bits and equal tag.
   std::vector<std::string> keys;
   const std::uint64_t wanted = 0x5a00000123u;
@@ -337,7 +338,7 @@ TEST_CASE("hash_table: keys whose buckets and tags are the same are told apart")
   }
 }
 
-TEST_CASE("hash_table: find_many answers as find does") {
+TEST_CASE("hash_table: find_many answers as find does", "[serial]") {
   for (const std::uint32_t key_size : {8u, 16u, 20u, 32u}) {
     Table table(key_size, 40);
     Model model;
@@ -399,7 +400,7 @@ TEST_CASE("hash_table: a scan sees once what stays, while other keys come and go
   REQUIRE(std::count(seen.begin(), seen.end(), 1) == static_cast<std::ptrdiff_t>(kStay));
 }
 
-TEST_CASE("hash_table: without memory reserve() says so and all else goes on") {
+TEST_CASE("hash_table: without memory reserve() says so and all else goes on", "[serial]") {
   steps_left = 0;
   REQUIRE_FALSE(Table(8, 64, 4096, failing_pages()).valid());
   for (std::size_t steps = 1; steps < 40; ++steps) {
@@ -430,7 +431,8 @@ TEST_CASE("hash_table: without memory reserve() says so and all else goes on") {
   }
 }
 
-TEST_CASE("hash_table: a key of 8 bytes with a value of 64 takes at most 90 bytes at any size") {
+TEST_CASE("hash_table: a key of 8 bytes with a value of 64 takes at most 90 bytes at any size",
+          "[serial]") {
   Table table(8, 64, 2 << 20);
   const std::string value(64, 'v');
   double worst = 0;

@@ -61,7 +61,7 @@ std::string churn(std::uint64_t seed, bool ordered) {
 
 }  // namespace
 
-TEST_CASE("hash_table: thousands of small tables under churn agree with the model") {
+TEST_CASE("hash_table: thousands of small tables under churn agree with the model", "[serial]") {
   const std::uint64_t tables = test::scaled(3000, 300);
   for (std::uint64_t seed = 1; seed <= tables; ++seed) {
     INFO("seed " << seed);

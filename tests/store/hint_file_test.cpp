@@ -73,7 +73,7 @@ TEST_CASE("hint_file: without hints everything is checked and the same [pitfall-
   CHECK(collection.stats().damaged_regions == 1);
 }
 
-TEST_CASE("hint_file: a flipped bit anywhere in it is noticed [pitfall-9]") {
+TEST_CASE("hint_file: a flipped bit anywhere in it is noticed [pitfall-9]", "[serial]") {
   const auto snapshot = three_segments();
   FaultFileSystem files;
   files.restore(snapshot);

@@ -264,13 +264,14 @@ void cut_renewal_short(const Shape& shape, bool power) {
   }
 }
 
-TEST_CASE("keyring: a failure at any call of reencrypt loses nothing, and it can be done again") {
+TEST_CASE("keyring: a failure at any call of reencrypt loses nothing, and it can be done again",
+          "[serial]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
     cut_renewal_short(shape, false);
   }
 }
 
-TEST_CASE("keyring: nor does a power cut at any call of reencrypt [pitfall-52]") {
+TEST_CASE("keyring: nor does a power cut at any call of reencrypt [pitfall-52]", "[serial]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap, kSlots}) {
     cut_renewal_short(shape, true);
   }

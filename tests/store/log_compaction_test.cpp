@@ -187,7 +187,8 @@ TEST_CASE("log_compaction: a write beside it wins over the copy [pitfall-13]") {
   }
 }
 
-TEST_CASE("log_compaction: any failing call leaves everything readable [pitfall-27] [pitfall-31]") {
+TEST_CASE("log_compaction: any failing call leaves everything readable [pitfall-27] [pitfall-31]",
+          "[serial]") {
   for (const int error : {EIO, ENOSPC, EMFILE}) {
     bool ended = false;
     for (std::size_t nth = 1; !ended; ++nth) {

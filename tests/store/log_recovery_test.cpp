@@ -308,7 +308,8 @@ TEST_CASE("log_recovery: huge sizes and sequences in a header are survived [pitf
   }
 }
 
-TEST_CASE("log_recovery: a kill at any call of a recovery changes nothing [pitfall-21]") {
+TEST_CASE("log_recovery: a kill at any call of a recovery changes nothing [pitfall-21]",
+          "[serial]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     FaultFileSystem files;
     Config config = test::one_shard(files);
@@ -348,7 +349,8 @@ TEST_CASE("log_recovery: a kill at any call of a recovery changes nothing [pitfa
   }
 }
 
-TEST_CASE("log_recovery: one failing call means opened in full or not at all [pitfall-31]") {
+TEST_CASE("log_recovery: one failing call means opened in full or not at all [pitfall-31]",
+          "[serial]") {
   for (const int error : {EIO, EMFILE, ENOMEM, EACCES}) {
     FaultFileSystem files;
     const Config config = test::one_shard(files);
@@ -425,7 +427,7 @@ TEST_CASE("log_recovery: what follows a hole is set aside, and never served [pit
   }
 }
 
-TEST_CASE("log_recovery: read-only sees the same and changes nothing [pitfall-21]") {
+TEST_CASE("log_recovery: read-only sees the same and changes nothing [pitfall-21]", "[serial]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     for (std::uint64_t seed = 0; seed < 25; ++seed) {
       FaultFileSystem files;

@@ -235,7 +235,8 @@ TEST_CASE("log_store: short writes lose nothing that was acknowledged [pitfall-2
   }
 }
 
-TEST_CASE("log_store: any call that fails leaves a prefix with all that was synced [pitfall-30]") {
+TEST_CASE("log_store: any call that fails leaves a prefix with all that was synced [pitfall-30]",
+          "[serial]") {
   for (const int error : {EIO, EROFS, ENOSPC}) {
     for (const bool sticky : {false, true}) {
       bool ended = false;
@@ -348,7 +349,8 @@ TEST_CASE("log_store: a full disk loses nothing, and writes resume with space [p
   }
 }
 
-TEST_CASE("log_store: a disk full of overwritten entries is freed by compaction [pitfall-27]") {
+TEST_CASE("log_store: a disk full of overwritten entries is freed by compaction [pitfall-27]",
+          "[serial]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     for (std::uint64_t capacity = 200; capacity < 420; capacity += 12) {
       FaultFileSystem files;
@@ -374,7 +376,8 @@ TEST_CASE("log_store: a disk full of overwritten entries is freed by compaction 
   }
 }
 
-TEST_CASE("log_store: what a full disk refused is there after a kill [pitfall-27] [pitfall-28]") {
+TEST_CASE("log_store: what a full disk refused is there after a kill [pitfall-27] [pitfall-28]",
+          "[serial]") {
   for (int blocks = 30; blocks < 60; ++blocks) {
     FaultFileSystem files;
     const Config config = test::one_shard(files);

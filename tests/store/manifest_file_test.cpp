@@ -64,7 +64,8 @@ TEST_CASE("manifest_file: missing, it is rebuilt from the segments [pitfall-18]"
   }
 }
 
-TEST_CASE("manifest_file: a wrong byte anywhere, or a cut, and it is rebuilt and told") {
+TEST_CASE("manifest_file: a wrong byte anywhere, or a cut, and it is rebuilt and told",
+          "[serial]") {
   const auto snapshot = some_segments(test::kVarTree);
   FaultFileSystem files;
   files.restore(snapshot);

@@ -63,13 +63,13 @@ std::vector<std::size_t> edges() {
 
 }  // namespace
 
-TEST_CASE("sealed_file: what is written reads back, for writes of every awkward size") {
+TEST_CASE("sealed_file: what is written reads back, for writes of every awkward size", "[serial]") {
   for (std::size_t size = 1; size <= 130; ++size) check_writes_of(size);
   for (const std::size_t size : edges()) check_writes_of(size);
   check_writes_of(3 << 20);
 }
 
-TEST_CASE("sealed_file: a file of one write of every awkward size reads back") {
+TEST_CASE("sealed_file: a file of one write of every awkward size reads back", "[serial]") {
   const auto check = [](std::size_t size) {
     INFO(size);
     SealedStore store;
@@ -252,7 +252,8 @@ std::string mixed_file(const SealedStore& store) {
 }
 
 TEST_CASE(
-    "sealed_file: cut at any byte it ends with a whole frame, and has all before it [pitfall-49]") {
+    "sealed_file: cut at any byte it ends with a whole frame, and has all before it [pitfall-49]",
+    "[serial]") {
   SealedStore store;
   const std::string plain = mixed_file(store);
   const std::string raw = test::read_path(store.files, kPath);
@@ -368,7 +369,8 @@ TEST_CASE("sealed_file: files that tell nothing of data pass as they are") {
 
 // ---- Writes that fail ----
 
-TEST_CASE("sealed_file: after a write that failed the next one replaces it, by new nonces") {
+TEST_CASE("sealed_file: after a write that failed the next one replaces it, by new nonces",
+          "[serial]") {
   const test::NonceLedger ledger;
   base::Random random(11);
   for (std::size_t round = 0; round < test::scaled(400, 60); ++round) {

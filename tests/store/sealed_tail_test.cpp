@@ -73,7 +73,7 @@ Config encrypted_shard(FileSystem& files, Cipher cipher) {
 
 }  // namespace
 
-TEST_CASE("sealed_tail: every returned put survives a kill, one after another") {
+TEST_CASE("sealed_tail: every returned put survives a kill, one after another", "[serial]") {
   for (const Cipher cipher : {Cipher::aes_256_gcm, Cipher::chacha20_poly1305}) {
     test::FaultFileSystem files;
     const Config config = encrypted_shard(files, cipher);
@@ -87,7 +87,8 @@ TEST_CASE("sealed_tail: every returned put survives a kill, one after another") 
   }
 }
 
-TEST_CASE("sealed_tail: puts, batches and large values survive a kill however the buffer stands") {
+TEST_CASE("sealed_tail: puts, batches and large values survive a kill however the buffer stands",
+          "[serial]") {
   base::Random random(3);
   for (std::size_t round = 0; round < test::scaled(60, 10); ++round) {
     test::FaultFileSystem files;
@@ -137,7 +138,8 @@ TEST_CASE("sealed_tail: a buffer full of the smallest entries finds room, more i
   CHECK(is_prefix(all, store.read()));
 }
 
-TEST_CASE("sealed_tail: cut at any byte, or one flipped anywhere, it is a prefix in whole frames") {
+TEST_CASE("sealed_tail: cut at any byte, or one flipped anywhere, it is a prefix in whole frames",
+          "[serial]") {
   TailStore store;
   const std::vector<std::size_t> sizes = {24, 40, 33, 500, 1, 24, 90};
   const auto tail = store.open();

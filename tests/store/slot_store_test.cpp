@@ -78,7 +78,8 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys whole") {
+TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys whole",
+          "[serial]") {
   for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{5000, 2, true},
                                SlotKind{64, 1, true}, SlotKind{8, 2, true}}) {
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
@@ -142,7 +143,7 @@ TEST_CASE("slot_store: a kill between any two stores of a write leaves all keys 
   }
 }
 
-TEST_CASE("slot_store: a crash at any call of the recovery ends the same") {
+TEST_CASE("slot_store: a crash at any call of the recovery ends the same", "[serial]") {
   for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{64, 2, false}}) {
     for (std::uint64_t seed = 1; seed <= 24; ++seed) {
       base::Random dice(seed);
@@ -375,7 +376,8 @@ TEST_CASE(
 
 TEST_CASE(
     "slot_store: no power cut takes what was synced, or brings back what "
-    "was erased [pitfall-39] [pitfall-41]") {
+    "was erased [pitfall-39] [pitfall-41]",
+    "[serial]") {
   for (const SlotKind& kind : kKinds) {
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
       INFO("values of " << kind.value_size << " bytes, copies " << kind.copies << ", seed "

@@ -55,7 +55,8 @@ TEST_CASE("tail_buffer: every returned put survives a kill, one after another") 
   }
 }
 
-TEST_CASE("tail_buffer: a flipped bit ends what it adds to the file, and nothing else") {
+TEST_CASE("tail_buffer: a flipped bit ends what it adds to the file, and nothing else",
+          "[serial]") {
   for (const Shape& shape : {test::kVarTree, test::kConstMap}) {
     const auto snapshot = killed(shape);
     FaultFileSystem files;
@@ -78,7 +79,7 @@ TEST_CASE("tail_buffer: a flipped bit ends what it adds to the file, and nothing
   }
 }
 
-TEST_CASE("tail_buffer: cut at any byte, or missing") {
+TEST_CASE("tail_buffer: cut at any byte, or missing", "[serial]") {
   const auto snapshot = killed(test::kVarTree);
   FaultFileSystem files;
   files.restore(snapshot);
@@ -101,7 +102,7 @@ TEST_CASE("tail_buffer: cut at any byte, or missing") {
   CHECK(served(files, test::kVarTree, test::one_shard(files)) == 10);
 }
 
-TEST_CASE("tail_buffer: another size next time, smaller or larger, loses nothing") {
+TEST_CASE("tail_buffer: another size next time, smaller or larger, loses nothing", "[serial]") {
   for (const std::uint32_t size : {16u << 10, 32u << 10, 256u << 10}) {
     for (const std::uint32_t next : {16u << 10, 24u << 10, 512u << 10}) {
       FaultFileSystem files;
