@@ -160,6 +160,26 @@ void rows_catch_up(const Options& options, Report& report) {
   report.finish(name, "MB/s", "until durable at the follower; the copy is not synced");
 }
 
+// The log has lost what was overwritten: a new follower gets a copy.
+void rows_copy(const Options& options, Report& report) {
+  const std::string name = "replication.copy";
+  if (!report.wanted(name)) return;
+  Group group(options, options.keys * 5);
+  for (std::uint64_t at = 0; at < options.keys * 3; ++at) {
+    check(group.leader.put(key_at(at), value_at(at + 1)));
+  }
+  check(group.leader.compact());
+  group.serve();
+  const double bytes = static_cast<double>(group.leader.stats().data_bytes);
+  for (int n = 0; n < options.repeats; ++n) {
+    const std::uint64_t begin = now_ns();
+    group.add_follower();
+    group.settle();
+    report.add(name, "armdb", bytes * 1000 / static_cast<double>(now_ns() - begin));
+  }
+  report.finish(name, "MB/s", "of a log that was compacted, until durable at the follower");
+}
+
 void rows_latency(const Options& options, Report& report) {
   const std::string name = "replication.latency_p50";
   if (!report.wanted(name)) return;
@@ -186,6 +206,7 @@ void rows_latency(const Options& options, Report& report) {
 void run_replication(const Options& options, Report& report) {
   rows_put(options, report);
   rows_catch_up(options, report);
+  rows_copy(options, report);
   rows_latency(options, report);
 }
 
