@@ -1912,7 +1912,7 @@ inline constexpr std::size_t kCollectionNameMax = 255;
 inline constexpr std::size_t kErrorTextMax = 1024;
 
 enum class FrameType : std::uint8_t {
-  hello = 1,   // payload: Hello
+  hello = 1,   // payload: Hello; sequence, of the leader: how many entries it has
   data,        // whole entries of a shard; sequence: all up to it was sent before
   copy_begin,  // the shard's content is replaced, by a copy as of `sequence`
   copy_data,   // whole entries of a copy
@@ -4702,7 +4702,17 @@ class LogFeed {
   bool take(const format::Entry& entry, std::uint64_t limit, FeedPiece& piece, Status& status);
   Status read_copy(std::size_t bytes_max, FeedPiece& piece);
   void enter(SegmentPtr segment) noexcept;
+  void append_scanned(std::vector<std::uint8_t>& out);
   Status damaged() const;
+
+  // How the checksum of an entry on the wire differs from the one in a segment.
+  struct Reseeding {
+    std::size_t content = 0;  // bytes of the entry behind its header; 0: none is known
+    std::uint32_t seed = 0;   // of the segment
+    std::uint32_t difference = 0;
+  };
+  static constexpr std::size_t kReseedings = 64;
+  std::array<Reseeding, kReseedings> reseedings_{};
 
   std::uint64_t position_;
   SegmentPtr segment_;                       // the one that is read; null: to be found
@@ -4716,9 +4726,6 @@ class LogFeed {
   bool in_batch_ = false;
   std::uint64_t batch_next_ = 0;  // the sequence that goes on with the open batch
 };
-
-// Appends `entry` as it goes over the wire.
-void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out);
 }  // namespace armdb::store
 
 #endif  // !ARMDB_OMIT_REPLICATION
@@ -5318,8 +5325,10 @@ class Shard {
   // Follower: a copy of the leader's shard as of a sequence takes the place of everything, when it
   // is complete; until then, and after a crash before that, the old content stays.
   // Threads: one, that of the follower.
-  Status begin_replacement();
-  Status add_to_replacement(std::uint64_t sequence, const WriteRequest& request);
+  // `expected`: about how many entries will come; 0: nobody knows.
+  Status begin_replacement(std::size_t expected = 0);
+  Status add_to_replacement(std::span<const std::uint64_t> sequences,
+                            std::span<const WriteRequest> requests);
   // Segments with entries above `aside_above` are kept as .aside files. Calls `pulse` now and then,
   // because it takes as long as a recovery.
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
@@ -5416,6 +5425,10 @@ class Shard {
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
   struct Replacement;
+  struct ShownRun;
+  bool reserve_expiries(std::span<const WriteRequest> run) ARMDB_REQUIRES(mutex_);
+  Status show_run(Replacement& job, ShownRun& run);
+  Status apply_run(std::span<const WriteRequest> run) ARMDB_REQUIRES(mutex_);
   Status show_replacement(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
   Status erase_replaced(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
 #endif
@@ -6034,14 +6047,15 @@ class Channel {
   [[nodiscard]] std::string peer() const { return stream_->peer(); }
  private:
   Result<std::size_t> pull(std::size_t want);
+  Status write_all(Bytes bytes, std::uint64_t end);
 
   const std::unique_ptr<os::Stream> stream_;
   const std::uint32_t timeout_ms_;
-  std::vector<std::uint8_t> in_;  // what has come; the first `taken_` bytes were given out
-  std::size_t taken_ = 0;
-  std::vector<std::uint8_t> out_;  // the frame that is being sent
-  std::uint64_t heard_ms_;         // when something came last
-  std::uint64_t begun_ms_ = 0;     // when the frame in in_ began to come; 0: none has
+  std::vector<std::uint8_t> in_;
+  std::size_t filled_ = 0;      // bytes of it that have come
+  std::size_t taken_ = 0;       // of these, the first ones: given out
+  std::uint64_t heard_ms_;      // when something came last
+  std::uint64_t begun_ms_ = 0;  // when the frame in in_ began to come; 0: none has
 };
 }  // namespace armdb::replica
 
@@ -6209,6 +6223,91 @@ class Server {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/applier.hpp ----
+// Applier: takes what came for the shards of a follower, and applies it, in order within each
+// shard.
+//
+// Little at a time is applied by the caller, at once. Who is behind gets large pieces: those of
+// different shards are applied by threads, beside each other and beside the caller, who receives
+// and syncs meanwhile. The threads begin with the first large piece.
+//
+// Threads: the members by one; its own end with it.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+// Bytes of one shard that came.
+struct Part {
+  std::uint32_t shard = 0;
+  bool copy = false;         // of a copy
+  std::uint64_t before = 0;  // else: the sequence that they go on behind
+  std::vector<std::uint8_t> bytes;
+};
+
+// Parsed entries that belong together, some plain ones or a batch: requests whose views point into
+// the bytes of a Part.
+struct EntryRun {
+  std::uint64_t first = 0;               // the sequence of the first one; the others follow it
+  std::vector<std::uint64_t> sequences;  // of a copy, which has gaps: those of all
+  std::vector<engine::WriteRequest> requests;
+  bool batch = false;
+
+  EntryRun() = default;
+  ~EntryRun() { clear(); }
+  EntryRun(const EntryRun&) = delete;
+  EntryRun& operator=(const EntryRun&) = delete;
+  void clear() noexcept;
+};
+
+// Those of `part` from `offset` on, which moves behind them.
+Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& offset,
+                 EntryRun& run);
+
+// What comes does not go on where the shard is.
+Status out_of_place(std::uint64_t before, std::uint64_t last);
+
+class Applier {
+ public:
+  explicit Applier(engine::Engine& engine) : engine_(engine), lanes_(engine.shard_count()) {}
+  ~Applier();
+  Applier(const Applier&) = delete;
+  Applier& operator=(const Applier&) = delete;
+
+  // Whole entries and batches. Waits while much is waiting already. The error may be that of an
+  // earlier part; nothing is applied behind it.
+  Status take(Part part);
+  // Everything that was taken is applied when it returns.
+  Status drain();
+ private:
+  struct Lane {
+    std::vector<Part> waiting;  // the next one first
+    bool busy = false;          // one of its parts is being applied
+  };
+
+  void start_threads();
+  void work();
+  [[nodiscard]] Lane* next_lane() noexcept ARMDB_REQUIRES(mutex_);
+  Status apply(const Part& part, EntryRun& run);
+
+  engine::Engine& engine_;
+  EntryRun run_;  // the caller's
+
+  base::Mutex mutex_;
+  base::ConditionVariable work_;                      // there is some, or the end
+  base::ConditionVariable done_;                      // of a part
+  std::vector<Lane> lanes_ ARMDB_GUARDED_BY(mutex_);  // per shard
+  std::size_t waiting_bytes_ ARMDB_GUARDED_BY(mutex_) = 0;
+  std::size_t unfinished_ ARMDB_GUARDED_BY(mutex_) = 0;  // parts
+  Status failure_ ARMDB_GUARDED_BY(mutex_);
+  bool ending_ ARMDB_GUARDED_BY(mutex_) = false;
+  std::unique_ptr<os::Thread[]> threads_;
+  bool tried_ = false;     // to start them
+  bool threaded_ = false;  // at least one runs
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/follower.hpp ----
 // FollowerSession: the conversation with the leader, and what it says on its way into the shards.
 //
@@ -6231,31 +6330,15 @@ class FollowerSession {
   Status run(Progress& progress, const std::atomic<bool>& stopping);
  private:
   static constexpr std::uint32_t kNoShard = ~std::uint32_t{0};
-  // The entries of one shard that have come, and are not applied yet.
-  struct Part {
-    std::uint32_t shard = 0;
-    std::uint64_t before = 0;
-    std::vector<std::uint8_t> bytes;
-  };
-  // Parsed entries: requests whose views point into a Part's bytes.
-  struct Run {
-    std::uint64_t first = 0;
-    std::vector<engine::WriteRequest> requests;
-    bool batch = false;
-    ~Run();
-  };
-
   Status greet();
+  void make_room(std::uint64_t entries, const format::Hello& leader);
   Status adopt(const format::Hello& leader);
   Status take(const format::FrameHeader& header, Bytes payload);
   [[nodiscard]] bool in_turn(const format::FrameHeader& header) const noexcept;
   Status take_data(const format::FrameHeader& header, Bytes payload);
   Status take_copy(const format::FrameHeader& header, Bytes payload);
   Status end_copy(std::uint32_t shard, std::uint64_t sequence);
-  Status apply(const Part& part);
   Status apply_joint();
-  Status parse(const Part& part, std::size_t& offset, bool whole, Run& run);
-  Status request_of(const Part& part, const format::Entry& entry, Run& run);
   Status mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to);
   Status level_out();
   Status settle();
@@ -6277,13 +6360,16 @@ class FollowerSession {
   std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
+  std::vector<std::size_t> expected_;       // per shard: about how many entries it will have
   std::vector<format::Mark> level_;         // the first of these behind the last copy; or empty
   bool uneven_ = false;                     // a copy came, and the other shards may not be as far
   std::uint64_t unsynced_bytes_ = 0;
-  bool applied_ = false;  // something since the last ack
-  bool heard_ = false;    // from the leader how far it is
+  bool applied_ = false;      // something since the last ack
+  bool more_likely_ = false;  // the last piece was a large one
+  bool heard_ = false;        // from the leader how far it is
   std::uint64_t behind_since_ms_ = 0;
   std::uint64_t acked_ms_ = 0;
+  Applier applier_;
 };
 
 // Asks a server what it serves by that name.
@@ -14587,11 +14673,22 @@ std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
 }
 
 // ---- The feed ----
-void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out) {
+// The entry is whole, and differs from the one on the wire in its checksum alone. Of checksums the
+// seeds' difference depends on the length and nothing else: it is learnt once for each.
+void LogFeed::append_scanned(std::vector<std::uint8_t>& out) {
+  const format::Entry& entry = scanner_->entry;
+  const bool expiry = (entry.flags & format::kExpiry) != 0;
+  const std::size_t content = entry.key.size() + entry.value.size() + (expiry ? 8 : 0);
   const std::size_t at = out.size();
-  out.resize(at + static_cast<std::size_t>(format::entry_bytes(
-                      entry.key.size(), entry.value.size(), (entry.flags & format::kExpiry) != 0)));
-  format::encode_entry(entry, format::kWireSeed, out.data() + at);
+  const std::uint8_t* const from = entry.key.data() - format::kEntryHeaderBytes - (expiry ? 8 : 0);
+  out.insert(out.end(), from, from + scanner_->size);
+  Reseeding& known = reseedings_[content % kReseedings];
+  const auto crc = base::load_little<std::uint32_t>(from);
+  if (known.content != content || known.seed != segment_->seed) {
+    format::encode_entry(entry, format::kWireSeed, out.data() + at);
+    known = {content, segment_->seed, crc ^ base::load_little<std::uint32_t>(out.data() + at)};
+  }
+  base::store_little<std::uint32_t>(out.data() + at, crc ^ known.difference);
 }
 
 void LogFeed::enter(SegmentPtr segment) noexcept {
@@ -14690,7 +14787,7 @@ bool LogFeed::take(const format::Entry& entry, std::uint64_t limit, FeedPiece& p
     status = damaged();
     return false;
   }
-  append_wire_entry(entry, piece.entries);
+  append_scanned(piece.entries);
   batch_next_ = entry.sequence + 1;
   in_batch_ = (in_batch_ || opens) && !commits;
   if (!in_batch_) piece.last = entry.sequence;
@@ -14723,10 +14820,17 @@ Status LogFeed::read_copy(std::size_t bytes_max, FeedPiece& piece) {
       enter(nullptr);
       continue;
     }
-    format::Entry entry = scanner_->entry;
+    format::Entry& entry = scanner_->entry;
     if (entry.mark() || entry.sequence > copy_limit_) continue;
-    entry.flags &= format::kTombstone | format::kExpiry;
-    append_wire_entry(entry, piece.entries);
+    constexpr std::uint8_t kKept = format::kTombstone | format::kExpiry;
+    if ((entry.flags & ~kKept) == 0) {
+      append_scanned(piece.entries);
+    } else {
+      entry.flags &= kKept;
+      const std::size_t at = piece.entries.size();
+      piece.entries.resize(at + scanner_->size);
+      format::encode_entry(entry, format::kWireSeed, piece.entries.data() + at);
+    }
     piece.last = entry.sequence;
   }
   if (piece.entries.empty()) {
@@ -14892,8 +14996,10 @@ Status LogReplacement::each(FunctionRef<Status(const RecoveredEntry&)> visit) {
 }
 
 bool LogReplacement::has(base::Location at) const noexcept {
-  return base::any_of(outputs_,
-                      [&](const SegmentPtr& output) { return output->id() == at.file_id(); });
+  const auto found = std::lower_bound(
+      outputs_.begin(), outputs_.end(), at.file_id(),
+      [](const SegmentPtr& output, std::uint32_t id) { return output->id() < id; });
+  return found != outputs_.end() && (*found)->id() == at.file_id();
 }
 
 Status LogReplacement::retire() {
@@ -21808,7 +21914,16 @@ Status Shard::relocate_all(store::LogCompaction& job) {
 
 namespace armdb::engine {
 namespace {
-constexpr std::uint64_t kEntriesPerPulse = 1024;
+constexpr std::size_t kShownBytes = std::size_t{64} << 10;
+
+// Also brings what leads to these keys into the cache, for a writer that goes there next.
+void look_up(const index::Index& index, std::span<const WriteRequest> requests,
+             index::Lookup* lookups) {
+  for (std::size_t at = 0; at < requests.size(); ++at) {
+    lookups[at] = {requests[at].key.data(), requests[at].hash, nullptr, {}, false};
+  }
+  index.find_many({lookups, requests.size()});
+}
 }  // namespace
 
 // A copy of the leader's shard on its way in, and which of its entries count in the end: they are
@@ -21817,6 +21932,33 @@ struct Shard::Replacement {
   explicit Replacement(store::LogStore& log) : copy(log) {}
   store::LogReplacement copy;
   std::unique_ptr<index::Index> last;  // where the last entry of each key went
+};
+
+// Entries of a copy on their way into the index, some under one lock, their cache misses at once.
+struct Shard::ShownRun {
+  std::size_t count = 0;
+  std::size_t used = 0;
+  std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(kShownBytes);  // keys and values
+  WriteRequest requests[kRunMax];
+  base::Location at[kRunMax];
+
+  Bytes keep(Bytes from) {
+    std::uint8_t* const to = bytes.data() + used;
+    if (!from.empty()) std::memcpy(to, from.data(), from.size());
+    used += from.size();
+    return {to, from.size()};
+  }
+  void add(const store::RecoveredEntry& entry, bool with_value, std::uint64_t hash) {
+    const std::size_t need = entry.key.size() + (with_value ? entry.value.size() : 0);
+    if (used + need > bytes.size()) bytes.resize(used + need);  // it is the first one
+    WriteRequest& request = requests[count] = {};
+    request.key = keep(entry.key);
+    if (with_value) request.value = keep(entry.value);
+    request.hash = hash;
+    request.expiry_ms = entry.expiry_ms;
+    request.erase = entry.tombstone;
+    at[count++] = entry.at;
+  }
 };
 
 // ---- Leader ----
@@ -21875,30 +22017,54 @@ std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
 
 // ---- Follower: the stream ----
 Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
-  const WriteRequest* pointers[kRunMax];
-  const std::size_t count = requests.size() < kRunMax ? requests.size() : kRunMax;
-  for (std::size_t at = 0; at < count; ++at) pointers[at] = &requests[at];
-  fetch({pointers, count});
+  index::Lookup lookups[kRunMax];
+  look_up(*index_, requests.first(std::min(requests.size(), kRunMax)), lookups);
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = log_->continue_at(first);
     // A hook that wants old values from disk gets them in the way of batches.
     if (status.ok() && (batch || hook_reads())) return write_batch_locked(requests);
-    const store::LogStore::Group group(log_);
-    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
-      index::Place place;
-      index_->locate(requests[at].key.data(), requests[at].hash, place);
-      status = write_located(requests[at], place, nullptr);
+    for (std::size_t at = 0; status.ok() && at < requests.size(); at += kRunMax) {
+      status = apply_run(requests.subspan(at, std::min(requests.size() - at, kRunMax)));
     }
-    log_->settle();
     if (!status.ok()) return status;
   }
   return after_write(false);
 }
 
+bool Shard::reserve_expiries(std::span<const WriteRequest> run) {
+  std::size_t expiring = 0;
+  for (const WriteRequest& request : run) expiring += request.expiry_ms != 0 ? 1 : 0;
+  return expiring == 0 || expiries_.reserve(expiring);
+}
+
+// To the log as a whole, and only then to the index: a reader sees nothing that a kill takes back.
+Status Shard::apply_run(std::span<const WriteRequest> run) {
+  if (!index_->reserve(run.size()) || !reserve_expiries(run)) {
+    return base::out_of_memory("no memory for the index");
+  }
+  base::Location at[kRunMax];
+  std::size_t count = 0;
+  Status status;
+  {
+    const store::LogStore::Group group(log_);
+    for (; count < run.size(); ++count) {
+      status = append(run[count], run[count].expiry_ms, {}, at[count]);
+      if (!status.ok()) break;
+    }
+  }
+  log_->settle();
+  for (std::size_t next = 0; next < count; ++next) {
+    index::Place place;
+    index_->locate(run[next].key.data(), run[next].hash, place);
+    publish(run[next], place, at[next], run[next].expiry_ms, nullptr);
+  }
+  return status;
+}
+
 // ---- Follower: a copy in place of everything ----
-Status Shard::begin_replacement() {
+Status Shard::begin_replacement(std::size_t expected) {
   std::unique_ptr<Replacement> fresh(new (std::nothrow) Replacement(*log_));
   if (fresh == nullptr) return base::out_of_memory("no memory to take a copy");
   index::IndexConfig config;
@@ -21908,6 +22074,7 @@ Status Shard::begin_replacement() {
   config.hash_seed = seed_;
   fresh->last = index::make_index(config);
   if (fresh->last == nullptr) return base::out_of_memory("no memory to take a copy");
+  fresh->last->expect(expected);
   replacement_ = std::move(fresh);
   return {};
 }
@@ -21920,26 +22087,32 @@ bool Shard::has_holes() const {
   return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
 }
 
-Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
+Status Shard::add_to_replacement(std::span<const std::uint64_t> sequences,
+                                 std::span<const WriteRequest> requests) {
+  ARMDB_ASSERT(requests.size() <= kRunMax && sequences.size() == requests.size());
   index::Index& last = *replacement_->last;
-  base::Location at;
-  Status status = replacement_->copy.add(
-      {request.key, request.value, request.erase, request.erase ? 0 : request.expiry_ms}, first,
-      at);
-  if (!status.ok()) return status;
-  index::Place place;
-  last.locate(request.key.data(), request.hash, place);
-  if (!request.erase) {
-    if (!place.found && !last.reserve()) return base::out_of_memory("no memory to take a copy");
-    last.publish(place, request.key.data(), nullptr, at);
-  } else if (place.found) {
-    last.erase(place);
+  if (!last.reserve(requests.size())) return base::out_of_memory("no memory to take a copy");
+  index::Lookup lookups[kRunMax];
+  look_up(last, requests, lookups);
+  for (std::size_t next = 0; next < requests.size(); ++next) {
+    const WriteRequest& request = requests[next];
+    base::Location at;
+    Status status = replacement_->copy.add(
+        {request.key, request.value, request.erase, request.erase ? 0 : request.expiry_ms},
+        sequences[next], at);
+    if (!status.ok()) return status;
+    index::Place place;
+    last.locate(request.key.data(), request.hash, place);
+    if (!request.erase) {
+      last.publish(place, request.key.data(), nullptr, at);
+    } else if (place.found) {
+      last.erase(place);
+    }
   }
   return {};
 }
 
-// The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
-// change once, from what it was to what it is in the copy.
+// The MANIFEST is the moment from which on a crash leaves the new content.
 Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
                                  FunctionRef<void()> pulse) {
   const std::shared_ptr<Replacement> job = std::move(replacement_);
@@ -21962,8 +22135,9 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
     if (withdrawn.ok()) return status;
     status = std::move(withdrawn);
   }
+  const bool replaces = size() != 0;
   if (status.ok()) status = show_replacement(*job, pulse);
-  if (status.ok()) status = erase_replaced(*job, pulse);
+  if (status.ok() && replaces) status = erase_replaced(*job, pulse);
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
@@ -21977,38 +22151,59 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
 }
 
 Status Shard::show_replacement(Replacement& job, FunctionRef<void()> pulse) {
-  std::uint64_t shown = 0;
-  return job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
-    if (++shown % kEntriesPerPulse == 0) pulse();
-    WriteRequest request;
-    request.key = entry.key;
-    request.value = entry.value;
-    request.expiry_ms = entry.expiry_ms;
-    request.hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
-    base::Location last;
-    const bool counts = !entry.tombstone &&
-                        job.last->find(entry.key.data(), request.hash, &last, nullptr) &&
-                        last == entry.at;
-    const base::MutexLock lock(mutex_);
-    if (!counts) {
-      store_->mark_dead(entry.at);
-      return {};
+  if (size() == 0) expect(job.last->size());
+  const bool with_values = keeps_bytes() || common_.hook || common_.objects != nullptr;
+  ShownRun run;
+  Status status = job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
+    const std::size_t bytes = entry.key.size() + (with_values ? entry.value.size() : 0);
+    Status shown;
+    if (run.count == kRunMax || run.used + bytes > run.bytes.size()) {
+      pulse();
+      shown = show_run(job, run);
     }
-    Status status;
-    if (common_.objects != nullptr) {
-      request.object = common_.objects->decode(entry.value, status);
-      if (!status.ok()) return describe(key_status(status, entry.key), entry.at);
-    }
-    index::Place place;
-    index_->locate(entry.key.data(), request.hash, place);
-    if ((!place.found && !index_->reserve()) || (entry.expiry_ms != 0 && !expiries_.reserve(1))) {
-      status = base::out_of_memory("no memory for the index");
-    } else {
-      publish_reading_old(request, place, entry.at);
-    }
-    if (request.object != nullptr) detail::unshare(request.object);
-    return status;
+    run.add(entry, with_values, base::hash64(entry.key.data(), entry.key.size(), seed_));
+    return shown;
   });
+  return status.ok() ? show_run(job, run) : status;
+}
+
+// Readers see each key change once, from what it was to what it is in the copy.
+Status Shard::show_run(Replacement& job, ShownRun& run) {
+  const std::span<WriteRequest> requests(run.requests, std::exchange(run.count, 0));
+  run.used = 0;
+  index::Lookup last[kRunMax];
+  look_up(*job.last, requests, last);
+  const auto counts = [&](std::size_t at) {
+    return !requests[at].erase && last[at].found && last[at].at == run.at[at];
+  };
+  Status status;
+  for (std::size_t at = 0; status.ok() && common_.objects != nullptr && at < requests.size();
+       ++at) {
+    if (!counts(at)) continue;
+    requests[at].object = common_.objects->decode(requests[at].value, status);
+    if (!status.ok()) status = describe(key_status(status, requests[at].key), run.at[at]);
+  }
+  index::Lookup now[kRunMax];
+  look_up(*index_, requests, now);
+  {
+    const base::MutexLock lock(mutex_);
+    if (status.ok() && (!index_->reserve(requests.size()) || !reserve_expiries(requests))) {
+      status = base::out_of_memory("no memory for the index");
+    }
+    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
+      if (!counts(at)) {
+        store_->mark_dead(run.at[at]);
+        continue;
+      }
+      index::Place place;
+      index_->locate(requests[at].key.data(), requests[at].hash, place);
+      publish_reading_old(requests[at], place, run.at[at]);
+    }
+  }
+  for (const WriteRequest& request : requests) {
+    if (request.object != nullptr) detail::unshare(request.object);
+  }
+  return status;
 }
 
 // What is not in the copy is gone at the leader.
@@ -22102,6 +22297,7 @@ Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {
 namespace armdb::replica {
 namespace {
 constexpr std::size_t kPullBytes = std::size_t{64} << 10;
+constexpr std::size_t kJoinedBytes = std::size_t{8} << 10;
 // Of frames that wait while one is being sent: more than two sides that take turns ever have.
 constexpr std::size_t kWaitingBytesMax = std::size_t{16} << 20;
 }  // namespace
@@ -22111,27 +22307,33 @@ Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms)
 
 // Up to `want` bytes that are there now.
 Result<std::size_t> Channel::pull(std::size_t want) {
-  if (taken_ != 0) {
-    in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(taken_));
+  if (taken_ == filled_ || in_.size() - filled_ < want) {
+    filled_ -= taken_;
+    if (filled_ != 0) std::memmove(in_.data(), in_.data() + taken_, filled_);
     taken_ = 0;
   }
-  const std::size_t before = in_.size();
-  in_.resize(before + want);
-  Result<std::size_t> got = stream_->read(MutableBytes(in_).subspan(before));
-  in_.resize(before + (got.ok() ? *got : 0));
+  if (in_.size() < filled_ + want) in_.resize(filled_ + want);
+  Result<std::size_t> got = stream_->read(MutableBytes(in_).subspan(filled_, want));
+  if (got.ok()) filled_ += *got;
   if (got.ok() && *got != 0) heard_ms_ = os::monotonic_ms();
   return got;
 }
 
 Status Channel::send(const format::FrameHeader& header, Bytes payload) {
-  out_.resize(format::kWireHeaderBytes + payload.size());
-  format::encode_frame_header(header, payload, out_.data());
-  if (!payload.empty()) {
-    std::memcpy(out_.data() + format::kWireHeaderBytes, payload.data(), payload.size());
-  }
+  // What is long goes out from where it is; what is short, with its header in one piece.
+  const std::size_t joined = payload.size() <= kJoinedBytes ? payload.size() : 0;
+  std::uint8_t front[format::kWireHeaderBytes + kJoinedBytes];
+  format::encode_frame_header(header, payload, front);
+  if (joined != 0) std::memcpy(front + format::kWireHeaderBytes, payload.data(), joined);
   const std::uint64_t end = os::monotonic_ms() + timeout_ms_;
-  for (std::size_t done = 0; done < out_.size();) {
-    const Result<std::size_t> wrote = stream_->write(Bytes(out_).sub(done, out_.size() - done));
+  Status status = write_all(Bytes(front, format::kWireHeaderBytes + joined), end);
+  if (status.ok() && joined != payload.size()) status = write_all(payload, end);
+  return status;
+}
+
+Status Channel::write_all(Bytes bytes, std::uint64_t end) {
+  for (std::size_t done = 0; done < bytes.size();) {
+    const Result<std::size_t> wrote = stream_->write(bytes.sub(done, bytes.size() - done));
     if (!wrote.ok()) return wrote.status();
     done += *wrote;
     if (*wrote != 0) continue;
@@ -22139,7 +22341,7 @@ Status Channel::send(const format::FrameHeader& header, Bytes payload) {
     if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
     const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
     if (!woken.ok()) return woken.status();
-    if (in_.size() - taken_ > kWaitingBytesMax) {
+    if (filled_ - taken_ > kWaitingBytesMax) {
       return Status(Errc::too_large, "the peer sends and sends, and takes nothing");
     }
     const Result<std::size_t> got = pull(kPullBytes);
@@ -22160,7 +22362,7 @@ Status Channel::send_refusal(Errc code, const std::string& text) {
 
 Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
   for (;;) {
-    const Bytes there = Bytes(in_).sub(taken_, in_.size() - taken_);
+    const Bytes there = Bytes(in_).sub(taken_, filled_ - taken_);
     std::size_t need = format::kWireHeaderBytes;
     if (there.size() >= need) {
       Status status = format::decode_frame_header(there, header);
@@ -22182,7 +22384,7 @@ Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
     const Result<std::size_t> got = pull(std::max(kPullBytes, need - there.size()));
     if (!got.ok()) return got.status();
     const std::uint64_t now = os::monotonic_ms();
-    if (in_.empty()) return false;
+    if (filled_ == taken_) return false;
     if (begun_ms_ == 0) begun_ms_ = now;
     if (*got != 0) continue;
     if (now - begun_ms_ > timeout_ms_) {
@@ -22529,6 +22731,7 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   }
   header = {};
   header.type = format::FrameType::hello;
+  header.sequence = engine.size();
   status = channel_.send(header, format::encode_hello(own));
   if (!status.ok() || hello.asking) return status;
   source_ = source;
@@ -22964,6 +23167,200 @@ void Server::serve(Session& session) {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/applier.cpp ----
+// Entries off the wire on their way into the shards, those of large pieces on threads.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+constexpr std::size_t kRunEntries = engine::kRunMax;
+// What is shorter is applied before another thread would be awake.
+constexpr std::size_t kThreadedBytes = std::size_t{64} << 10;
+// Of parts that wait: enough to work on while the caller syncs.
+constexpr std::size_t kWaitingPartsMax = std::size_t{8} << 20;
+
+Status parse_request(const engine::Engine& engine, const Part& part, const format::Entry& entry,
+                     EntryRun& run) {
+  const Shape& shape = engine.shape();
+  const bool erase = entry.tombstone();
+  const bool fits =
+      entry.key.size() == shape.key_size &&
+      (erase || shape.payload == Payload::location || entry.value.size() == shape.value_size);
+  if (!fits) return base::corrupt("the leader sent an entry of another shape");
+  const std::uint64_t hash = engine.router().hash(entry.key.data(), entry.key.size());
+  if (engine.router().shard(entry.key.data(), entry.key.size(), hash) != part.shard) {
+    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
+  }
+  detail::Shared* object = nullptr;
+  if (engine.objects() != nullptr && !erase) {
+    Status status;
+    object = engine.objects()->decode(entry.value, status);
+    if (!status.ok()) return engine::key_status(status, entry.key);
+  }
+  engine::WriteRequest& request = run.requests.emplace_back();
+  request.key = entry.key;
+  request.hash = hash;
+  request.value = entry.value;
+  request.object = object;
+  request.erase = erase;
+  request.expiry_ms = entry.expiry_ms;
+  return {};
+}
+}  // namespace
+
+Status out_of_place(std::uint64_t before, std::uint64_t last) {
+  return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
+                       {before, last});
+}
+
+void EntryRun::clear() noexcept {
+  for (const engine::WriteRequest& request : requests) {
+    if (request.object != nullptr) detail::unshare(request.object);
+  }
+  requests.clear();
+  sequences.clear();
+  batch = false;
+}
+
+Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& offset,
+                 EntryRun& run) {
+  run.clear();
+  const Bytes all(part.bytes);
+  while (offset < all.size()) {
+    format::Entry entry;
+    std::size_t size = 0;
+    const format::EntryRead read =
+        format::decode_entry(all.sub(offset, all.size() - offset), format::kWireSeed, entry, size);
+    if (read != format::EntryRead::whole || entry.mark()) {
+      return base::corrupt("the leader sent bytes that are no entries");
+    }
+    const bool opens = (entry.flags & format::kBatchBegin) != 0;
+    const bool commits = (entry.flags & format::kBatchCommit) != 0;
+    const bool follows =
+        part.copy || run.requests.empty() || entry.sequence == run.first + run.requests.size();
+    if (run.batch && (opens || !follows)) {
+      return base::corrupt("the leader sent a batch with a hole, or one inside another");
+    }
+    if (!run.batch && !run.requests.empty() &&
+        (opens || !follows || run.requests.size() == kRunEntries)) {
+      return {};
+    }
+    if (run.requests.empty()) run.first = entry.sequence;
+    run.batch = run.batch || opens;
+    Status status = parse_request(engine, part, entry, run);
+    if (!status.ok()) return status;
+    if (part.copy) run.sequences.push_back(entry.sequence);
+    offset += size;
+    if (run.batch && commits) return {};
+  }
+  return run.batch ? base::corrupt("the leader sent a batch without its end") : Status();
+}
+
+Applier::~Applier() {
+  {
+    const base::MutexLock lock(mutex_);
+    ending_ = true;
+    work_.notify_all();
+  }
+  threads_.reset();  // joins
+}
+
+void Applier::start_threads() {
+  tried_ = true;
+  const std::size_t most = std::min<std::size_t>(engine_.shard_count(), os::busy_threads());
+  if (os::hardware_threads() < 2) return;
+  threads_.reset(new (std::nothrow) os::Thread[most]);
+  for (std::size_t at = 0; threads_ != nullptr && at < most; ++at) {
+    const Status started =
+        threads_[at].start([](void* self) { static_cast<Applier*>(self)->work(); }, this);
+    if (!started.ok()) return;
+    threaded_ = true;
+  }
+}
+
+Status Applier::take(Part part) {
+  const bool large = part.bytes.size() >= kThreadedBytes;
+  if (large && !tried_) start_threads();
+  if (threaded_) {
+    const base::MutexLock lock(mutex_);
+    Lane& lane = lanes_[part.shard];
+    const auto full = [&] {
+      return waiting_bytes_ != 0 && waiting_bytes_ + part.bytes.size() > kWaitingPartsMax;
+    };
+    while (failure_.ok() && full()) done_.wait(mutex_);
+    if (!failure_.ok()) return failure_;
+    if (large || lane.busy || !lane.waiting.empty()) {
+      waiting_bytes_ += part.bytes.size();
+      ++unfinished_;
+      lane.waiting.push_back(std::move(part));
+      work_.notify_one();
+      return {};
+    }
+  }
+  return apply(part, run_);
+}
+
+Status Applier::drain() {
+  const base::MutexLock lock(mutex_);
+  while (unfinished_ != 0) done_.wait(mutex_);
+  return failure_;
+}
+
+Applier::Lane* Applier::next_lane() noexcept {
+  for (Lane& lane : lanes_) {
+    if (!lane.busy && !lane.waiting.empty()) return &lane;
+  }
+  return nullptr;
+}
+
+void Applier::work() {
+  EntryRun run;
+  for (;;) {
+    Part part;
+    Lane* lane = nullptr;
+    bool failed = false;
+    {
+      const base::MutexLock lock(mutex_);
+      while ((lane = next_lane()) == nullptr && !ending_) work_.wait(mutex_);
+      if (ending_) return;
+      part = std::move(lane->waiting.front());
+      lane->waiting.erase(lane->waiting.begin());
+      lane->busy = true;
+      waiting_bytes_ -= part.bytes.size();
+      failed = !failure_.ok();
+      done_.notify_all();  // there is room for another one
+    }
+    Status status = failed ? Status() : apply(part, run);
+    run.clear();
+    const base::MutexLock lock(mutex_);
+    lane->busy = false;
+    --unfinished_;
+    if (!status.ok() && failure_.ok()) failure_ = std::move(status);
+    done_.notify_all();
+    if (!lane->waiting.empty()) work_.notify_one();
+  }
+}
+
+Status Applier::apply(const Part& part, EntryRun& run) {
+  engine::Shard& shard = engine_.shard(part.shard);
+  const std::uint64_t last = part.copy ? part.before : shard.last_sequence();
+  if (part.before != last) {
+    return out_of_place(part.before, last);
+  }
+  Status status;
+  for (std::size_t offset = 0; status.ok() && offset < part.bytes.size();) {
+    status = parse_run(engine_, part, offset, run);
+    if (!status.ok()) break;
+    status = part.copy ? shard.add_to_replacement(run.sequences, run.requests)
+                       : shard.apply(run.first, run.requests, run.batch);
+  }
+  return status;
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/follower.cpp ----
 // The follower's side: greeting a leader, then applying what it ships.
 
@@ -22976,14 +23373,12 @@ constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
 // Of a piece that goes over many frames: a batch or an entry, as long as one in a log may be, with
 // what a leader may have put before it.
 constexpr std::size_t kPieceBytesMax = (std::size_t{1} << 30) + (std::size_t{1} << 20);
-constexpr std::size_t kRunEntries = 64;
+// A leader that has so much to say at once has not said all.
+constexpr std::size_t kLargePieceBytes = std::size_t{128} << 10;
+constexpr std::uint32_t kMoreWaitMs = 2;
+// Room for more entries of one shard is not made on a leader's word.
+constexpr std::uint64_t kExpectedMax = std::uint64_t{1} << 27;
 }  // namespace
-
-FollowerSession::Run::~Run() {
-  for (const engine::WriteRequest& request : requests) {
-    if (request.object != nullptr) detail::unshare(request.object);
-  }
-}
 
 FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const Options& options,
                                  os::Waker& waker, FunctionRef<void(const Progress&)> told)
@@ -22995,7 +23390,9 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
       coming_(engine.shard_count()),
       copying_(engine.shard_count()),
       aside_above_(engine.shard_count(), kAllCommon),
-      leader_(engine.shard_count()) {}
+      leader_(engine.shard_count()),
+      expected_(engine.shard_count()),
+      applier_(engine) {}
 
 FollowerSession::~FollowerSession() {
   for (std::uint32_t at = 0; at < copying_.size(); ++at) {
@@ -23059,7 +23456,18 @@ Status FollowerSession::greet() {
   if (!status.ok()) return status;
   status = check_leader(origin, state, leader);
   if (!status.ok()) return status;
+  make_room(header.sequence, leader);
   return adopt(leader);
+}
+
+// An index that grows entry by entry would do much of its work again and again.
+void FollowerSession::make_room(std::uint64_t entries, const format::Hello& leader) {
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    const std::uint64_t share = entries / engine_.shard_count();
+    const std::uint64_t most = std::min(leader.sequences[at], kExpectedMax);
+    expected_[at] = static_cast<std::size_t>(std::min(share, most));
+    if (engine_.shard(at).size() == 0) engine_.shard(at).expect(expected_[at]);
+  }
 }
 
 // From here on the leader's history is the follower's. What of its content does not belong to it
@@ -23108,14 +23516,22 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
       if (status.ok() && unsynced_bytes_ > kUnsyncedBytesMax) status = settle();
       continue;
     }
+    // Of a leader that sends large pieces the next one is on its way: it need not wait for a sync.
+    if (std::exchange(more_likely_, false)) {
+      status = channel_.wait(kMoreWaitMs, &waker_);
+      continue;
+    }
     const bool due = os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
-    if (applied_ || due) status = settle();
+    if (applied_ || due) status = applier_.drain();
+    if (status.ok() && (applied_ || due)) status = settle();
     if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
   }
+  // What came is kept, whatever ended the conversation.
+  Status applied = applier_.drain();
+  if (!applied.ok() && (status.ok() || status.is(Errc::closed))) status = std::move(applied);
   if (!status.ok() && !status.is(Errc::closed)) {
     static_cast<void>(channel_.send_refusal(status.code(), status.message()));
   }
-  // What came is kept, whatever ended the conversation.
   Status synced = engine_.sync();
   if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
@@ -23139,12 +23555,14 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     case format::FrameType::data:
       return take_data(header, payload);
     case format::FrameType::copy_begin: {
+      Status drained = applier_.drain();
+      if (!drained.ok()) return drained;
       engine_.shard(header.shard).abandon_replacement();
       copying_[header.shard] = Copy::awaited;
       coming_[header.shard] = {};
       coming_shard_ = kNoShard;
       ++progress_->resyncs;
-      Status status = engine_.shard(header.shard).begin_replacement();
+      Status status = engine_.shard(header.shard).begin_replacement(expected_[header.shard]);
       if (!status.ok()) return status;
       copying_[header.shard] = Copy::running;
       note();
@@ -23182,15 +23600,12 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
   base::append(part.bytes, payload);
   coming_shard_ = (header.flags & format::kFrameMore) != 0 ? header.shard : kNoShard;
   if (coming_shard_ != kNoShard) return {};
-  if (part.before != engine_.shard(header.shard).last_sequence()) {
-    return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
-                         {part.before, engine_.shard(header.shard).last_sequence()});
-  }
   applied_ = true;
   unsynced_bytes_ += part.bytes.size();
   Status status;
   if ((header.flags & format::kFrameJoint) == 0) {
-    status = apply(part);
+    more_likely_ = part.bytes.size() >= kLargePieceBytes;
+    status = applier_.take(std::move(part));
   } else {
     // Also the limit to how many are kept.
     const bool ascends = joint_.empty() || joint_.back().shard < part.shard;
@@ -23203,82 +23618,18 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
 }
 
 // ---- Entries ----
-// Entries from `offset` on that belong together: some plain ones, or a batch. `whole`: bytes that
-// are no whole entry are an error; else they are left for later.
-Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole, Run& run) {
-  const Bytes all(part.bytes);
-  while (offset < all.size()) {
-    format::Entry entry;
-    std::size_t size = 0;
-    const format::EntryRead read =
-        format::decode_entry(all.sub(offset, all.size() - offset), format::kWireSeed, entry, size);
-    if (read == format::EntryRead::torn && !whole) break;
-    if (read != format::EntryRead::whole || entry.mark()) {
-      return base::corrupt("the leader sent bytes that are no entries");
-    }
-    const bool opens = (entry.flags & format::kBatchBegin) != 0;
-    const bool commits = (entry.flags & format::kBatchCommit) != 0;
-    const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
-    if (run.batch && (opens || !follows)) {
-      return base::corrupt("the leader sent a batch with a hole, or one inside another");
-    }
-    if (!run.batch && !run.requests.empty() &&
-        (opens || !follows || run.requests.size() == kRunEntries)) {
-      return {};
-    }
-    if (run.requests.empty()) run.first = entry.sequence;
-    run.batch = run.batch || opens;
-    Status status = request_of(part, entry, run);
-    if (!status.ok()) return status;
-    offset += size;
-    if (run.batch && commits) return {};
-  }
-  return run.batch ? base::corrupt("the leader sent a batch without its end") : Status();
-}
-
-Status FollowerSession::request_of(const Part& part, const format::Entry& entry, Run& run) {
-  const Shape& shape = engine_.shape();
-  engine::WriteRequest request;
-  request.key = entry.key;
-  request.value = entry.value;
-  request.erase = entry.tombstone();
-  request.expiry_ms = entry.expiry_ms;
-  const bool fits =
-      entry.key.size() == shape.key_size && (request.erase || shape.payload == Payload::location ||
-                                             entry.value.size() == shape.value_size);
-  if (!fits) return base::corrupt("the leader sent an entry of another shape");
-  request.hash = engine_.router().hash(entry.key.data(), entry.key.size());
-  if (engine_.router().shard(entry.key.data(), entry.key.size(), request.hash) != part.shard) {
-    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
-  }
-  if (engine_.objects() != nullptr && !request.erase) {
-    Status status;
-    request.object = engine_.objects()->decode(entry.value, status);
-    if (!status.ok()) return engine::key_status(status, entry.key);
-  }
-  run.requests.push_back(request);
-  return {};
-}
-
-Status FollowerSession::apply(const Part& part) {
-  for (std::size_t offset = 0; offset < part.bytes.size();) {
-    Run run;
-    Status status = parse(part, offset, true, run);
-    if (status.ok()) {
-      status = engine_.shard(part.shard).apply(run.first, run.requests, run.batch);
-    }
-    if (!status.ok()) return status;
-  }
-  return {};
-}
-
 Status FollowerSession::apply_joint() {
   const std::vector<Part> parts = std::exchange(joint_, {});
-  std::vector<Run> runs(parts.size());
+  Status status = applier_.drain();
+  if (!status.ok()) return status;
+  const std::unique_ptr<EntryRun[]> runs(new (std::nothrow) EntryRun[parts.size()]);
+  if (runs == nullptr) return base::out_of_memory("no memory for a batch over several shards");
   std::vector<engine::Shard::JointWrite> writes;
   for (std::size_t at = 0; at < parts.size(); ++at) {
+    const std::uint64_t last = engine_.shard(parts[at].shard).last_sequence();
+    if (parts[at].before != last) return out_of_place(parts[at].before, last);
     std::size_t offset = 0;
-    Status status = parse(parts[at], offset, true, runs[at]);
+    status = parse_run(engine_, parts[at], offset, runs[at]);
     if (!status.ok()) return status;
     if (offset != parts[at].bytes.size() || !runs[at].batch) {
       return base::corrupt("the leader sent a batch over several shards that is none");
@@ -23297,28 +23648,36 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
   }
   Part& part = coming_[header.shard];
   part.shard = header.shard;
+  part.copy = true;
   base::append(part.bytes, payload);
-  std::size_t offset = 0;
-  while (offset < part.bytes.size()) {
-    Run run;
-    const std::size_t before = offset;
-    Status status = parse(part, offset, false, run);
-    for (std::size_t at = 0; status.ok() && at < run.requests.size(); ++at) {
-      status = engine_.shard(header.shard).add_to_replacement(run.first + at, run.requests[at]);
-    }
-    if (!status.ok()) return status;
-    if (offset == before) break;
+  // Where the last whole entry ends; whether they are entries at all is seen as they are applied.
+  const Bytes all(part.bytes);
+  std::size_t whole = 0;
+  for (std::uint64_t size = 0;
+       format::peek_entry_bytes(all.sub(whole, all.size() - whole), size);) {
+    if (size > all.size() - whole) break;
+    whole += static_cast<std::size_t>(size);
   }
-  part.bytes.erase(part.bytes.begin(), part.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  const Bytes rest = all.sub(whole, all.size() - whole);
+  std::uint64_t size = 0;
+  if (rest.size() >= format::kEntryHeaderBytes && !format::peek_entry_bytes(rest, size)) {
+    return base::corrupt("the leader sent bytes that are no entries");
+  }
+  if (rest.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
+  Part next;
+  base::append(next.bytes, rest);
+  part.bytes.resize(whole);
+  std::swap(part, next);
   coming_shard_ = part.bytes.empty() ? kNoShard : header.shard;
-  if (part.bytes.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
-  return {};
+  return next.bytes.empty() ? Status() : applier_.take(std::move(next));
 }
 
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   if (copying_[shard] != Copy::running || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
   }
+  Status status = applier_.drain();
+  if (!status.ok()) return status;
   // Batches over several shards that the others have would be cut off there at the next opening.
   if (sequence < std::min(engine_.shard(shard).last_sequence(), aside_above_[shard])) {
     return base::failure(Errc::corrupt,
@@ -23329,7 +23688,7 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   uneven_ = true;
   level_.clear();
   // Before the copy is there: no crash may leave it, and nothing that tells of it.
-  Status status = mark(shard, format::kWhole, format::kUneven);
+  status = mark(shard, format::kWhole, format::kUneven);
   Status heard;
   const auto pulse = [&] {
     if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();

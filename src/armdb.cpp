@@ -98,6 +98,7 @@
 #include "replica/channel.hpp"
 #include "replica/leader.hpp"
 #include "replica/server.hpp"
+#include "replica/applier.hpp"
 #include "replica/follower.hpp"
 #include "replica/client.hpp"
 
@@ -199,6 +200,7 @@
 #include "replica/history.cpp"
 #include "replica/leader.cpp"
 #include "replica/server.cpp"
+#include "replica/applier.cpp"
 #include "replica/follower.cpp"
 #include "replica/client.cpp"
 

@@ -222,8 +222,10 @@ class Shard {
   // Follower: a copy of the leader's shard as of a sequence takes the place of everything, when it
   // is complete; until then, and after a crash before that, the old content stays.
   // Threads: one, that of the follower.
-  Status begin_replacement();
-  Status add_to_replacement(std::uint64_t sequence, const WriteRequest& request);
+  // `expected`: about how many entries will come; 0: nobody knows.
+  Status begin_replacement(std::size_t expected = 0);
+  Status add_to_replacement(std::span<const std::uint64_t> sequences,
+                            std::span<const WriteRequest> requests);
   // Segments with entries above `aside_above` are kept as .aside files. Calls `pulse` now and then,
   // because it takes as long as a recovery.
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
@@ -321,6 +323,10 @@ class Shard {
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
   struct Replacement;
+  struct ShownRun;
+  bool reserve_expiries(std::span<const WriteRequest> run) ARMDB_REQUIRES(mutex_);
+  Status show_run(Replacement& job, ShownRun& run);
+  Status apply_run(std::span<const WriteRequest> run) ARMDB_REQUIRES(mutex_);
   Status show_replacement(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
   Status erase_replaced(Replacement& job, FunctionRef<void()> pulse) ARMDB_REQUIRES(maintenance_);
 #endif

@@ -1,4 +1,5 @@
 // The shard as a leader's source and as a follower's copy.
+#include <algorithm>
 #include <new>
 
 #include "base/append.hpp"
@@ -15,7 +16,16 @@ namespace armdb::engine {
 
 namespace {
 
-constexpr std::uint64_t kEntriesPerPulse = 1024;
+constexpr std::size_t kShownBytes = std::size_t{64} << 10;
+
+// Also brings what leads to these keys into the cache, for a writer that goes there next.
+void look_up(const index::Index& index, std::span<const WriteRequest> requests,
+             index::Lookup* lookups) {
+  for (std::size_t at = 0; at < requests.size(); ++at) {
+    lookups[at] = {requests[at].key.data(), requests[at].hash, nullptr, {}, false};
+  }
+  index.find_many({lookups, requests.size()});
+}
 
 }  // namespace
 
@@ -25,6 +35,33 @@ struct Shard::Replacement {
   explicit Replacement(store::LogStore& log) : copy(log) {}
   store::LogReplacement copy;
   std::unique_ptr<index::Index> last;  // where the last entry of each key went
+};
+
+// Entries of a copy on their way into the index, some under one lock, their cache misses at once.
+struct Shard::ShownRun {
+  std::size_t count = 0;
+  std::size_t used = 0;
+  std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(kShownBytes);  // keys and values
+  WriteRequest requests[kRunMax];
+  base::Location at[kRunMax];
+
+  Bytes keep(Bytes from) {
+    std::uint8_t* const to = bytes.data() + used;
+    if (!from.empty()) std::memcpy(to, from.data(), from.size());
+    used += from.size();
+    return {to, from.size()};
+  }
+  void add(const store::RecoveredEntry& entry, bool with_value, std::uint64_t hash) {
+    const std::size_t need = entry.key.size() + (with_value ? entry.value.size() : 0);
+    if (used + need > bytes.size()) bytes.resize(used + need);  // it is the first one
+    WriteRequest& request = requests[count] = {};
+    request.key = keep(entry.key);
+    if (with_value) request.value = keep(entry.value);
+    request.hash = hash;
+    request.expiry_ms = entry.expiry_ms;
+    request.erase = entry.tombstone;
+    at[count++] = entry.at;
+  }
 };
 
 // ---- Leader ----
@@ -85,31 +122,55 @@ std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
 // ---- Follower: the stream ----
 
 Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests, bool batch) {
-  const WriteRequest* pointers[kRunMax];
-  const std::size_t count = requests.size() < kRunMax ? requests.size() : kRunMax;
-  for (std::size_t at = 0; at < count; ++at) pointers[at] = &requests[at];
-  fetch({pointers, count});
+  index::Lookup lookups[kRunMax];
+  look_up(*index_, requests.first(std::min(requests.size(), kRunMax)), lookups);
   {
     const base::MutexLock lock(mutex_);
     Status status = refuse_if_closed();
     if (status.ok()) status = log_->continue_at(first);
     // A hook that wants old values from disk gets them in the way of batches.
     if (status.ok() && (batch || hook_reads())) return write_batch_locked(requests);
-    const store::LogStore::Group group(log_);
-    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
-      index::Place place;
-      index_->locate(requests[at].key.data(), requests[at].hash, place);
-      status = write_located(requests[at], place, nullptr);
+    for (std::size_t at = 0; status.ok() && at < requests.size(); at += kRunMax) {
+      status = apply_run(requests.subspan(at, std::min(requests.size() - at, kRunMax)));
     }
-    log_->settle();
     if (!status.ok()) return status;
   }
   return after_write(false);
 }
 
+bool Shard::reserve_expiries(std::span<const WriteRequest> run) {
+  std::size_t expiring = 0;
+  for (const WriteRequest& request : run) expiring += request.expiry_ms != 0 ? 1 : 0;
+  return expiring == 0 || expiries_.reserve(expiring);
+}
+
+// To the log as a whole, and only then to the index: a reader sees nothing that a kill takes back.
+Status Shard::apply_run(std::span<const WriteRequest> run) {
+  if (!index_->reserve(run.size()) || !reserve_expiries(run)) {
+    return base::out_of_memory("no memory for the index");
+  }
+  base::Location at[kRunMax];
+  std::size_t count = 0;
+  Status status;
+  {
+    const store::LogStore::Group group(log_);
+    for (; count < run.size(); ++count) {
+      status = append(run[count], run[count].expiry_ms, {}, at[count]);
+      if (!status.ok()) break;
+    }
+  }
+  log_->settle();
+  for (std::size_t next = 0; next < count; ++next) {
+    index::Place place;
+    index_->locate(run[next].key.data(), run[next].hash, place);
+    publish(run[next], place, at[next], run[next].expiry_ms, nullptr);
+  }
+  return status;
+}
+
 // ---- Follower: a copy in place of everything ----
 
-Status Shard::begin_replacement() {
+Status Shard::begin_replacement(std::size_t expected) {
   std::unique_ptr<Replacement> fresh(new (std::nothrow) Replacement(*log_));
   if (fresh == nullptr) return base::out_of_memory("no memory to take a copy");
   index::IndexConfig config;
@@ -119,6 +180,7 @@ Status Shard::begin_replacement() {
   config.hash_seed = seed_;
   fresh->last = index::make_index(config);
   if (fresh->last == nullptr) return base::out_of_memory("no memory to take a copy");
+  fresh->last->expect(expected);
   replacement_ = std::move(fresh);
   return {};
 }
@@ -131,26 +193,32 @@ bool Shard::has_holes() const {
   return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
 }
 
-Status Shard::add_to_replacement(std::uint64_t first, const WriteRequest& request) {
+Status Shard::add_to_replacement(std::span<const std::uint64_t> sequences,
+                                 std::span<const WriteRequest> requests) {
+  ARMDB_ASSERT(requests.size() <= kRunMax && sequences.size() == requests.size());
   index::Index& last = *replacement_->last;
-  base::Location at;
-  Status status = replacement_->copy.add(
-      {request.key, request.value, request.erase, request.erase ? 0 : request.expiry_ms}, first,
-      at);
-  if (!status.ok()) return status;
-  index::Place place;
-  last.locate(request.key.data(), request.hash, place);
-  if (!request.erase) {
-    if (!place.found && !last.reserve()) return base::out_of_memory("no memory to take a copy");
-    last.publish(place, request.key.data(), nullptr, at);
-  } else if (place.found) {
-    last.erase(place);
+  if (!last.reserve(requests.size())) return base::out_of_memory("no memory to take a copy");
+  index::Lookup lookups[kRunMax];
+  look_up(last, requests, lookups);
+  for (std::size_t next = 0; next < requests.size(); ++next) {
+    const WriteRequest& request = requests[next];
+    base::Location at;
+    Status status = replacement_->copy.add(
+        {request.key, request.value, request.erase, request.erase ? 0 : request.expiry_ms},
+        sequences[next], at);
+    if (!status.ok()) return status;
+    index::Place place;
+    last.locate(request.key.data(), request.hash, place);
+    if (!request.erase) {
+      last.publish(place, request.key.data(), nullptr, at);
+    } else if (place.found) {
+      last.erase(place);
+    }
   }
   return {};
 }
 
-// The MANIFEST is the moment from which on a crash leaves the new content. Readers see each key
-// change once, from what it was to what it is in the copy.
+// The MANIFEST is the moment from which on a crash leaves the new content.
 Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
                                  FunctionRef<void()> pulse) {
   const std::shared_ptr<Replacement> job = std::move(replacement_);
@@ -173,8 +241,9 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
     if (withdrawn.ok()) return status;
     status = std::move(withdrawn);
   }
+  const bool replaces = size() != 0;
   if (status.ok()) status = show_replacement(*job, pulse);
-  if (status.ok()) status = erase_replaced(*job, pulse);
+  if (status.ok() && replaces) status = erase_replaced(*job, pulse);
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
@@ -188,38 +257,59 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
 }
 
 Status Shard::show_replacement(Replacement& job, FunctionRef<void()> pulse) {
-  std::uint64_t shown = 0;
-  return job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
-    if (++shown % kEntriesPerPulse == 0) pulse();
-    WriteRequest request;
-    request.key = entry.key;
-    request.value = entry.value;
-    request.expiry_ms = entry.expiry_ms;
-    request.hash = base::hash64(entry.key.data(), entry.key.size(), seed_);
-    base::Location last;
-    const bool counts = !entry.tombstone &&
-                        job.last->find(entry.key.data(), request.hash, &last, nullptr) &&
-                        last == entry.at;
-    const base::MutexLock lock(mutex_);
-    if (!counts) {
-      store_->mark_dead(entry.at);
-      return {};
+  if (size() == 0) expect(job.last->size());
+  const bool with_values = keeps_bytes() || common_.hook || common_.objects != nullptr;
+  ShownRun run;
+  Status status = job.copy.each([&](const store::RecoveredEntry& entry) -> Status {
+    const std::size_t bytes = entry.key.size() + (with_values ? entry.value.size() : 0);
+    Status shown;
+    if (run.count == kRunMax || run.used + bytes > run.bytes.size()) {
+      pulse();
+      shown = show_run(job, run);
     }
-    Status status;
-    if (common_.objects != nullptr) {
-      request.object = common_.objects->decode(entry.value, status);
-      if (!status.ok()) return describe(key_status(status, entry.key), entry.at);
-    }
-    index::Place place;
-    index_->locate(entry.key.data(), request.hash, place);
-    if ((!place.found && !index_->reserve()) || (entry.expiry_ms != 0 && !expiries_.reserve(1))) {
-      status = base::out_of_memory("no memory for the index");
-    } else {
-      publish_reading_old(request, place, entry.at);
-    }
-    if (request.object != nullptr) detail::unshare(request.object);
-    return status;
+    run.add(entry, with_values, base::hash64(entry.key.data(), entry.key.size(), seed_));
+    return shown;
   });
+  return status.ok() ? show_run(job, run) : status;
+}
+
+// Readers see each key change once, from what it was to what it is in the copy.
+Status Shard::show_run(Replacement& job, ShownRun& run) {
+  const std::span<WriteRequest> requests(run.requests, std::exchange(run.count, 0));
+  run.used = 0;
+  index::Lookup last[kRunMax];
+  look_up(*job.last, requests, last);
+  const auto counts = [&](std::size_t at) {
+    return !requests[at].erase && last[at].found && last[at].at == run.at[at];
+  };
+  Status status;
+  for (std::size_t at = 0; status.ok() && common_.objects != nullptr && at < requests.size();
+       ++at) {
+    if (!counts(at)) continue;
+    requests[at].object = common_.objects->decode(requests[at].value, status);
+    if (!status.ok()) status = describe(key_status(status, requests[at].key), run.at[at]);
+  }
+  index::Lookup now[kRunMax];
+  look_up(*index_, requests, now);
+  {
+    const base::MutexLock lock(mutex_);
+    if (status.ok() && (!index_->reserve(requests.size()) || !reserve_expiries(requests))) {
+      status = base::out_of_memory("no memory for the index");
+    }
+    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
+      if (!counts(at)) {
+        store_->mark_dead(run.at[at]);
+        continue;
+      }
+      index::Place place;
+      index_->locate(requests[at].key.data(), requests[at].hash, place);
+      publish_reading_old(requests[at], place, run.at[at]);
+    }
+  }
+  for (const WriteRequest& request : requests) {
+    if (request.object != nullptr) detail::unshare(request.object);
+  }
+  return status;
 }
 
 // What is not in the copy is gone at the leader.

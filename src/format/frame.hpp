@@ -43,7 +43,7 @@ inline constexpr std::size_t kCollectionNameMax = 255;
 inline constexpr std::size_t kErrorTextMax = 1024;
 
 enum class FrameType : std::uint8_t {
-  hello = 1,   // payload: Hello
+  hello = 1,   // payload: Hello; sequence, of the leader: how many entries it has
   data,        // whole entries of a shard; sequence: all up to it was sent before
   copy_begin,  // the shard's content is replaced, by a copy as of `sequence`
   copy_data,   // whole entries of a copy

@@ -14,6 +14,7 @@ namespace armdb::replica {
 namespace {
 
 constexpr std::size_t kPullBytes = std::size_t{64} << 10;
+constexpr std::size_t kJoinedBytes = std::size_t{8} << 10;
 // Of frames that wait while one is being sent: more than two sides that take turns ever have.
 constexpr std::size_t kWaitingBytesMax = std::size_t{16} << 20;
 
@@ -24,27 +25,33 @@ Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms)
 
 // Up to `want` bytes that are there now.
 Result<std::size_t> Channel::pull(std::size_t want) {
-  if (taken_ != 0) {
-    in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(taken_));
+  if (taken_ == filled_ || in_.size() - filled_ < want) {
+    filled_ -= taken_;
+    if (filled_ != 0) std::memmove(in_.data(), in_.data() + taken_, filled_);
     taken_ = 0;
   }
-  const std::size_t before = in_.size();
-  in_.resize(before + want);
-  Result<std::size_t> got = stream_->read(MutableBytes(in_).subspan(before));
-  in_.resize(before + (got.ok() ? *got : 0));
+  if (in_.size() < filled_ + want) in_.resize(filled_ + want);
+  Result<std::size_t> got = stream_->read(MutableBytes(in_).subspan(filled_, want));
+  if (got.ok()) filled_ += *got;
   if (got.ok() && *got != 0) heard_ms_ = os::monotonic_ms();
   return got;
 }
 
 Status Channel::send(const format::FrameHeader& header, Bytes payload) {
-  out_.resize(format::kWireHeaderBytes + payload.size());
-  format::encode_frame_header(header, payload, out_.data());
-  if (!payload.empty()) {
-    std::memcpy(out_.data() + format::kWireHeaderBytes, payload.data(), payload.size());
-  }
+  // What is long goes out from where it is; what is short, with its header in one piece.
+  const std::size_t joined = payload.size() <= kJoinedBytes ? payload.size() : 0;
+  std::uint8_t front[format::kWireHeaderBytes + kJoinedBytes];
+  format::encode_frame_header(header, payload, front);
+  if (joined != 0) std::memcpy(front + format::kWireHeaderBytes, payload.data(), joined);
   const std::uint64_t end = os::monotonic_ms() + timeout_ms_;
-  for (std::size_t done = 0; done < out_.size();) {
-    const Result<std::size_t> wrote = stream_->write(Bytes(out_).sub(done, out_.size() - done));
+  Status status = write_all(Bytes(front, format::kWireHeaderBytes + joined), end);
+  if (status.ok() && joined != payload.size()) status = write_all(payload, end);
+  return status;
+}
+
+Status Channel::write_all(Bytes bytes, std::uint64_t end) {
+  for (std::size_t done = 0; done < bytes.size();) {
+    const Result<std::size_t> wrote = stream_->write(bytes.sub(done, bytes.size() - done));
     if (!wrote.ok()) return wrote.status();
     done += *wrote;
     if (*wrote != 0) continue;
@@ -52,7 +59,7 @@ Status Channel::send(const format::FrameHeader& header, Bytes payload) {
     if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
     const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
     if (!woken.ok()) return woken.status();
-    if (in_.size() - taken_ > kWaitingBytesMax) {
+    if (filled_ - taken_ > kWaitingBytesMax) {
       return Status(Errc::too_large, "the peer sends and sends, and takes nothing");
     }
     const Result<std::size_t> got = pull(kPullBytes);
@@ -73,7 +80,7 @@ Status Channel::send_refusal(Errc code, const std::string& text) {
 
 Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
   for (;;) {
-    const Bytes there = Bytes(in_).sub(taken_, in_.size() - taken_);
+    const Bytes there = Bytes(in_).sub(taken_, filled_ - taken_);
     std::size_t need = format::kWireHeaderBytes;
     if (there.size() >= need) {
       Status status = format::decode_frame_header(there, header);
@@ -95,7 +102,7 @@ Result<bool> Channel::receive(format::FrameHeader& header, Bytes& payload) {
     const Result<std::size_t> got = pull(std::max(kPullBytes, need - there.size()));
     if (!got.ok()) return got.status();
     const std::uint64_t now = os::monotonic_ms();
-    if (in_.empty()) return false;
+    if (filled_ == taken_) return false;
     if (begun_ms_ == 0) begun_ms_ = now;
     if (*got != 0) continue;
     if (now - begun_ms_ > timeout_ms_) {

@@ -36,14 +36,15 @@ class Channel {
 
  private:
   Result<std::size_t> pull(std::size_t want);
+  Status write_all(Bytes bytes, std::uint64_t end);
 
   const std::unique_ptr<os::Stream> stream_;
   const std::uint32_t timeout_ms_;
-  std::vector<std::uint8_t> in_;  // what has come; the first `taken_` bytes were given out
-  std::size_t taken_ = 0;
-  std::vector<std::uint8_t> out_;  // the frame that is being sent
-  std::uint64_t heard_ms_;         // when something came last
-  std::uint64_t begun_ms_ = 0;     // when the frame in in_ began to come; 0: none has
+  std::vector<std::uint8_t> in_;
+  std::size_t filled_ = 0;      // bytes of it that have come
+  std::size_t taken_ = 0;       // of these, the first ones: given out
+  std::uint64_t heard_ms_;      // when something came last
+  std::uint64_t begun_ms_ = 0;  // when the frame in in_ began to come; 0: none has
 };
 
 }  // namespace armdb::replica

@@ -20,15 +20,13 @@ constexpr std::uint64_t kUnsyncedBytesMax = std::uint64_t{8} << 20;
 // Of a piece that goes over many frames: a batch or an entry, as long as one in a log may be, with
 // what a leader may have put before it.
 constexpr std::size_t kPieceBytesMax = (std::size_t{1} << 30) + (std::size_t{1} << 20);
-constexpr std::size_t kRunEntries = 64;
+// A leader that has so much to say at once has not said all.
+constexpr std::size_t kLargePieceBytes = std::size_t{128} << 10;
+constexpr std::uint32_t kMoreWaitMs = 2;
+// Room for more entries of one shard is not made on a leader's word.
+constexpr std::uint64_t kExpectedMax = std::uint64_t{1} << 27;
 
 }  // namespace
-
-FollowerSession::Run::~Run() {
-  for (const engine::WriteRequest& request : requests) {
-    if (request.object != nullptr) detail::unshare(request.object);
-  }
-}
 
 FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const Options& options,
                                  os::Waker& waker, FunctionRef<void(const Progress&)> told)
@@ -40,7 +38,9 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
       coming_(engine.shard_count()),
       copying_(engine.shard_count()),
       aside_above_(engine.shard_count(), kAllCommon),
-      leader_(engine.shard_count()) {}
+      leader_(engine.shard_count()),
+      expected_(engine.shard_count()),
+      applier_(engine) {}
 
 FollowerSession::~FollowerSession() {
   for (std::uint32_t at = 0; at < copying_.size(); ++at) {
@@ -105,7 +105,18 @@ Status FollowerSession::greet() {
   if (!status.ok()) return status;
   status = check_leader(origin, state, leader);
   if (!status.ok()) return status;
+  make_room(header.sequence, leader);
   return adopt(leader);
+}
+
+// An index that grows entry by entry would do much of its work again and again.
+void FollowerSession::make_room(std::uint64_t entries, const format::Hello& leader) {
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+    const std::uint64_t share = entries / engine_.shard_count();
+    const std::uint64_t most = std::min(leader.sequences[at], kExpectedMax);
+    expected_[at] = static_cast<std::size_t>(std::min(share, most));
+    if (engine_.shard(at).size() == 0) engine_.shard(at).expect(expected_[at]);
+  }
 }
 
 // From here on the leader's history is the follower's. What of its content does not belong to it
@@ -155,14 +166,22 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
       if (status.ok() && unsynced_bytes_ > kUnsyncedBytesMax) status = settle();
       continue;
     }
+    // Of a leader that sends large pieces the next one is on its way: it need not wait for a sync.
+    if (std::exchange(more_likely_, false)) {
+      status = channel_.wait(kMoreWaitMs, &waker_);
+      continue;
+    }
     const bool due = os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
-    if (applied_ || due) status = settle();
+    if (applied_ || due) status = applier_.drain();
+    if (status.ok() && (applied_ || due)) status = settle();
     if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
   }
+  // What came is kept, whatever ended the conversation.
+  Status applied = applier_.drain();
+  if (!applied.ok() && (status.ok() || status.is(Errc::closed))) status = std::move(applied);
   if (!status.ok() && !status.is(Errc::closed)) {
     static_cast<void>(channel_.send_refusal(status.code(), status.message()));
   }
-  // What came is kept, whatever ended the conversation.
   Status synced = engine_.sync();
   if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
@@ -186,12 +205,14 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     case format::FrameType::data:
       return take_data(header, payload);
     case format::FrameType::copy_begin: {
+      Status drained = applier_.drain();
+      if (!drained.ok()) return drained;
       engine_.shard(header.shard).abandon_replacement();
       copying_[header.shard] = Copy::awaited;
       coming_[header.shard] = {};
       coming_shard_ = kNoShard;
       ++progress_->resyncs;
-      Status status = engine_.shard(header.shard).begin_replacement();
+      Status status = engine_.shard(header.shard).begin_replacement(expected_[header.shard]);
       if (!status.ok()) return status;
       copying_[header.shard] = Copy::running;
       note();
@@ -229,15 +250,12 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
   base::append(part.bytes, payload);
   coming_shard_ = (header.flags & format::kFrameMore) != 0 ? header.shard : kNoShard;
   if (coming_shard_ != kNoShard) return {};
-  if (part.before != engine_.shard(header.shard).last_sequence()) {
-    return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
-                         {part.before, engine_.shard(header.shard).last_sequence()});
-  }
   applied_ = true;
   unsynced_bytes_ += part.bytes.size();
   Status status;
   if ((header.flags & format::kFrameJoint) == 0) {
-    status = apply(part);
+    more_likely_ = part.bytes.size() >= kLargePieceBytes;
+    status = applier_.take(std::move(part));
   } else {
     // Also the limit to how many are kept.
     const bool ascends = joint_.empty() || joint_.back().shard < part.shard;
@@ -251,82 +269,18 @@ Status FollowerSession::take_data(const format::FrameHeader& header, Bytes paylo
 
 // ---- Entries ----
 
-// Entries from `offset` on that belong together: some plain ones, or a batch. `whole`: bytes that
-// are no whole entry are an error; else they are left for later.
-Status FollowerSession::parse(const Part& part, std::size_t& offset, bool whole, Run& run) {
-  const Bytes all(part.bytes);
-  while (offset < all.size()) {
-    format::Entry entry;
-    std::size_t size = 0;
-    const format::EntryRead read =
-        format::decode_entry(all.sub(offset, all.size() - offset), format::kWireSeed, entry, size);
-    if (read == format::EntryRead::torn && !whole) break;
-    if (read != format::EntryRead::whole || entry.mark()) {
-      return base::corrupt("the leader sent bytes that are no entries");
-    }
-    const bool opens = (entry.flags & format::kBatchBegin) != 0;
-    const bool commits = (entry.flags & format::kBatchCommit) != 0;
-    const bool follows = run.requests.empty() || entry.sequence == run.first + run.requests.size();
-    if (run.batch && (opens || !follows)) {
-      return base::corrupt("the leader sent a batch with a hole, or one inside another");
-    }
-    if (!run.batch && !run.requests.empty() &&
-        (opens || !follows || run.requests.size() == kRunEntries)) {
-      return {};
-    }
-    if (run.requests.empty()) run.first = entry.sequence;
-    run.batch = run.batch || opens;
-    Status status = request_of(part, entry, run);
-    if (!status.ok()) return status;
-    offset += size;
-    if (run.batch && commits) return {};
-  }
-  return run.batch ? base::corrupt("the leader sent a batch without its end") : Status();
-}
-
-Status FollowerSession::request_of(const Part& part, const format::Entry& entry, Run& run) {
-  const Shape& shape = engine_.shape();
-  engine::WriteRequest request;
-  request.key = entry.key;
-  request.value = entry.value;
-  request.erase = entry.tombstone();
-  request.expiry_ms = entry.expiry_ms;
-  const bool fits =
-      entry.key.size() == shape.key_size && (request.erase || shape.payload == Payload::location ||
-                                             entry.value.size() == shape.value_size);
-  if (!fits) return base::corrupt("the leader sent an entry of another shape");
-  request.hash = engine_.router().hash(entry.key.data(), entry.key.size());
-  if (engine_.router().shard(entry.key.data(), entry.key.size(), request.hash) != part.shard) {
-    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
-  }
-  if (engine_.objects() != nullptr && !request.erase) {
-    Status status;
-    request.object = engine_.objects()->decode(entry.value, status);
-    if (!status.ok()) return engine::key_status(status, entry.key);
-  }
-  run.requests.push_back(request);
-  return {};
-}
-
-Status FollowerSession::apply(const Part& part) {
-  for (std::size_t offset = 0; offset < part.bytes.size();) {
-    Run run;
-    Status status = parse(part, offset, true, run);
-    if (status.ok()) {
-      status = engine_.shard(part.shard).apply(run.first, run.requests, run.batch);
-    }
-    if (!status.ok()) return status;
-  }
-  return {};
-}
-
 Status FollowerSession::apply_joint() {
   const std::vector<Part> parts = std::exchange(joint_, {});
-  std::vector<Run> runs(parts.size());
+  Status status = applier_.drain();
+  if (!status.ok()) return status;
+  const std::unique_ptr<EntryRun[]> runs(new (std::nothrow) EntryRun[parts.size()]);
+  if (runs == nullptr) return base::out_of_memory("no memory for a batch over several shards");
   std::vector<engine::Shard::JointWrite> writes;
   for (std::size_t at = 0; at < parts.size(); ++at) {
+    const std::uint64_t last = engine_.shard(parts[at].shard).last_sequence();
+    if (parts[at].before != last) return out_of_place(parts[at].before, last);
     std::size_t offset = 0;
-    Status status = parse(parts[at], offset, true, runs[at]);
+    status = parse_run(engine_, parts[at], offset, runs[at]);
     if (!status.ok()) return status;
     if (offset != parts[at].bytes.size() || !runs[at].batch) {
       return base::corrupt("the leader sent a batch over several shards that is none");
@@ -346,28 +300,36 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
   }
   Part& part = coming_[header.shard];
   part.shard = header.shard;
+  part.copy = true;
   base::append(part.bytes, payload);
-  std::size_t offset = 0;
-  while (offset < part.bytes.size()) {
-    Run run;
-    const std::size_t before = offset;
-    Status status = parse(part, offset, false, run);
-    for (std::size_t at = 0; status.ok() && at < run.requests.size(); ++at) {
-      status = engine_.shard(header.shard).add_to_replacement(run.first + at, run.requests[at]);
-    }
-    if (!status.ok()) return status;
-    if (offset == before) break;
+  // Where the last whole entry ends; whether they are entries at all is seen as they are applied.
+  const Bytes all(part.bytes);
+  std::size_t whole = 0;
+  for (std::uint64_t size = 0;
+       format::peek_entry_bytes(all.sub(whole, all.size() - whole), size);) {
+    if (size > all.size() - whole) break;
+    whole += static_cast<std::size_t>(size);
   }
-  part.bytes.erase(part.bytes.begin(), part.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  const Bytes rest = all.sub(whole, all.size() - whole);
+  std::uint64_t size = 0;
+  if (rest.size() >= format::kEntryHeaderBytes && !format::peek_entry_bytes(rest, size)) {
+    return base::corrupt("the leader sent bytes that are no entries");
+  }
+  if (rest.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
+  Part next;
+  base::append(next.bytes, rest);
+  part.bytes.resize(whole);
+  std::swap(part, next);
   coming_shard_ = part.bytes.empty() ? kNoShard : header.shard;
-  if (part.bytes.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
-  return {};
+  return next.bytes.empty() ? Status() : applier_.take(std::move(next));
 }
 
 Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   if (copying_[shard] != Copy::running || !coming_[shard].bytes.empty()) {
     return base::corrupt("the leader ended a copy in the middle");
   }
+  Status status = applier_.drain();
+  if (!status.ok()) return status;
   // Batches over several shards that the others have would be cut off there at the next opening.
   if (sequence < std::min(engine_.shard(shard).last_sequence(), aside_above_[shard])) {
     return base::failure(Errc::corrupt,
@@ -378,7 +340,7 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   uneven_ = true;
   level_.clear();
   // Before the copy is there: no crash may leave it, and nothing that tells of it.
-  Status status = mark(shard, format::kWhole, format::kUneven);
+  status = mark(shard, format::kWhole, format::kUneven);
   Status heard;
   const auto pulse = [&] {
     if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "replica/applier.hpp"
 #include "replica/channel.hpp"
 #include "replica/options.hpp"
 
@@ -30,31 +31,15 @@ class FollowerSession {
 
  private:
   static constexpr std::uint32_t kNoShard = ~std::uint32_t{0};
-  // The entries of one shard that have come, and are not applied yet.
-  struct Part {
-    std::uint32_t shard = 0;
-    std::uint64_t before = 0;
-    std::vector<std::uint8_t> bytes;
-  };
-  // Parsed entries: requests whose views point into a Part's bytes.
-  struct Run {
-    std::uint64_t first = 0;
-    std::vector<engine::WriteRequest> requests;
-    bool batch = false;
-    ~Run();
-  };
-
   Status greet();
+  void make_room(std::uint64_t entries, const format::Hello& leader);
   Status adopt(const format::Hello& leader);
   Status take(const format::FrameHeader& header, Bytes payload);
   [[nodiscard]] bool in_turn(const format::FrameHeader& header) const noexcept;
   Status take_data(const format::FrameHeader& header, Bytes payload);
   Status take_copy(const format::FrameHeader& header, Bytes payload);
   Status end_copy(std::uint32_t shard, std::uint64_t sequence);
-  Status apply(const Part& part);
   Status apply_joint();
-  Status parse(const Part& part, std::size_t& offset, bool whole, Run& run);
-  Status request_of(const Part& part, const format::Entry& entry, Run& run);
   Status mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to);
   Status level_out();
   Status settle();
@@ -76,13 +61,16 @@ class FollowerSession {
   std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
+  std::vector<std::size_t> expected_;       // per shard: about how many entries it will have
   std::vector<format::Mark> level_;         // the first of these behind the last copy; or empty
   bool uneven_ = false;                     // a copy came, and the other shards may not be as far
   std::uint64_t unsynced_bytes_ = 0;
-  bool applied_ = false;  // something since the last ack
-  bool heard_ = false;    // from the leader how far it is
+  bool applied_ = false;      // something since the last ack
+  bool more_likely_ = false;  // the last piece was a large one
+  bool heard_ = false;        // from the leader how far it is
   std::uint64_t behind_since_ms_ = 0;
   std::uint64_t acked_ms_ = 0;
+  Applier applier_;
 };
 
 // Asks a server what it serves by that name.

@@ -234,6 +234,7 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   }
   header = {};
   header.type = format::FrameType::hello;
+  header.sequence = engine.size();
   status = channel_.send(header, format::encode_hello(own));
   if (!status.ok() || hello.asking) return status;
   source_ = source;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/errors.hpp"
+#include "base/little.hpp"
 #include "format/frame.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -48,11 +49,22 @@ std::uint64_t LogStore::bytes_above(std::uint64_t sequence) const noexcept {
 
 // ---- The feed ----
 
-void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out) {
+// The entry is whole, and differs from the one on the wire in its checksum alone. Of checksums the
+// seeds' difference depends on the length and nothing else: it is learnt once for each.
+void LogFeed::append_scanned(std::vector<std::uint8_t>& out) {
+  const format::Entry& entry = scanner_->entry;
+  const bool expiry = (entry.flags & format::kExpiry) != 0;
+  const std::size_t content = entry.key.size() + entry.value.size() + (expiry ? 8 : 0);
   const std::size_t at = out.size();
-  out.resize(at + static_cast<std::size_t>(format::entry_bytes(
-                      entry.key.size(), entry.value.size(), (entry.flags & format::kExpiry) != 0)));
-  format::encode_entry(entry, format::kWireSeed, out.data() + at);
+  const std::uint8_t* const from = entry.key.data() - format::kEntryHeaderBytes - (expiry ? 8 : 0);
+  out.insert(out.end(), from, from + scanner_->size);
+  Reseeding& known = reseedings_[content % kReseedings];
+  const auto crc = base::load_little<std::uint32_t>(from);
+  if (known.content != content || known.seed != segment_->seed) {
+    format::encode_entry(entry, format::kWireSeed, out.data() + at);
+    known = {content, segment_->seed, crc ^ base::load_little<std::uint32_t>(out.data() + at)};
+  }
+  base::store_little<std::uint32_t>(out.data() + at, crc ^ known.difference);
 }
 
 void LogFeed::enter(SegmentPtr segment) noexcept {
@@ -151,7 +163,7 @@ bool LogFeed::take(const format::Entry& entry, std::uint64_t limit, FeedPiece& p
     status = damaged();
     return false;
   }
-  append_wire_entry(entry, piece.entries);
+  append_scanned(piece.entries);
   batch_next_ = entry.sequence + 1;
   in_batch_ = (in_batch_ || opens) && !commits;
   if (!in_batch_) piece.last = entry.sequence;
@@ -184,10 +196,17 @@ Status LogFeed::read_copy(std::size_t bytes_max, FeedPiece& piece) {
       enter(nullptr);
       continue;
     }
-    format::Entry entry = scanner_->entry;
+    format::Entry& entry = scanner_->entry;
     if (entry.mark() || entry.sequence > copy_limit_) continue;
-    entry.flags &= format::kTombstone | format::kExpiry;
-    append_wire_entry(entry, piece.entries);
+    constexpr std::uint8_t kKept = format::kTombstone | format::kExpiry;
+    if ((entry.flags & ~kKept) == 0) {
+      append_scanned(piece.entries);
+    } else {
+      entry.flags &= kKept;
+      const std::size_t at = piece.entries.size();
+      piece.entries.resize(at + scanner_->size);
+      format::encode_entry(entry, format::kWireSeed, piece.entries.data() + at);
+    }
     piece.last = entry.sequence;
   }
   if (piece.entries.empty()) {

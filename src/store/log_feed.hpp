@@ -7,6 +7,7 @@
 // Threads: one; locate() under the shard's lock, the rest beside everything.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -53,7 +54,17 @@ class LogFeed {
   bool take(const format::Entry& entry, std::uint64_t limit, FeedPiece& piece, Status& status);
   Status read_copy(std::size_t bytes_max, FeedPiece& piece);
   void enter(SegmentPtr segment) noexcept;
+  void append_scanned(std::vector<std::uint8_t>& out);
   Status damaged() const;
+
+  // How the checksum of an entry on the wire differs from the one in a segment.
+  struct Reseeding {
+    std::size_t content = 0;  // bytes of the entry behind its header; 0: none is known
+    std::uint32_t seed = 0;   // of the segment
+    std::uint32_t difference = 0;
+  };
+  static constexpr std::size_t kReseedings = 64;
+  std::array<Reseeding, kReseedings> reseedings_{};
 
   std::uint64_t position_;
   SegmentPtr segment_;                       // the one that is read; null: to be found
@@ -67,9 +78,6 @@ class LogFeed {
   bool in_batch_ = false;
   std::uint64_t batch_next_ = 0;  // the sequence that goes on with the open batch
 };
-
-// Appends `entry` as it goes over the wire.
-void append_wire_entry(const format::Entry& entry, std::vector<std::uint8_t>& out);
 
 }  // namespace armdb::store
 

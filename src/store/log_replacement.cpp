@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/errors.hpp"
-#include "base/search.hpp"
 #include "format/file_name.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -158,8 +157,10 @@ Status LogReplacement::each(FunctionRef<Status(const RecoveredEntry&)> visit) {
 }
 
 bool LogReplacement::has(base::Location at) const noexcept {
-  return base::any_of(outputs_,
-                      [&](const SegmentPtr& output) { return output->id() == at.file_id(); });
+  const auto found = std::lower_bound(
+      outputs_.begin(), outputs_.end(), at.file_id(),
+      [](const SegmentPtr& output, std::uint32_t id) { return output->id() < id; });
+  return found != outputs_.end() && (*found)->id() == at.file_id();
 }
 
 Status LogReplacement::retire() {

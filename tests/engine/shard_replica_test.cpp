@@ -107,7 +107,8 @@ TEST_CASE("shard: what a copy replaces is kept aside, also when a crash comes fi
     request.key = Bytes(key);
     request.value = Bytes(key);
     request.hash = subject.engine->router().hash(key, 1);
-    REQUIRE(subject.shard().add_to_replacement(3, request).ok());
+    const std::uint64_t sequence = 3;
+    REQUIRE(subject.shard().add_to_replacement({&sequence, 1}, {&request, 1}).ok());
     files.fail(test::Call::any, nth, EIO, true);
     const Status finished = subject.shard().finish_replacement(4, 5, [] {});
     met = files.fault_met();

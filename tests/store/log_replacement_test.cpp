@@ -86,6 +86,10 @@ Content copy_content() {
   return content;
 }
 
+Status add(engine::Shard& shard, std::uint64_t sequence, const engine::WriteRequest& write) {
+  return shard.add_to_replacement({&sequence, 1}, {&write, 1});
+}
+
 Status copy_into(engine::Engine& engine, std::uint64_t aside_above = kNoneAside) {
   engine::Shard& shard = engine.shard(0);
   Status status = shard.begin_replacement();
@@ -93,7 +97,7 @@ Status copy_into(engine::Engine& engine, std::uint64_t aside_above = kNoneAside)
   for (int version = 1; status.ok() && version <= 2; ++version) {
     for (int number = 50; status.ok() && number < kKeys; ++number) {
       const Request request(engine, number, version, version == 2 && number % 10 == 3);
-      status = shard.add_to_replacement(sequence, request.write);
+      status = add(shard, sequence, request.write);
       sequence += 3;
     }
   }
@@ -169,11 +173,11 @@ TEST_CASE(
   REQUIRE(shard.begin_replacement().ok());
   for (int number = 0; number < 90; ++number) {
     const Request request(*engine, number, 3, false);
-    REQUIRE(shard.add_to_replacement(static_cast<std::uint64_t>(number) + 1, request.write).ok());
+    REQUIRE(add(shard, static_cast<std::uint64_t>(number) + 1, request.write).ok());
   }
   const Request back(*engine, 1, 3, false);
-  CHECK(shard.add_to_replacement(90, back.write).is(Errc::invalid_argument));
-  CHECK(shard.add_to_replacement(store::kSequenceLimit, back.write).is(Errc::invalid_argument));
+  CHECK(add(shard, 90, back.write).is(Errc::invalid_argument));
+  CHECK(add(shard, store::kSequenceLimit, back.write).is(Errc::invalid_argument));
   CHECK_FALSE(check_either(*engine, old));
   CHECK(test::names_with(files, "").size() > names.size());
   shard.abandon_replacement();
@@ -181,7 +185,7 @@ TEST_CASE(
   CHECK_FALSE(check_either(*engine, old));
   // One whose end is before its entries changes nothing either.
   REQUIRE(shard.begin_replacement().ok());
-  REQUIRE(shard.add_to_replacement(90, back.write).ok());
+  REQUIRE(add(shard, 90, back.write).ok());
   CHECK(shard.finish_replacement(89, kNoneAside, [] {}).is(Errc::invalid_argument));
   CHECK_FALSE(check_either(*engine, old));
   CHECK(test::names_with(files, "") == names);
