@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kPatienceMs = 120000;  // with children that come to rest, or end by themselves
 constexpr unsigned kMtus[] = {296, 576, 1280, 1500, 9000};
-constexpr std::uint64_t kRestEvery = 6, kLookEvery = 5;
+constexpr std::uint64_t kRestEvery = 6, kLookEvery = 5, kTakeOverEvery = 8;
 
 std::uint64_t now_ms() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -126,8 +126,8 @@ void Conductor::look_for_the_dead() {
   if (!network_.router_runs()) throw std::runtime_error("the router ended by itself");
 }
 
-// Of a child that ends by itself, and soon.
-void Conductor::require_end(pid_t child, const std::string& what) {
+// The code of a child that ends by itself, and soon.
+int Conductor::end_of(pid_t child, const std::string& what) {
   int ending = 0;
   const bool ended = comes([&] { return ::waitpid(child, &ending, WNOHANG) == child; });
   if (!ended) {
@@ -135,7 +135,11 @@ void Conductor::require_end(pid_t child, const std::string& what) {
     ::waitpid(child, &ending, 0);
     throw std::runtime_error(what + ": it did not end");
   }
-  if (!WIFEXITED(ending) || WEXITSTATUS(ending) != 0) throw std::runtime_error(what + " failed");
+  return WIFEXITED(ending) ? WEXITSTATUS(ending) : -1;
+}
+
+void Conductor::require_end(pid_t child, const std::string& what) {
+  if (end_of(child, what) != 0) throw std::runtime_error(what + " failed");
 }
 
 // ---- The play ----
@@ -146,8 +150,10 @@ void Conductor::play(std::uint64_t cycles) {
     cycle();
     if (cycle_ % kRestEvery == 0) {
       rest();
-      if (random_.one_in(3)) change_leader();
+      if (random_.one_in(3)) change_leader(true);
       change_network();
+    } else if (play_.history.prefixes && random_.one_in(kTakeOverEvery)) {
+      change_leader(false);
     } else if (random_.one_in(kLookEvery)) {
       look();
     }
@@ -299,16 +305,22 @@ void Conductor::look() {
   note("looked");
 }
 
-// At rest, where nobody has more than another.
-void Conductor::change_leader() {
-  play_.rest.store(rests_);
-  for (unsigned host = 0; host < kHosts; ++host) kill(host);
+// At rest, where nobody has more than another, or amid everything: then what the new leader does
+// not have is lost, and nothing else.
+void Conductor::change_leader(bool at_rest) {
   const unsigned next = (play_.leader.load() + 1) % kHosts;
-  require_end(spawn([&] { promote(stage_, next); }), "promoting");
-  play_.leader.store(next);
+  // One that has not heard of its leader's term would begin a term of the same number.
+  if (!play_.hosts[next].heard.load()) return note("no new leader: it may not know the old one");
+  if (at_rest) play_.rest.store(rests_);
+  for (unsigned host = 0; host < kHosts; ++host) kill(host);
+  const int code = end_of(spawn([&] { promote(stage_, next, at_rest); }), "promoting");
   play_.rest.store(0);
-  ++promotions_;
-  note("leader " + std::to_string(next));
+  if (code != 0 && (code != kUnable || at_rest)) throw std::runtime_error("promoting failed");
+  if (code != 0) return note("no new leader: there is half a copy");
+  play_.leader.store(next);
+  for (Play::Host& host : play_.hosts) host.heard.store(false);
+  (at_rest ? promotions_ : takeovers_) += 1;
+  note((at_rest ? "leader " : "taken over by ") + std::to_string(next));
 }
 
 std::string Conductor::summary() const {
@@ -322,10 +334,10 @@ std::string Conductor::summary() const {
   const auto text = [](auto number) { return std::to_string(number); };
   return text(play_.history.completed.load()) + " writes, " + text(reads) + " readings of all, " +
          text(kills_) + " kills, " + text(freezes_) + " freezes, " + text(partings_) +
-         " partings, " + text(promotions_) + " promotions, " + text(rests_) + " rests (slowest " +
-         text(slowest_rest_ms_) + " ms), " + text(looks_) + " looks, " + text(conversations) +
-         " conversations, " + text(copies) + " copies, " + text(play_.promises.load()) +
-         " waits kept, " + text(play_.refusals.load()) +
+         " partings, " + text(promotions_) + " promotions, " + text(takeovers_) + " takeovers, " +
+         text(rests_) + " rests (slowest " + text(slowest_rest_ms_) + " ms), " + text(looks_) +
+         " looks, " + text(conversations) + " conversations, " + text(copies) + " copies, " +
+         text(play_.promises.load()) + " waits kept, " + text(play_.refusals.load()) +
          " timed out; packets: " + text(traffic.carried.load()) + " carried, " +
          text(traffic.lost.load()) + " lost, " + text(traffic.cut.load()) + " cut, " +
          text(traffic.overflowed.load()) + " overflowed, " + text(traffic.twice.load()) +

@@ -38,6 +38,7 @@ class Conductor {
   void freeze(unsigned host);
   void thaw_all();
   void look_for_the_dead();
+  int end_of(pid_t child, const std::string& what);
   void require_end(pid_t child, const std::string& what);
 
   void found();
@@ -48,7 +49,7 @@ class Conductor {
   void heal();
   void rest();
   void look();
-  void change_leader();
+  void change_leader(bool at_rest);
   void note(const std::string& what);
 
   const Stage& stage_;
@@ -58,7 +59,8 @@ class Conductor {
   base::Random random_;
   Child children_[kHosts];
   std::uint64_t cycle_ = 0, runs_ = 0;
-  std::uint64_t kills_ = 0, freezes_ = 0, partings_ = 0, rests_ = 0, looks_ = 0, promotions_ = 0;
+  std::uint64_t kills_ = 0, freezes_ = 0, partings_ = 0, rests_ = 0, looks_ = 0, promotions_ = 0,
+                takeovers_ = 0;
   std::uint64_t slowest_rest_ms_ = 0;
   std::vector<std::string> log_;
 };

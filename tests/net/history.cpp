@@ -43,12 +43,14 @@ std::string History::show(unsigned host, std::uint64_t place, std::uint64_t n) {
   if (n == 0) {
     if (before == 0) return {};
     const std::uint64_t erased = next_erasure(place, before);
+    if (erased == 0 && parted[host].load()) return {};
     if (erased == 0) return told("a follower shows no value, and none erased it", place, 0, before);
     shown[host][place].store(erased);
     return {};
   }
   if (n > started.load()) return told("a follower is ahead", place, n, started.load());
   if (!touches(n, place) || erases(n)) return told("nobody wrote that there", place, n, 0);
+  if (lost[n].load() != 0 && parted[host].load()) return {};
   if (lost[n].load() != 0) return told("a follower shows what its leader lost", place, n, 0);
   if (n < before) return told("a follower went back", place, n, before);
   shown[host][place].store(n);
@@ -88,8 +90,30 @@ std::string History::settle_leader(const Content& content, bool keeps_completed)
   return {};
 }
 
-std::string History::judge_prefix(std::uint64_t group, const Content& content) const {
-  std::uint64_t end = 0;
+std::string History::take_over(unsigned host, const Content& content) {
+  std::uint64_t ends[kGroups] = {};
+  for (std::uint64_t group = 0; group < kGroups; ++group) {
+    const std::string wrong = find_end(group, content, ends[group]);
+    if (!wrong.empty()) return wrong;
+  }
+  for (std::uint64_t n = *std::min_element(ends, ends + kGroups) + 1; n <= started.load(); ++n) {
+    const std::uint64_t place = is_batch(n) ? kSingles : n % kSingles;
+    if (n > ends[group_of(place)]) lost[n].store(1);
+  }
+  for (unsigned other = 0; other < kHosts; ++other) {
+    parted[other].store(other != host);
+    for (std::uint64_t place = 0; place < kPlaces; ++place) {
+      std::atomic<std::uint64_t>& low = shown[other][place];
+      if (!reaches(place, content[place], low.load())) low.store(content[place]);
+    }
+  }
+  for (auto& promise : promised) promise.store(0);
+  return {};
+}
+
+std::string History::find_end(std::uint64_t group, const Content& content,
+                              std::uint64_t& end) const {
+  end = 0;
   for (std::uint64_t place = 0; place < kPlaces; ++place) {
     if (group_of(place) == group) end = std::max(end, content[place]);
   }
@@ -101,8 +125,9 @@ std::string History::judge_prefix(std::uint64_t group, const Content& content) c
       const std::uint64_t last = last_write(place, end);
       if (content[place] == last || (content[place] == 0 && erases(last))) continue;
       if (content[place] != 0) return told("a shard has a hole", place, content[place], last);
-      end = next_erasure(place, last);
-      if (end == 0) return told("a shard has a hole", place, 0, last);
+      const std::uint64_t erased = next_erasure(place, last);
+      if (erased == 0) return told("a shard has a hole", place, 0, last);
+      end = erased;
       raised = true;
     }
   }
@@ -110,18 +135,20 @@ std::string History::judge_prefix(std::uint64_t group, const Content& content) c
 }
 
 std::string History::judge_standing(unsigned host, const Content& content) const {
+  for (std::uint64_t place = kSingles; place + 1 < kPlaces && !uneven[host].load(); ++place) {
+    if (content[place] == content[place + 1]) continue;
+    return told("a batch is there in part", place, content[place], content[place + 1]);
+  }
+  if (parted[host].load()) return {};
   for (std::uint64_t place = 0; place < kPlaces; ++place) {
     const std::uint64_t low = shown[host][place].load();
     if (!reaches(place, content[place], low)) {
       return told("a follower came back with less", place, content[place], low);
     }
   }
-  for (std::uint64_t place = kSingles; place + 1 < kPlaces && !uneven[host].load(); ++place) {
-    if (content[place] == content[place + 1]) continue;
-    return told("a batch is there in part", place, content[place], content[place + 1]);
-  }
   for (std::uint64_t group = 0; group < kGroups && prefixes; ++group) {
-    const std::string wrong = judge_prefix(group, content);
+    std::uint64_t end = 0;
+    const std::string wrong = find_end(group, content, end);
     if (!wrong.empty()) return wrong;
   }
   return {};

@@ -36,6 +36,8 @@ struct History {
   std::atomic<std::uint64_t> promised[kHosts];
   // A copy came, and the host has not been level since: batches may be there in part.
   std::atomic<bool> uneven[kHosts];
+  // A leader that had less has taken over, and the host has not been level since.
+  std::atomic<bool> parted[kHosts];
   std::atomic<std::uint8_t> lost[kWritesMax];  // the leader was killed before it had these
 
   [[nodiscard]] bool is_batch(std::uint64_t n) const { return batches && n % kBatchEvery == 0; }
@@ -51,6 +53,9 @@ struct History {
   // A leader has opened its collection: all that was written and shown is there, and what was not
   // begun to be kept will never be.
   std::string settle_leader(const Content& content, bool keeps_completed);
+  // A follower takes over with what it has: what it does not have is lost, and others that have it
+  // may go back.
+  std::string take_over(unsigned host, const Content& content);
   // A follower that nobody feeds.
   std::string judge_standing(unsigned host, const Content& content) const;
   // The hosts but the leader, while nobody feeds them: what was promised is at enough of them.
@@ -63,7 +68,8 @@ struct History {
   [[nodiscard]] std::uint64_t next_erasure(std::uint64_t place, std::uint64_t n) const;
   // Whether a place that shows `n` has all its writes up to `low`.
   [[nodiscard]] bool reaches(std::uint64_t place, std::uint64_t n, std::uint64_t low) const;
-  std::string judge_prefix(std::uint64_t group, const Content& content) const;
+  // The write that all of a group's keys have come to, and none is past.
+  std::string find_end(std::uint64_t group, const Content& content, std::uint64_t& end) const;
 };
 
 }  // namespace armdb::net

@@ -138,7 +138,8 @@ bool replicates_fixed(const std::string& directory) {
   int ending = 0;
   ::waitpid(child, &ending, 0);
   const int code = WIFEXITED(ending) ? WEXITSTATUS(ending) : 1;
-  if (code != 0 && code != 2) throw std::runtime_error("the probe of the Fixed store failed");
+  if (code != 0 && code != net::kUnable)
+    throw std::runtime_error("the probe of the Fixed store failed");
   return code == 0;
 }
 

@@ -78,7 +78,7 @@ template <class Store> class Node {
   [[noreturn]] void lead(std::uint64_t run);
   [[noreturn]] void follow();
   [[noreturn]] void create();
-  [[noreturn]] void promote();
+  [[noreturn]] void promote(bool at_rest);
   [[noreturn]] void look();
 
  private:
@@ -134,7 +134,7 @@ template <class Store> ReplicationConfig Node<Store>::replication() const {
   config.heartbeat_ms = 50;
   config.timeout_ms = 2000;
   config.retry_ms = 20;
-  config.retain_bytes = 100 << 10;
+  config.retain_bytes = std::uint64_t{100 << 10} << 4 * (history_.started.load() % 3);
   config.on_state = [](void* self, const ReplicationStats& stats) {
     const Node& node = *static_cast<const Node*>(self);
     Play::Host& host = node.play_.hosts[node.host_];
@@ -142,6 +142,7 @@ template <class Store> ReplicationConfig Node<Store>::replication() const {
       node.history_.uneven[node.host_].store(true);  // before any of the copy is there
       host.copies.fetch_add(1);
     }
+    if (stats.state == ReplicationState::streaming) host.heard.store(true);
     if (stats.state == ReplicationState::connecting) host.conversations.fetch_add(1);
     node.say(std::string(replication_state_name(stats.state)) + " " +
              std::string(stats.last_error.message()));
@@ -322,6 +323,7 @@ template <class Store> void Node<Store>::rest_follower(Tree& tree, ReplicationCl
   }
   require(stats.state == ReplicationState::streaming, "it is level, and does not stream");
   history_.uneven[host_].store(false);
+  history_.parted[host_].store(false);
   const auto behind =
       ReplicationClient::compare(tree.collection(), leader_address(), replication());
   require(behind.status(), "compare");
@@ -335,9 +337,16 @@ template <class Store> void Node<Store>::create() {
   ::_exit(0);
 }
 
-template <class Store> void Node<Store>::promote() {
+template <class Store> void Node<Store>::promote(bool at_rest) {
   Tree tree = open();
-  require(ReplicationClient::promote(tree.collection()), "promote");
+  const Status status = ReplicationClient::promote(tree.collection());
+  if (!at_rest && status.is(Errc::failed)) ::_exit(kUnable);  // amid a copy
+  require(status, "promote");
+  if (!at_rest) {
+    Content content;
+    read_all(tree, content);
+    require(history_.take_over(host_, content));
+  }
   require(tree.close(), "close");
   ::_exit(0);
 }
@@ -383,8 +392,8 @@ void create(const Stage& stage, unsigned host) {
   on_stage(stage, host, [](auto& node) { node.create(); });
 }
 
-void promote(const Stage& stage, unsigned host) {
-  on_stage(stage, host, [](auto& node) { node.promote(); });
+void promote(const Stage& stage, unsigned host, bool at_rest) {
+  on_stage(stage, host, [&](auto& node) { node.promote(at_rest); });
 }
 
 void look(const Stage& stage, unsigned host) {
@@ -396,7 +405,7 @@ void probe_fixed(const Stage& stage) {
   if (!tree.ok()) ::_exit(1);
   auto server =
       ReplicationServer::start(tree->collection(), "unix:" + stage.directory + "/probe.socket");
-  ::_exit(server.ok() ? 0 : server.is(Errc::unsupported) ? 2 : 1);
+  ::_exit(server.ok() ? 0 : server.is(Errc::unsupported) ? kUnable : 1);
 }
 
 }  // namespace armdb::net

@@ -23,6 +23,7 @@ struct Play {
   std::atomic<std::uint64_t> promises, refusals;  // what waits for followers ended with
   struct Host {
     std::atomic<bool> up;
+    std::atomic<bool> heard;            // of the leader that leads now, and so of its term
     std::atomic<std::uint64_t> rested;  // the number of the last rest it came to
     std::atomic<std::uint64_t> reads, copies, conversations;
     Content content;  // as of the last rest, or look
@@ -40,15 +41,18 @@ struct Stage {
   }
 };
 
-// Each of these is the whole life of a child, and ends it with code 0, or with 1 and a line on
-// standard error. lead() and follow() end by a kill alone.
+inline constexpr int kUnable = 2;  // the code of a child that was asked for what cannot be
+
+// Each of these is the whole life of a child, and ends it with code 0, kUnable, or 1 and a line
+// on standard error. lead() and follow() end by a kill alone.
 [[noreturn]] void lead(const Stage& stage, unsigned host, std::uint64_t run);
 [[noreturn]] void follow(const Stage& stage, unsigned host);
-[[noreturn]] void create(const Stage& stage, unsigned host);   // a follower, while its leader runs
-[[noreturn]] void promote(const Stage& stage, unsigned host);  // the follower there
+[[noreturn]] void create(const Stage& stage, unsigned host);  // a follower, while its leader runs
+// The follower there; unless all are level, with what it has, if that is whole.
+[[noreturn]] void promote(const Stage& stage, unsigned host, bool at_rest);
 // Puts what stands there into Play.
 [[noreturn]] void look(const Stage& stage, unsigned host);
-// Ends with 0 when collections on the Fixed store can be replicated, with 2 when they cannot.
+// Asks whether collections on the Fixed store can be replicated.
 [[noreturn]] void probe_fixed(const Stage& stage);
 
 }  // namespace armdb::net
