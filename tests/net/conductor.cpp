@@ -45,7 +45,7 @@ Conductor::Conductor(const Stage& stage, bool verbose)
 Conductor::~Conductor() { kill_all(); }
 
 void Conductor::note(const std::string& what) {
-  log_.push_back(std::to_string(cycle_) + ": " + what);
+  log_.push_back(std::to_string(now_ms()) + " cycle " + std::to_string(cycle_) + ": " + what);
   if (verbose_) std::fprintf(stderr, "%s\n", log_.back().c_str());
 }
 
@@ -226,13 +226,13 @@ void Conductor::spoil_links() {
   const auto up_to = [&](std::uint32_t most) {
     return static_cast<std::uint32_t>(random_.below(std::uint64_t{mild ? most / 10 : most} + 1));
   };
-  const bool damages = random_.one_in(4);
+  const bool damages = random_.one_in(3);
   for (unsigned from = 0; from < kHosts; ++from) {
     for (unsigned to = 0; to < kHosts; ++to) {
       Link& link = network_.link(from, to);
       link.loss.store(up_to(300000));
       link.twice.store(up_to(100000));
-      link.damaged.store(damages ? up_to(50000) : 0);
+      link.damaged.store(damages ? up_to(200000) : 0);
       link.delay_us.store(up_to(100000));
       link.jitter_us.store(up_to(50000));
       link.bytes_per_second.store(random_.one_in(2) ? 0 : 20000 + up_to(2000000));

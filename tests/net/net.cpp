@@ -1,7 +1,8 @@
 // The program of `make net`: replication between real processes over bad networks.
 //
-//   net [--cycles N] [--seed S] [--case TEXT] [--verbose]
+//   net [--cycles N] [--seed S] [--case TEXT] [--verbose] [--keep FOLDER]
 //
+// --keep: where the files of a case that failed are copied to.
 // Closes with "N passed, N failed", a case being one test. Needs Linux, /dev/net/tun, and to be
 // root or on a machine with user namespaces: it fails where it cannot run.
 #include <dirent.h>
@@ -32,7 +33,7 @@ using namespace armdb;
 struct Options {
   std::uint64_t cycles = 24;
   std::uint64_t seed = 0;
-  std::string wanted;
+  std::string wanted, keep;
   bool verbose = false;
 };
 
@@ -65,6 +66,8 @@ Options read_arguments(int count, char** arguments) {
       options.seed = std::strtoull(arguments[at], nullptr, 10);
     } else if (name == "--case") {
       options.wanted = arguments[at];
+    } else if (name == "--keep") {
+      options.keep = arguments[at];
     } else {
       throw std::runtime_error(name + ": no such option");
     }
@@ -101,7 +104,7 @@ void show_logs(const std::string& directory) {
     std::vector<std::string> lines;
     for (std::string line; std::getline(file, line);) lines.push_back(line);
     std::printf("  host %u, the end of its log:\n", host);
-    for (std::size_t at = lines.size() > 12 ? lines.size() - 12 : 0; at < lines.size(); ++at) {
+    for (std::size_t at = lines.size() > 20 ? lines.size() - 20 : 0; at < lines.size(); ++at) {
       std::printf("    %s\n", lines[at].c_str());
     }
   }
@@ -125,6 +128,10 @@ bool play_case(const net::Stage& stage, const Options& options) {
       std::printf("  %s\n", log[at].c_str());
     }
     show_logs(stage.directory);
+    if (!options.keep.empty()) {
+      std::filesystem::copy(stage.directory, options.keep,
+                            std::filesystem::copy_options::recursive);
+    }
     return false;
   }
 }

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -153,7 +154,8 @@ template <class Store> ReplicationConfig Node<Store>::replication() const {
 
 template <class Store> void Node<Store>::say(std::string_view text) const {
   std::ofstream log(stage_.path_of(host_) + ".log", std::ios::app);
-  log << text << '\n';
+  log << std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds(1) << ' '
+      << ::getpid() << ' ' << text << '\n';
 }
 
 template <class Store> void Node<Store>::require(bool holds, const std::string& what) const {
@@ -167,6 +169,7 @@ template <class Store> typename Store::Tree Node<Store>::open() {
   auto tree = Tree::open(stage_.path_of(host_), settings());
   require(tree.status(), "open");
   require(tree->stats().damaged_regions == 0, "damage was found by opening");
+  say("opened, after write " + std::to_string(history_.started.load()));
   return *std::move(tree);
 }
 
