@@ -129,6 +129,50 @@ TEST_CASE("shard: what a copy replaces is kept aside, also when a crash comes fi
   }
 }
 
+// As the entry of a leader, with that sequence.
+void follow(Subject& subject, std::uint8_t key, std::uint64_t sequence) {
+  const std::uint8_t bytes[1] = {key};
+  engine::WriteRequest request;
+  request.key = Bytes(bytes);
+  request.value = Bytes(bytes);
+  request.hash = subject.engine->router().hash(bytes, 1);
+  REQUIRE(subject.shard().apply(sequence, {&request, 1}, false).ok());
+}
+
+TEST_CASE("shard: what a former leader shows as a follower stays, below its gap, when it is killed",
+          "[replication]") {
+  FaultFileSystem files;
+  Subject subject(files);
+  const auto kill = [&] {
+    files.kill_process();
+    subject.engine.reset();
+    subject.open();
+  };
+  for (std::uint8_t key = 1; key <= 5; ++key) subject.put(key);
+  kill();
+  // Whatever it writes itself now stands behind a gap. Another leader goes on where it was.
+  store::ReplicaState state = subject.engine->replica_state();
+  state.follower = true;
+  REQUIRE(subject.engine->save_replica_state(state).ok());
+  std::uint64_t last = 5;
+  for (std::size_t round = 0; round < 4; ++round) {
+    INFO("round " << round);
+    for (int count = 0; count < 3; ++count) {
+      ++last;
+      follow(subject, static_cast<std::uint8_t>(last), last);
+    }
+    // With segments that the MANIFEST lists behind the gap, and with none.
+    if (round == 2) {
+      REQUIRE(subject.engine->checkpoint().ok());
+      ++last;
+      follow(subject, static_cast<std::uint8_t>(last), last);
+    }
+    kill();
+    CHECK(subject.shard().last_sequence() == last);
+    CHECK(subject.engine->size() == last);
+  }
+}
+
 }  // namespace
 
 #endif
