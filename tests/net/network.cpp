@@ -29,7 +29,7 @@ constexpr char kPort[] = ":7000";
 constexpr unsigned kMtu = 1500;
 
 [[noreturn]] void fail(const std::string& what) {
-  throw std::runtime_error("cannot " + what + ": " + std::strerror(errno));
+  throw std::runtime_error("cannot " + what + " (" + std::strerror(errno) + ")");
 }
 
 std::string host_name(unsigned host) { return "10.77.0." + std::to_string(host + 1); }
@@ -83,7 +83,7 @@ void bring_up(int control, const char* device) {
 
 int open_tun() {
   const int tun = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (tun < 0) fail("open /dev/net/tun, which this needs");
+  if (tun < 0) fail("open /dev/net/tun, which this needs: run it as root, or let its user do that");
   ifreq wanted = request(kDevice);
   wanted.ifr_flags = IFF_TUN | IFF_NO_PI;
   change(tun, TUNSETIFF, wanted, "make a TUN device");
