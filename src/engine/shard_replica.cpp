@@ -1,4 +1,5 @@
 // The shard as a leader's source and as a follower's copy.
+#include <algorithm>
 #include <new>
 
 #include "base/append.hpp"
@@ -95,16 +96,45 @@ Status Shard::apply(std::uint64_t first, std::span<const WriteRequest> requests,
     if (status.ok()) status = log_->continue_at(first);
     // A hook that wants old values from disk gets them in the way of batches.
     if (status.ok() && (batch || hook_reads())) return write_batch_locked(requests);
-    const store::LogStore::Group group(log_);
-    for (std::size_t at = 0; status.ok() && at < requests.size(); ++at) {
-      index::Place place;
-      index_->locate(requests[at].key.data(), requests[at].hash, place);
-      status = write_located(requests[at], place, nullptr);
+    for (std::size_t done = 0; status.ok() && done < requests.size(); done += kRunMax) {
+      status = apply_run(requests.subspan(done, std::min(requests.size() - done, kRunMax)));
     }
-    log_->settle();
     if (!status.ok()) return status;
   }
   return after_write(false);
+}
+
+// All of them are where a kill leaves them before a reader sees any: what a follower has shown it
+// must not forget, and where entries are sealed that is done for all at once.
+Status Shard::apply_run(std::span<const WriteRequest> requests) {
+  std::size_t live = 0;
+  std::size_t expiring = 0;
+  for (const WriteRequest& request : requests) {
+    live += request.erase ? 0 : 1;
+    expiring += request.expiry_ms != 0 ? 1 : 0;
+  }
+  if (!index_->reserve(live) || (expiring != 0 && !expiries_.reserve(expiring))) {
+    return base::out_of_memory("no memory for the index");
+  }
+  base::Location places[kRunMax];
+  std::size_t written = 0;
+  Status status;
+  {
+    const store::LogStore::Group group(log_);
+    while (written < requests.size()) {
+      const WriteRequest& request = requests[written];
+      status = append(request, request.expiry_ms, {}, places[written]);
+      if (!status.ok()) break;
+      ++written;
+    }
+    log_->settle();
+  }
+  for (std::size_t at = 0; at < written; ++at) {
+    index::Place place;
+    index_->locate(requests[at].key.data(), requests[at].hash, place);
+    publish(requests[at], place, places[at], requests[at].expiry_ms, nullptr);
+  }
+  return status;
 }
 
 // ---- Follower: a copy in place of everything ----

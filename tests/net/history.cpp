@@ -41,9 +41,9 @@ bool History::reaches(std::uint64_t place, std::uint64_t n, std::uint64_t low) c
 std::string History::show(unsigned host, std::uint64_t place, std::uint64_t n) {
   const std::uint64_t before = shown[host][place].load();
   if (n == 0) {
-    if (before == 0) return {};
+    // By an erasure that was lost, perhaps: it says nothing of those that were written since.
+    if (before == 0 || parted[host].load()) return {};
     const std::uint64_t erased = next_erasure(place, before);
-    if (erased == 0 && parted[host].load()) return {};
     if (erased == 0) return told("a follower shows no value, and none erased it", place, 0, before);
     shown[host][place].store(erased);
     return {};

@@ -348,6 +348,7 @@ template <class Store> void Node<Store>::promote(bool at_rest) {
   if (!at_rest) {
     Content content;
     read_all(tree, content);
+    require(history_.judge_standing(host_, content));
     require(history_.take_over(host_, content));
   }
   require(tree.close(), "close");
