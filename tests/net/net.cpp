@@ -114,8 +114,12 @@ bool play_case(const net::Stage& stage, const Options& options) {
   net::Conductor conductor(stage, options.verbose);
   try {
     conductor.play(options.cycles);
+    // A network that does nothing to packets would be no test; a few cycles may have no trouble.
     const net::Traffic& traffic = stage.network->traffic();
-    if (traffic.carried.load() == 0) throw std::runtime_error("no packet came through");
+    const bool troubled = traffic.lost.load() != 0 && traffic.reordered.load() != 0 &&
+                          traffic.twice.load() != 0 && traffic.cut.load() != 0;
+    const bool kept = stage.play->promises.load() != 0;
+    if (options.cycles >= 20 && !(troubled && kept)) throw std::runtime_error("nothing happened");
     std::printf("%s: ok, %s\n", stage.played.name, conductor.summary().c_str());
     return true;
   } catch (const std::exception& error) {
