@@ -1058,6 +1058,7 @@ class Waker {
   Waker& operator=(const Waker&) = delete;
   void wake() noexcept;
   void reset() noexcept;
+  [[nodiscard]] bool woken() const noexcept { return woken_.load(std::memory_order_acquire); }
   // Becomes readable when it is woken.
   [[nodiscard]] int descriptor() const noexcept { return out_.get(); }
  private:
@@ -1091,10 +1092,12 @@ class Stream {
   [[nodiscard]] virtual std::string peer() const = 0;  // for messages
 };
 
-// Resolves the host's name and tries each of its addresses. The deadline is over all of them, but
-// cannot cut short the resolver of the system. Over a Unix socket the server has to run as this
+// Resolves the host's name and tries each of its addresses. The deadline is over all of them, and
+// `ending` (may be null) ends it early once it is woken, with `closed`; neither can cut short the
+// resolver of the system. Over a Unix socket the server has to run as this
 // user or as root, unless this process is root.
-Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms);
+Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms,
+                                        const Waker* ending = nullptr);
 
 // Takes connections at one address. Over a Unix socket only those of this user and of root.
 //
@@ -1317,7 +1320,8 @@ class TlsContext {
   State* state_;
 };
 
-// Runs the handshake over `inner` until it is done or timeout_ms are over; then all bytes go
+// Runs the handshake over `inner` until it is done, timeout_ms are over, or `ending` (may be null)
+// is woken, which is `closed`; then all bytes go
 // through TLS. `context` may go before the stream does. When the other side proves to be somebody
 // else the answer is `wrong_key`; nothing that it says is shown to the caller before that. A peer
 // that speaks no TLS 1.3 is `format_mismatch`.
@@ -1330,7 +1334,8 @@ class TlsContext {
 // ends with it; bytes that were changed on their way are `corrupt`.
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext& context,
                                                   std::unique_ptr<os::Stream> inner,
-                                                  std::uint32_t timeout_ms);
+                                                  std::uint32_t timeout_ms,
+                                                  os::Waker* ending = nullptr);
 }  // namespace armdb::crypto
 
 #endif  // !ARMDB_OMIT_REPLICATION
@@ -5384,6 +5389,7 @@ class Shard {
   Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                 base::Location& at) ARMDB_REQUIRES(mutex_);
   Status end_sync(const store::SyncTicket& ticket, Status outcome);
+  Status apply_run(std::span<const WriteRequest> requests) ARMDB_REQUIRES(mutex_);
   Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
                     bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
@@ -6023,14 +6029,16 @@ Result<os::Address> address_of(std::string_view text, const Options& options);
 // Channel: frames over a stream. A frame that has come in part keeps its place; one that comes too
 // slowly, or a peer that says nothing for too long, ends the channel.
 //
-// Threads: one; shut() from any.
+// Threads: one. Another one ends its waits by waking `ending`.
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
 namespace armdb::replica {
 class Channel {
  public:
-  Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms);
+  // Once `ending` (may be null) is woken, nothing waits for the peer any more: `closed`.
+  Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms,
+          os::Waker* ending = nullptr);
 
   // Waits while there is no room, but not for ever: timed_out. Meanwhile it takes what comes in, so
   // that two sides that both send do not wait for each other.
@@ -6043,14 +6051,15 @@ class Channel {
   Status expect(format::FrameType type, format::FrameHeader& header, Bytes& payload);
   // Until something comes, `waker` is woken, or the time is over. timed_out: the peer is silent.
   Status wait(std::uint32_t milliseconds, os::Waker* waker);
-  void shut() noexcept { stream_->shut(); }
   [[nodiscard]] std::string peer() const { return stream_->peer(); }
  private:
   Result<std::size_t> pull(std::size_t want);
   Status write_all(Bytes bytes, std::uint64_t end);
+  Status wait_until(bool to_write, std::uint64_t end_ms);
 
   const std::unique_ptr<os::Stream> stream_;
   const std::uint32_t timeout_ms_;
+  os::Waker* const ending_;
   std::vector<std::uint8_t> in_;
   std::size_t filled_ = 0;      // bytes of it that have come
   std::size_t taken_ = 0;       // of these, the first ones: given out
@@ -6213,6 +6222,7 @@ class Server {
   std::unique_ptr<os::Listener> listener_;
   std::unique_ptr<crypto::TlsContext> tls_;
   std::atomic<bool> stopping_{false};
+  std::unique_ptr<os::Waker> ending_;  // of all sessions; woken by stop(), for good
   os::Thread thread_;
   mutable base::Mutex mutex_;
   std::vector<std::unique_ptr<Source>> sources_ ARMDB_GUARDED_BY(mutex_);
@@ -6413,7 +6423,7 @@ class Client {
   void* const context_;
   os::Address address_;
   std::unique_ptr<crypto::TlsContext> tls_;
-  std::unique_ptr<os::Waker> waker_;
+  std::unique_ptr<os::Waker> waker_;  // woken by stop(), for good
   std::atomic<bool> stopping_{false};
   bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;
@@ -8839,19 +8849,24 @@ sockaddr_un unix_name(const std::string& path) noexcept {
   return name;
 }
 
-// 0, or an errno; ETIMEDOUT too when the deadline is over.
-int connect_to(int socket, const sockaddr* name, socklen_t size, std::uint64_t deadline_ms) {
+bool is_woken(const Waker* waker) noexcept { return waker != nullptr && waker->woken(); }
+
+// 0, or an errno; ETIMEDOUT too when the deadline is over, ECANCELED when `ending` is woken.
+int connect_to(int socket, const sockaddr* name, socklen_t size, std::uint64_t deadline_ms,
+               const Waker* ending) {
   for (;;) {
     if (::connect(socket, name, size) == 0) return 0;
     // A Unix socket whose queue is full says EAGAIN, and poll() does not tell when it is not.
     if (errno != EAGAIN || name->sa_family != AF_UNIX) break;
+    if (is_woken(ending)) return ECANCELED;
     if (monotonic_ms() >= deadline_ms) return ETIMEDOUT;
     nap();
   }
   if (errno != EINPROGRESS && errno != EINTR) return errno;  // after EINTR it goes on by itself
-  pollfd wait = {socket, POLLOUT, 0};
-  const Result<bool> ready = poll_until(&wait, 1, deadline_ms, {});
+  pollfd waits[2] = {{socket, POLLOUT, 0}, reading(ending)};
+  const Result<bool> ready = poll_until(waits, 2, deadline_ms, {});
   if (!ready.ok()) return ready.status().os_error();
+  if (waits[0].revents == 0 && is_woken(ending)) return ECANCELED;
   if (!*ready) return ETIMEDOUT;
   int error = 0;
   socklen_t error_size = sizeof error;
@@ -8859,15 +8874,21 @@ int connect_to(int socket, const sockaddr* name, socklen_t size, std::uint64_t d
   return error;
 }
 
-Result<std::unique_ptr<Stream>> connect_unix(const Address& address, std::uint64_t deadline_ms) {
+Status not_connected(int error, const std::string& text) {
+  if (error == ECANCELED) return Status(Errc::closed, "stopped while connecting").at(text);
+  return socket_failure(error, "cannot connect", text);
+}
+
+Result<std::unique_ptr<Stream>> connect_unix(const Address& address, std::uint64_t deadline_ms,
+                                             const Waker* ending) {
   const std::string text = address.text();
   if (Status good = check_path(address); !good.ok()) return good;
   Descriptor socket = new_socket(AF_UNIX);
   if (!socket.valid()) return socket_failure(errno, "cannot make a socket", text);
   const sockaddr_un name = unix_name(address.path);
-  const int error =
-      connect_to(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name, deadline_ms);
-  if (error != 0) return socket_failure(error, "cannot connect", text);
+  const int error = connect_to(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name,
+                               deadline_ms, ending);
+  if (error != 0) return not_connected(error, text);
   // Whoever may write to the directory could have put a socket of his own there.
   const uid_t user = ::geteuid();
   if (user != 0 && !peer_is(socket.get(), user)) {
@@ -8879,9 +8900,10 @@ Result<std::unique_ptr<Stream>> connect_unix(const Address& address, std::uint64
 }
 }  // namespace
 
-Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms) {
+Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms,
+                                        const Waker* ending) {
   const std::uint64_t deadline = deadline_in(timeout_ms);
-  if (address.is_unix()) return connect_unix(address, deadline);
+  if (address.is_unix()) return connect_unix(address, deadline, ending);
   const std::string text = address.text();
   if (address.port == 0) return bad_address(text, "nobody can be reached at port 0");
   Resolved found;
@@ -8894,7 +8916,7 @@ Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t ti
     const std::uint64_t share = now + (deadline > now ? (deadline - now) / left : 0);
     Descriptor socket = new_socket(one->ai_family);
     int error = socket.valid() ? 0 : errno;
-    if (error == 0) error = connect_to(socket.get(), one->ai_addr, one->ai_addrlen, share);
+    if (error == 0) error = connect_to(socket.get(), one->ai_addr, one->ai_addrlen, share, ending);
     if (error == 0) {
       std::string peer = endpoint_of(socket.get(), ::getpeername);
       // A socket that the system gave the very port it asks for can connect to itself.
@@ -8904,7 +8926,8 @@ Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t ti
       }
       error = ECONNREFUSED;
     }
-    outcome = socket_failure(error, "cannot connect", text);
+    outcome = not_connected(error, text);
+    if (error == ECANCELED) break;
   }
   return outcome;
 }
@@ -9732,7 +9755,7 @@ class TlsStream final : public os::Stream {
   explicit TlsStream(std::unique_ptr<os::Stream> inner) noexcept : inner_(std::move(inner)) {}
   ~TlsStream() override;
 
-  Status handshake(const TlsContext::State& state, std::uint64_t deadline_ms);
+  Status handshake(const TlsContext::State& state, std::uint64_t deadline_ms, os::Waker* ending);
 
   Result<std::size_t> read(MutableBytes out) override;
   Result<std::size_t> write(Bytes data) override;
@@ -9864,7 +9887,8 @@ Status TlsStream::handshake_failure(const TlsContext::State& state, int outcome)
                        "the other side does not speak TLS 1.3 as this side does: %", {words});
 }
 
-Status TlsStream::handshake(const TlsContext::State& state, std::uint64_t deadline_ms) {
+Status TlsStream::handshake(const TlsContext::State& state, std::uint64_t deadline_ms,
+                            os::Waker* ending) {
   if (Status started = start(state); !started.ok()) return started;
   std::size_t taken = 0;
   for (;;) {
@@ -9895,8 +9919,11 @@ Status TlsStream::handshake(const TlsContext::State& state, std::uint64_t deadli
                              "speak TLS?");
     }
     const Result<bool> ready =
-        inner_->wait(!*flushed, static_cast<std::uint32_t>(deadline_ms - now), nullptr);
+        inner_->wait(!*flushed, static_cast<std::uint32_t>(deadline_ms - now), ending);
     if (!ready.ok()) return ready.status();
+    if (ending != nullptr && ending->woken()) {
+      return Status(Errc::closed, "stopped amid the handshake");
+    }
   }
   ready_ = true;
   return {};
@@ -9967,12 +9994,12 @@ Result<bool> TlsStream::wait(bool to_write, std::uint32_t timeout_ms, os::Waker*
 
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext& context,
                                                   std::unique_ptr<os::Stream> inner,
-                                                  std::uint32_t timeout_ms) {
+                                                  std::uint32_t timeout_ms, os::Waker* ending) {
   const std::uint64_t deadline = os::monotonic_ms() + timeout_ms;
   const std::string peer = inner->peer();
   std::unique_ptr<TlsStream> stream(new (std::nothrow) TlsStream(std::move(inner)));
   if (!stream) return openssl_failed();
-  Status done = stream->handshake(context.state(), deadline);
+  Status done = stream->handshake(context.state(), deadline, ending);
   ERR_clear_error();
   if (!done.ok()) return std::move(done).at(peer);
   return std::unique_ptr<os::Stream>(std::move(stream));
@@ -9995,7 +10022,7 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(const TlsSettings&, bool) {
 TlsContext::~TlsContext() = default;
 
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext&, std::unique_ptr<os::Stream>,
-                                                  std::uint32_t) {
+                                                  std::uint32_t, os::Waker*) {
   return no_tls();
 }
 }  // namespace armdb::crypto
@@ -15602,6 +15629,11 @@ Status LogRecovery::load_all() {
   for (std::size_t at = 0; at < candidates_.size(); ++at) {
     const Candidate& candidate = candidates_[at];
     judge_missing(at);
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // The gap of a leader is not one of the follower that it became, which goes on below its end.
+    const std::uint64_t first = candidate.segment->first_sequence;
+    if (!candidate.listed && first != 0) listed_last_ = std::min(listed_last_, first - 1);
+#endif
     // Sequences that compaction dropped at the end of the listed segments are not missing.
     if (!candidate.listed && !cut_) last_ = std::max(last_, listed_last_);
     if (follows_hole(candidate)) {
@@ -22039,9 +22071,12 @@ bool Shard::reserve_expiries(std::span<const WriteRequest> run) {
   return expiring == 0 || expiries_.reserve(expiring);
 }
 
-// To the log as a whole, and only then to the index: a reader sees nothing that a kill takes back.
+// All of them are where a kill leaves them before a reader sees any: what a follower has shown it
+// must not forget, and where entries are sealed that is done for all at once.
 Status Shard::apply_run(std::span<const WriteRequest> run) {
-  if (!index_->reserve(run.size()) || !reserve_expiries(run)) {
+  const auto live = std::count_if(run.begin(), run.end(),
+                                  [](const WriteRequest& request) { return !request.erase; });
+  if (!index_->reserve(static_cast<std::size_t>(live)) || !reserve_expiries(run)) {
     return base::out_of_memory("no memory for the index");
   }
   base::Location at[kRunMax];
@@ -22302,8 +22337,26 @@ constexpr std::size_t kJoinedBytes = std::size_t{8} << 10;
 constexpr std::size_t kWaitingBytesMax = std::size_t{16} << 20;
 }  // namespace
 
-Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms)
-    : stream_(std::move(stream)), timeout_ms_(timeout_ms), heard_ms_(os::monotonic_ms()) {}
+Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms, os::Waker* ending)
+    : stream_(std::move(stream)),
+      timeout_ms_(timeout_ms),
+      ending_(ending),
+      heard_ms_(os::monotonic_ms()) {}
+
+// For what the peer has to do before this side can go on.
+Status Channel::wait_until(bool to_write, std::uint64_t end_ms) {
+  const std::uint64_t now = os::monotonic_ms();
+  if (now >= end_ms) {
+    return Status(Errc::timed_out,
+                  to_write ? "the peer takes nothing any more" : "the peer did not answer");
+  }
+  Status status =
+      stream_->wait(to_write, static_cast<std::uint32_t>(end_ms - now), ending_).status();
+  if (status.ok() && ending_ != nullptr && ending_->woken()) {
+    return Status(Errc::closed, "this side was stopped");
+  }
+  return status;
+}
 
 // Up to `want` bytes that are there now.
 Result<std::size_t> Channel::pull(std::size_t want) {
@@ -22337,10 +22390,8 @@ Status Channel::write_all(Bytes bytes, std::uint64_t end) {
     if (!wrote.ok()) return wrote.status();
     done += *wrote;
     if (*wrote != 0) continue;
-    const std::uint64_t now = os::monotonic_ms();
-    if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
-    const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
-    if (!woken.ok()) return woken.status();
+    Status status = wait_until(true, end);
+    if (!status.ok()) return status;
     if (filled_ - taken_ > kWaitingBytesMax) {
       return Status(Errc::too_large, "the peer sends and sends, and takes nothing");
     }
@@ -22401,10 +22452,8 @@ Status Channel::expect(format::FrameType type, format::FrameHeader& header, Byte
     if (!came.ok()) return came.status();
     if (*came && header.type == type) return {};
     if (*came) return base::corrupt("the peer sent another frame than the one it had to");
-    const std::uint64_t now = os::monotonic_ms();
-    if (now >= end) return Status(Errc::timed_out, "the peer did not answer");
-    const Result<bool> woken = stream_->wait(false, static_cast<std::uint32_t>(end - now), nullptr);
-    if (!woken.ok()) return woken.status();
+    Status status = wait_until(false, end);
+    if (!status.ok()) return status;
   }
 }
 
@@ -23040,7 +23089,7 @@ Status Server::open(std::string_view text) {
   Result<std::unique_ptr<os::Listener>> listener = os::Listener::listen(*address);
   if (!listener.ok()) return std::move(listener).status();
   listener_ = std::move(*listener);
-  return {};
+  return os::Waker::make(ending_);
 }
 
 Status Server::start() {
@@ -23049,6 +23098,7 @@ Status Server::start() {
 
 void Server::stop() {
   stopping_.store(true, std::memory_order_release);
+  if (ending_ != nullptr) ending_->wake();
   if (listener_ != nullptr) listener_->close();
   thread_.join();
   {
@@ -23148,11 +23198,11 @@ void Server::serve(Session& session) {
   std::unique_ptr<os::Stream> stream = std::move(session.stream);
   if (tls_ != nullptr) {
     Result<std::unique_ptr<os::Stream>> secured = crypto::tls_handshake(
-        *tls_, std::move(stream), std::min(options_.timeout_ms, kHandshakeMs));
+        *tls_, std::move(stream), std::min(options_.timeout_ms, kHandshakeMs), ending_.get());
     if (!secured.ok()) return note(secured.status());
     stream = std::move(*secured);
   }
-  Channel channel(std::move(stream), options_.timeout_ms);
+  Channel channel(std::move(stream), options_.timeout_ms, ending_.get());
   Status admitted = admit(session);
   if (!admitted.ok()) {
     static_cast<void>(channel.send_refusal(admitted.code(), admitted.message()));
@@ -23791,10 +23841,11 @@ Status make_tls(const Options& options, std::unique_ptr<crypto::TlsContext>& tls
 
 // Connects and, where there is a key, proves who is who.
 Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const Options& options,
-                                               crypto::TlsContext* tls) {
-  Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms);
+                                               crypto::TlsContext* tls,
+                                               os::Waker* ending = nullptr) {
+  Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms, ending);
   if (!stream.ok() || tls == nullptr) return stream;
-  return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
+  return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms, ending);
 }
 
 // Asks what is served there, in a conversation of its own.
@@ -23950,9 +24001,10 @@ void Client::run() {
 }
 
 Status Client::follow_once() {
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(address_, options_, tls_.get());
+  Result<std::unique_ptr<os::Stream>> stream =
+      connect_to(address_, options_, tls_.get(), waker_.get());
   if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options_.timeout_ms);
+  Channel channel(std::move(*stream), options_.timeout_ms, waker_.get());
   const auto told = [&](const Progress& progress) { tell(progress); };
   FollowerSession session(channel, engine_, options_, *waker_, told);
   return session.run(own_, stopping_);

@@ -1092,7 +1092,8 @@ struct ReplicationConfig {
 
 // Serves collections to followers while it lives; each must outlive it. A thread for the
 // connections, one for each follower. `address` is "unix:/path", "127.0.0.1:7000", "[::1]:7000"
-// or "host:7000"; port 0 takes a free one. Serving begins a new term, durably.
+// or "host:7000"; port 0 takes a free one. Serving begins a new term, durably. stop() waits for no
+// peer.
 // Threads: start, stop and the destructor by one owner, the rest by any.
 class ReplicationServer {
  public:
@@ -1121,7 +1122,8 @@ class ReplicationServer {
 };
 
 // Keeps a collection a follower while it lives; the collection must outlive it. A follower is read
-// as any collection, and refuses writes with read_only, also when nobody follows.
+// as any collection, and refuses writes with read_only, also when nobody follows. stop() waits for
+// no peer.
 // Threads: one owner; replication_stats by any.
 class ReplicationClient {
  public:

@@ -337,7 +337,7 @@ class TlsStream final : public os::Stream {
   explicit TlsStream(std::unique_ptr<os::Stream> inner) noexcept : inner_(std::move(inner)) {}
   ~TlsStream() override;
 
-  Status handshake(const TlsContext::State& state, std::uint64_t deadline_ms);
+  Status handshake(const TlsContext::State& state, std::uint64_t deadline_ms, os::Waker* ending);
 
   Result<std::size_t> read(MutableBytes out) override;
   Result<std::size_t> write(Bytes data) override;
@@ -471,7 +471,8 @@ Status TlsStream::handshake_failure(const TlsContext::State& state, int outcome)
                        "the other side does not speak TLS 1.3 as this side does: %", {words});
 }
 
-Status TlsStream::handshake(const TlsContext::State& state, std::uint64_t deadline_ms) {
+Status TlsStream::handshake(const TlsContext::State& state, std::uint64_t deadline_ms,
+                            os::Waker* ending) {
   if (Status started = start(state); !started.ok()) return started;
   std::size_t taken = 0;
   for (;;) {
@@ -502,8 +503,11 @@ Status TlsStream::handshake(const TlsContext::State& state, std::uint64_t deadli
                              "speak TLS?");
     }
     const Result<bool> ready =
-        inner_->wait(!*flushed, static_cast<std::uint32_t>(deadline_ms - now), nullptr);
+        inner_->wait(!*flushed, static_cast<std::uint32_t>(deadline_ms - now), ending);
     if (!ready.ok()) return ready.status();
+    if (ending != nullptr && ending->woken()) {
+      return Status(Errc::closed, "stopped amid the handshake");
+    }
   }
   ready_ = true;
   return {};
@@ -576,12 +580,12 @@ Result<bool> TlsStream::wait(bool to_write, std::uint32_t timeout_ms, os::Waker*
 
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext& context,
                                                   std::unique_ptr<os::Stream> inner,
-                                                  std::uint32_t timeout_ms) {
+                                                  std::uint32_t timeout_ms, os::Waker* ending) {
   const std::uint64_t deadline = os::monotonic_ms() + timeout_ms;
   const std::string peer = inner->peer();
   std::unique_ptr<TlsStream> stream(new (std::nothrow) TlsStream(std::move(inner)));
   if (!stream) return openssl_failed();
-  Status done = stream->handshake(context.state(), deadline);
+  Status done = stream->handshake(context.state(), deadline, ending);
   ERR_clear_error();
   if (!done.ok()) return std::move(done).at(peer);
   return std::unique_ptr<os::Stream>(std::move(stream));
@@ -608,7 +612,7 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(const TlsSettings&, bool) {
 TlsContext::~TlsContext() = default;
 
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext&, std::unique_ptr<os::Stream>,
-                                                  std::uint32_t) {
+                                                  std::uint32_t, os::Waker*) {
   return no_tls();
 }
 

@@ -46,7 +46,8 @@ class TlsContext {
   State* state_;
 };
 
-// Runs the handshake over `inner` until it is done or timeout_ms are over; then all bytes go
+// Runs the handshake over `inner` until it is done, timeout_ms are over, or `ending` (may be null)
+// is woken, which is `closed`; then all bytes go
 // through TLS. `context` may go before the stream does. When the other side proves to be somebody
 // else the answer is `wrong_key`; nothing that it says is shown to the caller before that. A peer
 // that speaks no TLS 1.3 is `format_mismatch`.
@@ -59,7 +60,8 @@ class TlsContext {
 // ends with it; bytes that were changed on their way are `corrupt`.
 Result<std::unique_ptr<os::Stream>> tls_handshake(TlsContext& context,
                                                   std::unique_ptr<os::Stream> inner,
-                                                  std::uint32_t timeout_ms);
+                                                  std::uint32_t timeout_ms,
+                                                  os::Waker* ending = nullptr);
 
 }  // namespace armdb::crypto
 

@@ -144,9 +144,12 @@ bool Shard::reserve_expiries(std::span<const WriteRequest> run) {
   return expiring == 0 || expiries_.reserve(expiring);
 }
 
-// To the log as a whole, and only then to the index: a reader sees nothing that a kill takes back.
+// All of them are where a kill leaves them before a reader sees any: what a follower has shown it
+// must not forget, and where entries are sealed that is done for all at once.
 Status Shard::apply_run(std::span<const WriteRequest> run) {
-  if (!index_->reserve(run.size()) || !reserve_expiries(run)) {
+  const auto live = std::count_if(run.begin(), run.end(),
+                                  [](const WriteRequest& request) { return !request.erase; });
+  if (!index_->reserve(static_cast<std::size_t>(live)) || !reserve_expiries(run)) {
     return base::out_of_memory("no memory for the index");
   }
   base::Location at[kRunMax];

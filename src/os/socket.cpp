@@ -297,19 +297,24 @@ sockaddr_un unix_name(const std::string& path) noexcept {
   return name;
 }
 
-// 0, or an errno; ETIMEDOUT too when the deadline is over.
-int connect_to(int socket, const sockaddr* name, socklen_t size, std::uint64_t deadline_ms) {
+bool is_woken(const Waker* waker) noexcept { return waker != nullptr && waker->woken(); }
+
+// 0, or an errno; ETIMEDOUT too when the deadline is over, ECANCELED when `ending` is woken.
+int connect_to(int socket, const sockaddr* name, socklen_t size, std::uint64_t deadline_ms,
+               const Waker* ending) {
   for (;;) {
     if (::connect(socket, name, size) == 0) return 0;
     // A Unix socket whose queue is full says EAGAIN, and poll() does not tell when it is not.
     if (errno != EAGAIN || name->sa_family != AF_UNIX) break;
+    if (is_woken(ending)) return ECANCELED;
     if (monotonic_ms() >= deadline_ms) return ETIMEDOUT;
     nap();
   }
   if (errno != EINPROGRESS && errno != EINTR) return errno;  // after EINTR it goes on by itself
-  pollfd wait = {socket, POLLOUT, 0};
-  const Result<bool> ready = poll_until(&wait, 1, deadline_ms, {});
+  pollfd waits[2] = {{socket, POLLOUT, 0}, reading(ending)};
+  const Result<bool> ready = poll_until(waits, 2, deadline_ms, {});
   if (!ready.ok()) return ready.status().os_error();
+  if (waits[0].revents == 0 && is_woken(ending)) return ECANCELED;
   if (!*ready) return ETIMEDOUT;
   int error = 0;
   socklen_t error_size = sizeof error;
@@ -317,15 +322,21 @@ int connect_to(int socket, const sockaddr* name, socklen_t size, std::uint64_t d
   return error;
 }
 
-Result<std::unique_ptr<Stream>> connect_unix(const Address& address, std::uint64_t deadline_ms) {
+Status not_connected(int error, const std::string& text) {
+  if (error == ECANCELED) return Status(Errc::closed, "stopped while connecting").at(text);
+  return socket_failure(error, "cannot connect", text);
+}
+
+Result<std::unique_ptr<Stream>> connect_unix(const Address& address, std::uint64_t deadline_ms,
+                                             const Waker* ending) {
   const std::string text = address.text();
   if (Status good = check_path(address); !good.ok()) return good;
   Descriptor socket = new_socket(AF_UNIX);
   if (!socket.valid()) return socket_failure(errno, "cannot make a socket", text);
   const sockaddr_un name = unix_name(address.path);
-  const int error =
-      connect_to(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name, deadline_ms);
-  if (error != 0) return socket_failure(error, "cannot connect", text);
+  const int error = connect_to(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name,
+                               deadline_ms, ending);
+  if (error != 0) return not_connected(error, text);
   // Whoever may write to the directory could have put a socket of his own there.
   const uid_t user = ::geteuid();
   if (user != 0 && !peer_is(socket.get(), user)) {
@@ -338,9 +349,10 @@ Result<std::unique_ptr<Stream>> connect_unix(const Address& address, std::uint64
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms) {
+Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms,
+                                        const Waker* ending) {
   const std::uint64_t deadline = deadline_in(timeout_ms);
-  if (address.is_unix()) return connect_unix(address, deadline);
+  if (address.is_unix()) return connect_unix(address, deadline, ending);
   const std::string text = address.text();
   if (address.port == 0) return bad_address(text, "nobody can be reached at port 0");
   Resolved found;
@@ -353,7 +365,7 @@ Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t ti
     const std::uint64_t share = now + (deadline > now ? (deadline - now) / left : 0);
     Descriptor socket = new_socket(one->ai_family);
     int error = socket.valid() ? 0 : errno;
-    if (error == 0) error = connect_to(socket.get(), one->ai_addr, one->ai_addrlen, share);
+    if (error == 0) error = connect_to(socket.get(), one->ai_addr, one->ai_addrlen, share, ending);
     if (error == 0) {
       std::string peer = endpoint_of(socket.get(), ::getpeername);
       // A socket that the system gave the very port it asks for can connect to itself.
@@ -363,7 +375,8 @@ Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t ti
       }
       error = ECONNREFUSED;
     }
-    outcome = socket_failure(error, "cannot connect", text);
+    outcome = not_connected(error, text);
+    if (error == ECANCELED) break;
   }
   return outcome;
 }

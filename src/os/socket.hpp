@@ -34,6 +34,7 @@ class Waker {
   Waker& operator=(const Waker&) = delete;
   void wake() noexcept;
   void reset() noexcept;
+  [[nodiscard]] bool woken() const noexcept { return woken_.load(std::memory_order_acquire); }
   // Becomes readable when it is woken.
   [[nodiscard]] int descriptor() const noexcept { return out_.get(); }
 
@@ -68,10 +69,12 @@ class Stream {
   [[nodiscard]] virtual std::string peer() const = 0;  // for messages
 };
 
-// Resolves the host's name and tries each of its addresses. The deadline is over all of them, but
-// cannot cut short the resolver of the system. Over a Unix socket the server has to run as this
+// Resolves the host's name and tries each of its addresses. The deadline is over all of them, and
+// `ending` (may be null) ends it early once it is woken, with `closed`; neither can cut short the
+// resolver of the system. Over a Unix socket the server has to run as this
 // user or as root, unless this process is root.
-Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms);
+Result<std::unique_ptr<Stream>> connect(const Address& address, std::uint32_t timeout_ms,
+                                        const Waker* ending = nullptr);
 
 // Takes connections at one address. Over a Unix socket only those of this user and of root.
 //

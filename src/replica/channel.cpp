@@ -20,8 +20,26 @@ constexpr std::size_t kWaitingBytesMax = std::size_t{16} << 20;
 
 }  // namespace
 
-Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms)
-    : stream_(std::move(stream)), timeout_ms_(timeout_ms), heard_ms_(os::monotonic_ms()) {}
+Channel::Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms, os::Waker* ending)
+    : stream_(std::move(stream)),
+      timeout_ms_(timeout_ms),
+      ending_(ending),
+      heard_ms_(os::monotonic_ms()) {}
+
+// For what the peer has to do before this side can go on.
+Status Channel::wait_until(bool to_write, std::uint64_t end_ms) {
+  const std::uint64_t now = os::monotonic_ms();
+  if (now >= end_ms) {
+    return Status(Errc::timed_out,
+                  to_write ? "the peer takes nothing any more" : "the peer did not answer");
+  }
+  Status status =
+      stream_->wait(to_write, static_cast<std::uint32_t>(end_ms - now), ending_).status();
+  if (status.ok() && ending_ != nullptr && ending_->woken()) {
+    return Status(Errc::closed, "this side was stopped");
+  }
+  return status;
+}
 
 // Up to `want` bytes that are there now.
 Result<std::size_t> Channel::pull(std::size_t want) {
@@ -55,10 +73,8 @@ Status Channel::write_all(Bytes bytes, std::uint64_t end) {
     if (!wrote.ok()) return wrote.status();
     done += *wrote;
     if (*wrote != 0) continue;
-    const std::uint64_t now = os::monotonic_ms();
-    if (now >= end) return Status(Errc::timed_out, "the peer takes nothing any more");
-    const Result<bool> woken = stream_->wait(true, static_cast<std::uint32_t>(end - now), nullptr);
-    if (!woken.ok()) return woken.status();
+    Status status = wait_until(true, end);
+    if (!status.ok()) return status;
     if (filled_ - taken_ > kWaitingBytesMax) {
       return Status(Errc::too_large, "the peer sends and sends, and takes nothing");
     }
@@ -119,10 +135,8 @@ Status Channel::expect(format::FrameType type, format::FrameHeader& header, Byte
     if (!came.ok()) return came.status();
     if (*came && header.type == type) return {};
     if (*came) return base::corrupt("the peer sent another frame than the one it had to");
-    const std::uint64_t now = os::monotonic_ms();
-    if (now >= end) return Status(Errc::timed_out, "the peer did not answer");
-    const Result<bool> woken = stream_->wait(false, static_cast<std::uint32_t>(end - now), nullptr);
-    if (!woken.ok()) return woken.status();
+    Status status = wait_until(false, end);
+    if (!status.ok()) return status;
   }
 }
 

@@ -1,7 +1,7 @@
 // Channel: frames over a stream. A frame that has come in part keeps its place; one that comes too
 // slowly, or a peer that says nothing for too long, ends the channel.
 //
-// Threads: one; shut() from any.
+// Threads: one. Another one ends its waits by waking `ending`.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,9 @@ namespace armdb::replica {
 
 class Channel {
  public:
-  Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms);
+  // Once `ending` (may be null) is woken, nothing waits for the peer any more: `closed`.
+  Channel(std::unique_ptr<os::Stream> stream, std::uint32_t timeout_ms,
+          os::Waker* ending = nullptr);
 
   // Waits while there is no room, but not for ever: timed_out. Meanwhile it takes what comes in, so
   // that two sides that both send do not wait for each other.
@@ -31,15 +33,16 @@ class Channel {
   Status expect(format::FrameType type, format::FrameHeader& header, Bytes& payload);
   // Until something comes, `waker` is woken, or the time is over. timed_out: the peer is silent.
   Status wait(std::uint32_t milliseconds, os::Waker* waker);
-  void shut() noexcept { stream_->shut(); }
   [[nodiscard]] std::string peer() const { return stream_->peer(); }
 
  private:
   Result<std::size_t> pull(std::size_t want);
   Status write_all(Bytes bytes, std::uint64_t end);
+  Status wait_until(bool to_write, std::uint64_t end_ms);
 
   const std::unique_ptr<os::Stream> stream_;
   const std::uint32_t timeout_ms_;
+  os::Waker* const ending_;
   std::vector<std::uint8_t> in_;
   std::size_t filled_ = 0;      // bytes of it that have come
   std::size_t taken_ = 0;       // of these, the first ones: given out

@@ -21,10 +21,11 @@ Status make_tls(const Options& options, std::unique_ptr<crypto::TlsContext>& tls
 
 // Connects and, where there is a key, proves who is who.
 Result<std::unique_ptr<os::Stream>> connect_to(const os::Address& address, const Options& options,
-                                               crypto::TlsContext* tls) {
-  Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms);
+                                               crypto::TlsContext* tls,
+                                               os::Waker* ending = nullptr) {
+  Result<std::unique_ptr<os::Stream>> stream = os::connect(address, options.timeout_ms, ending);
   if (!stream.ok() || tls == nullptr) return stream;
-  return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms);
+  return crypto::tls_handshake(*tls, std::move(*stream), options.timeout_ms, ending);
 }
 
 // Asks what is served there, in a conversation of its own.
@@ -181,9 +182,10 @@ void Client::run() {
 }
 
 Status Client::follow_once() {
-  Result<std::unique_ptr<os::Stream>> stream = connect_to(address_, options_, tls_.get());
+  Result<std::unique_ptr<os::Stream>> stream =
+      connect_to(address_, options_, tls_.get(), waker_.get());
   if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options_.timeout_ms);
+  Channel channel(std::move(*stream), options_.timeout_ms, waker_.get());
   const auto told = [&](const Progress& progress) { tell(progress); };
   FollowerSession session(channel, engine_, options_, *waker_, told);
   return session.run(own_, stopping_);

@@ -39,7 +39,7 @@ class Client {
   void* const context_;
   os::Address address_;
   std::unique_ptr<crypto::TlsContext> tls_;
-  std::unique_ptr<os::Waker> waker_;
+  std::unique_ptr<os::Waker> waker_;  // woken by stop(), for good
   std::atomic<bool> stopping_{false};
   bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;

@@ -62,7 +62,7 @@ Status Server::open(std::string_view text) {
   Result<std::unique_ptr<os::Listener>> listener = os::Listener::listen(*address);
   if (!listener.ok()) return std::move(listener).status();
   listener_ = std::move(*listener);
-  return {};
+  return os::Waker::make(ending_);
 }
 
 Status Server::start() {
@@ -71,6 +71,7 @@ Status Server::start() {
 
 void Server::stop() {
   stopping_.store(true, std::memory_order_release);
+  if (ending_ != nullptr) ending_->wake();
   if (listener_ != nullptr) listener_->close();
   thread_.join();
   {
@@ -170,11 +171,11 @@ void Server::serve(Session& session) {
   std::unique_ptr<os::Stream> stream = std::move(session.stream);
   if (tls_ != nullptr) {
     Result<std::unique_ptr<os::Stream>> secured = crypto::tls_handshake(
-        *tls_, std::move(stream), std::min(options_.timeout_ms, kHandshakeMs));
+        *tls_, std::move(stream), std::min(options_.timeout_ms, kHandshakeMs), ending_.get());
     if (!secured.ok()) return note(secured.status());
     stream = std::move(*secured);
   }
-  Channel channel(std::move(stream), options_.timeout_ms);
+  Channel channel(std::move(stream), options_.timeout_ms, ending_.get());
   Status admitted = admit(session);
   if (!admitted.ok()) {
     static_cast<void>(channel.send_refusal(admitted.code(), admitted.message()));

@@ -52,6 +52,7 @@ class Server {
   std::unique_ptr<os::Listener> listener_;
   std::unique_ptr<crypto::TlsContext> tls_;
   std::atomic<bool> stopping_{false};
+  std::unique_ptr<os::Waker> ending_;  // of all sessions; woken by stop(), for good
   os::Thread thread_;
   mutable base::Mutex mutex_;
   std::vector<std::unique_ptr<Source>> sources_ ARMDB_GUARDED_BY(mutex_);

@@ -12,6 +12,11 @@ Status LogRecovery::load_all() {
   for (std::size_t at = 0; at < candidates_.size(); ++at) {
     const Candidate& candidate = candidates_[at];
     judge_missing(at);
+#if !defined(ARMDB_OMIT_REPLICATION)
+    // The gap of a leader is not one of the follower that it became, which goes on below its end.
+    const std::uint64_t first = candidate.segment->first_sequence;
+    if (!candidate.listed && first != 0) listed_last_ = std::min(listed_last_, first - 1);
+#endif
     // Sequences that compaction dropped at the end of the listed segments are not missing.
     if (!candidate.listed && !cut_) last_ = std::max(last_, listed_last_);
     if (follows_hole(candidate)) {

@@ -7,14 +7,12 @@
 // third child lets both come to rest and compares all they have. Little is retained, so that some
 // followers come too late and get copies.
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <new>
 #include <string>
 #include <thread>
 
@@ -22,6 +20,7 @@
 #include "support/catch.hpp"
 #include "support/random.hpp"
 #include "support/scale.hpp"
+#include "support/shared_memory.hpp"
 #include "support/temp_dir.hpp"
 
 namespace {
@@ -38,25 +37,6 @@ struct Play {
   std::atomic<std::uint64_t> batch_shown;   // the highest write of those that go to two keys
   std::atomic<std::uint64_t> reads, copies, rests;
   std::atomic<bool> leading, following;
-};
-
-class SharedPlay {
- public:
-  SharedPlay() {
-    memory_ =
-        ::mmap(nullptr, sizeof(Play), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory_ == MAP_FAILED) throw std::bad_alloc();
-    play_ = new (memory_) Play{};
-  }
-  ~SharedPlay() { ::munmap(memory_, sizeof(Play)); }
-  SharedPlay(const SharedPlay&) = delete;
-  SharedPlay& operator=(const SharedPlay&) = delete;
-  Play& operator*() const { return *play_; }
-  Play* operator->() const { return play_; }
-
- private:
-  void* memory_;
-  Play* play_;
 };
 
 // What runs, and how it is secured.
@@ -240,7 +220,7 @@ void await(const std::atomic<bool>& flag) {
 void kill_many_times(bool encrypted, bool secured, std::uint64_t cycles) {
   const test::TempDir directory;
   const Stage stage{directory.path(), encrypted, secured};
-  const SharedPlay play;
+  const test::SharedMemory<Play> play;
   require_end(spawn([&] {
                 auto tree = Tree::open(stage.leader(), stage.config(true));
                 auto server = ReplicationServer::start(tree->collection(), stage.address(),

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "crypto/secret.hpp"
 #include "engine/engine.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
@@ -17,8 +18,9 @@ namespace {
 
 // A collection of one shard.
 struct Subject {
-  explicit Subject(FaultFileSystem& in) : files(in) {
+  explicit Subject(FaultFileSystem& in, bool encrypted = false) : files(in) {
     config.file_system = &files;
+    if (encrypted) config.encryption_key = ByteArray<32>{1};
     config.shard_count = 1;
     config.write_buffer_size = 16u << 10;
     config.max_file_size = 64u << 10;
@@ -27,8 +29,8 @@ struct Subject {
     shape.ordered = true;
     open();
   }
-  void open() {
-    auto opened = engine::Engine::open("/collection", &shape, config, {});
+  void open(engine::Engine::Parts parts = {}) {
+    auto opened = engine::Engine::open("/collection", &shape, config, std::move(parts));
     INFO(opened.message());
     REQUIRE(opened.ok());
     engine = std::move(*opened);
@@ -127,6 +129,88 @@ TEST_CASE("shard: what a copy replaces is kept aside, also when a crash comes fi
     CHECK(subject.shard().last_sequence() == (size == 10 ? 10u : 4u));
     if (size == 1) CHECK(count_files(files, ".aside") == 1);
     if (!met) CHECK(size == 1);
+  }
+}
+
+// As the entry of a leader, with that sequence.
+void follow(Subject& subject, std::uint8_t key, std::uint64_t sequence) {
+  const std::uint8_t bytes[1] = {key};
+  engine::WriteRequest request;
+  request.key = Bytes(bytes);
+  request.value = Bytes(bytes);
+  request.hash = subject.engine->router().hash(bytes, 1);
+  REQUIRE(subject.shard().apply(sequence, {&request, 1}, false).ok());
+}
+
+TEST_CASE("shard: what a former leader shows as a follower stays, below its gap, when it is killed",
+          "[replication]") {
+  FaultFileSystem files;
+  Subject subject(files);
+  const auto kill = [&] {
+    files.kill_process();
+    subject.engine.reset();
+    subject.open();
+  };
+  for (std::uint8_t key = 1; key <= 5; ++key) subject.put(key);
+  kill();
+  // Whatever it writes itself now stands behind a gap. Another leader goes on where it was.
+  store::ReplicaState state = subject.engine->replica_state();
+  state.follower = true;
+  REQUIRE(subject.engine->save_replica_state(state).ok());
+  std::uint64_t last = 5;
+  for (std::size_t round = 0; round < 4; ++round) {
+    INFO("round " << round);
+    for (int count = 0; count < 3; ++count) {
+      ++last;
+      follow(subject, static_cast<std::uint8_t>(last), last);
+    }
+    // With segments that the MANIFEST lists behind the gap, and with none.
+    if (round == 2) {
+      REQUIRE(subject.engine->checkpoint().ok());
+      ++last;
+      follow(subject, static_cast<std::uint8_t>(last), last);
+    }
+    kill();
+    CHECK(subject.shard().last_sequence() == last);
+    CHECK(subject.engine->size() == last);
+  }
+}
+
+// Kills the process when it is told of the n-th write: readers see that one from here on.
+struct KillingHook final : detail::Hook {
+  KillingHook(FaultFileSystem& in, std::uint64_t n) : Hook(false, false), files(in), left(n) {}
+  void on_write(Bytes, const detail::HookValue*, const detail::HookValue*) noexcept override {
+    if (--left == 0) files.kill_process();
+  }
+  Status on_init(Bytes, const detail::HookValue&) noexcept override { return {}; }
+  FaultFileSystem& files;
+  std::uint64_t left;
+};
+
+TEST_CASE("shard: what a follower's readers see of a stream outlives a kill at that moment",
+          "[replication]") {
+  const bool encrypted = crypto::kHasCrypto && GENERATE(false, true);
+  constexpr std::uint64_t kRun = 10;
+  for (std::uint64_t told = 1; told <= kRun; ++told) {
+    INFO("encrypted " << encrypted << ", killed when " << told << " were seen");
+    FaultFileSystem files;
+    Subject subject(files, encrypted);
+    subject.engine.reset();
+    engine::Engine::Parts parts;
+    parts.hook.reset(new KillingHook(files, told));
+    subject.open(std::move(parts));
+    std::uint8_t keys[kRun];
+    std::vector<engine::WriteRequest> requests(kRun);
+    for (std::uint8_t at = 0; at < kRun; ++at) {
+      keys[at] = at;
+      requests[at].key = requests[at].value = Bytes(keys + at, 1);
+      requests[at].hash = subject.engine->router().hash(keys + at, 1);
+    }
+    static_cast<void>(subject.shard().apply(1, requests, false));
+    subject.engine.reset();
+    subject.open();
+    CHECK(subject.shard().last_sequence() >= told);
+    CHECK(subject.engine->size() >= told);
   }
 }
 
