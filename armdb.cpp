@@ -363,6 +363,44 @@ inline void relax() noexcept {
 }
 }  // namespace armdb::base
 
+// ---- base/simulation.hpp ----
+// Simulation: what a test puts in the place of time, chance and waiting, so that what several
+// threads do follows from a seed alone.
+//
+// In builds with ARMDB_CHECKS a test may install one (tests/support/sim_scheduler.hpp). In all
+// other builds there is none, and nothing of this is compiled in.
+
+#if defined(ARMDB_CHECKS)
+#include <atomic>
+#endif
+
+namespace armdb::base {
+// Threads: any of those that the simulation runs; one runs at a time.
+class Simulation {
+ public:
+  virtual std::uint64_t monotonic_ns() = 0;
+  virtual std::uint64_t wall_ms() = 0;
+  virtual void random_bytes(MutableBytes out) = 0;
+  // Lets the others go on, up to so long; may return early. It waits for what one of them holds.
+  virtual void wait(std::uint64_t milliseconds) = 0;
+ protected:
+  ~Simulation() = default;
+};
+
+#if defined(ARMDB_CHECKS)
+
+// Changed while no thread is inside the library.
+inline std::atomic<Simulation*> simulation{nullptr};
+
+inline Simulation* simulated() noexcept { return simulation.load(std::memory_order_acquire); }
+
+#else
+
+constexpr Simulation* simulated() noexcept { return nullptr; }
+
+#endif
+}  // namespace armdb::base
+
 // ---- base/mutex.hpp ----
 // Mutex, MutexLock and ConditionVariable, annotated so that clang checks who holds what.
 //
@@ -452,12 +490,14 @@ class ConditionVariable {
 #else
   // Gives `mutex` away while it waits, and holds it again when it returns.
   void wait(Mutex& mutex) noexcept ARMDB_REQUIRES(mutex) {
+    if (simulated_wait(mutex, 1)) return;
     std::unique_lock<std::mutex> lock(mutex.native_, std::adopt_lock);
     native_.wait(lock);
     lock.release();
   }
   // False when the time was over.
   bool wait_for_ms(Mutex& mutex, std::uint64_t milliseconds) noexcept ARMDB_REQUIRES(mutex) {
+    if (simulated_wait(mutex, milliseconds)) return true;
     constexpr std::uint64_t kLongest = std::uint64_t{1} << 40;  // the clock's sum must not overflow
     const auto time = static_cast<std::int64_t>(milliseconds < kLongest ? milliseconds : kLongest);
     std::unique_lock<std::mutex> lock(mutex.native_, std::adopt_lock);
@@ -468,6 +508,16 @@ class ConditionVariable {
   void notify_one() noexcept { native_.notify_one(); }
   void notify_all() noexcept { native_.notify_all(); }
  private:
+  static bool simulated_wait(Mutex& mutex, std::uint64_t milliseconds) noexcept
+      ARMDB_REQUIRES(mutex) {
+    Simulation* const instead = simulated();
+    if (instead == nullptr) return false;
+    mutex.unlock();
+    instead->wait(milliseconds);
+    mutex.lock();
+    return true;
+  }
+
   std::condition_variable native_;
 #endif
 };
@@ -7122,6 +7172,10 @@ void Mutex::set_processors(unsigned count) noexcept {
 // mapped page faults; to put a thread to sleep and to wake it takes tens of them. So it is asked
 // for again, ever more rarely, for about 8 us.
 void Mutex::lock() noexcept {
+  if (Simulation* const instead = simulated()) {
+    while (!native_.try_lock()) instead->wait(0);
+    return;
+  }
   constexpr int kRelaxMost = 32;
   constexpr int kRelaxInAll = 512;
   int all = processors.load(std::memory_order_relaxed) == 1 ? kRelaxInAll : 0;
@@ -7339,11 +7393,17 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
 }
 }  // namespace
 
-std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t monotonic_ns() noexcept {
+  if (base::Simulation* const instead = base::simulated()) return instead->monotonic_ns();
+  return clock_ns(CLOCK_MONOTONIC);
+}
 
-std::uint64_t monotonic_ms() noexcept { return clock_ns(CLOCK_MONOTONIC) / 1'000'000u; }
+std::uint64_t monotonic_ms() noexcept { return monotonic_ns() / 1'000'000u; }
 
-std::uint64_t wall_ms() noexcept { return clock_ns(CLOCK_REALTIME) / 1'000'000u; }
+std::uint64_t wall_ms() noexcept {
+  if (base::Simulation* const instead = base::simulated()) return instead->wall_ms();
+  return clock_ns(CLOCK_REALTIME) / 1'000'000u;
+}
 
 std::string wall_text() {
   const time_t now = ::time(nullptr);
@@ -7499,6 +7559,10 @@ std::size_t ask_kernel(MutableBytes out) noexcept {
 }  // namespace
 
 Status random_bytes(MutableBytes out) {
+  if (base::Simulation* const instead = base::simulated()) {
+    instead->random_bytes(out);
+    return {};
+  }
   std::size_t filled = ask_kernel(out);
   if (filled == out.size()) return {};
 
@@ -9056,6 +9120,8 @@ void* Thread::enter(void* self) noexcept {
 
 Status Thread::start(void (*function)(void*), void* context) {
   ARMDB_ASSERT(!running_);
+  // A thread that the simulation does not know would run beside the one that has its turn.
+  if (base::simulated() != nullptr) return Status(Errc::unsupported, "no threads in a simulation");
   function_ = function;
   context_ = context;
   // A new thread inherits the mask, so that there is no moment in which it takes a signal.
