@@ -15,9 +15,11 @@ using armdb::test::ReplicationSim;
 using armdb::test::ReplicationSimCounts;
 using armdb::test::ReplicationSimSettings;
 
-// ARMDB_CRASH_SEED says which is the first, ARMDB_CRASH_SEEDS how many.
+// ARMDB_CRASH_SEED says which is the first, ARMDB_CRASH_SEEDS how many; with ARMDB_CRASH_LOUD=1
+// what happens is told on stderr.
 void simulate(ReplicationSimSettings settings, std::size_t seeds) {
   settings.seed = crash_number_of("ARMDB_CRASH_SEED", settings.seed);
+  settings.loud = crash_number_of("ARMDB_CRASH_LOUD", 0) != 0;
   seeds = crash_number_of("ARMDB_CRASH_SEEDS", seeds);
   ReplicationSimCounts counts;
   const auto begin = std::chrono::steady_clock::now();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 
 #include "replica/client.hpp"
 #include "support/watched_stream.hpp"
@@ -79,8 +80,12 @@ void ReplicationSim::choose_options() {
   network_.set_weather(weather_);
 }
 
-FixedConfig ReplicationSim::config_for(Process& process) const {
+FixedConfig ReplicationSim::config_for(Process& process) {
   FixedConfig config = config_;
+  config.log.context = this;
+  config.log.callback = [](void* self, LogLevel level, std::string_view text) {
+    if (level != LogLevel::info) static_cast<ReplicationSim*>(self)->tell(std::string(text));
+  };
   config.file_system = &process.files;
   if (settings_.encrypted) {
     config.encryption_key = ByteArray<32>{static_cast<std::uint8_t>(process.node.number + 1)};
@@ -168,6 +173,12 @@ bool ReplicationSim::open(const ProcessPtr& process) {
     status = opened.status();
     if (opened.ok()) process->engine = std::move(*opened);
   }
+  tell("node " + std::to_string(node.number) + " is opened: " + status.message());
+  if (settings_.loud) {
+    for (const std::string& line : node.disk.trace())
+      std::fprintf(stderr, "    %s\n", line.c_str());
+    node.disk.set_trace(true);
+  }
   if (process->dead) return false;
   if (!status.ok()) {
     const bool excused = node.disk.fault_met() || (!calm_ && status.is(Errc::timed_out));
@@ -238,7 +249,7 @@ void ReplicationSim::lead(const ProcessPtr& process) {
   }
   if (process->source->fenced() && !process->dead) {
     counts_.fences += 1;
-    events_ += " fenced(" + std::to_string(node.number) + ")";
+    remember("fenced(" + std::to_string(node.number) + ")");
   }
   process->serving = false;
   process->stopping = true;
@@ -306,7 +317,7 @@ void ReplicationSim::follow(const ProcessPtr& process) {
   status = replica::promote(engine);
   if (process->dead || !status.ok()) return;
   counts_.promotions += 1;
-  events_ += " leads(" + std::to_string(process->node.number) + ")";
+  remember("leads(" + std::to_string(process->node.number) + ")");
   check_promoted(*process);
 }
 
@@ -325,6 +336,8 @@ void ReplicationSim::follow_once(const ProcessPtr& process, os::Waker& waker) {
   replica::FollowerSession session(channel, *process->engine, process->options, waker, told);
   const Status status = session.run(progress, process->stopping);
   process->error = status.message();
+  tell("node " + std::to_string(process->node.number) + " talked with " +
+       std::to_string(talk.leader->node.number) + ": " + process->error);
   scheduler_.note(process->error);
 }
 
@@ -378,7 +391,7 @@ void ReplicationSim::event() {
   if (process == nullptr || process->ended) return;
   // An old leader is told that it is one, or somebody closes the collection.
   const bool stale = process->serving && node != leader_;
-  events_ += (stale ? " follow(" : " close(") + std::to_string(node) + ")";
+  remember((stale ? "follow(" : "close(") + std::to_string(node) + ")");
   stop(*process, stale ? Wish::follow : Wish::close);
 }
 
@@ -397,7 +410,14 @@ void ReplicationSim::crash(std::size_t number, bool power) {
   const ProcessPtr process = std::exchange(processes_[number], nullptr);
   if (process == nullptr) return;
   if (process->ended && !power) return;
-  events_ += (power ? " power(" : " kill(") + std::to_string(number) + ")";
+  // Where a sync failed and the mark that tells of it could not be written, a new process would
+  // read what the disk does not have.
+  for (const std::string& path : node.disk.stale_files()) {
+    const bool marked =
+        path.ends_with(".data") && node.disk.info(path.substr(0, path.size() - 5) + ".failed").ok();
+    power = power || !marked;
+  }
+  remember((power ? "power(" : "kill(") + std::to_string(number) + ")");
   (power ? counts_.power_cuts : counts_.kills) += 1;
   if (!process->ended && process->serving) note_durable(*process);
   process->dead = true;
@@ -419,7 +439,7 @@ void ReplicationSim::cut_one() {
   const auto alive = network_.connections(random_.below(kSimNodes));
   if (alive.empty()) return;
   counts_.cuts += 1;
-  events_ += " cut";
+  remember("cut");
   SimNetwork::Connection& one = *alive[random_.below(alive.size())];
   if (random_.one_in(3)) {
     network_.silence(one);
@@ -433,7 +453,7 @@ void ReplicationSim::stall() {
   const std::size_t from = random_.below(kSimNodes);
   const std::size_t to = (from + 1 + random_.below(kSimNodes - 1)) % kSimNodes;
   const bool both = random_.one_in(2);
-  events_ += " stall(" + std::to_string(from) + "," + std::to_string(to) + ")";
+  remember("stall(" + std::to_string(from) + "," + std::to_string(to) + ")");
   network_.block(from, to, true);
   if (both) network_.block(to, from, true);
   const std::uint64_t for_us = random_.below(1500000);
@@ -451,7 +471,7 @@ void ReplicationSim::fault() {
   const Call call = any_of<Call>(random_, {Call::any, Call::write, Call::sync, Call::sync,
                                            Call::open, Call::rename, Call::remove, Call::read});
   counts_.faults += 1;
-  events_ += " fault(" + std::to_string(node.number) + ")";
+  remember("fault(" + std::to_string(node.number) + ")");
   node.disk.fail(call, 1 + random_.below(20), any_of<int>(random_, {EIO, ENOSPC}),
                  random_.one_in(4), random_.below(600));
 }
@@ -467,7 +487,7 @@ void ReplicationSim::promote() {
   }
   const format::ReplicaState state = process->engine->replica_state();
   if (state.terms.empty() || state.terms.back().number / kPromotion != promotions_) return;
-  events_ += " promote(" + std::to_string(node) + ")";
+  remember("promote(" + std::to_string(node) + ")");
   if (random_.one_in(3)) crash(leader_, random_.one_in(2));
   stop(*process, Wish::promote);
   for (int tries = 0; tries < 100 && leader_ != node && !process->dead; ++tries) {
@@ -481,7 +501,7 @@ void ReplicationSim::promote() {
 
 void ReplicationSim::settle_down() {
   calm_ = true;
-  events_ += " calm";
+  remember("calm");
   network_.heal();
   for (std::size_t node = 0; node < kSimNodes; ++node) {
     const bool met = nodes_[node]->disk.fault_met();
@@ -539,7 +559,7 @@ std::string ReplicationSim::where() const {
       continue;
     }
     text += "node " + std::to_string(process->node.number) +
-            (process->serving ? " serves" : " does not serve") + ", " + process->error;
+            (process->serving ? "serves" : " does not serve") + ", " + process->error;
     if (process->engine == nullptr) continue;
     const format::ReplicaState state = process->engine->replica_state();
     for (std::uint32_t shard = 0; shard < shards_; ++shard) {

@@ -48,6 +48,7 @@ struct ReplicationSimSettings {
   std::size_t events = 12;  // of the operator, at most about twice as many
   bool encrypted = false;
   bool disk_faults = true;  // in some seeds
+  bool loud = false;        // says on stderr what happens
 };
 
 struct ReplicationSimCounts {
@@ -115,7 +116,7 @@ class ReplicationSim {
 
   // ---- The nodes ----
   void choose_options();
-  FixedConfig config_for(Process& process) const;
+  FixedConfig config_for(Process& process);
   ProcessPtr start(std::size_t node);
   void run_process(const ProcessPtr& process);
   bool open(const ProcessPtr& process);
@@ -160,9 +161,13 @@ class ReplicationSim {
 
   // ---- What must hold ----
   void fail(const std::string& what);  // the first one counts
+  void tell(const std::string& what);
+  // Of an event, for a failure.
+  void remember(const std::string& what);
   SimContent content_of(Process& process, std::size_t shard);
   // Finds what is there now in the model; it may have lost what was not durable when it is `lossy`.
   void check_states(Process& process, bool lossy, const char* when);
+  bool gives_up(Process& process, std::size_t shard);
   SimEntry* locate(Process& process, std::size_t shard, bool lossy);
   void check_shown(Talk& talk);
   void check_shard(Talk& talk, std::size_t shard);

@@ -58,6 +58,7 @@ class SimScheduler final : public base::Simulation {
 
  private:
   struct Thread;
+  struct Processor;
 
   static constexpr std::uint64_t kEpochUs = 1000000;
   static constexpr std::uint64_t kWallMs = std::uint64_t{1750000000} * 1000;
@@ -67,6 +68,7 @@ class SimScheduler final : public base::Simulation {
   void hand_over();
   [[noreturn]] void die(const char* what) const;
 
+  const std::unique_ptr<Processor> processor_;
   base::Random random_;
   std::vector<std::unique_ptr<Thread>> threads_;  // that have not ended
   std::vector<std::unique_ptr<Thread>> ended_;

@@ -58,6 +58,11 @@ class WatchedStream final : public os::Stream {
   }
 
   void came(const format::FrameHeader& header, Bytes payload) {
+    sim_.tell("node " + std::to_string(talk_.follower->node.number) + " gets frame " +
+              std::to_string(static_cast<int>(header.type)) + " shard " +
+              std::to_string(header.shard) + " sequence " + std::to_string(header.sequence) +
+              " flags " + std::to_string(header.flags) + ", " + std::to_string(header.length) +
+              " bytes");
     if (header.type == format::FrameType::hello) {
       format::Hello hello;
       if (!format::decode_hello(payload, hello).ok()) return;
@@ -70,6 +75,8 @@ class WatchedStream final : public os::Stream {
     if (header.type == format::FrameType::copy_end) talk_.ending[header.shard] = true;
   }
   void goes(const format::FrameHeader& header, Bytes payload) {
+    sim_.tell("node " + std::to_string(talk_.follower->node.number) + " sends frame " +
+              std::to_string(static_cast<int>(header.type)));
     if (header.type == format::FrameType::hello) {
       format::Hello hello;
       if (!format::decode_hello(payload, hello).ok()) return;
