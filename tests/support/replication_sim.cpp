@@ -224,7 +224,7 @@ Status ReplicationSim::create(const ProcessPtr& process) {
 
 void ReplicationSim::lead(const ProcessPtr& process) {
   Node& node = process->node;
-  process->tips = node.at;
+  process->reign = std::make_shared<Reign>(Reign{node.at});
   // Some write before they serve.
   if (random_.one_in(4)) {
     for (std::uint64_t left = random_.below(5); left != 0 && !process->dead; --left) {
@@ -257,6 +257,7 @@ void ReplicationSim::lead(const ProcessPtr& process) {
   while (process->threads != 0) scheduler_.sleep_us(100);
   if (!process->dead) note_durable(*process);
   process->source.reset();
+  process->reign = nullptr;
   if (!status.ok() && !process->dead) scheduler_.sleep_us(20000);
 }
 
@@ -329,6 +330,7 @@ void ReplicationSim::follow_once(const ProcessPtr& process, os::Waker& waker) {
   talk.ending.resize(shards_);
   std::unique_ptr<os::Stream> stream = dial(process, talk.leader);
   if (stream == nullptr) return;
+  talk.reign = talk.leader->reign;
   replica::Channel channel(std::make_unique<WatchedStream>(*this, talk, std::move(stream)),
                            process->options.timeout_ms);
   replica::Progress progress;

@@ -73,6 +73,11 @@ class ReplicationSim {
   struct Process;
   using ProcessPtr = std::shared_ptr<Process>;
 
+  // From when a process begins to lead until it ends that.
+  struct Reign {
+    std::vector<SimEntry*> tips;  // its last writes
+  };
+  using ReignPtr = std::shared_ptr<Reign>;
   // What outlives the processes of a node.
   struct Node {
     explicit Node(std::size_t among) : number(among) {}
@@ -81,7 +86,7 @@ class ReplicationSim {
     std::vector<SimEntry*> at;            // per shard: what it has, as last seen
     std::vector<SimEntry*> floor;         // what no crash may take
     std::vector<SimEntry*> promised;      // what a leader was told that it has
-    std::vector<ProcessPtr> copied_from;  // a copy of that leader's shard is on its way, or came
+    std::vector<ReignPtr> copied_from;  // a copy of that leader's shard is on its way, or came
     bool lossy = false;  // the last process ended in a way that may take what was not durable
     store::StoreId id{};
   };
@@ -94,7 +99,7 @@ class ReplicationSim {
     replica::Options options;
     std::unique_ptr<engine::Engine> engine;
     std::unique_ptr<replica::Source> source;
-    std::vector<SimEntry*> tips;  // of a leader: its last writes
+    ReignPtr reign;  // of a leader
     std::vector<os::Waker*> wakers;
     std::atomic<bool> stopping{false};
     std::size_t threads = 0;  // besides its first
@@ -108,6 +113,7 @@ class ReplicationSim {
   // A conversation from the follower's side.
   struct Talk {
     ProcessPtr follower, leader;
+    ReignPtr reign;  // of the leader
     bool greeted = false;
     std::vector<bool> copying;   // a copy is on its way, or announced
     std::vector<bool> replaced;  // one was, in this conversation

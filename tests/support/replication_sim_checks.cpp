@@ -42,12 +42,12 @@ std::string ReplicationSim::describe(const SimContent& content) {
 
 // What of a leader's writes is on its disk now, that of one under way included.
 void ReplicationSim::note_durable(Process& process) {
-  if (process.engine == nullptr || process.tips.empty()) return;
+  if (process.engine == nullptr || process.reign == nullptr) return;
   for (std::size_t shard = 0; shard < shards_; ++shard) {
     const engine::Shard& there = process.engine->shard(static_cast<std::uint32_t>(shard));
     // First what takes a lock, and may let others go on.
     const std::uint64_t last = there.last_sequence();
-    SimEntry* entry = process.tips[shard];
+    SimEntry* entry = process.reign->tips[shard];
     const SimContent content = content_of(process, shard);
     if (content != entry->content) {
       for (SimEntry* const other : model_.find(shard, content)) {
@@ -80,11 +80,11 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
     if (HistoryModel::on_line(old, entry) && HistoryModel::leads_to(least, entry)) return entry;
   }
   // A copy may have come in between.
-  const ProcessPtr& leader = node.copied_from[shard];
-  if (leader == nullptr) return nullptr;
+  const ReignPtr& reign = node.copied_from[shard];
+  if (reign == nullptr) return nullptr;
   for (SimEntry* const entry : model_.find(shard, content)) {
     if (entry->counted && entry->last != last) continue;
-    SimEntry* const tip = leader->tips[shard];
+    SimEntry* const tip = reign->tips[shard];
     if (!HistoryModel::on_line(entry, tip)) continue;
     if (HistoryModel::leads_to(least, tip) && !HistoryModel::leads_to(least, entry)) continue;
     return entry;
@@ -164,7 +164,7 @@ void ReplicationSim::begin_copy(Talk& talk, std::size_t shard) {
   if (shard >= shards_) return;
   talk.copying[shard] = true;
   talk.ending[shard] = false;
-  talk.follower->node.copied_from[shard] = talk.leader;
+  talk.follower->node.copied_from[shard] = talk.reign;
 }
 
 void ReplicationSim::note_claims(Talk& talk, const std::vector<std::uint64_t>& sequences) {
@@ -185,7 +185,7 @@ void ReplicationSim::note_claims(Talk& talk, const std::vector<std::uint64_t>& s
 void ReplicationSim::check_shown(Talk& talk) {
   if (talk.follower->dead || !talk.greeted || !failure_.empty()) return;
   counts_.checks += 1;
-  if (!ship_early_ && !talk.leader->dead) note_durable(*talk.leader);
+  if (!ship_early_ && !talk.leader->dead && talk.leader->reign == talk.reign) note_durable(*talk.leader);
   for (std::size_t shard = 0; shard < shards_; ++shard) {
     if (talk.ending[shard]) {
       talk.copying[shard] = talk.ending[shard] = false;
@@ -205,7 +205,7 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
       talk.follower->engine->shard(static_cast<std::uint32_t>(shard)).last_sequence();
   const SimContent content = content_of(*talk.follower, shard);
   SimEntry* const old = node.at[shard];
-  SimEntry* const tip = talk.leader->tips[shard];
+  SimEntry* const tip = talk.reign->tips[shard];
   const std::string who = "node " + std::to_string(node.number) + " shows in shard " +
                           std::to_string(shard) + " " + describe(content) + " at " +
                           std::to_string(last);

@@ -78,10 +78,10 @@ void ReplicationSim::write_key(const ProcessPtr& process) {
   engine::Engine& engine = *process->engine;
   const std::size_t key = random_.below(kSimKeys);
   const std::size_t shard = shard_of(engine, key);
-  SimEntry* const tip = process->tips[shard];
+  SimEntry* const tip = process->reign->tips[shard];
   const bool erase = tip->content[key] != 0 && random_.one_in(5);
   const std::uint64_t number = ++number_;
-  std::vector<SimEntry*> after = process->tips;
+  std::vector<SimEntry*> after = process->reign->tips;
   after[shard] = model_.add(shard, tip, {{key, erase ? 0 : number}}, 0);
   const Key bytes = key_of(key);
   const std::vector<std::uint8_t> value = value_of(number);
@@ -105,7 +105,7 @@ void ReplicationSim::write_batch(const ProcessPtr& process, bool joint) {
   for (std::size_t key = 0; key < kSimKeys; ++key) {
     const std::size_t shard = shard_of(engine, key);
     if ((!joint && shard != home) || !random_.one_in(4)) continue;
-    const bool erase = process->tips[shard]->content[key] != 0 && random_.one_in(6);
+    const bool erase = process->reign->tips[shard]->content[key] != 0 && random_.one_in(6);
     keys.push_back(key_of(key));
     changes[shard].push_back({key, erase ? 0 : number});
     engine::WriteRequest& request = requests.emplace_back();
@@ -120,9 +120,9 @@ void ReplicationSim::write_batch(const ProcessPtr& process, bool joint) {
   if (parts.empty()) return;
   const std::uint64_t name = parts.size() > 1 ? number : 0;
   if (name != 0) model_.join(name, parts);
-  std::vector<SimEntry*> after = process->tips;
+  std::vector<SimEntry*> after = process->reign->tips;
   for (const std::size_t shard : parts) {
-    after[shard] = model_.add(shard, process->tips[shard], changes[shard], name);
+    after[shard] = model_.add(shard, process->reign->tips[shard], changes[shard], name);
   }
   bool written = false;
   settle_write(process, after, engine.write_batch(requests, random_.one_in(8), written));
@@ -135,12 +135,12 @@ void ReplicationSim::settle_write(const ProcessPtr& process, const std::vector<S
   std::size_t changed = 0;
   std::size_t done = 0;
   for (std::size_t shard = 0; shard < shards_; ++shard) {
-    if (after[shard] == process->tips[shard]) continue;
+    if (after[shard] == process->reign->tips[shard]) continue;
     changed += 1;
     const SimContent content = content_of(*process, shard);
     if (content == after[shard]->content) {
       done += 1;
-    } else if (content != process->tips[shard]->content) {
+    } else if (content != process->reign->tips[shard]->content) {
       return fail("a leader has what nobody wrote: " + describe(content));
     }
   }
@@ -154,10 +154,10 @@ void ReplicationSim::settle_write(const ProcessPtr& process, const std::vector<S
   }
   for (std::size_t shard = 0; shard < shards_; ++shard) {
     SimEntry* const entry = after[shard];
-    if (entry == process->tips[shard]) continue;
+    if (entry == process->reign->tips[shard]) continue;
     entry->last = process->engine->shard(static_cast<std::uint32_t>(shard)).last_sequence();
     entry->counted = true;
-    process->tips[shard] = process->node.at[shard] = entry;
+    process->reign->tips[shard] = process->node.at[shard] = entry;
   }
 }
 
@@ -191,7 +191,7 @@ void ReplicationSim::care_once(const ProcessPtr& process) {
 }
 
 void ReplicationSim::wait_for_followers(const ProcessPtr& process) {
-  const std::vector<SimEntry*> tips = process->tips;
+  const std::vector<SimEntry*> tips = process->reign->tips;
   const std::uint32_t count = 1 + static_cast<std::uint32_t>(random_.below(2));
   const Status status = process->source->wait_for(
       count, kNever, 100 + static_cast<std::uint32_t>(random_.below(200)));
