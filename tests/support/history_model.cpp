@@ -51,6 +51,16 @@ std::vector<SimEntry*> HistoryModel::find(std::size_t shard, const SimContent& c
   return found;
 }
 
+std::vector<SimEntry*> HistoryModel::find(std::size_t shard, const SimContent& content,
+                                          std::uint64_t last) const {
+  std::vector<SimEntry*> found = find(shard, content);
+  std::erase_if(found, [&](const SimEntry* entry) {
+    return entry->counted && entry->last != last &&
+           std::find(entry->gaps.begin(), entry->gaps.end(), last) == entry->gaps.end();
+  });
+  return found;
+}
+
 bool HistoryModel::leads_to(const SimEntry* above, const SimEntry* entry) {
   while (entry->depth > above->depth) entry = entry->parent;
   return entry == above;

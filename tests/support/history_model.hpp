@@ -25,7 +25,9 @@ struct SimEntry {
   std::size_t depth = 0;
   std::uint64_t last = 0;  // the sequence of its last entry in the log
   bool counted = false;    // `last` is known
-  bool durable = false;    // its leader had it on disk
+  // Where a recovery may say that it stands, in the gap behind it.
+  std::vector<std::uint64_t> gaps;
+  bool durable = false;  // its leader had it on disk
   SimContent content;
   std::vector<std::uint64_t> joints;  // of batches over several shards, on the way here
 };
@@ -43,8 +45,10 @@ class HistoryModel {
   // `joint`: the number of the batch over several shards that it is a part of, or 0.
   SimEntry* add(std::size_t shard, SimEntry* parent, const std::vector<SimChange>& changes,
                 std::uint64_t joint);
-  // All states that look like this.
+  // All states that look like this; with `last`, those that may stand there.
   [[nodiscard]] std::vector<SimEntry*> find(std::size_t shard, const SimContent& content) const;
+  [[nodiscard]] std::vector<SimEntry*> find(std::size_t shard, const SimContent& content,
+                                            std::uint64_t last) const;
   // `above` is below or at `entry`: nothing of it was taken back.
   [[nodiscard]] static bool leads_to(const SimEntry* above, const SimEntry* entry);
   // One leads to the other.

@@ -187,7 +187,7 @@ bool ReplicationSim::open(const ProcessPtr& process) {
     return false;
   }
   node.id = process->engine->replica_state().store_id;
-  check_states(*process, node.lossy, "after it was opened");
+  check_states(*process, node.lossy, "after it was opened", true);
   node.lossy = node.disk.fault_met();
   return failure_.empty();
 }
@@ -506,9 +506,8 @@ void ReplicationSim::settle_down() {
   remember("calm");
   network_.heal();
   for (std::size_t node = 0; node < kSimNodes; ++node) {
-    const bool met = nodes_[node]->disk.fault_met();
+    if (nodes_[node]->disk.fault_met()) crash(node, false);
     nodes_[node]->disk.clear_faults();
-    if (met) crash(node, false);
   }
   const std::uint64_t end_us = scheduler_.now_us() + kCalmUs;
   while (failure_.empty() && !level()) {

@@ -83,9 +83,9 @@ class ReplicationSim {
     explicit Node(std::size_t among) : number(among) {}
     const std::size_t number;
     FaultFileSystem disk{FaultFileSystem::Model::strict};
-    std::vector<SimEntry*> at;            // per shard: what it has, as last seen
-    std::vector<SimEntry*> floor;         // what no crash may take
-    std::vector<SimEntry*> promised;      // what a leader was told that it has
+    std::vector<SimEntry*> at;          // per shard: what it has, as last seen
+    std::vector<SimEntry*> floor;       // what no crash may take
+    std::vector<SimEntry*> promised;    // what a leader was told that it has
     std::vector<ReignPtr> copied_from;  // a copy of that leader's shard is on its way, or came
     bool lossy = false;  // the last process ended in a way that may take what was not durable
     store::StoreId id{};
@@ -172,7 +172,8 @@ class ReplicationSim {
   void remember(const std::string& what);
   SimContent content_of(Process& process, std::size_t shard);
   // Finds what is there now in the model; it may have lost what was not durable when it is `lossy`.
-  void check_states(Process& process, bool lossy, const char* when);
+  void check_states(Process& process, bool lossy, const char* when, bool opened = false);
+  void note_gap(Process& process, std::size_t shard);
   bool gives_up(Process& process, std::size_t shard);
   SimEntry* locate(Process& process, std::size_t shard, bool lossy);
   void check_shown(Talk& talk);

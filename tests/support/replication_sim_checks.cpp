@@ -75,21 +75,31 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
   const SimContent content = content_of(process, shard);
   SimEntry* const old = node.at[shard];
   SimEntry* const least = lossy ? node.floor[shard] : old;
-  for (SimEntry* const entry : model_.find(shard, content)) {
-    if (entry->counted && entry->last != last) continue;
+  for (SimEntry* const entry : model_.find(shard, content, last)) {
     if (HistoryModel::on_line(old, entry) && HistoryModel::leads_to(least, entry)) return entry;
   }
   // A copy may have come in between.
   const ReignPtr& reign = node.copied_from[shard];
   if (reign == nullptr) return nullptr;
-  for (SimEntry* const entry : model_.find(shard, content)) {
-    if (entry->counted && entry->last != last) continue;
+  for (SimEntry* const entry : model_.find(shard, content, last)) {
     SimEntry* const tip = reign->tips[shard];
     if (!HistoryModel::on_line(entry, tip)) continue;
     if (HistoryModel::leads_to(least, tip) && !HistoryModel::leads_to(least, entry)) continue;
     return entry;
   }
   return nullptr;
+}
+
+// A crash makes the sequences go on behind a gap; when what was written there is lost too, and then
+// it was closed, the last sequence is one in that gap.
+void ReplicationSim::note_gap(Process& process, std::size_t shard) {
+  constexpr std::uint64_t kGap = std::uint64_t{1} << 32;
+  const std::uint64_t last =
+      process.engine->shard(static_cast<std::uint32_t>(shard)).last_sequence();
+  for (SimEntry* const entry : model_.find(shard, content_of(process, shard))) {
+    const bool behind = entry->counted && last > entry->last && (last - entry->last) % kGap == 0;
+    if (behind) entry->gaps.push_back(last);
+  }
 }
 
 // It has less than it had of what a copy is to replace: a batch over several shards whose other
@@ -103,10 +113,11 @@ bool ReplicationSim::gives_up(Process& process, std::size_t shard) {
   return false;
 }
 
-void ReplicationSim::check_states(Process& process, bool lossy, const char* when) {
+void ReplicationSim::check_states(Process& process, bool lossy, const char* when, bool opened) {
   Node& node = process.node;
   counts_.checks += 1;
   for (std::size_t shard = 0; shard < shards_; ++shard) {
+    if (opened) note_gap(process, shard);
     SimEntry* const entry = locate(process, shard, lossy);
     if (entry == nullptr && gives_up(process, shard)) continue;
     if (entry == nullptr) {
@@ -185,7 +196,8 @@ void ReplicationSim::note_claims(Talk& talk, const std::vector<std::uint64_t>& s
 void ReplicationSim::check_shown(Talk& talk) {
   if (talk.follower->dead || !talk.greeted || !failure_.empty()) return;
   counts_.checks += 1;
-  if (!ship_early_ && !talk.leader->dead && talk.leader->reign == talk.reign) note_durable(*talk.leader);
+  if (!ship_early_ && !talk.leader->dead && talk.leader->reign == talk.reign)
+    note_durable(*talk.leader);
   for (std::size_t shard = 0; shard < shards_; ++shard) {
     if (talk.ending[shard]) {
       talk.copying[shard] = talk.ending[shard] = false;
@@ -210,8 +222,8 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
                           std::to_string(shard) + " " + describe(content) + " at " +
                           std::to_string(last);
   SimEntry* now = nullptr;
-  for (SimEntry* const entry : model_.find(shard, content)) {
-    if (!HistoryModel::on_line(entry, tip) || (entry->counted && entry->last != last)) continue;
+  for (SimEntry* const entry : model_.find(shard, content, last)) {
+    if (!HistoryModel::on_line(entry, tip)) continue;
     now = entry;
     break;
   }
@@ -235,7 +247,7 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
   if (!ship_early_ && !now->durable) {
     return fail("(1) " + who + ", which was not durable at its leader");
   }
-  now->last = last;
+  if (!now->counted) now->last = last;
   now->counted = true;
   node.at[shard] = now;
   talk.replaced[shard] = false;
@@ -249,12 +261,14 @@ void ReplicationSim::check_aside(Node& node, std::size_t shard, const SimEntry* 
   if (settings_.encrypted || node.disk.fault_met()) return;
   const std::string directory = "/db/shard_00" + std::to_string(shard);
   std::vector<std::string> names;
-  static_cast<void>(node.disk.list(directory, [&](std::string_view name, FileKind) {
+  FaultFileSystem disk;  // the same without the faults that are to come
+  disk.restore(node.disk.snapshot());
+  static_cast<void>(disk.list(directory, [&](std::string_view name, FileKind) {
     if (name.ends_with(".aside")) names.emplace_back(name);
   }));
   std::string bytes;
   for (const std::string& name : names) {
-    Result<Owned<File>> file = node.disk.open(directory + "/" + name, OpenMode::read);
+    Result<Owned<File>> file = disk.open(directory + "/" + name, OpenMode::read);
     if (!file.ok()) continue;
     const Result<std::uint64_t> size = (*file)->size();
     if (!size.ok()) continue;
