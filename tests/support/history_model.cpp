@@ -58,6 +58,9 @@ std::vector<SimEntry*> HistoryModel::find(std::size_t shard, const SimContent& c
     return entry->counted && entry->last != last &&
            std::find(entry->gaps.begin(), entry->gaps.end(), last) == entry->gaps.end();
   });
+  // One whose sequence is known before those that may never have been: writes that failed.
+  std::stable_partition(found.begin(), found.end(),
+                        [](const SimEntry* entry) { return entry->counted; });
   return found;
 }
 
