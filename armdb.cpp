@@ -363,6 +363,44 @@ inline void relax() noexcept {
 }
 }  // namespace armdb::base
 
+// ---- base/simulation.hpp ----
+// Simulation: what a test puts in the place of time, chance and waiting, so that what several
+// threads do follows from a seed alone.
+//
+// In builds with ARMDB_CHECKS a test may install one (tests/support/sim_scheduler.hpp). In all
+// other builds there is none, and nothing of this is compiled in.
+
+#if defined(ARMDB_CHECKS)
+#include <atomic>
+#endif
+
+namespace armdb::base {
+// Threads: any of those that the simulation runs; one runs at a time.
+class Simulation {
+ public:
+  virtual std::uint64_t monotonic_ns() = 0;
+  virtual std::uint64_t wall_ms() = 0;
+  virtual void random_bytes(MutableBytes out) = 0;
+  // Lets the others go on, up to so long; may return early. It waits for what one of them holds.
+  virtual void wait(std::uint64_t milliseconds) = 0;
+ protected:
+  ~Simulation() = default;
+};
+
+#if defined(ARMDB_CHECKS)
+
+// Changed while no thread is inside the library.
+inline std::atomic<Simulation*> simulation{nullptr};
+
+inline Simulation* simulated() noexcept { return simulation.load(std::memory_order_acquire); }
+
+#else
+
+constexpr Simulation* simulated() noexcept { return nullptr; }
+
+#endif
+}  // namespace armdb::base
+
 // ---- base/mutex.hpp ----
 // Mutex, MutexLock and ConditionVariable, annotated so that clang checks who holds what.
 //
@@ -452,12 +490,14 @@ class ConditionVariable {
 #else
   // Gives `mutex` away while it waits, and holds it again when it returns.
   void wait(Mutex& mutex) noexcept ARMDB_REQUIRES(mutex) {
+    if (simulated_wait(mutex, 1)) return;
     std::unique_lock<std::mutex> lock(mutex.native_, std::adopt_lock);
     native_.wait(lock);
     lock.release();
   }
   // False when the time was over.
   bool wait_for_ms(Mutex& mutex, std::uint64_t milliseconds) noexcept ARMDB_REQUIRES(mutex) {
+    if (simulated_wait(mutex, milliseconds)) return true;
     constexpr std::uint64_t kLongest = std::uint64_t{1} << 40;  // the clock's sum must not overflow
     const auto time = static_cast<std::int64_t>(milliseconds < kLongest ? milliseconds : kLongest);
     std::unique_lock<std::mutex> lock(mutex.native_, std::adopt_lock);
@@ -468,6 +508,16 @@ class ConditionVariable {
   void notify_one() noexcept { native_.notify_one(); }
   void notify_all() noexcept { native_.notify_all(); }
  private:
+  static bool simulated_wait(Mutex& mutex, std::uint64_t milliseconds) noexcept
+      ARMDB_REQUIRES(mutex) {
+    Simulation* const instead = simulated();
+    if (instead == nullptr) return false;
+    mutex.unlock();
+    instead->wait(milliseconds);
+    mutex.lock();
+    return true;
+  }
+
   std::condition_variable native_;
 #endif
 };
@@ -1962,7 +2012,8 @@ struct Hello {
   std::vector<Term> terms;
   // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
   // anyway, as in db.replica.
-  // Leader: its last sequence, and 1 where it will send a copy.
+  // Leader: its last sequence, and 1 where it will send a copy, or 2 where its log never had what
+  // the follower stands at.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;
 };
@@ -5643,6 +5694,9 @@ class Engine {
                                 const Origin& origin);
   [[nodiscard]] Origin origin() const;
   [[nodiscard]] store::ReplicaState replica_state() const;
+  // Where a term that begins now begins, per shard: behind what the opening found when nobody led
+  // or followed since then, for what a crash took may have stood where this one has written.
+  [[nodiscard]] std::vector<std::uint64_t> term_starts() const;
   // Durable when it returns ok; from then on the collection is a follower or not, as it says.
   Status save_replica_state(store::ReplicaState state);
   // From here on it refuses writes: it found out that there is a newer leader.
@@ -5785,6 +5839,8 @@ class Engine {
   std::atomic<bool> serving_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
+  // The last sequences of the shards, until the state above is saved.
+  std::vector<std::uint64_t> opened_at_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif
   std::atomic<std::uint64_t> ticked_ms_{0};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to
@@ -7218,6 +7274,10 @@ void Mutex::set_processors(unsigned count) noexcept {
 // mapped page faults; to put a thread to sleep and to wake it takes tens of them. So it is asked
 // for again, ever more rarely, for about 8 us.
 void Mutex::lock() noexcept {
+  if (Simulation* const instead = simulated()) {
+    while (!native_.try_lock()) instead->wait(0);
+    return;
+  }
   constexpr int kRelaxMost = 32;
   constexpr int kRelaxInAll = 512;
   int all = processors.load(std::memory_order_relaxed) == 1 ? kRelaxInAll : 0;
@@ -7435,11 +7495,17 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
 }
 }  // namespace
 
-std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t monotonic_ns() noexcept {
+  if (base::Simulation* const instead = base::simulated()) return instead->monotonic_ns();
+  return clock_ns(CLOCK_MONOTONIC);
+}
 
-std::uint64_t monotonic_ms() noexcept { return clock_ns(CLOCK_MONOTONIC) / 1'000'000u; }
+std::uint64_t monotonic_ms() noexcept { return monotonic_ns() / 1'000'000u; }
 
-std::uint64_t wall_ms() noexcept { return clock_ns(CLOCK_REALTIME) / 1'000'000u; }
+std::uint64_t wall_ms() noexcept {
+  if (base::Simulation* const instead = base::simulated()) return instead->wall_ms();
+  return clock_ns(CLOCK_REALTIME) / 1'000'000u;
+}
 
 std::string wall_text() {
   const time_t now = ::time(nullptr);
@@ -7595,6 +7661,10 @@ std::size_t ask_kernel(MutableBytes out) noexcept {
 }  // namespace
 
 Status random_bytes(MutableBytes out) {
+  if (base::Simulation* const instead = base::simulated()) {
+    instead->random_bytes(out);
+    return {};
+  }
   std::size_t filled = ask_kernel(out);
   if (filled == out.size()) return {};
 
@@ -9165,6 +9235,8 @@ void* Thread::enter(void* self) noexcept {
 
 Status Thread::start(void (*function)(void*), void* context) {
   ARMDB_ASSERT(!running_);
+  // A thread that the simulation does not know would run beside the one that has its turn.
+  if (base::simulated() != nullptr) return Status(Errc::unsupported, "no threads in a simulation");
   function_ = function;
   context_ = context;
   // A new thread inherits the mask, so that there is no moment in which it takes a signal.
@@ -20159,6 +20231,9 @@ class Opening {
     }
 #endif
     if (status.ok()) status = open_shards();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) note_sequences();
+#endif
     if (!status.ok() && creating_) {
       store::undo_creation(files(), engine_->path_);
       if (made_) store::try_remove(files(), engine_->path_);
@@ -20302,6 +20377,12 @@ class Opening {
     }
     if (status.ok() && engine.replica_.follower) engine.refuses_ = true;
     return status;
+  }
+#endif
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+  void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    engine_->opened_at_ = engine_->term_starts();
   }
 #endif
 
@@ -22294,6 +22375,16 @@ Status Engine::refuse_upkeep() const {
   return status.ok() && config_.read_only ? refuse_write() : status;
 }
 
+std::vector<std::uint64_t> Engine::term_starts() const {
+  {
+    const base::MutexLock lock(replica_mutex_);
+    if (!opened_at_.empty()) return opened_at_;
+  }
+  std::vector<std::uint64_t> lasts;
+  for (const auto& shard : shards_) lasts.push_back(shard->last_sequence());
+  return lasts;
+}
+
 // A follower refuses writes before it is known as one, and takes them only after it is not.
 Status Engine::save_replica_state(store::ReplicaState state) {
   Status status = refuse_if_closed();
@@ -22310,6 +22401,7 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   }
   if (!state.follower) refuses_.store(false, std::memory_order_release);
   replica_ = std::move(state);
+  opened_at_.clear();
   return {};
 }
 
@@ -22534,14 +22626,11 @@ format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& 
 }
 
 Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted) {
-  std::vector<std::uint64_t> lasts;
-  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    lasts.push_back(engine.shard(at).last_sequence());
-  }
+  const std::vector<std::uint64_t> starts = engine.term_starts();
   std::uint8_t random[8];
   Status status = os::random_bytes(random);
   if (!status.ok()) return status;
-  begin_term(state, lasts, promoted, base::load_little<std::uint64_t>(random));
+  begin_term(state, starts, promoted, base::load_little<std::uint64_t>(random));
   return engine.save_replica_state(std::move(state));
 }
 
@@ -22766,14 +22855,17 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
       const std::uint64_t position = hello.sequences[at];
       lane.feed = std::make_unique<store::LogFeed>(position);
       lane.copying = hello.replace[at] != 0 || position > common_end(hello.terms, own.terms, at);
-      // Nothing that it has to be replaced: a copy is only for what the log no longer tells.
+      own.replace[at] = lane.copying ? format::kAwaitsCopy : format::kWhole;
+      // Nothing that it has to be replaced: a copy is only for what the log no longer tells, or
+      // where a crash took what the follower has.
       if (!lane.copying) {
         store::FeedStep step = store::FeedStep::end;
         status = engine.shard(at).feed(*lane.feed, 0, 0, piece_, step);
         if (!status.ok()) return status;
-        lane.copying = step == store::FeedStep::overtaken || step == store::FeedStep::foreign;
+        if (step == store::FeedStep::overtaken) own.replace[at] = format::kAwaitsCopy;
+        if (step == store::FeedStep::foreign) own.replace[at] = format::kAwaitsCopyAside;
+        lane.copying = own.replace[at] != format::kWhole;
       }
-      own.replace[at] = lane.copying ? 1 : 0;
       const std::uint64_t has = lane.copying ? 0 : position;
       follower_.acked.push_back({has, has});
     }
@@ -23532,12 +23624,14 @@ Status FollowerSession::adopt(const format::Hello& leader) {
     copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
-    // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
-    // and whose terms these are.
-    if (before != format::kAwaitsCopyAside && end >= last) continue;
+    // It has nothing that the leader never had, unless the leader's log says so, which lost the end
+    // of the term that they share. Nor had it of the leader whose copy was cut off, and whose terms
+    // these are.
+    const bool lost = leader.replace[at] == format::kAwaitsCopyAside;
+    if (before != format::kAwaitsCopyAside && !lost && end >= last) continue;
     state.replacing[at] = format::kAwaitsCopyAside;
-    // Of a copy that was cut off nobody knows any more where the histories parted.
-    aside_above_[at] = before == format::kAwaitsCopyAside ? 0 : end;
+    // In either case nobody knows where the histories parted.
+    aside_above_[at] = before == format::kAwaitsCopyAside || end >= last ? 0 : end;
     base::log(engine_.config().log, LogLevel::warning,
               base::text("shard % has entries above % that its leader never had; they are kept in "
                          ".aside files, and the shard is copied anew",

@@ -17,6 +17,7 @@
 #include "base/text.hpp"
 #include "base/errors.hpp"
 #include "base/relax.hpp"
+#include "base/simulation.hpp"
 #include "base/mutex.hpp"
 #include "base/epoch.hpp"
 #include "base/hash64.hpp"

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/relax.hpp"
+#include "base/simulation.hpp"
 
 namespace armdb::base {
 
@@ -24,6 +25,10 @@ void Mutex::set_processors(unsigned count) noexcept {
 // mapped page faults; to put a thread to sleep and to wake it takes tens of them. So it is asked
 // for again, ever more rarely, for about 8 us.
 void Mutex::lock() noexcept {
+  if (Simulation* const instead = simulated()) {
+    while (!native_.try_lock()) instead->wait(0);
+    return;
+  }
   constexpr int kRelaxMost = 32;
   constexpr int kRelaxInAll = 512;
   int all = processors.load(std::memory_order_relaxed) == 1 ? kRelaxInAll : 0;

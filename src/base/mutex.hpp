@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "base/simulation.hpp"
+
 #if !defined(ARMDB_OMIT_THREADS)
 #include <chrono>
 #include <condition_variable>
@@ -92,12 +94,14 @@ class ConditionVariable {
 #else
   // Gives `mutex` away while it waits, and holds it again when it returns.
   void wait(Mutex& mutex) noexcept ARMDB_REQUIRES(mutex) {
+    if (simulated_wait(mutex, 1)) return;
     std::unique_lock<std::mutex> lock(mutex.native_, std::adopt_lock);
     native_.wait(lock);
     lock.release();
   }
   // False when the time was over.
   bool wait_for_ms(Mutex& mutex, std::uint64_t milliseconds) noexcept ARMDB_REQUIRES(mutex) {
+    if (simulated_wait(mutex, milliseconds)) return true;
     constexpr std::uint64_t kLongest = std::uint64_t{1} << 40;  // the clock's sum must not overflow
     const auto time = static_cast<std::int64_t>(milliseconds < kLongest ? milliseconds : kLongest);
     std::unique_lock<std::mutex> lock(mutex.native_, std::adopt_lock);
@@ -109,6 +113,16 @@ class ConditionVariable {
   void notify_all() noexcept { native_.notify_all(); }
 
  private:
+  static bool simulated_wait(Mutex& mutex, std::uint64_t milliseconds) noexcept
+      ARMDB_REQUIRES(mutex) {
+    Simulation* const instead = simulated();
+    if (instead == nullptr) return false;
+    mutex.unlock();
+    instead->wait(milliseconds);
+    mutex.lock();
+    return true;
+  }
+
   std::condition_variable native_;
 #endif
 };

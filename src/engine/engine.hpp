@@ -93,6 +93,9 @@ class Engine {
                                 const Origin& origin);
   [[nodiscard]] Origin origin() const;
   [[nodiscard]] store::ReplicaState replica_state() const;
+  // Where a term that begins now begins, per shard: behind what the opening found when nobody led
+  // or followed since then, for what a crash took may have stood where this one has written.
+  [[nodiscard]] std::vector<std::uint64_t> term_starts() const;
   // Durable when it returns ok; from then on the collection is a follower or not, as it says.
   Status save_replica_state(store::ReplicaState state);
   // From here on it refuses writes: it found out that there is a newer leader.
@@ -236,6 +239,8 @@ class Engine {
   std::atomic<bool> serving_{false};
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
+  // The last sequences of the shards, until the state above is saved.
+  std::vector<std::uint64_t> opened_at_ ARMDB_GUARDED_BY(replica_mutex_);
 #endif
   std::atomic<std::uint64_t> ticked_ms_{0};
   std::atomic<std::uint32_t> compact_next_{0};  // the shard a compact_step() turns to

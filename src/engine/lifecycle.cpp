@@ -125,6 +125,9 @@ class Opening {
     }
 #endif
     if (status.ok()) status = open_shards();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) note_sequences();
+#endif
     if (!status.ok() && creating_) {
       store::undo_creation(files(), engine_->path_);
       if (made_) store::try_remove(files(), engine_->path_);
@@ -268,6 +271,12 @@ class Opening {
     }
     if (status.ok() && engine.replica_.follower) engine.refuses_ = true;
     return status;
+  }
+#endif
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+  void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    engine_->opened_at_ = engine_->term_starts();
   }
 #endif
 

@@ -31,6 +31,16 @@ Status Engine::refuse_upkeep() const {
   return status.ok() && config_.read_only ? refuse_write() : status;
 }
 
+std::vector<std::uint64_t> Engine::term_starts() const {
+  {
+    const base::MutexLock lock(replica_mutex_);
+    if (!opened_at_.empty()) return opened_at_;
+  }
+  std::vector<std::uint64_t> lasts;
+  for (const auto& shard : shards_) lasts.push_back(shard->last_sequence());
+  return lasts;
+}
+
 // A follower refuses writes before it is known as one, and takes them only after it is not.
 Status Engine::save_replica_state(store::ReplicaState state) {
   Status status = refuse_if_closed();
@@ -47,6 +57,7 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   }
   if (!state.follower) refuses_.store(false, std::memory_order_release);
   replica_ = std::move(state);
+  opened_at_.clear();
   return {};
 }
 

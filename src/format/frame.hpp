@@ -88,7 +88,8 @@ struct Hello {
   std::vector<Term> terms;
   // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
   // anyway, as in db.replica.
-  // Leader: its last sequence, and 1 where it will send a copy.
+  // Leader: its last sequence, and 1 where it will send a copy, or 2 where its log never had what
+  // the follower stands at.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;
 };

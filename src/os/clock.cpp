@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "base/simulation.hpp"
+
 namespace armdb::os {
 namespace {
 
@@ -17,11 +19,17 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
 
 }  // namespace
 
-std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t monotonic_ns() noexcept {
+  if (base::Simulation* const instead = base::simulated()) return instead->monotonic_ns();
+  return clock_ns(CLOCK_MONOTONIC);
+}
 
-std::uint64_t monotonic_ms() noexcept { return clock_ns(CLOCK_MONOTONIC) / 1'000'000u; }
+std::uint64_t monotonic_ms() noexcept { return monotonic_ns() / 1'000'000u; }
 
-std::uint64_t wall_ms() noexcept { return clock_ns(CLOCK_REALTIME) / 1'000'000u; }
+std::uint64_t wall_ms() noexcept {
+  if (base::Simulation* const instead = base::simulated()) return instead->wall_ms();
+  return clock_ns(CLOCK_REALTIME) / 1'000'000u;
+}
 
 std::string wall_text() {
   const time_t now = ::time(nullptr);

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "base/simulation.hpp"
 #include "os/descriptor.hpp"
 
 namespace armdb::os {
@@ -36,6 +37,10 @@ std::size_t ask_kernel(MutableBytes out) noexcept {
 }  // namespace
 
 Status random_bytes(MutableBytes out) {
+  if (base::Simulation* const instead = base::simulated()) {
+    instead->random_bytes(out);
+    return {};
+  }
   std::size_t filled = ask_kernel(out);
   if (filled == out.size()) return {};
 

@@ -16,6 +16,7 @@
 
 #include "base/check.hpp"
 #include "base/mutex.hpp"
+#include "base/simulation.hpp"
 
 namespace armdb::os {
 
@@ -54,6 +55,8 @@ void* Thread::enter(void* self) noexcept {
 
 Status Thread::start(void (*function)(void*), void* context) {
   ARMDB_ASSERT(!running_);
+  // A thread that the simulation does not know would run beside the one that has its turn.
+  if (base::simulated() != nullptr) return Status(Errc::unsupported, "no threads in a simulation");
   function_ = function;
   context_ = context;
   // A new thread inherits the mask, so that there is no moment in which it takes a signal.

@@ -131,12 +131,14 @@ Status FollowerSession::adopt(const format::Hello& leader) {
     copying_[at] = Copy::awaited;
     const std::uint64_t last = engine_.shard(at).last_sequence();
     const std::uint64_t end = common_end(state.terms, leader.terms, at);
-    // It has nothing that the leader never had. Nor had it of the leader whose copy was cut off,
-    // and whose terms these are.
-    if (before != format::kAwaitsCopyAside && end >= last) continue;
+    // It has nothing that the leader never had, unless the leader's log says so, which lost the end
+    // of the term that they share. Nor had it of the leader whose copy was cut off, and whose terms
+    // these are.
+    const bool lost = leader.replace[at] == format::kAwaitsCopyAside;
+    if (before != format::kAwaitsCopyAside && !lost && end >= last) continue;
     state.replacing[at] = format::kAwaitsCopyAside;
-    // Of a copy that was cut off nobody knows any more where the histories parted.
-    aside_above_[at] = before == format::kAwaitsCopyAside ? 0 : end;
+    // In either case nobody knows where the histories parted.
+    aside_above_[at] = before == format::kAwaitsCopyAside || end >= last ? 0 : end;
     base::log(engine_.config().log, LogLevel::warning,
               base::text("shard % has entries above % that its leader never had; they are kept in "
                          ".aside files, and the shard is copied anew",

@@ -72,14 +72,11 @@ format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& 
 }
 
 Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted) {
-  std::vector<std::uint64_t> lasts;
-  for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    lasts.push_back(engine.shard(at).last_sequence());
-  }
+  const std::vector<std::uint64_t> starts = engine.term_starts();
   std::uint8_t random[8];
   Status status = os::random_bytes(random);
   if (!status.ok()) return status;
-  begin_term(state, lasts, promoted, base::load_little<std::uint64_t>(random));
+  begin_term(state, starts, promoted, base::load_little<std::uint64_t>(random));
   return engine.save_replica_state(std::move(state));
 }
 

@@ -220,14 +220,17 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
       const std::uint64_t position = hello.sequences[at];
       lane.feed = std::make_unique<store::LogFeed>(position);
       lane.copying = hello.replace[at] != 0 || position > common_end(hello.terms, own.terms, at);
-      // Nothing that it has to be replaced: a copy is only for what the log no longer tells.
+      own.replace[at] = lane.copying ? format::kAwaitsCopy : format::kWhole;
+      // Nothing that it has to be replaced: a copy is only for what the log no longer tells, or
+      // where a crash took what the follower has.
       if (!lane.copying) {
         store::FeedStep step = store::FeedStep::end;
         status = engine.shard(at).feed(*lane.feed, 0, 0, piece_, step);
         if (!status.ok()) return status;
-        lane.copying = step == store::FeedStep::overtaken || step == store::FeedStep::foreign;
+        if (step == store::FeedStep::overtaken) own.replace[at] = format::kAwaitsCopy;
+        if (step == store::FeedStep::foreign) own.replace[at] = format::kAwaitsCopyAside;
+        lane.copying = own.replace[at] != format::kWhole;
       }
-      own.replace[at] = lane.copying ? 1 : 0;
       const std::uint64_t has = lane.copying ? 0 : position;
       follower_.acked.push_back({has, has});
     }

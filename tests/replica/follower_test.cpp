@@ -186,6 +186,25 @@ TEST_CASE("follower: entries that no leader of its history has are kept aside, a
   }
 }
 
+TEST_CASE("follower: what its leader lost of the term that they share is kept aside") {
+  const std::uint8_t replace = GENERATE(std::uint8_t{1}, std::uint8_t{2});
+  Talk talk;
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {0, 0}));
+  CHECK(talk.run().is(Errc::closed));
+  REQUIRE(talk.last(0) == 2);
+
+  std::vector<format::Term> terms = kFirst;
+  terms.push_back({2, 8, {90, 90}});
+  talk.hello(terms, {replace, 0});
+  talk.say(FrameType::copy_begin, 0, 100);
+  talk.say(FrameType::copy_data, 0, 100, talk.entries(0, 95, {0}));
+  talk.say(FrameType::copy_end, 0, 100);
+  CHECK(talk.run().is(Errc::closed));
+  CHECK(talk.last(0) == 100);
+  CHECK(test::names_with(talk.files, ".aside").empty() == (replace == 1));
+}
+
 TEST_CASE("follower: who has one part of a batch in a copy, and not the other, takes no lead") {
   Talk talk;
   const auto marks = [](std::uint64_t first, std::uint64_t second) {

@@ -118,6 +118,78 @@ TEST_CASE("leader: what no sync has covered is not shipped [pitfall-58]") {
   }
 }
 
+TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, is told so") {
+  FaultFileSystem files;
+  std::unique_ptr<engine::Engine> engine;
+  const auto open = [&] {
+    engine.reset();
+    auto opened = engine::Engine::open("/c", &test::kVarTree, test::one_shard(files),
+                                       engine::Engine::Parts{});
+    REQUIRE(opened.ok());
+    engine = std::move(*opened);
+  };
+  const auto put = [&](const char* key, bool sync) {
+    engine::WriteRequest request;
+    request.key = Bytes(key);
+    REQUIRE(engine->write(request, sync).ok());
+  };
+  replica::Options options;
+  options.timeout_ms = 3600000;
+  open();
+  put("0001", true);
+  std::vector<format::Term> terms;
+  {
+    replica::Source source(*engine, "c", options);
+    REQUIRE(source.begin().ok());
+    terms = engine->replica_state().terms;
+    put("0002", false);
+    std::uint64_t shipped = 0;
+    REQUIRE(engine->shard(0).flush_for_feed(shipped).ok());
+    REQUIRE(shipped == 2);
+  }
+  files.power_cut_lose_all();
+  open();
+  REQUIRE(engine->shard(0).last_sequence() == 1);
+  put("0003", true);
+  const bool reopened = GENERATE(false, true);
+  if (reopened) open();
+  replica::Source source(*engine, "c", options);
+  REQUIRE(source.begin().ok());
+  // Of an opening the first term begins before what was written then.
+  CHECK((engine->replica_state().terms.back().starts[0] == 1) == !reopened);
+
+  const engine::Engine::Origin origin = engine->origin();
+  format::Hello hello;
+  hello.name = "c";
+  hello.lineage = origin.lineage;
+  hello.self[0] = 1;
+  hello.shape = origin.shape;
+  hello.shard_prefix_bits = origin.shard_prefix_bits;
+  hello.hash_seed = origin.hash_seed;
+  hello.terms = terms;
+  hello.sequences = {2};
+  hello.replace = {0};
+  test::Script script;
+  format::FrameHeader header;
+  header.type = format::FrameType::hello;
+  script.frame(header, format::encode_hello(hello));
+  std::unique_ptr<os::Waker> waker;
+  REQUIRE(os::Waker::make(waker).ok());
+  {
+    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
+    replica::LeaderSession session(channel, options, *waker);
+    const std::atomic<bool> stopping{false};
+    static_cast<void>(session.run([&](const std::string&) { return &source; }, stopping));
+  }
+  const Bytes heard(script.heard);
+  REQUIRE(format::decode_frame_header(heard, header).ok());
+  REQUIRE(header.type == format::FrameType::hello);
+  format::Hello answer;
+  REQUIRE(format::decode_hello(heard.sub(format::kWireHeaderBytes, header.length), answer).ok());
+  // Else the terms tell where the histories part.
+  CHECK(answer.replace[0] == (reopened ? 2 : 1));
+}
+
 TEST_CASE("leader: one of another collection is refused, whatever terms that has seen") {
   const Outcome outcome = greet(false);
   CHECK(outcome.status.is(Errc::format_mismatch));

@@ -1,0 +1,60 @@
+// A leader and two followers under simulated crashes, cuts and faults, seed after seed.
+#include <chrono>
+
+#include "support/catch.hpp"
+#include "support/crash_run.hpp"
+#include "support/replication_sim.hpp"
+#include "support/scale.hpp"
+
+#if defined(ARMDB_CHECKS) && !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
+
+namespace {
+
+using armdb::test::crash_number_of;
+using armdb::test::ReplicationSim;
+using armdb::test::ReplicationSimCounts;
+using armdb::test::ReplicationSimSettings;
+
+// ARMDB_CRASH_SEED says which is the first, ARMDB_CRASH_SEEDS how many; with ARMDB_CRASH_LOUD=1
+// what happens is told on stderr.
+void simulate(ReplicationSimSettings settings, std::size_t seeds) {
+  settings.seed = crash_number_of("ARMDB_CRASH_SEED", settings.seed);
+  settings.loud = crash_number_of("ARMDB_CRASH_LOUD", 0) != 0;
+  seeds = crash_number_of("ARMDB_CRASH_SEEDS", seeds);
+  ReplicationSimCounts counts;
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::size_t left = seeds; left != 0; --left, ++settings.seed) {
+    ReplicationSim sim(settings, counts);
+    if (sim.run()) continue;
+    FAIL(sim.failure() << "\n  after " << counts.text()
+                       << "\n  again: ARMDB_CRASH_SEEDS=1 ARMDB_CRASH_SEED=" << settings.seed
+                       << " and the name of this test");
+  }
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  WARN(counts.text() << "; " << static_cast<double>(seeds) / passed.count() << " per second");
+  CHECK(counts.checks > seeds);
+}
+
+}  // namespace
+
+TEST_CASE("replication: under crashes, cuts and faults followers have what their leader had",
+          "[crash][replication][simulator]") {
+  simulate({}, armdb::test::scaled(150, 5));
+}
+
+TEST_CASE("replication simulator: the same seed is the same run", "[crash][replication]") {
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    ReplicationSimSettings settings;
+    settings.seed = seed;
+    std::uint64_t traces[2] = {};
+    for (std::uint64_t& trace : traces) {
+      ReplicationSimCounts counts;
+      ReplicationSim sim(settings, counts);
+      static_cast<void>(sim.run());
+      trace = counts.trace;
+    }
+    CHECK(traces[0] == traces[1]);
+  }
+}
+
+#endif
