@@ -125,6 +125,9 @@ class Opening {
     }
 #endif
     if (status.ok()) status = open_shards();
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) engine_->settle_cursors();
+#endif
     if (!status.ok() && creating_) {
       store::undo_creation(files(), engine_->path_);
       if (made_) store::try_remove(files(), engine_->path_);

@@ -65,7 +65,7 @@ format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& 
   hello.hash_seed = origin.hash_seed;
   hello.terms = state.terms;
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    hello.sequences.push_back(engine.shard(at).last_sequence());
+    hello.sequences.push_back(engine.position(at));
   }
   hello.replace = state.replacing;
   return hello;
@@ -74,7 +74,7 @@ format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& 
 Status enter_term(engine::Engine& engine, format::ReplicaState state, bool promoted) {
   std::vector<std::uint64_t> lasts;
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    lasts.push_back(engine.shard(at).last_sequence());
+    lasts.push_back(engine.position(at));
   }
   std::uint8_t random[8];
   Status status = os::random_bytes(random);
