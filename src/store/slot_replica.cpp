@@ -43,7 +43,8 @@ Status SlotStore::clear_damaged() {
 std::string SlotStore::aside_path(FileSystem& files) const {
   for (std::uint32_t id = 1;; ++id) {
     std::string path = context_.path_of(format::FileRole::aside, id);
-    if (id == base::Location::kFileIdMax || !file_exists(files, path)) return path;
+    // What cannot be looked at cannot be written either.
+    if (id == base::Location::kFileIdMax || !files.info(path).ok()) return path;
   }
 }
 
