@@ -1498,10 +1498,10 @@ bool decode_footer_value(Bytes value, Footer& footer) noexcept;
 //   offset  size  field
 //        0     4  magic       "ARMD"
 //        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state,
-//                          8 keys, 9 replica
+//                          8 keys, 9 replica, 10 cursor
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta, db.state, db.keys, db.replica
+//       24     4  shard       0 in files of the whole collection (db.*)
 //       28     4  file_id     0 where files are not numbered
 //       32     4  sealing     0 plain, else the cipher: 1 AES-256-GCM, 2 ChaCha20-Poly1305
 //       36     4  crc         CRC-32C of bytes 0..35
@@ -1537,6 +1537,7 @@ enum class FileType : std::uint16_t {
   state,
   keys,
   replica,
+  cursor,
 };
 
 struct FileHeader {
@@ -1582,7 +1583,7 @@ Status decode_segment_header(Bytes in, SegmentHeader& header);
 // ---- format/file_name.hpp ----
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.keys  db.state  db.replica  shard_000/
+//   LOCK  db.meta  db.keys  db.state  db.replica  db.cursor  shard_000/
 //   of a shard: MANIFEST  tail.buf  0000000001.data  0000000001.hint, or slots.dat
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
@@ -1609,6 +1610,7 @@ inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
 inline constexpr std::string_view kKeysName = "db.keys";
 inline constexpr std::string_view kReplicaName = "db.replica";
+inline constexpr std::string_view kCursorName = "db.cursor";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
 inline constexpr std::string_view kSlotsName = "slots.dat";
@@ -1933,6 +1935,63 @@ void append_little(std::vector<std::uint8_t>& out, std::type_identity_t<T> value
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- format/cursor.hpp ----
+// db.cursor: how far the slots of a Fixed collection are in the numbering of its leader.
+//
+//   offset  size  field
+//        0    40  file header (kind cursor)
+//       40     4  shard_count  1..256
+//       44     4  crc          CRC-32C of bytes 40..43, continued from the crc at 36
+//       48     .  zeros up to 4096
+//     4096     .  two places, each a multiple of 4096 bytes long:
+//
+//        0     8  count        of writings, 1 or more: the larger one counts
+//        8     .  per shard position, reached, joined, own_from (8 each)
+//        .     4  crc          CRC-32C of everything before it, seeded with the crc at 44
+//        .     4  zero, and zeros up to the end of the place
+//
+// The places are written in turn, in place, and one is synced before the other is written: a torn
+// write, or one that a power cut takes, leaves the one before.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::format {
+inline constexpr std::size_t kCursorPlaceAt = 4096;
+
+// Of one shard. Versions of slots are each store's own: what a follower has is told by a number of
+// its leader's. A leader that was a follower counts anew, above all it had heard of.
+struct Cursor {
+  // Follower: each key has the state it had at `position`, or a later one, none later than that at
+  // `reached`. So where both are the same the content is that of one moment.
+  std::uint64_t position = 0;
+  std::uint64_t reached = 0;
+  // Leader: the first number of its own; and where it took over in the numbering before, if its
+  // content was that of this moment; else own_from. 0, 0: it began the collection.
+  std::uint64_t joined = 0;
+  std::uint64_t own_from = 0;
+};
+
+struct Cursors {
+  StoreId store_id{};
+  std::uint64_t count = 0;
+  std::vector<Cursor> shards;
+};
+
+[[nodiscard]] std::size_t cursor_place_bytes(std::size_t shards) noexcept;
+[[nodiscard]] constexpr std::size_t cursor_place_at(std::size_t place, std::size_t bytes) noexcept {
+  return kCursorPlaceAt + place * bytes;
+}
+inline constexpr std::size_t kCursorBytesMax = kCursorPlaceAt + 2 * 12288;
+
+// The front of the file; one of the places, which continues that one's crc.
+[[nodiscard]] std::vector<std::uint8_t> encode_cursor_front(const Cursors& cursors);
+[[nodiscard]] std::vector<std::uint8_t> encode_cursor_place(const Cursors& cursors);
+// `in` is the whole file; `place` is the one that counts. corrupt or format_mismatch.
+Status decode_cursors(Bytes in, Cursors& cursors, std::size_t& place);
+}  // namespace armdb::format
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- format/frame.hpp ----
 // What leader and follower say to each other: frames, and the messages in them.
 //
@@ -1955,7 +2014,8 @@ void append_little(std::vector<std::uint8_t>& out, std::type_identity_t<T> value
 // whole conversation.
 //
 // Entries are encoded as in a log (format/entry.hpp) with kWireSeed in place of a segment's. They
-// keep their sequences and batch flags; marks are not sent.
+// keep their sequences and batch flags; marks are not sent. Of a Fixed store they are states of
+// keys, whole in each frame.
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -1975,6 +2035,10 @@ enum class FrameType : std::uint8_t {
   ack,         // payload: Marks: applied, durable
   progress,    // payload: Marks: last sequence, durable sequence of the leader
   error,       // payload: Refusal; nothing follows
+  // Of a Fixed store only:
+  reach,      // no state that follows is later than the one at `sequence`
+  cursor,     // the shard's states are now at `sequence`, or later
+  copy_keys,  // keys of a copy, back to back, whose state has not changed since the cursor
 };
 
 enum FrameFlag : std::uint16_t {
@@ -2001,6 +2065,7 @@ Status decode_frame_header(Bytes in, FrameHeader& header);
 Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload);
 
 // Both sides' first message: who they are, what they have, and up to where.
+enum HelloReplace : std::uint8_t { kFromNothing = 2, kAhead = 3 };
 struct Hello {
   std::string name;  // of the collection at the leader
   StoreId lineage{};
@@ -2011,9 +2076,11 @@ struct Hello {
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
   // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
-  // anyway, as in db.replica.
-  // Leader: its last sequence, and 1 where it will send a copy, or 2 where its log never had what
-  // the follower stands at.
+  // anyway, as in db.replica; of a Fixed store its position, and kAhead where nothing has to be
+  // replaced, and some keys are later than that.
+  // Leader: its last sequence, and 1 where it will send a copy; 2 where its log never had what the
+  // follower stands at, and of a Fixed store (kFromNothing) where the follower's position tells
+  // nothing about what it lacks.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;
 };
@@ -4322,6 +4389,55 @@ class SlotSealer {
 };
 
 #endif
+}  // namespace armdb::store
+
+// ---- store/slot_changes.hpp ----
+// SlotChanges: which keys of a slot store were written lately, for those who ship their states.
+//
+// Versions rise; one that is missing here changed nothing that anybody can read. Memory is taken as
+// changes come, in chunks, up to a limit; then the oldest ones go, and with them the possibility to
+// tell what a follower lacks that has nothing after them: see covers().
+//
+// Threads: the holder of the shard's lock.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+class SlotChanges {
+ public:
+  // Of what is written after the version `now`.
+  SlotChanges(std::uint32_t key_size, std::uint64_t now, std::uint64_t bytes_max);
+
+  void add(std::uint64_t version, Bytes key) noexcept;
+  // All that was written after `version` is known.
+  [[nodiscard]] bool covers(std::uint64_t version) const noexcept { return version >= forgotten_; }
+  // In the order of versions, from the first one above `version`; until `visit` says false.
+  void each_after(std::uint64_t version,
+                  FunctionRef<bool(std::uint64_t version, const std::uint8_t* key)> visit) const;
+  // Fewer bytes: the oldest changes go at once.
+  void set_limit(std::uint64_t bytes_max) noexcept;
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
+    return chunks_.size() * chunk_entries_ * entry_bytes_;
+  }
+ private:
+  // Entries: version (8), key.
+  struct Chunk {
+    std::unique_ptr<std::uint8_t[]> entries;
+    std::size_t count = 0;
+  };
+  [[nodiscard]] std::uint64_t version_at(const Chunk& chunk, std::size_t at) const noexcept;
+  bool make_room(std::uint64_t version) noexcept;
+  void forget_chunk() noexcept;
+
+  const std::size_t entry_bytes_;
+  const std::size_t chunk_entries_;
+  std::size_t chunks_max_ = 0;
+  std::uint64_t forgotten_;    // the last version of which nothing is known any more
+  std::vector<Chunk> chunks_;  // oldest first; all but the last are full
+};
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- store/slot_store.hpp ----
 // SlotStore: the Fixed store of one shard: slots of one size in slots.dat, written in place.
@@ -4350,6 +4466,7 @@ class SlotSealer {
 // Threads: run_sync() by one thread beside a writer; everything else by the holder of the shard's
 // lock. Nobody reads values here: the index has them.
 
+namespace armdb::store {
 struct SlotOptions {
   bool create = true;  // slots.dat, when there is none
   // Of a new file.
@@ -4443,6 +4560,24 @@ class SlotStore final : public Store {
   }
   // Of a copy of another store: takes an entry with its version.
   Status adopt(const RecoveredEntry& entry);
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // Told of each write from here on, but for those that move an entry; null: nobody is.
+  SlotChanges* tell_changes_to(SlotChanges* changes) noexcept {
+    return std::exchange(changes_, changes);
+  }
+  // The version, as far as the place of an entry tells: the latest one it may have.
+  [[nodiscard]] std::uint64_t version_of(base::Location at) const noexcept;
+  [[nodiscard]] static std::uint64_t slot_of(base::Location at) noexcept { return number_of(at); }
+  // The next write has a version above this one.
+  void raise(std::uint64_t version) noexcept;
+  // Slots that are damaged, and hold nothing that could be told, are free from here on.
+  Status clear_damaged();
+  // The file as it is, for a copy of it; `bytes` is cut off at its end.
+  // What that copy is called, where it is to be kept aside.
+  [[nodiscard]] std::string aside_path(FileSystem& files) const;
+  Status read_raw(std::uint64_t offset, std::vector<std::uint8_t>& bytes);
+#endif
 
   // All of a sync at once, where nobody may write meanwhile.
   Status sync();
@@ -4612,6 +4747,10 @@ class SlotStore final : public Store {
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
   std::vector<std::uint64_t> torn_;  // where copies lie that must never count
+#if !defined(ARMDB_OMIT_REPLICATION)
+  SlotChanges* changes_ = nullptr;
+  std::vector<std::uint64_t> damaged_;  // slots that recovery left alone
+#endif
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;
@@ -5004,6 +5143,41 @@ Status replace_file(FileSystem& files, const std::string& directory, std::string
                     Bytes bytes);
 }  // namespace armdb::store
 
+// ---- store/cursor_file.hpp ----
+// CursorFile: db.cursor, see format/cursor.hpp: read whole, written in place.
+//
+// What is written without a sync survives the process; a power cut may leave what was synced last.
+//
+// Threads: one at a time.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+using format::Cursor;
+using format::Cursors;
+inline constexpr std::uint64_t kPositionMax = format::kSequenceMax;
+
+class CursorFile {
+ public:
+  CursorFile(FileSystem& files, std::string directory)
+      : files_(files), directory_(std::move(directory)) {}
+
+  // What the file says; not_found, corrupt or format_mismatch when it says nothing.
+  Status read(const StoreId& store_id, std::size_t shards, Cursors& cursors);
+  // Writes them, under the next count; makes the file when there is none, or nothing in it counts.
+  Status write(Cursors& cursors, bool sync);
+ private:
+  Status make(const Cursors& cursors);
+
+  FileSystem& files_;
+  const std::string directory_;
+  Owned<File> file_;
+  std::size_t place_ = 0;  // that was synced last: it stays until the other one is
+};
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- engine/router.hpp ----
 // Router: which shard a key belongs to, and the hash that the index uses too.
 
@@ -5167,6 +5341,45 @@ class TapList {
   std::atomic<bool> armed_{false};
   base::Mutex mutex_;
   std::vector<WriteTap*> taps_ ARMDB_GUARDED_BY(mutex_);
+};
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- engine/slot_states.hpp ----
+// States of keys of a Fixed shard at a moment, on their way to a follower.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+struct SlotStates {
+  struct One {
+    std::uint64_t version = 0;
+    std::uint64_t expiry_ms = 0;
+    bool erased = false;
+    bool unchanged = false;  // only its key is told
+  };
+  std::vector<One> all;
+  std::vector<std::uint8_t> keys;    // of all, back to back
+  std::vector<std::uint8_t> values;  // of those that are neither erased nor unchanged
+  std::uint64_t position = 0;        // each key that was written up to it is told, or was before
+  std::uint64_t latest = 0;          // no state is later than that
+  std::vector<std::uint16_t> seen;   // a hash table: 1 + where in `all` a key is
+
+  void clear() noexcept {
+    all.clear();
+    keys.clear();
+    values.clear();
+    position = latest = 0;
+  }
+};
+
+// Where a copy of all states is.
+struct SlotWalk {
+  index::Block block;
+  std::uint64_t cursor = 0;
+  bool begun = false;
+  bool over = false;
 };
 }  // namespace armdb::engine
 
@@ -5359,7 +5572,7 @@ class Shard {
   Status close();
 
 #if !defined(ARMDB_OMIT_REPLICATION)
-  // ---- Replication: the shard of a log, never of slots ----
+  // ---- Replication: the shard of a log ----
 
   // Leader: what stands behind the feed's position, up to sequence `limit`. `step` is ready when
   // the piece has something, or tells why not.
@@ -5372,7 +5585,7 @@ class Shard {
   // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
   // power cut could take it without a trace. On an error that of what is durable.
   Status flush_for_feed(std::uint64_t& limit);
-  // About how much of the log stands behind a sequence.
+  // About how much of the log stands behind a sequence, or has changed in slots since.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 
   // Follower: writes what the leader wrote, the first of it under sequence `first`; all or nothing
@@ -5392,6 +5605,36 @@ class Shard {
   void abandon_replacement() noexcept;
   // Follower: the last recovery found that entries are missing below its last one.
   [[nodiscard]] bool has_holes() const;
+
+  // ---- Replication: the shard of slots ----
+
+  // Leader: knows from here on which keys were written last, as many as fit into so many bytes, or
+  // into these while a copy is told; 0: no more.
+  void keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max);
+  // Tells the keys that were written behind a version, as they are now; `covered` is false when
+  // that is no longer known.
+  Status tell_changes(std::uint64_t after, std::size_t bytes_max, SlotStates& states,
+                      bool& covered) const;
+  // A copy: the version at its beginning, then all states in pieces, until the walk is over. Those
+  // that have not changed since the version `known` are told by key only.
+  std::uint64_t begin_telling_all();
+  Status tell_all(SlotWalk& walk, std::uint64_t known, std::size_t bytes_max,
+                  SlotStates& states) const;
+  void end_telling_all();
+
+  // The next write has a version above that; the last one now.
+  std::uint64_t raise_sequence(std::uint64_t to);
+  // Follower: writes states, also in a copy: puts, and erases of what may not be there.
+  // Threads: one, that of the follower, for this and the following.
+  Status apply_states(std::span<const WriteRequest> requests);
+  Status begin_taking_copy();
+  // Keys of a copy that are there as they are; not_found when one is not.
+  Status mention_keys(Bytes keys);
+  // Erases what the copy did not mention, durably.
+  Status finish_copy(FunctionRef<void()> pulse);
+  void abandon_copy() noexcept;
+  // Keeps what is there now in an .aside file.
+  Status keep_aside(FileSystem& plain);
 #endif
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
@@ -5481,6 +5724,12 @@ class Shard {
                    FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
+  void add_state(std::uint64_t version, const std::uint8_t* key, std::uint64_t hash,
+                 SlotStates& states) const ARMDB_REQUIRES(mutex_);
+  Status tell_block(const index::Block& block, std::uint64_t known, SlotStates& states) const;
+  Status apply_state(const WriteRequest& request) ARMDB_REQUIRES(mutex_);
+  void mention(base::Location at) ARMDB_REQUIRES(mutex_);
+  [[nodiscard]] bool mentioned(base::Location at) const ARMDB_REQUIRES(mutex_);
   struct Replacement;
   struct ShownRun;
   bool reserve_expiries(std::span<const WriteRequest> run) ARMDB_REQUIRES(mutex_);
@@ -5512,6 +5761,13 @@ class Shard {
   std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
 #if !defined(ARMDB_OMIT_REPLICATION)
   bool replaced_ ARMDB_GUARDED_BY(mutex_) = false;  // by a copy, since it was opened
+  // Fixed, of a leader: null while nobody serves.
+  std::unique_ptr<store::SlotChanges> changes_ ARMDB_GUARDED_BY(mutex_);
+  std::uint64_t changes_bytes_[2] ARMDB_GUARDED_BY(mutex_) = {};  // at most; while a copy is told
+  std::uint32_t copies_told_ ARMDB_GUARDED_BY(mutex_) = 0;
+  // Fixed, of a follower: the slots that a copy has mentioned so far, a bit for each.
+  bool taking_copy_ ARMDB_GUARDED_BY(mutex_) = false;
+  std::vector<std::uint64_t> mentioned_ ARMDB_GUARDED_BY(mutex_);
 #endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some
@@ -5714,6 +5970,28 @@ class Engine {
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
   Status apply_joint(std::span<Shard::JointWrite> parts);
+
+  // How far a shard is in the history: its last sequence; of slots that follow, by the leader's
+  // numbers. The rest is of the Fixed store only, and does nothing on the other one.
+  [[nodiscard]] std::uint64_t position(std::uint32_t at) const;
+  [[nodiscard]] store::Cursor cursor(std::uint32_t at) const;
+  // Leader: before it serves; numbers that nobody knows the beginning of begin anew.
+  Status begin_numbering();
+  // Follower: durably counts as a leader does, above all it had of another one; then, once
+  // db.replica says that it leads, no more by a cursor. Nobody writes meanwhile, and all is synced.
+  Status begin_own_numbering();
+  void end_counting_by_cursor();
+  // Follower: in memory only.
+  void move_cursor(std::uint32_t at, std::uint64_t position, std::uint64_t reached);
+  // Before states are applied that may be as late as that. Durable when it returns ok.
+  Status reach(std::uint32_t at, std::uint64_t sequence);
+  // Writes down what the cursors speak for, right after a sync of the shards. `quiet`: nothing more
+  // is on its way; durably.
+  Status save_positions(bool quiet);
+  // The shard's next copy has to tell all; with `all` it has reached nothing either.
+  Status forget(std::uint32_t at, bool all);
+  // See Shard::keep_aside().
+  Status keep_aside(std::uint32_t at);
 #endif
 
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
@@ -5761,7 +6039,8 @@ class Engine {
         config_(without_key(config))
 #if !defined(ARMDB_OMIT_REPLICATION)
         ,
-        refuses_(config.read_only)
+        refuses_(config.read_only),
+        cursor_file_(plain_files(), path_)
 #endif
   {
     common_.engine = this;
@@ -5837,6 +6116,18 @@ class Engine {
   std::atomic<bool> refuses_;  // opened read_only, or a follower
   std::atomic<bool> following_{false};
   std::atomic<bool> serving_{false};
+  Status count_by_cursor();
+  Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
+  void settle_cursors();
+
+  base::Mutex cursor_io_mutex_;  // before cursor_mutex_, which no file is written under
+  store::CursorFile cursor_file_ ARMDB_GUARDED_BY(cursor_io_mutex_);
+  store::Cursors saved_cursors_ ARMDB_GUARDED_BY(cursor_io_mutex_);  // as they are in the file
+  bool cursors_known_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;    // the file said something
+  bool positions_durable_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;
+  mutable base::Mutex cursor_mutex_;
+  std::vector<store::Cursor> cursors_ ARMDB_GUARDED_BY(cursor_mutex_);
+  bool counts_by_cursor_ ARMDB_GUARDED_BY(cursor_mutex_) = false;  // it follows
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
   // The last sequences of the shards, until the state above is saved.
@@ -6126,13 +6417,82 @@ class Channel {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/slot_lane.hpp ----
+// SlotLane: what one follower gets of a shard of a Fixed store: states of keys, not a log.
+//
+// The stream follows the list of keys that were written last, and tells each as it is when its turn
+// comes: so what was told up to a position has each key as it was there, or later. Where the list
+// no longer knows what the follower lacks it gets a copy: all keys, and the states that changed
+// since its position. Whatever is told is durable here first; the session syncs once for all lanes.
+//
+// Threads: one, that of the session.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+// How a follower can go on that says that it stands at a position.
+struct SlotStart {
+  std::uint8_t replace = 0;  // as in a leader's greeting: kWhole, kAwaitsCopy or kFromNothing
+  std::uint64_t known = 0;   // what it has, by this leader's numbers
+};
+// `cursor`: the leader's own; `common`: where the histories part; `replace`: what the follower
+// says.
+[[nodiscard]] SlotStart judge_position(const store::Cursor& cursor, std::uint64_t last,
+                                       std::uint64_t common, std::uint64_t position,
+                                       std::uint8_t replace) noexcept;
+
+class SlotLane {
+ public:
+  SlotLane(Channel& channel, engine::Shard& shard, std::uint32_t number, std::size_t piece_bytes)
+      : channel_(channel), shard_(shard), number_(number), piece_bytes_(piece_bytes) {}
+  ~SlotLane();
+
+  // Where it begins; kAwaitsCopy when what it lacks is not known any more.
+  Status begin(const SlotStart& start, std::uint64_t position, std::uint8_t& replace);
+  Status begin_copy();
+  // Takes the next piece, unless one is held already.
+  Status collect();
+  [[nodiscard]] bool wants_sync() const noexcept {
+    return held_ && needed_ > shard_.durable_sequence();
+  }
+  // Sends what is held, once that is durable.
+  Status send(bool& shipped);
+
+  [[nodiscard]] bool copying() const noexcept { return copying_; }
+  // What the follower has when it has applied all that was sent.
+  [[nodiscard]] std::uint64_t position() const noexcept { return copying_ ? 0 : told_; }
+  [[nodiscard]] bool behind() const { return copying_ || held_ || told_ < shard_.last_sequence(); }
+ private:
+  Status send_states();
+  Status send_states(format::FrameType type, std::vector<std::uint8_t>& payload);
+  Status send_mark(format::FrameType type, std::uint64_t sequence);
+
+  Channel& channel_;
+  engine::Shard& shard_;
+  const std::uint32_t number_;
+  const std::size_t piece_bytes_;
+  std::uint64_t position_ = 0;  // by the numbers of this leader
+  std::uint64_t told_ = 0;      // the same as the follower knows it
+  std::uint64_t reached_ = 0;   // that the follower was told of
+  bool copying_ = false;
+  std::uint64_t copy_at_ = 0;  // the copy is as of this version, or later
+  engine::SlotWalk walk_;
+  engine::SlotStates states_;
+  bool held_ = false;
+  std::uint64_t needed_ = 0;  // has to be durable before they are sent
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/leader.hpp ----
 // Source: one collection that is served; what its followers have in common.
 // LeaderSession: the conversation with one follower.
 //
 // A session reads the log at its own pace and keeps one piece of it in memory; while it waits it
 // costs the writers nothing. Before it reads, it makes durable what was written (one sync for all
-// sessions and writers that ask at that moment): only what cannot be lost is shipped.
+// sessions and writers that ask at that moment): only what cannot be lost is shipped. Of a Fixed
+// store, which has no log, see slot_lane.hpp.
 //
 // Threads: a session is one thread's; a Source is shared by all of them and by the program.
 
@@ -6199,6 +6559,7 @@ class LeaderSession final : public engine::WriteTap {
  private:
   // Per shard.
   struct Lane {
+    std::unique_ptr<SlotLane> slots;  // of a Fixed store, in place of all the others
     std::unique_ptr<store::LogFeed> feed;
     store::FeedPiece held;  // one part of a joint batch, until the others have come
     bool copying = false;
@@ -6208,6 +6569,10 @@ class LeaderSession final : public engine::WriteTap {
   Status greet(FunctionRef<Source*(const std::string&)> find);
   Status check_follower(const format::Hello& hello, const format::Hello& own);
   Status ship(const std::atomic<bool>& stopping);
+  Status begin_lane(engine::Engine& engine, std::uint32_t shard, const format::Hello& hello,
+                    std::uint64_t common, std::uint8_t& replace);
+  Status ship_slots(bool& shipped);
+  Status ship_log(bool& shipped);
   Status settle_limits();
   Status ship_shard(std::uint32_t shard, bool& shipped);
   Status ship_copy(std::uint32_t shard, bool& shipped);
@@ -6374,12 +6739,70 @@ class Applier {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/slot_taker.hpp ----
+// SlotTaker: what a leader of a Fixed store says, on its way into the shards of a follower.
+//
+// A state is applied as it comes. What was applied up to a position is synced before db.cursor says
+// so; how late a state may be is in db.cursor before it is applied. See engine/numbering.cpp.
+//
+// Threads: one, that of the session.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+// Of a shard: whether a copy of it is on its way. What it has until then may be what the leader
+// never had: none of it is acked from the greeting on.
+enum class CopyPhase : std::uint8_t { none, awaited, running };
+
+class SlotTaker {
+ public:
+  // The phases outlive it.
+  SlotTaker(engine::Engine& engine, std::span<CopyPhase> copying)
+      : engine_(engine), copying_(copying), shards_(engine.shard_count()) {}
+
+  // Before the greeting: what damage took nobody would send again.
+  Status prepare();
+  // Marks in `state`, which is saved next, what a copy will come for.
+  Status adopt(const format::Hello& leader, store::ReplicaState& state);
+  [[nodiscard]] static bool takes(format::FrameType type) noexcept;
+  // `pulse` is called now and then where it takes long.
+  Status take(const format::FrameHeader& header, Bytes payload, FunctionRef<void()> pulse);
+  // The shards were synced. `quiet`: nothing more is on its way.
+  Status synced(bool quiet);
+  [[nodiscard]] std::uint64_t durable(std::uint32_t shard) const { return shards_[shard].durable; }
+ private:
+  struct One {
+    std::uint64_t announced = 0;  // no state is later
+    std::uint64_t last = 0;       // sequence of the last entry, or the position behind it
+    std::uint64_t copy_at = 0;
+    std::uint64_t durable = 0;  // position
+  };
+
+  Status take_cursor(const format::FrameHeader& header);
+  Status take_states(const format::FrameHeader& header, Bytes payload);
+  Status request_of(std::uint32_t shard, const format::Entry& entry,
+                    engine::WriteRequest& request) const;
+  Status begin_copy(const format::FrameHeader& header);
+  Status take_keys(const format::FrameHeader& header, Bytes payload);
+  Status end_copy(const format::FrameHeader& header, FunctionRef<void()> pulse);
+  Status mark(std::uint32_t shard, std::uint8_t replacing);
+
+  engine::Engine& engine_;
+  std::span<CopyPhase> copying_;
+  std::vector<One> shards_;
+  std::uint64_t saved_ms_ = 0;
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/follower.hpp ----
 // FollowerSession: the conversation with the leader, and what it says on its way into the shards.
 //
 // The cursor of a shard is the sequence of the last entry in its log: it is written with what it
 // speaks for, and never ahead of it. What came is shown at once, synced as soon as no further
-// frame has arrived, and acked as durable after that.
+// frame has arrived, and acked as durable after that. A Fixed store has no log: there the cursor is
+// kept in db.cursor, and what comes goes to a SlotTaker.
 //
 // Threads: one.
 
@@ -6401,6 +6824,7 @@ class FollowerSession {
   Status adopt(const format::Hello& leader);
   Status take(const format::FrameHeader& header, Bytes payload);
   [[nodiscard]] bool in_turn(const format::FrameHeader& header) const noexcept;
+  Status take_slots(const format::FrameHeader& header, Bytes payload);
   Status take_data(const format::FrameHeader& header, Bytes payload);
   Status take_copy(const format::FrameHeader& header, Bytes payload);
   Status end_copy(std::uint32_t shard, std::uint64_t sequence);
@@ -6420,15 +6844,14 @@ class FollowerSession {
   std::vector<Part> coming_;               // per shard: frames of a piece, and what is cut
   std::uint32_t coming_shard_ = kNoShard;  // the one whose piece has come in part
   std::vector<Part> joint_;                // whole parts of a joint batch
-  // Of a shard: whether a copy of it is on its way. What it has until then may be what the leader
-  // never had: none of it is acked from the greeting on.
-  enum class Copy : std::uint8_t { none, awaited, running };
+  using Copy = CopyPhase;
   std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
   std::vector<std::size_t> expected_;       // per shard: about how many entries it will have
   std::vector<format::Mark> level_;         // the first of these behind the last copy; or empty
   bool uneven_ = false;                     // a copy came, and the other shards may not be as far
+  std::unique_ptr<SlotTaker> slots_;        // of a Fixed store
   std::uint64_t unsynced_bytes_ = 0;
   bool applied_ = false;      // something since the last ack
   bool more_likely_ = false;  // the last piece was a large one
@@ -10316,6 +10739,13 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "db.keys";
     case FileType::replica:
       return "db.replica";
+#if !defined(ARMDB_OMIT_REPLICATION)
+    case FileType::cursor:
+      return "db.cursor";
+#else
+    case FileType::cursor:
+      break;
+#endif
   }
   return "file of an unknown kind";
 }
@@ -11140,6 +11570,118 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- format/cursor.cpp ----
+// db.cursor: two places, of which the newest whole one counts.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::format {
+namespace {
+constexpr std::size_t kCursorCountAt = 40;
+constexpr std::size_t kCursorFrontCrcAt = 44;
+constexpr std::size_t kCursorFrontBytes = 48;
+constexpr std::size_t kCursorShardBytes = 32;
+
+constexpr std::size_t used_bytes(std::size_t shards) noexcept {
+  return 8 + shards * kCursorShardBytes + 8;
+}
+
+bool cursor_possible(const Cursor& cursor) noexcept {
+  return cursor.position <= cursor.reached && cursor.reached <= kSequenceMax &&
+         cursor.joined <= cursor.own_from && cursor.own_from <= kSequenceMax;
+}
+
+std::uint32_t front_crc(const std::uint8_t* front) noexcept {
+  const auto header = base::load_little<std::uint32_t>(front + kFileHeaderBytes - 4);
+  return base::crc32c(header, Bytes(front + kCursorCountAt, 4));
+}
+
+// Into `cursors`, when the place is whole and newer than what they have.
+bool take_cursor_place(Bytes place, std::uint32_t seed, Cursors& cursors) {
+  const std::size_t used = used_bytes(cursors.shards.size());
+  const std::uint32_t crc_computed = base::crc32c(seed, place.sub(0, used - 8));
+  if (base::load_little<std::uint32_t>(place.data() + used - 8) != crc_computed) return false;
+  base::ByteReader reader(place);
+  const auto count = reader.little<std::uint64_t>();
+  std::vector<Cursor> shards(cursors.shards.size());
+  bool possible = count > cursors.count && base::all_zeros(place.sub(used - 4));
+  for (Cursor& cursor : shards) {
+    cursor.position = reader.little<std::uint64_t>();
+    cursor.reached = reader.little<std::uint64_t>();
+    cursor.joined = reader.little<std::uint64_t>();
+    cursor.own_from = reader.little<std::uint64_t>();
+    possible = possible && cursor_possible(cursor);
+  }
+  if (!possible) return false;
+  cursors.count = count;
+  cursors.shards = std::move(shards);
+  return true;
+}
+}  // namespace
+
+std::size_t cursor_place_bytes(std::size_t shards) noexcept {
+  return (used_bytes(shards) + 4095) / 4096 * 4096;
+}
+
+std::vector<std::uint8_t> encode_cursor_front(const Cursors& cursors) {
+  std::vector<std::uint8_t> out(kCursorPlaceAt);
+  encode_file_header({.type = FileType::cursor, .version = 1, .store_id = cursors.store_id}, out);
+  base::store_little<std::uint32_t>(&out[kCursorCountAt],
+                                    static_cast<std::uint32_t>(cursors.shards.size()));
+  base::store_little<std::uint32_t>(&out[kCursorFrontCrcAt], front_crc(out.data()));
+  return out;
+}
+
+std::vector<std::uint8_t> encode_cursor_place(const Cursors& cursors) {
+  std::vector<std::uint8_t> out;
+  append_little<std::uint64_t>(out, cursors.count);
+  for (const Cursor& cursor : cursors.shards) {
+    ARMDB_ASSERT(cursor_possible(cursor));
+    append_little<std::uint64_t>(out, cursor.position);
+    append_little<std::uint64_t>(out, cursor.reached);
+    append_little<std::uint64_t>(out, cursor.joined);
+    append_little<std::uint64_t>(out, cursor.own_from);
+  }
+  const std::vector<std::uint8_t> front = encode_cursor_front(cursors);
+  append_little<std::uint32_t>(out, base::crc32c(front_crc(front.data()), out));
+  out.resize(cursor_place_bytes(cursors.shards.size()));
+  return out;
+}
+
+Status decode_cursors(Bytes in, Cursors& cursors, std::size_t& place) {
+  FileHeader header;
+  if (Status status = decode_file_header(in, FileType::cursor, header); !status) return status;
+  if (in.size() < kCursorPlaceAt) return base::corrupt("db.cursor ends inside its front");
+  const auto shards = base::load_little<std::uint32_t>(in.data() + kCursorCountAt);
+  const bool sealed =
+      base::load_little<std::uint32_t>(in.data() + kCursorFrontCrcAt) == front_crc(in.data());
+  // Judged before anything is allocated for what it claims to hold.
+  if (!sealed || shards == 0 || shards > kReplicaShardsMax || header.shard != 0 ||
+      header.file_id != 0 ||
+      !base::all_zeros(in.sub(kCursorFrontBytes, kCursorPlaceAt - kCursorFrontBytes)) ||
+      in.size() != cursor_place_at(2, cursor_place_bytes(shards))) {
+    return base::corrupt("the front of db.cursor has fields that cannot be");
+  }
+  Cursors read;
+  read.store_id = header.store_id;
+  read.shards.resize(shards);
+  const std::size_t bytes = cursor_place_bytes(shards);
+  bool whole = false;
+  for (std::size_t at = 0; at < 2; ++at) {
+    if (!take_cursor_place(in.sub(cursor_place_at(at, bytes), bytes), front_crc(in.data()), read)) {
+      continue;
+    }
+    whole = true;
+    place = at;
+  }
+  if (!whole) return base::corrupt("both places of db.cursor are damaged");
+  cursors = std::move(read);
+  return {};
+}
+}  // namespace armdb::format
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- format/frame.cpp ----
 // Frames and messages: field by field, judged before anything is allocated for them.
 
@@ -11152,7 +11694,7 @@ constexpr std::uint8_t kProtocolVersion = 1;
 constexpr std::size_t kFrameCrcAt = 28;
 
 bool frame_possible(const FrameHeader& header) noexcept {
-  if (header.type < FrameType::hello || header.type > FrameType::error) return false;
+  if (header.type < FrameType::hello || header.type > FrameType::copy_keys) return false;
   const unsigned allowed =
       header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
   const bool last_of_joint = (header.flags & kFrameLast) == 0 || (header.flags & kFrameJoint) != 0;
@@ -11282,8 +11824,8 @@ Status decode_hello(Bytes in, Hello& hello) {
       good = good && sequence <= kSequenceMax;
     }
     const Bytes replace = reader.take(shards);
-    good = good &&
-           std::all_of(replace.begin(), replace.end(), [](std::uint8_t flag) { return flag <= 2; });
+    good = good && std::all_of(replace.begin(), replace.end(),
+                               [](std::uint8_t flag) { return flag <= kAhead; });
     hello.replace.assign(replace.begin(), replace.end());
     const Bytes name = reader.take(name_size);
     hello.name.assign(name.begin(), name.end());
@@ -13758,6 +14300,7 @@ bool was_replicated(FileSystem& files, const std::string& path) {
 #if !defined(ARMDB_OMIT_REPLICATION)
 void forget_replication(FileSystem& files, const std::string& path) {
   try_remove(files, path_in(path, format::kReplicaName));
+  try_remove(files, path_in(path, format::kCursorName));
 }
 #endif
 
@@ -16962,6 +17505,9 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
     return visit(*this, entry_of(number, best));
   }
   if (!damaged || !unused) give_free(number);
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (damaged && unused) damaged_.push_back(number);
+#endif
   return {};
 }
 
@@ -17121,6 +17667,155 @@ Status SlotStore::adopt(const RecoveredEntry& entry) {
   return std::move(status).at(path_);
 }
 }  // namespace armdb::store
+
+// ---- store/slot_replica.cpp ----
+// Slots whose states go to followers, or come from a leader.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+// A place has the low half of the version: the latest one that ends like this. Who takes it for
+// later than it is tells a state that need not have been told.
+std::uint64_t SlotStore::version_of(base::Location at) const noexcept {
+  constexpr std::uint64_t kLow = 0xffffffff;
+  const std::uint64_t low = at.packed() >> 32;
+  std::uint64_t version = (last_sequence_ & ~kLow) | low;
+  if (version > last_sequence_ && version > kLow) version -= kLow + 1;
+  return version;
+}
+
+void SlotStore::raise(std::uint64_t version) noexcept {
+  if (version <= last_sequence_) return;
+  const bool durable = durable_sequence() == last_sequence_;
+  last_sequence_ = version;
+  if (durable) durable_sequence_.store(version, std::memory_order_release);
+}
+
+Status SlotStore::clear_damaged() {
+  if (!failed_.ok()) return failed_;
+  for (const std::uint64_t number : damaged_) {
+    Status status;
+    for (std::uint32_t copy = 0; status.ok() && copy < layout_.copies(); ++copy) {
+      status = write_zeros(layout_.offset(number, copy), layout_.slot_bytes());
+    }
+    if (!status.ok()) return poison(status);
+    give_free(number);
+    rewritten_ = true;
+  }
+  damaged_.clear();
+  return {};
+}
+
+std::string SlotStore::aside_path(FileSystem& files) const {
+  for (std::uint32_t id = 1;; ++id) {
+    std::string path = context_.path_of(format::FileRole::aside, id);
+    // What cannot be looked at cannot be written either.
+    if (id == base::Location::kFileIdMax || !files.info(path).ok()) return path;
+  }
+}
+
+Status SlotStore::read_raw(std::uint64_t offset, std::vector<std::uint8_t>& bytes) {
+  if (!failed_.ok()) return failed_;
+  finish_all();
+  bytes.resize(static_cast<std::size_t>(
+      std::min<std::uint64_t>(bytes.size(), offset < file_bytes_ ? file_bytes_ - offset : 0)));
+  return read_bytes(offset, bytes);
+}
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- store/slot_changes.cpp ----
+// The last changes of a slot store, in chunks of memory.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+namespace {
+constexpr std::size_t kChangeChunkBytes = std::size_t{16} << 10;
+constexpr std::size_t kChangeChunksMin = 2;
+}  // namespace
+
+SlotChanges::SlotChanges(std::uint32_t key_size, std::uint64_t now, std::uint64_t bytes_max)
+    : entry_bytes_(sizeof(std::uint64_t) + key_size),
+      chunk_entries_(kChangeChunkBytes / entry_bytes_),
+      forgotten_(now) {
+  set_limit(bytes_max);
+}
+
+void SlotChanges::set_limit(std::uint64_t bytes_max) noexcept {
+  constexpr std::uint64_t kAll = std::uint64_t{1} << 20;
+  const auto chunks = static_cast<std::size_t>(std::min(bytes_max / kChangeChunkBytes, kAll));
+  chunks_max_ = std::max(chunks, kChangeChunksMin);
+  while (chunks_.size() > chunks_max_) forget_chunk();
+}
+
+std::uint64_t SlotChanges::version_at(const Chunk& chunk, std::size_t at) const noexcept {
+  std::uint64_t version;
+  std::memcpy(&version, chunk.entries.get() + at * entry_bytes_, sizeof version);
+  return version;
+}
+
+void SlotChanges::forget_chunk() noexcept {
+  forgotten_ = version_at(chunks_.front(), chunks_.front().count - 1);
+  chunks_.erase(chunks_.begin());
+}
+
+// Without memory for what is new nothing before it counts any more.
+bool SlotChanges::make_room(std::uint64_t version) noexcept {
+  if (!chunks_.empty() && chunks_.back().count < chunk_entries_) return true;
+  Chunk next;
+  if (chunks_.size() < chunks_max_) {
+    next.entries.reset(new (std::nothrow) std::uint8_t[chunk_entries_ * entry_bytes_]);
+  }
+  if (next.entries == nullptr && !chunks_.empty()) {
+    forgotten_ = version_at(chunks_.front(), chunks_.front().count - 1);
+    next.entries = std::move(chunks_.front().entries);
+    chunks_.erase(chunks_.begin());
+  }
+  if (next.entries == nullptr) {
+    forgotten_ = version;
+    return false;
+  }
+  chunks_.push_back(std::move(next));
+  return true;
+}
+
+void SlotChanges::add(std::uint64_t version, Bytes key) noexcept {
+  if (!make_room(version)) return;
+  Chunk& chunk = chunks_.back();
+  std::uint8_t* const entry = chunk.entries.get() + chunk.count * entry_bytes_;
+  std::memcpy(entry, &version, sizeof version);
+  std::memcpy(entry + sizeof version, key.data(), key.size());
+  ++chunk.count;
+}
+
+void SlotChanges::each_after(
+    std::uint64_t version,
+    FunctionRef<bool(std::uint64_t version, const std::uint8_t* key)> visit) const {
+  auto chunk = std::partition_point(chunks_.begin(), chunks_.end(), [&](const Chunk& one) {
+    return version_at(one, one.count - 1) <= version;
+  });
+  if (chunk == chunks_.end()) return;
+  std::size_t low = 0;
+  for (std::size_t high = chunk->count; low < high;) {
+    const std::size_t middle = (low + high) / 2;
+    if (version_at(*chunk, middle) <= version) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  for (; chunk != chunks_.end(); ++chunk, low = 0) {
+    for (; low < chunk->count; ++low) {
+      const std::uint8_t* const entry = chunk->entries.get() + low * entry_bytes_;
+      if (!visit(version_at(*chunk, low), entry + sizeof version)) return;
+    }
+  }
+}
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- store/slot_sealer.cpp ----
 // Sealing and opening copies of slots.
@@ -17433,6 +18128,9 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
     ++live_;
   }
   at = location_of(number, last_sequence_);
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (changes_ != nullptr) changes_->add(last_sequence_, write.key);
+#endif
   if (sync_batch_ != 0 && last_sequence_ >= sync_wanted_from_) {
     sync_wanted_ = true;
     sync_wanted_from_ = last_sequence_ + sync_batch_;
@@ -18017,6 +18715,60 @@ Status replace_state(FileSystem& files, const std::string& directory, const form
   return replace_file(files, directory, format::kStateName, format::encode_state(state));
 }
 }  // namespace armdb::store
+
+// ---- store/cursor_file.cpp ----
+// db.cursor on disk.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+Status CursorFile::read(const StoreId& store_id, std::size_t shards, Cursors& cursors) {
+  const std::string path = path_in(directory_, format::kCursorName);
+  std::vector<std::uint8_t> bytes;
+  Status status = read_file(files_, path, format::kCursorBytesMax, bytes);
+  Cursors read;
+  if (status.ok()) status = format::decode_cursors(bytes, read, place_);
+  if (status.ok() && (read.store_id != store_id || read.shards.size() != shards)) {
+    status = base::corrupt("db.cursor belongs to another collection");
+  }
+  if (!status.ok()) return std::move(status).at(path);
+  cursors = std::move(read);
+  return {};
+}
+
+// Both places say the same, so that either may be written first.
+Status CursorFile::make(const Cursors& cursors) {
+  std::vector<std::uint8_t> image = format::encode_cursor_front(cursors);
+  const std::vector<std::uint8_t> place = format::encode_cursor_place(cursors);
+  base::append(image, Bytes(place));
+  base::append(image, Bytes(place));
+  return replace_file(files_, directory_, format::kCursorName, image);
+}
+
+Status CursorFile::write(Cursors& cursors, bool sync) {
+  ++cursors.count;
+  // After an error nobody knows what is there; and of what another process left unsynced in a place
+  // a power cut may still take all. Then it begins anew.
+  if (!file_) {
+    Status status = make(cursors);
+    if (!status.ok()) return status;
+    const std::string path = path_in(directory_, format::kCursorName);
+    std::uint64_t size = 0;
+    return open_file(files_, path, OpenMode::read_write, file_, size);
+  }
+  const std::vector<std::uint8_t> bytes = format::encode_cursor_place(cursors);
+  const std::size_t other = place_ ^ 1;
+  Status status = file_->write_at(format::cursor_place_at(other, bytes.size()), Bytes(bytes));
+  if (status.ok() && sync) {
+    status = file_->sync();
+    place_ = other;
+  }
+  if (!status.ok()) file_.reset();
+  return std::move(status).at(path_in(directory_, format::kCursorName));
+}
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
 
 // ---- store/frame_seal.cpp ----
 // Drawing keys of files, and sealing frames by them.
@@ -20232,7 +20984,10 @@ class Opening {
 #endif
     if (status.ok()) status = open_shards();
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (status.ok()) note_sequences();
+    if (status.ok()) {
+      engine_->settle_cursors();
+      note_sequences();
+    }
 #endif
     if (!status.ok() && creating_) {
       store::undo_creation(files(), engine_->path_);
@@ -21774,8 +22529,16 @@ Status Shard::shrink() {
       const base::MutexLock turn(sync_mutex_);
       const base::MutexLock lock(mutex_);
       status = refuse_if_closed();
-      const bool moves = !common_.migrating.load(std::memory_order_relaxed);
+      bool moves = !common_.migrating.load(std::memory_order_relaxed);
+#if !defined(ARMDB_OMIT_REPLICATION)
+      moves = moves && !taking_copy_;
+      // An entry that moves changes nothing that anybody reads.
+      store::SlotChanges* const changes = slots_->tell_changes_to(nullptr);
+#endif
       if (status.ok() && moves) status = move_slots(newest);
+#if !defined(ARMDB_OMIT_REPLICATION)
+      slots_->tell_changes_to(changes);
+#endif
       if (status.ok()) status = slots_->begin_trim();
     }
     if (status.is(Errc::aborted)) continue;
@@ -22125,7 +22888,10 @@ Status Shard::flush_for_feed(std::uint64_t& limit) {
 
 std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
   const base::MutexLock lock(mutex_);
-  return log_->bytes_above(sequence);
+  if (log_ != nullptr) return log_->bytes_above(sequence);
+  const std::uint64_t last = store_->last_sequence();
+  const std::uint64_t each = context_.shape.key_size + context_.shape.value_size;
+  return last > sequence ? (last - sequence) * each : 0;
 }
 
 // ---- Follower: the stream ----
@@ -22199,6 +22965,7 @@ void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
 bool Shard::has_holes() const {
   const base::MutexLock lock(mutex_);
+  if (slots_ != nullptr) return !replaced_ && slots_->damaged_slots() != 0;
   const store::RecoveryReport& recovery = log_->recovery();
   return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
 }
@@ -22381,7 +23148,7 @@ std::vector<std::uint64_t> Engine::term_starts() const {
     if (!opened_at_.empty()) return opened_at_;
   }
   std::vector<std::uint64_t> lasts;
-  for (const auto& shard : shards_) lasts.push_back(shard->last_sequence());
+  for (std::uint32_t at = 0; at < shard_count(); ++at) lasts.push_back(position(at));
   return lasts;
 }
 
@@ -22393,13 +23160,22 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   const base::MutexLock lock(replica_mutex_);
   const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
+  // Before db.replica says that it follows: a position of before that time would be believed.
+  if (state.follower && !replica_.follower && shape_.fixed) status = count_by_cursor();
+  if (!status.ok()) {
+    refuses_.store(refused, std::memory_order_release);
+    return status;
+  }
   status = store::replace_replica_state(plain_files(), path_, state);
   if (!status.ok()) {
     // Which of the two a crash would leave is known, unless the rename went half through.
     if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
     return status;
   }
-  if (!state.follower) refuses_.store(false, std::memory_order_release);
+  if (!state.follower) {
+    end_counting_by_cursor();
+    refuses_.store(false, std::memory_order_release);
+  }
   replica_ = std::move(state);
   opened_at_.clear();
   return {};
@@ -22411,6 +23187,490 @@ Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {
   if (status.ok()) status = Shard::write_joint(parts);
   if (status.ok()) common_.taps.tell();
   return status;
+}
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- engine/numbering.cpp ----
+// Fixed: where the slots are in the numbering of a leader, this one's or another's.
+//
+// The versions of slots are each store's own, as slots are used again only under higher ones. So a
+// follower keeps with its slots a position in the numbers of its leader, per shard, in db.cursor:
+// see format/cursor.hpp. It is written when the slots that it speaks for are synced, never before.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+namespace {
+// What is said to be reached before states come that reach so far: it has to be durable by then,
+// and so is said for many at once.
+constexpr std::uint64_t kReachAhead = 1 << 16;
+}  // namespace
+
+// Once the shards are open. What the file does not say is asked for again, all of it.
+void Engine::settle_cursors() {
+  if (!shape_.fixed) return;
+  const base::MutexLock io(cursor_io_mutex_);
+  const base::MutexLock lock(cursor_mutex_);
+  counts_by_cursor_ = replica_state().follower;
+  const Status status = cursor_file_.read(description_.store_id, shards_.size(), saved_cursors_);
+  cursors_known_ = status.ok();
+  if (!cursors_known_) {
+    saved_cursors_ = {};
+    saved_cursors_.store_id = description_.store_id;
+    saved_cursors_.shards.resize(shards_.size());
+    if (!status.is(Errc::not_found)) {
+      base::log(config_.log, LogLevel::warning, "a follower's position is lost", status);
+    }
+  }
+  for (std::size_t at = 0; at < shards_.size(); ++at) {
+    store::Cursor& cursor = saved_cursors_.shards[at];
+    if (counts_by_cursor_ && !cursors_known_ && shards_[at]->last_sequence() != 0) {
+      cursor.reached = store::kPositionMax;
+    }
+    if (!counts_by_cursor_ && !config_.read_only) shards_[at]->raise_sequence(cursor.own_from);
+  }
+  cursors_ = saved_cursors_.shards;
+}
+
+std::uint64_t Engine::position(std::uint32_t at) const {
+  if (shape_.fixed) {
+    const base::MutexLock lock(cursor_mutex_);
+    if (counts_by_cursor_) return cursors_[at].position;
+  }
+  return shards_[at]->last_sequence();
+}
+
+store::Cursor Engine::cursor(std::uint32_t at) const {
+  const base::MutexLock lock(cursor_mutex_);
+  return cursors_[at];
+}
+
+// A store that led takes over its own numbers: they are the leader's.
+Status Engine::count_by_cursor() {
+  Status status = sync();
+  if (!status.ok()) return status;
+  const base::MutexLock io(cursor_io_mutex_);
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    for (std::size_t at = 0; at < shards_.size(); ++at) {
+      cursors_[at].position = cursors_[at].reached = shards_[at]->last_sequence();
+    }
+    saved_cursors_.shards = cursors_;
+    counts_by_cursor_ = true;
+  }
+  return save_cursors(true);
+}
+
+Status Engine::save_cursors(bool durable) {
+  cursors_known_ = true;
+  return cursor_file_.write(saved_cursors_, durable);
+}
+
+Status Engine::begin_numbering() {
+  if (!shape_.fixed) return {};
+  const bool fresh = replica_state().terms.empty();
+  // What is raised is durable.
+  Status status = sync();
+  const base::MutexLock io(cursor_io_mutex_);
+  if (!status.ok() || cursors_known_) return status;
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    for (std::size_t at = 0; at < shards_.size() && !fresh; ++at) {
+      cursors_[at].joined = cursors_[at].own_from =
+          shards_[at]->raise_sequence(shards_[at]->last_sequence() + 1);
+    }
+    saved_cursors_.shards = cursors_;
+  }
+  return save_cursors(true);
+}
+
+Status Engine::begin_own_numbering() {
+  if (!shape_.fixed) return {};
+  const base::MutexLock io(cursor_io_mutex_);
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    for (std::size_t at = 0; at < shards_.size(); ++at) {
+      store::Cursor& cursor = cursors_[at];
+      const std::uint64_t last = std::max(cursor.position, shards_[at]->last_sequence());
+      cursor.own_from = shards_[at]->raise_sequence(last + 1);
+      cursor.joined = cursor.reached <= cursor.position ? cursor.position : cursor.own_from;
+    }
+    saved_cursors_.shards = cursors_;
+  }
+  return save_cursors(true);
+}
+
+void Engine::end_counting_by_cursor() {
+  const base::MutexLock lock(cursor_mutex_);
+  counts_by_cursor_ = false;
+}
+
+void Engine::move_cursor(std::uint32_t at, std::uint64_t position, std::uint64_t reached) {
+  const base::MutexLock lock(cursor_mutex_);
+  cursors_[at].position = position;
+  cursors_[at].reached = std::max(reached, position);
+}
+
+Status Engine::reach(std::uint32_t at, std::uint64_t sequence) {
+  const base::MutexLock io(cursor_io_mutex_);
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    cursors_[at].reached = std::max(cursors_[at].reached, sequence);
+  }
+  store::Cursor& saved = saved_cursors_.shards[at];
+  if (sequence <= saved.reached) return {};
+  saved.reached = std::min(sequence + kReachAhead, store::kPositionMax);
+  return save_cursors(true);
+}
+
+Status Engine::save_positions(bool quiet) {
+  const base::MutexLock io(cursor_io_mutex_);
+  bool news = false;
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    for (std::size_t at = 0; at < cursors_.size(); ++at) {
+      store::Cursor& saved = saved_cursors_.shards[at];
+      news = news || saved.position != cursors_[at].position ||
+             (quiet && saved.reached != cursors_[at].reached);
+      saved.position = cursors_[at].position;
+      saved.reached = quiet ? cursors_[at].reached : std::max(saved.reached, saved.position);
+    }
+  }
+  if (!news && (!quiet || positions_durable_)) return {};
+  Status status = save_cursors(quiet);
+  positions_durable_ = quiet && status.ok();
+  return status;
+}
+
+// What was reached stays known, unless it is `all`: whether it was the leader's, the next greeting
+// tells.
+Status Engine::forget(std::uint32_t at, bool all) {
+  const base::MutexLock io(cursor_io_mutex_);
+  store::Cursor& saved = saved_cursors_.shards[at];
+  saved.position = 0;
+  if (all) saved.reached = 0;
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    cursors_[at].position = 0;
+    if (all) cursors_[at].reached = 0;
+  }
+  return save_cursors(true);
+}
+
+Status Engine::keep_aside(std::uint32_t at) { return shards_[at]->keep_aside(plain_files()); }
+}  // namespace armdb::engine
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- engine/shard_slot_replica.cpp ----
+// The Fixed shard as a leader's source and as a follower's copy: states of keys, not a log.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::engine {
+namespace {
+// So many changes at a time, and twice as many places to find those of one key.
+constexpr std::size_t kChangesMax = 4096;
+constexpr std::size_t kSeenPlaces = 2 * kChangesMax;
+// About what a state has besides its key and its value.
+constexpr std::size_t kStateBytes = 32;
+constexpr std::size_t kStatesPerLock = 32;
+}  // namespace
+
+// ---- Leader: the stream ----
+void Shard::keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max) {
+  const base::MutexLock lock(mutex_);
+  if (slots_ == nullptr) return;
+  slots_->tell_changes_to(nullptr);
+  changes_.reset();
+  if (bytes_max == 0) return;
+  changes_ = std::make_unique<store::SlotChanges>(context_.shape.key_size, store_->last_sequence(),
+                                                  bytes_max);
+  slots_->tell_changes_to(changes_.get());
+  changes_bytes_[0] = bytes_max;
+  changes_bytes_[1] = std::max(bytes_max, copy_bytes_max);
+  copies_told_ = 0;
+}
+
+// One of each key, as it is now: it stands for all of its changes in the piece.
+Status Shard::tell_changes(std::uint64_t after, std::size_t bytes_max, SlotStates& states,
+                           bool& covered) const {
+  states.clear();
+  states.seen.assign(kSeenPlaces, 0);
+  const std::size_t key_size = context_.shape.key_size;
+  const base::MutexLock lock(mutex_);
+  Status status = refuse_if_closed();
+  if (!status.ok()) return status;
+  states.position = states.latest = store_->last_sequence();
+  covered = changes_ != nullptr && changes_->covers(after) && after <= states.latest;
+  if (!covered) return {};
+  std::size_t count = 0;
+  std::uint64_t last = after;
+  changes_->each_after(after, [&](std::uint64_t version, const std::uint8_t* key) {
+    const std::size_t bytes =
+        states.all.size() * kStateBytes + states.keys.size() + states.values.size();
+    if (count == kChangesMax || bytes >= bytes_max) {
+      states.position = last;
+      return false;
+    }
+    ++count;
+    last = version;
+    const std::uint64_t hash = base::hash64(key, key_size, seed_);
+    std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
+    for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
+      if (Bytes(states.keys).sub((states.seen[at] - 1) * key_size, key_size) ==
+          Bytes(key, key_size)) {
+        return true;
+      }
+    }
+    add_state(version, key, hash, states);
+    states.seen[at] = static_cast<std::uint16_t>(states.all.size());
+    return true;
+  });
+  return {};
+}
+
+// Also one that has expired: it counts until it is swept or overwritten.
+void Shard::add_state(std::uint64_t version, const std::uint8_t* key, std::uint64_t hash,
+                      SlotStates& states) const {
+  const std::size_t value_size = context_.shape.value_size;
+  const std::size_t before = states.values.size();
+  states.values.resize(before + value_size);
+  SlotStates::One one{.version = version, .expiry_ms = 0, .erased = false, .unchanged = false};
+  one.erased =
+      !index_->find(key, hash, nullptr, value_size == 0 ? nullptr : states.values.data() + before);
+  if (one.erased) {
+    states.values.resize(before);
+  } else if (expiries_.any()) {
+    one.expiry_ms = expiries_.find(key, hash);
+  }
+  states.all.push_back(one);
+  base::append(states.keys, Bytes(key, context_.shape.key_size));
+}
+
+// ---- Leader: a copy ----
+std::uint64_t Shard::begin_telling_all() {
+  const base::MutexLock lock(mutex_);
+  ++copies_told_;
+  if (changes_ != nullptr) changes_->set_limit(changes_bytes_[1]);
+  return store_->last_sequence();
+}
+
+void Shard::end_telling_all() {
+  const base::MutexLock lock(mutex_);
+  if (copies_told_ == 0) return;
+  --copies_told_;
+  if (copies_told_ == 0 && changes_ != nullptr) changes_->set_limit(changes_bytes_[0]);
+}
+
+// What changes while this goes on was written after it began, and is in the stream behind the copy.
+Status Shard::tell_all(SlotWalk& walk, std::uint64_t known, std::size_t bytes_max,
+                       SlotStates& states) const {
+  states.clear();
+  if (!walk.begun) {
+    walk.begun = true;
+    walk.block = index_->make_block();
+    if (!walk.block.valid()) return base::out_of_memory("no memory for a scan");
+    if (context_.shape.ordered) {
+      index_->read_from(nullptr, index::Bound::none, false, walk.block);
+    } else {
+      walk.cursor = index_->scan(0, walk.block);
+    }
+  }
+  for (;;) {
+    if (context_.shape.ordered && walk.block.count() == 0) walk.over = true;
+    if (walk.over) return {};
+    Status status = tell_block(walk.block, known, states);
+    if (!status.ok()) return status;
+    if (context_.shape.ordered) {
+      index_->read_next(false, walk.block);
+    } else if (walk.cursor == 0) {
+      walk.over = true;
+    } else {
+      walk.cursor = index_->scan(walk.cursor, walk.block);
+    }
+    const std::size_t bytes =
+        states.all.size() * kStateBytes + states.keys.size() + states.values.size();
+    if (bytes >= bytes_max) return {};
+  }
+}
+
+// The block was read without the lock: all that it has was written by now. With an expiry it is
+// looked for once more, as the two are seen together only here.
+Status Shard::tell_block(const index::Block& block, std::uint64_t known, SlotStates& states) const {
+  const std::size_t key_size = context_.shape.key_size;
+  const base::MutexLock lock(mutex_);
+  Status status = refuse_if_closed();
+  if (!status.ok()) return status;
+  states.latest = store_->last_sequence();
+  for (std::size_t at = 0; at < block.count(); ++at) {
+    const std::uint8_t* const key = block.key(at);
+    const std::uint64_t version = slots_->version_of(block.location(at));
+    if (version <= known) {
+      states.all.push_back(
+          {.version = version, .expiry_ms = 0, .erased = false, .unchanged = true});
+      base::append(states.keys, Bytes(key, key_size));
+    } else if (expiries_.any()) {
+      add_state(version, key, base::hash64(key, key_size, seed_), states);
+    } else {
+      states.all.push_back(
+          {.version = version, .expiry_ms = 0, .erased = false, .unchanged = false});
+      base::append(states.keys, Bytes(key, key_size));
+      base::append(states.values, Bytes(block.value(at), context_.shape.value_size));
+    }
+  }
+  return {};
+}
+
+// ---- Follower ----
+std::uint64_t Shard::raise_sequence(std::uint64_t to) {
+  const base::MutexLock lock(mutex_);
+  if (slots_ != nullptr) slots_->raise(to);
+  return store_->last_sequence();
+}
+
+Status Shard::apply_states(std::span<const WriteRequest> requests) {
+  while (!requests.empty()) {
+    const std::size_t count = std::min(requests.size(), kStatesPerLock);
+    {
+      const base::MutexLock lock(mutex_);
+      for (const WriteRequest& request : requests.first(count)) {
+        Status status = apply_state(request);
+        if (!status.ok()) return status;
+      }
+    }
+    requests = requests.subspan(count);
+  }
+  return after_write(false);
+}
+
+// What is there already is not written again; but where a copy of it may be damaged.
+Status Shard::apply_state(const WriteRequest& request) {
+  const bool heal = slots_->damaged_slots() != 0 && !replaced_;
+  for (;;) {
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    slots_->look_ahead();
+    index::Place place;
+    index_->locate(request.key.data(), request.hash, place);
+    const std::uint64_t expiry_ms = expiries_.find(request.key.data(), request.hash);
+    const bool same = place.found && !request.erase && !heal && expiry_ms == request.expiry_ms &&
+                      Bytes(place.value, context_.shape.value_size) == request.value;
+    if (!same) status = write_located(request, place, nullptr);
+    if (status.is(Errc::aborted)) {
+      sync_ended_.wait(mutex_);
+      continue;
+    }
+    if (!status.ok() || !taking_copy_ || request.erase) return status;
+    base::Location at;
+    static_cast<void>(index_->find(request.key.data(), request.hash, &at, nullptr));
+    mention(at);
+    return status;
+  }
+}
+
+void Shard::mention(base::Location at) {
+  const std::uint64_t slot = store::SlotStore::slot_of(at);
+  const auto word = static_cast<std::size_t>(slot / 64);
+  if (word >= mentioned_.size()) mentioned_.resize(std::max(word + 1, 2 * mentioned_.size()));
+  mentioned_[word] |= std::uint64_t{1} << (slot % 64);
+}
+
+bool Shard::mentioned(base::Location at) const {
+  const std::uint64_t slot = store::SlotStore::slot_of(at);
+  const auto word = static_cast<std::size_t>(slot / 64);
+  return word < mentioned_.size() && (mentioned_[word] >> (slot % 64) & 1) != 0;
+}
+
+// No slot moves from here on: it would look like one that was not mentioned.
+Status Shard::begin_taking_copy() {
+  const base::MutexLock maintenance(maintenance_);
+  const base::MutexLock lock(mutex_);
+  taking_copy_ = true;
+  mentioned_ = {};
+  return refuse_if_closed();
+}
+
+void Shard::abandon_copy() noexcept {
+  const base::MutexLock lock(mutex_);
+  taking_copy_ = false;
+  mentioned_ = {};
+}
+
+Status Shard::mention_keys(Bytes keys) {
+  const std::size_t key_size = context_.shape.key_size;
+  const base::MutexLock lock(mutex_);
+  for (std::size_t done = 0; done < keys.size(); done += key_size) {
+    const std::uint8_t* const key = keys.data() + done;
+    base::Location at;
+    if (!index_->find(key, base::hash64(key, key_size, seed_), &at, nullptr)) {
+      return Errc::not_found;
+    }
+    mention(at);
+  }
+  return {};
+}
+
+// What was not mentioned is gone at the leader.
+Status Shard::finish_copy(FunctionRef<void()> pulse) {
+  Status status = each_block([&](index::Block& block) -> Status {
+    pulse();
+    const base::MutexLock lock(mutex_);
+    for (std::size_t at = 0; at < block.count(); ++at) {
+      WriteRequest request;
+      request.key = Bytes(block.key(at), context_.shape.key_size);
+      request.hash = base::hash64(request.key.data(), request.key.size(), seed_);
+      request.erase = true;
+      base::Location now;
+      if (!index_->find(request.key.data(), request.hash, &now, nullptr) || mentioned(now)) {
+        continue;
+      }
+      Status erased = apply_state(request);
+      if (!erased.ok()) return erased;
+    }
+    return {};
+  });
+  {
+    const base::MutexLock lock(mutex_);
+    if (status.ok()) status = slots_->clear_damaged();
+    if (status.ok()) replaced_ = true;
+    taking_copy_ = false;
+    mentioned_ = {};
+  }
+  return status.ok() ? sync() : status;
+}
+
+// The file as it is, for people: put in the place of slots.dat it opens like after a crash.
+Status Shard::keep_aside(FileSystem& plain) {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  Status status = sync();
+  if (!status.ok()) return status;
+  const base::MutexLock maintenance(maintenance_);
+  const std::string path = slots_->aside_path(plain);
+  const std::string temporary = store::temporary_path(path);
+  store::try_remove(plain, temporary);
+  {
+    Result<Owned<File>> file = plain.open(temporary, OpenMode::create_new);
+    if (!file.ok()) return std::move(file).status().at(temporary);
+    std::vector<std::uint8_t> piece;
+    for (std::uint64_t done = 0; status.ok(); done += piece.size()) {
+      piece.resize(kPiece);
+      {
+        const base::MutexLock lock(mutex_);
+        status = refuse_if_closed();
+        if (status.ok()) status = slots_->read_raw(done, piece);
+      }
+      if (piece.empty()) break;
+      if (status.ok()) status = (*file)->write_at(done, piece);
+    }
+    if (status.ok()) status = (*file)->sync();
+  }
+  if (status.ok()) status = plain.rename(temporary, path);
+  if (status.ok()) status = plain.sync_directory(context_.directory);
+  if (!status.ok()) store::try_remove(plain, temporary);
+  return std::move(status).at(path);
 }
 }  // namespace armdb::engine
 
@@ -22619,7 +23879,7 @@ format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& 
   hello.hash_seed = origin.hash_seed;
   hello.terms = state.terms;
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    hello.sequences.push_back(engine.shard(at).last_sequence());
+    hello.sequences.push_back(engine.position(at));
   }
   hello.replace = state.replacing;
   return hello;
@@ -22645,6 +23905,407 @@ Standing judge_leader(std::span<const format::Term> own,
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/slot_lane.cpp ----
+// The leader's side of a Fixed shard.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+SlotStart judge_position(const store::Cursor& cursor, std::uint64_t last, std::uint64_t common,
+                         std::uint64_t position, std::uint8_t replace) noexcept {
+  const bool whole = replace == format::kWhole || replace == format::kAhead;
+  const std::uint8_t how = whole ? format::kWhole : format::kAwaitsCopy;
+  if (position > common || position > last) return {format::kFromNothing, 0};
+  if (position >= cursor.own_from) return {how, position};
+  // Where this leader took over, with the content of just that moment; so has the follower.
+  const bool joins = position == cursor.joined && replace == format::kWhole;
+  return joins ? SlotStart{how, cursor.own_from} : SlotStart{format::kFromNothing, 0};
+}
+
+SlotLane::~SlotLane() {
+  if (copying_) shard_.end_telling_all();
+}
+
+Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint8_t& replace) {
+  replace = start.replace;
+  position_ = start.known;
+  told_ = start.replace == format::kFromNothing ? 0 : position;
+  if (replace != format::kWhole) return {};
+  bool covered = false;
+  Status status = shard_.tell_changes(position_, 0, states_, covered);
+  if (!covered) replace = format::kAwaitsCopy;
+  return status;
+}
+
+Status SlotLane::begin_copy() {
+  if (!copying_) {
+    copying_ = true;
+    copy_at_ = shard_.begin_telling_all();
+  }
+  walk_ = {};
+  reached_ = 0;
+  return send_mark(format::FrameType::copy_begin, copy_at_);
+}
+
+Status SlotLane::collect() {
+  if (held_) return {};
+  if (copying_) {
+    Status status = shard_.tell_all(walk_, position_, piece_bytes_, states_);
+    held_ = status.ok();
+    needed_ = std::max(states_.latest, walk_.over ? copy_at_ : 0);
+    return status;
+  }
+  bool covered = false;
+  Status status = shard_.tell_changes(position_, piece_bytes_, states_, covered);
+  if (!status.ok()) return status;
+  // The follower was too slow for what is kept in memory.
+  if (!covered) return begin_copy();
+  held_ = states_.position != told_;
+  needed_ = states_.latest;
+  return {};
+}
+
+Status SlotLane::send(bool& shipped) {
+  if (!held_ || needed_ > shard_.durable_sequence()) return {};
+  shipped = true;
+  Status status = send_states();
+  if (!status.ok()) return status;
+  held_ = false;
+  if (!copying_) {
+    position_ = told_ = states_.position;
+    return send_mark(format::FrameType::cursor, told_);
+  }
+  if (!walk_.over) return {};
+  position_ = told_ = copy_at_;
+  copying_ = false;
+  shard_.end_telling_all();
+  return send_mark(format::FrameType::copy_end, copy_at_);
+}
+
+Status SlotLane::send_states() {
+  const engine::SlotStates& states = states_;
+  if (states.all.empty()) return {};
+  const std::size_t key_size = states.keys.size() / states.all.size();
+  std::size_t told = 0;
+  std::size_t values = 0;
+  for (const engine::SlotStates::One& one : states.all) {
+    told += one.unchanged ? 0 : 1;
+    values += one.unchanged || one.erased ? 0 : 1;
+  }
+  const std::size_t value_size = values == 0 ? 0 : states.values.size() / values;
+  // So that the follower knows, whatever comes between, how late a state it may have.
+  if (told != 0 && states.latest > reached_) {
+    reached_ = states.latest;
+    Status status = send_mark(format::FrameType::reach, reached_);
+    if (!status.ok()) return status;
+  }
+  const format::FrameType type = copying_ ? format::FrameType::copy_data : format::FrameType::data;
+  std::vector<std::uint8_t> entries;
+  std::vector<std::uint8_t> keys;
+  std::size_t value_at = 0;
+  Status status;
+  for (std::size_t at = 0; status.ok() && at < states.all.size(); ++at) {
+    const engine::SlotStates::One& one = states.all[at];
+    format::Entry entry;
+    entry.key = Bytes(states.keys).sub(at * key_size, key_size);
+    if (one.unchanged) {
+      if (keys.size() + key_size > format::kWirePayloadMax) {
+        status = send_states(format::FrameType::copy_keys, keys);
+      }
+      base::append(keys, entry.key);
+      continue;
+    }
+    entry.sequence = one.version;
+    entry.expiry_ms = one.expiry_ms;
+    if (one.erased) entry.flags |= format::kTombstone;
+    if (one.expiry_ms != 0) entry.flags |= format::kExpiry;
+    if (!one.erased) entry.value = Bytes(states.values).sub(value_at, value_size);
+    value_at += entry.value.size();
+    const auto bytes = static_cast<std::size_t>(
+        format::entry_bytes(key_size, entry.value.size(), one.expiry_ms != 0));
+    if (entries.size() + bytes > format::kWirePayloadMax) status = send_states(type, entries);
+    const std::size_t before = entries.size();
+    entries.resize(before + bytes);
+    format::encode_entry(entry, format::kWireSeed, entries.data() + before);
+  }
+  if (status.ok()) status = send_states(type, entries);
+  if (status.ok()) status = send_states(format::FrameType::copy_keys, keys);
+  return status;
+}
+
+// And makes room for more.
+Status SlotLane::send_states(format::FrameType type, std::vector<std::uint8_t>& payload) {
+  if (payload.empty()) return {};
+  format::FrameHeader header;
+  header.type = type;
+  header.shard = number_;
+  if (type == format::FrameType::data) header.sequence = told_;
+  Status status = channel_.send(header, payload);
+  payload.clear();
+  return status;
+}
+
+Status SlotLane::send_mark(format::FrameType type, std::uint64_t sequence) {
+  format::FrameHeader header;
+  header.type = type;
+  header.shard = number_;
+  header.sequence = sequence;
+  return channel_.send(header, {});
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
+// ---- replica/slot_taker.cpp ----
+// The follower's side of Fixed shards.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+namespace {
+// Between two syncs of db.cursor: a power cut takes what it was told since, and all that is told
+// again.
+constexpr std::uint64_t kCursorSyncMs = 1000;
+constexpr std::size_t kStatesAtOnce = 64;
+}  // namespace
+
+Status SlotTaker::prepare() {
+  Status status;
+  for (std::uint32_t at = 0; status.ok() && at < shards_.size(); ++at) {
+    if (engine_.shard(at).has_holes()) status = engine_.forget(at, false);
+  }
+  return status;
+}
+
+// Positions of another history must not look as if they were of this one: forgotten before the
+// leader's terms are adopted.
+Status SlotTaker::adopt(const format::Hello& leader, store::ReplicaState& state) {
+  for (std::uint32_t at = 0; at < shards_.size(); ++at) {
+    shards_[at].durable = engine_.position(at);
+    shards_[at].last = shards_[at].durable;
+    if (leader.replace[at] == format::kWhole) continue;
+    copying_[at] = CopyPhase::awaited;
+    std::uint8_t& replacing = state.replacing[at];
+    const std::uint8_t before = std::exchange(replacing, std::uint8_t{format::kAwaitsCopy});
+    if (leader.replace[at] != format::kFromNothing) {
+      if (before == format::kAwaitsCopyAside) replacing = before;
+      continue;
+    }
+    const std::uint64_t end = common_end(state.terms, leader.terms, at);
+    if (before == format::kAwaitsCopyAside ||
+        (engine_.cursor(at).reached > end && engine_.shard(at).size() != 0)) {
+      replacing = format::kAwaitsCopyAside;
+      base::log(engine_.config().log, LogLevel::warning,
+                base::text("shard % has, or may have, states later than % that its leader never "
+                           "had: all it has is kept in an .aside file, and it is copied anew",
+                           {std::uint64_t{at}, end}));
+    }
+    Status status = engine_.forget(at, false);
+    if (!status.ok()) return status;
+    shards_[at].durable = shards_[at].last = 0;
+  }
+  return {};
+}
+
+bool SlotTaker::takes(format::FrameType type) noexcept {
+  switch (type) {
+    case format::FrameType::data:
+    case format::FrameType::copy_begin:
+    case format::FrameType::copy_data:
+    case format::FrameType::copy_end:
+    case format::FrameType::reach:
+    case format::FrameType::cursor:
+    case format::FrameType::copy_keys:
+      return true;
+    default:
+      return false;
+  }
+}
+
+Status SlotTaker::take(const format::FrameHeader& header, Bytes payload,
+                       FunctionRef<void()> pulse) {
+  const CopyPhase phase = copying_[header.shard];
+  const bool of_copy = header.type == format::FrameType::copy_data ||
+                       header.type == format::FrameType::copy_keys ||
+                       header.type == format::FrameType::copy_end;
+  if (of_copy && phase != CopyPhase::running) {
+    return base::corrupt("the leader sent a copy it did not begin");
+  }
+  const bool of_stream =
+      header.type == format::FrameType::data || header.type == format::FrameType::cursor;
+  if (of_stream && phase != CopyPhase::none) {
+    return base::corrupt("the leader sent entries in the middle of a copy");
+  }
+  const bool with_payload = header.type == format::FrameType::data ||
+                            header.type == format::FrameType::copy_data ||
+                            header.type == format::FrameType::copy_keys;
+  if (payload.empty() == with_payload || header.flags != 0) {
+    return base::corrupt("the leader sent a frame that no Fixed store sends");
+  }
+  One& one = shards_[header.shard];
+  switch (header.type) {
+    case format::FrameType::reach:
+      one.announced = std::max(one.announced, header.sequence);
+      return engine_.reach(header.shard, one.announced);
+    case format::FrameType::cursor:
+      return take_cursor(header);
+    case format::FrameType::copy_begin:
+      return begin_copy(header);
+    case format::FrameType::copy_keys:
+      return take_keys(header, payload);
+    case format::FrameType::copy_end:
+      return end_copy(header, pulse);
+    default:
+      return take_states(header, payload);
+  }
+}
+
+// ---- The stream ----
+Status SlotTaker::take_cursor(const format::FrameHeader& header) {
+  One& one = shards_[header.shard];
+  if (header.sequence < one.last) {
+    return base::failure(Errc::corrupt, "the leader goes back to sequence % from %",
+                         {header.sequence, one.last});
+  }
+  one.last = header.sequence;
+  engine_.move_cursor(header.shard, header.sequence, engine_.cursor(header.shard).reached);
+  return {};
+}
+
+Status SlotTaker::take_states(const format::FrameHeader& header, Bytes payload) {
+  One& one = shards_[header.shard];
+  const bool copy = header.type == format::FrameType::copy_data;
+  const std::uint64_t position = engine_.position(header.shard);
+  if (!copy && header.sequence != position) {
+    return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
+                         {header.sequence, position});
+  }
+  std::vector<engine::WriteRequest> requests;
+  while (!payload.empty()) {
+    requests.clear();
+    while (!payload.empty() && requests.size() < kStatesAtOnce) {
+      format::Entry entry;
+      std::size_t size = 0;
+      const format::EntryRead read = format::decode_entry(payload, format::kWireSeed, entry, size);
+      const unsigned allowed = copy ? format::kExpiry : format::kExpiry | format::kTombstone;
+      if (read != format::EntryRead::whole || (entry.flags & ~allowed) != 0) {
+        return base::corrupt("the leader sent bytes that are no states");
+      }
+      if (entry.sequence > one.announced || (!copy && entry.sequence <= one.last)) {
+        return base::corrupt("the leader sent a state that it did not announce, or out of turn");
+      }
+      if (!copy) one.last = entry.sequence;
+      engine::WriteRequest request;
+      Status status = request_of(header.shard, entry, request);
+      if (!status.ok()) return status;
+      requests.push_back(request);
+      payload = payload.sub(size);
+    }
+    Status status = engine_.shard(header.shard).apply_states(requests);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status SlotTaker::request_of(std::uint32_t shard, const format::Entry& entry,
+                             engine::WriteRequest& request) const {
+  const Shape& shape = engine_.shape();
+  request.key = entry.key;
+  request.value = entry.value;
+  request.erase = entry.tombstone();
+  request.expiry_ms = entry.expiry_ms;
+  if (entry.key.size() != shape.key_size ||
+      (!request.erase && entry.value.size() != shape.value_size)) {
+    return base::corrupt("the leader sent an entry of another shape");
+  }
+  request.hash = engine_.router().hash(entry.key.data(), entry.key.size());
+  if (engine_.router().shard(entry.key.data(), entry.key.size(), request.hash) != shard) {
+    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
+  }
+  return {};
+}
+
+// ---- Copies ----
+Status SlotTaker::mark(std::uint32_t shard, std::uint8_t replacing) {
+  store::ReplicaState state = engine_.replica_state();
+  if (state.replacing[shard] == replacing) return {};
+  state.replacing[shard] = replacing;
+  return engine_.save_replica_state(std::move(state));
+}
+
+// From here on the shard has some of the old and some of the new: db.replica says so first. What
+// no leader has is kept aside before that.
+Status SlotTaker::begin_copy(const format::FrameHeader& header) {
+  const std::uint32_t at = header.shard;
+  if (header.sequence < engine_.position(at)) {
+    return base::failure(Errc::corrupt,
+                         "the leader sent a copy as of sequence %, which is older than what this "
+                         "follower has of the same history: shard % stays as it was",
+                         {header.sequence, std::uint64_t{at}});
+  }
+  Status status;
+  if (engine_.replica_state().replacing[at] == format::kAwaitsCopyAside) {
+    status = engine_.keep_aside(at);
+    if (status.ok()) status = engine_.forget(at, true);
+  }
+  if (status.ok()) status = mark(at, format::kAwaitsCopy);
+  if (status.ok()) status = engine_.shard(at).begin_taking_copy();
+  if (!status.ok()) return status;
+  copying_[at] = CopyPhase::running;
+  shards_[at].copy_at = header.sequence;
+  shards_[at].announced = 0;
+  return {};
+}
+
+Status SlotTaker::take_keys(const format::FrameHeader& header, Bytes payload) {
+  if (payload.size() % engine_.shape().key_size != 0 || engine_.position(header.shard) == 0) {
+    return base::corrupt("the leader sent keys to a follower that has nothing");
+  }
+  Status status = engine_.shard(header.shard).mention_keys(payload);
+  if (!status.is(Errc::not_found)) return status;
+  // Then nothing counts that it is said to have.
+  status = engine_.forget(header.shard, false);
+  if (!status.ok()) return status;
+  return base::corrupt(
+      "the leader takes for unchanged what this follower does not have: all of "
+      "the shard is asked for anew");
+}
+
+Status SlotTaker::end_copy(const format::FrameHeader& header, FunctionRef<void()> pulse) {
+  const std::uint32_t at = header.shard;
+  One& one = shards_[at];
+  if (header.sequence != one.copy_at) {
+    return base::corrupt("the leader ended another copy than it began");
+  }
+  Status status = engine_.shard(at).finish_copy(pulse);
+  // The other shards too: their positions are written with this one's.
+  if (status.ok()) status = engine_.sync();
+  if (!status.ok()) return status;
+  one.last = one.copy_at;
+  engine_.move_cursor(at, one.copy_at, one.announced);
+  status = synced(true);
+  if (status.ok()) status = mark(at, format::kWhole);
+  if (!status.ok()) return status;
+  copying_[at] = CopyPhase::none;
+  one.durable = one.copy_at;
+  return {};
+}
+
+Status SlotTaker::synced(bool quiet) {
+  const std::uint64_t now = os::monotonic_ms();
+  const bool durably = quiet || now - saved_ms_ >= kCursorSyncMs;
+  Status status = engine_.save_positions(durably);
+  if (!status.ok()) return status;
+  if (durably) saved_ms_ = now;
+  for (std::uint32_t at = 0; at < shards_.size(); ++at) {
+    if (copying_[at] == CopyPhase::none) shards_[at].durable = engine_.position(at);
+  }
+  return {};
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/leader.cpp ----
 // The leader's side: greeting a follower, then shipping the log to it.
 
@@ -22654,15 +24315,20 @@ namespace armdb::replica {
 namespace {
 // Of one shard before the next one has its turn.
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
+// Of all Fixed shards at a time.
+constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
+// So many times as many changes are kept while a copy goes on.
+constexpr std::uint64_t kCopyChanges = 16;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
 }  // namespace
 
 // ---- The collection that is served ----
 Status Source::begin() {
-  if (engine_.shape().fixed) {
-    return Status(Errc::unsupported,
-                  "collections on the Fixed store cannot be replicated by this version")
+  if (engine_.shape().fixed && options_.ship_early) {
+    return Status(Errc::invalid_argument,
+                  "ReplicationConfig::ship_early is for the Bitcask store: slots are overwritten, "
+                  "and a state that a crash takes back could not be told from others")
         .at(engine_.path());
   }
   store::ReplicaState state = engine_.replica_state();
@@ -22674,6 +24340,16 @@ Status Source::begin() {
   if (!serving_) {
     return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
         .at(engine_.path());
+  }
+  Status status = engine_.begin_numbering();
+  if (!status.ok()) return status;
+  if (engine_.shape().fixed) {
+    const std::uint64_t kept = std::uint64_t{4} * engine_.config().write_buffer_size;
+    for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+      // One more keeps it from being none.
+      engine_.shard(at).keep_changes(std::min(options_.retain_bytes, kept) + 1,
+                                     std::min(options_.retain_bytes, kCopyChanges * kept));
+    }
   }
   return enter_term(engine_, std::move(state), false);
 }
@@ -22732,6 +24408,7 @@ Source::~Source() {
 void Source::unpin() {
   for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
     engine_.shard(shard).pin(~std::uint64_t{0}, 0);
+    engine_.shard(shard).keep_changes(0, 0);
   }
 }
 
@@ -22851,22 +24528,11 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-      Lane& lane = lanes_.emplace_back();
-      const std::uint64_t position = hello.sequences[at];
-      lane.feed = std::make_unique<store::LogFeed>(position);
-      lane.copying = hello.replace[at] != 0 || position > common_end(hello.terms, own.terms, at);
-      own.replace[at] = lane.copying ? format::kAwaitsCopy : format::kWhole;
-      // Nothing that it has to be replaced: a copy is only for what the log no longer tells, or
-      // where a crash took what the follower has.
-      if (!lane.copying) {
-        store::FeedStep step = store::FeedStep::end;
-        status = engine.shard(at).feed(*lane.feed, 0, 0, piece_, step);
-        if (!status.ok()) return status;
-        if (step == store::FeedStep::overtaken) own.replace[at] = format::kAwaitsCopy;
-        if (step == store::FeedStep::foreign) own.replace[at] = format::kAwaitsCopyAside;
-        lane.copying = own.replace[at] != format::kWhole;
-      }
-      const std::uint64_t has = lane.copying ? 0 : position;
+      lanes_.emplace_back();
+      const std::uint64_t common = common_end(hello.terms, own.terms, at);
+      status = begin_lane(engine, at, hello, common, own.replace[at]);
+      if (!status.ok()) return status;
+      const std::uint64_t has = own.replace[at] != 0 ? 0 : hello.sequences[at];
       follower_.acked.push_back({has, has});
     }
   }
@@ -22883,9 +24549,40 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   follower_.progress.term = own.terms.back().number;
   engine.taps().add(this);
   for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
-    if (lanes_[at].copying) status = begin_copy(at);
+    if (own.replace[at] != 0) status = begin_copy(at);
   }
   note();
+  return status;
+}
+
+// Whether the follower goes on where it is, or needs a copy.
+Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
+                                 const format::Hello& hello, std::uint64_t common,
+                                 std::uint8_t& replace) {
+  Lane& lane = lanes_[shard];
+  const std::uint64_t position = hello.sequences[shard];
+  engine::Shard& from = engine.shard(shard);
+  if (engine.shape().fixed) {
+    const SlotStart start = judge_position(engine.cursor(shard), from.last_sequence(), common,
+                                           position, hello.replace[shard]);
+    const std::size_t piece_bytes =
+        std::clamp(kSlotBytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
+    lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes);
+    return lane.slots->begin(start, position, replace);
+  }
+  lane.feed = std::make_unique<store::LogFeed>(position);
+  const bool parted = hello.replace[shard] != 0 || position > common;
+  replace = parted ? format::kAwaitsCopy : format::kWhole;
+  Status status;
+  // Nothing that it has to be replaced: a copy is only for what the log no longer tells, or where a
+  // crash took what the follower has.
+  if (!parted) {
+    store::FeedStep step = store::FeedStep::end;
+    status = from.feed(*lane.feed, 0, 0, piece_, step);
+    if (step == store::FeedStep::overtaken) replace = format::kAwaitsCopy;
+    if (step == store::FeedStep::foreign) replace = format::kAwaitsCopyAside;
+  }
+  lane.copying = replace != format::kWhole;
   return status;
 }
 
@@ -22915,12 +24612,10 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
   while (!stopping.load(std::memory_order_acquire)) {
     waker_.reset();
     Status status = take_acks();
-    if (status.ok()) status = settle_limits();
     bool shipped = false;
-    for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
-      status = ship_shard(at, shipped);
+    if (status.ok()) {
+      status = source_->engine().shape().fixed ? ship_slots(shipped) : ship_log(shipped);
     }
-    if (status.ok()) status = ship_joint(shipped);
     const std::uint64_t now = os::monotonic_ms();
     if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
     if (!status.ok()) return status;
@@ -22934,6 +24629,40 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     status = send_progress();
     if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
     if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status LeaderSession::ship_log(bool& shipped) {
+  Status status = settle_limits();
+  for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
+    status = ship_shard(at, shipped);
+  }
+  return status.ok() ? ship_joint(shipped) : status;
+}
+
+// One sync for all shards, between looking and sending.
+Status LeaderSession::ship_slots(bool& shipped) {
+  engine::Engine& engine = source_->engine();
+  if (engine.closed()) return Status(Errc::closed, "the collection was closed");
+  bool wanted = false;
+  for (Lane& lane : lanes_) {
+    const bool copying = lane.slots->copying();
+    Status status = lane.slots->collect();
+    if (!status.ok()) return status;
+    if (lane.slots->copying() && !copying) {
+      ++follower_.progress.resyncs;
+      shipped = true;
+    }
+    wanted = wanted || lane.slots->wants_sync();
+  }
+  Status status = wanted ? engine.sync() : Status();
+  if (status.is(Errc::closed)) return status;
+  stuck_ = !status.ok();
+  if (stuck_) follower_.progress.last_error = std::move(status);
+  for (Lane& lane : lanes_) {
+    Status sent = lane.slots->send(shipped);
+    if (!sent.ok()) return sent;
   }
   return {};
 }
@@ -22961,6 +24690,10 @@ Status LeaderSession::settle_limits() {
 bool LeaderSession::behind() const {
   const engine::Engine& engine = source_->engine();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    if (lanes_[at].slots != nullptr) {
+      if (lanes_[at].slots->behind()) return true;
+      continue;
+    }
     const std::uint64_t there = engine.shard(at).last_sequence();
     const bool waits = !lanes_[at].held.entries.empty();
     if (!waits && lanes_[at].feed->position() < there) return true;
@@ -22971,6 +24704,10 @@ bool LeaderSession::behind() const {
 Status LeaderSession::begin_copy(std::uint32_t shard) {
   Lane& lane = lanes_[shard];
   engine::Shard& from = source_->engine().shard(shard);
+  if (lane.slots != nullptr) {
+    ++follower_.progress.resyncs;
+    return lane.slots->begin_copy();
+  }
   Status status = from.sync();
   if (!status.ok()) return status;
   const std::uint64_t limit = from.begin_copy(*lane.feed);
@@ -23100,7 +24837,10 @@ Status LeaderSession::take_acks() {
     if (!status.ok()) return status;
     for (std::size_t at = 0; at < marks.size(); ++at) {
       // It cannot have what was not shipped, whatever it says; nor does it go back.
-      const std::uint64_t shipped = lanes_[at].copying ? 0 : lanes_[at].feed->position();
+      const Lane& lane = lanes_[at];
+      const std::uint64_t shipped = lane.slots != nullptr ? lane.slots->position()
+                                    : lane.copying        ? 0
+                                                          : lane.feed->position();
       format::Mark& acked = follower_.acked[at];
       acked.first = std::max(acked.first, std::min(marks[at].first, shipped));
       acked.second = std::max(acked.second, std::min(marks[at].second, shipped));
@@ -23114,8 +24854,9 @@ Status LeaderSession::take_acks() {
 void LeaderSession::note() {
   source_->measure(follower_);
   Progress& progress = follower_.progress;
-  const bool copying =
-      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.copying; });
+  const bool copying = std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
+    return lane.slots != nullptr ? lane.slots->copying() : lane.copying;
+  });
   progress.phase = copying                     ? Phase::copying
                    : progress.lag_entries == 0 ? Phase::streaming
                                                : Phase::catching_up;
@@ -23534,11 +25275,15 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
       aside_above_(engine.shard_count(), kAllCommon),
       leader_(engine.shard_count()),
       expected_(engine.shard_count()),
-      applier_(engine) {}
+      applier_(engine) {
+  if (engine.shape().fixed) slots_ = std::make_unique<SlotTaker>(engine, copying_);
+}
 
 FollowerSession::~FollowerSession() {
   for (std::uint32_t at = 0; at < copying_.size(); ++at) {
-    if (copying_[at] == Copy::running) engine_.shard(at).abandon_replacement();
+    if (copying_[at] != Copy::running) continue;
+    engine_.shard(at).abandon_replacement();
+    engine_.shard(at).abandon_copy();
   }
 }
 
@@ -23578,6 +25323,7 @@ Status check_leader(const engine::Engine::Origin& origin, const store::ReplicaSt
 Status FollowerSession::greet() {
   // The leader takes what is greeted with for durable, and a kill may have come before the sync.
   Status status = engine_.sync();
+  if (status.ok() && slots_ != nullptr) status = slots_->prepare();
   const store::ReplicaState state = engine_.replica_state();
   const engine::Engine::Origin origin = engine_.origin();
   format::Hello own = hello_of(engine_, state);
@@ -23587,6 +25333,11 @@ Status FollowerSession::greet() {
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     // What damage took, nobody would send again.
     if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
+    if (slots_ == nullptr || own.replace[at] != 0) continue;
+    if (engine_.cursor(at).reached <= own.sequences[at]) continue;
+    // Nobody knows what it has, where it has anything and stands at nothing.
+    const bool nothing = own.sequences[at] == 0;
+    own.replace[at] = nothing ? std::uint8_t{format::kAwaitsCopy} : std::uint8_t{format::kAhead};
   }
   format::FrameHeader header;
   header.type = format::FrameType::hello;
@@ -23616,7 +25367,11 @@ void FollowerSession::make_room(std::uint64_t entries, const format::Hello& lead
 // is marked in the same moment, so that no crash can make it look as if it did.
 Status FollowerSession::adopt(const format::Hello& leader) {
   store::ReplicaState state = engine_.replica_state();
-  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+  if (slots_ != nullptr) {
+    Status status = slots_->adopt(leader, state);
+    if (!status.ok()) return status;
+  }
+  for (std::uint32_t at = 0; slots_ == nullptr && at < engine_.shard_count(); ++at) {
     const std::uint8_t before = state.replacing[at];
     uneven_ = uneven_ || before == format::kUneven;
     if (leader.replace[at] == 0) continue;
@@ -23677,6 +25432,7 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
     static_cast<void>(channel_.send_refusal(status.code(), status.message()));
   }
   Status synced = engine_.sync();
+  if (synced.ok() && slots_ != nullptr) synced = slots_->synced(true);
   if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
 }
@@ -23695,6 +25451,7 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     return base::corrupt("the leader speaks of a shard that is not there");
   }
   if (!in_turn(header)) return base::corrupt("the leader mixes what belongs together");
+  if (slots_ != nullptr && SlotTaker::takes(header.type)) return take_slots(header, payload);
   switch (header.type) {
     case format::FrameType::data:
       return take_data(header, payload);
@@ -23727,6 +25484,22 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     default:
       return base::corrupt("the leader sent a frame that only followers send");
   }
+}
+
+Status FollowerSession::take_slots(const format::FrameHeader& header, Bytes payload) {
+  Status heard;
+  const auto pulse = [&] {
+    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+  };
+  Status status = slots_->take(header, payload, pulse);
+  if (header.type == format::FrameType::data) unsynced_bytes_ += payload.size();
+  // The end of a piece, or of a copy, is worth an ack.
+  if (header.type == format::FrameType::copy_begin) ++progress_->resyncs;
+  const bool ends =
+      header.type == format::FrameType::cursor || header.type == format::FrameType::copy_end;
+  applied_ = applied_ || ends;
+  if (status.ok() && (ends || header.type == format::FrameType::copy_begin)) note();
+  return status.ok() ? std::move(heard) : std::move(status);
 }
 
 Status FollowerSession::take_data(const format::FrameHeader& header, Bytes payload) {
@@ -23874,7 +25647,9 @@ Status FollowerSession::level_out() {
 
 // ---- What the leader is told ----
 Status FollowerSession::settle() {
+  const bool quiet = !applied_;
   Status status = engine_.sync();
+  if (status.ok() && slots_ != nullptr) status = slots_->synced(quiet);
   if (!status.ok()) return status;
   unsynced_bytes_ = 0;
   applied_ = false;
@@ -23888,7 +25663,8 @@ Status FollowerSession::send_ack() {
   std::vector<format::Mark> marks(coming_.size());
   for (std::uint32_t at = 0; at < marks.size(); ++at) {
     const engine::Shard& shard = engine_.shard(at);
-    marks[at] = {shard.last_sequence(), shard.durable_sequence()};
+    marks[at] = slots_ == nullptr ? format::Mark{shard.last_sequence(), shard.durable_sequence()}
+                                  : format::Mark{engine_.position(at), slots_->durable(at)};
     if (copying_[at] != Copy::none) marks[at] = {};
   }
   format::FrameHeader header;
@@ -23902,7 +25678,7 @@ void FollowerSession::note() {
       std::any_of(copying_.begin(), copying_.end(), [](Copy copy) { return copy != Copy::none; });
   progress_->lag_entries = 0;
   for (std::uint32_t at = 0; at < leader_.size(); ++at) {
-    const std::uint64_t applied = engine_.shard(at).last_sequence();
+    const std::uint64_t applied = engine_.position(at);
     if (leader_[at].first > applied) progress_->lag_entries += leader_[at].first - applied;
   }
   const std::uint64_t now = os::monotonic_ms();
@@ -23970,6 +25746,7 @@ Status promote_alone(engine::Engine& engine) {
   }
   // What is there counts from here on: no power cut may take any of it.
   Status status = engine.sync();
+  if (status.ok()) status = engine.begin_own_numbering();
   return status.ok() ? enter_term(engine, std::move(state), true) : status;
 }
 }  // namespace
@@ -23997,7 +25774,7 @@ Status compare(engine::Engine& engine, std::string_view address, const Options& 
   if (!status.ok()) return status;
   progress.term = leader.terms.empty() ? 0 : leader.terms.back().number;
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    const std::uint64_t last = engine.shard(at).last_sequence();
+    const std::uint64_t last = engine.position(at);
     const std::uint64_t common = std::min(last, common_end(state.terms, leader.terms, at));
     const std::uint8_t replacing = state.replacing[at];
     const bool awaits = replacing != format::kWhole && replacing != format::kUneven;
@@ -24019,11 +25796,6 @@ Status promote(engine::Engine& engine) {
 }
 
 Status Client::start(std::string_view text) {
-  if (engine_.shape().fixed) {
-    return Status(Errc::unsupported,
-                  "collections on the Fixed store cannot be replicated by this version")
-        .at(engine_.path());
-  }
   following_ = engine_.begin_following();
   if (!following_) {
     return Status(Errc::locked, "another ReplicationClient follows with this collection: stop it")
@@ -25242,7 +27014,7 @@ ReplicationClient& ReplicationClient::operator=(ReplicationClient&& other) noexc
 ReplicationClient::~ReplicationClient() { delete state_; }
 
 Status ReplicationClient::create(std::string_view path, std::string_view address,
-                                 const Config& config, const ReplicationConfig& replication) {
+                                 const FixedConfig& config, const ReplicationConfig& replication) {
   replica::Options options;
   Status status = options_of(replication, options);
   if (!status.ok()) return status;

@@ -6,7 +6,7 @@
 // finds nothing; and what was acked as durable is there.
 //
 // Byte 0: 1 values in memory, 2 one shard, 4 raw terms, 8 a second conversation, 48 how it ends:
-// closed, killed, power cut (2).
+// closed, killed, power cut (2), 64 on the Fixed store.
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -67,8 +67,9 @@ class Leader {
   Leader(engine::Engine& engine, Choices& choices, Script& script, bool raw_terms)
       : engine_(engine), choices_(choices), script_(script), next_(engine.shard_count()) {
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-      next_[at] = engine.shard(at).last_sequence() + 1;
+      next_[at] = engine.position(at) + 1;
     }
+    copy_at_.resize(engine.shard_count());
     greet(raw_terms);
   }
 
@@ -95,6 +96,8 @@ class Leader {
     for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
       hello.sequences.push_back(choices_.near(100) & format::kSequenceMax);
       hello.replace.push_back(replace >> 7 != 0 ? replace >> at & 1 : 0);
+      // By its position, or from nothing.
+      if (engine_.shape().fixed && (replace & 64) != 0) hello.replace.back() *= 2;
     }
     format::FrameHeader header;
     header.type = format::FrameType::hello;
@@ -107,6 +110,7 @@ class Leader {
     format::FrameHeader header;
     header.shard = shard;
     header.sequence = (choices_.near(next_[shard] - 1)) & format::kSequenceMax;
+    if (engine_.shape().fixed && (what & 15) < 12) return say_states(header, what & 15);
     switch (what & 15) {
       default:
         header.type = format::FrameType::data;
@@ -135,13 +139,48 @@ class Leader {
         return script_.frame(header, format::encode_marks(marks));
       }
       case 14: {  // any frame with a right checksum
-        header.type = static_cast<format::FrameType>(1 + choices_.byte() % 8);
+        header.type = static_cast<format::FrameType>(1 + choices_.byte() % 11);
         header.shard = choices_.byte();
         header.flags = header.type == format::FrameType::data ? choices_.byte() % 8 : 0;
         return script_.frame(header, choices_.bytes(choices_.byte()));
       }
       case 15:
         return script_.raw(choices_.bytes(choices_.byte()));
+    }
+  }
+
+  void mark(format::FrameHeader header, format::FrameType type, std::uint64_t sequence) {
+    header.type = type;
+    header.sequence = sequence & format::kSequenceMax;
+    script_.frame(header, {});
+  }
+
+  void say_states(format::FrameHeader header, unsigned how) {
+    const std::uint32_t shard = header.shard;
+    switch (how) {
+      default:
+        mark(header, format::FrameType::reach, choices_.near(next_[shard] + 8));
+        [[fallthrough]];
+      case 0:
+        header.type = how > 8 ? format::FrameType::copy_data : format::FrameType::data;
+        data(header, 0, false);
+        if (how > 8 || how < 2) return;
+        return mark(header, format::FrameType::cursor, choices_.near(next_[shard] - 1));
+      case 5:
+        copy_at_[shard] = header.sequence;
+        return mark(header, format::FrameType::copy_begin, header.sequence);
+      case 6: {
+        std::string keys;
+        for (unsigned left = choices_.byte() % 4 + 1; left != 0; --left) {
+          keys += key_of(engine_, choices_.byte(), shard);
+        }
+        header.type = format::FrameType::copy_keys;
+        return script_.frame(header, Bytes(keys));
+      }
+      case 7:
+      case 8:
+        mark(header, format::FrameType::copy_end, choices_.near(copy_at_[shard]));
+        next_[shard] = copy_at_[shard] + 1;
     }
   }
 
@@ -203,6 +242,7 @@ class Leader {
   Choices& choices_;
   Script& script_;
   std::vector<std::uint64_t> next_;
+  std::vector<std::uint64_t> copy_at_;  // of a Fixed store
 };
 
 // Per shard: what the follower said is durable; it may not say what is not there.
@@ -284,6 +324,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   engine::Engine::Origin origin;
   origin.shape = (options & 1) != 0 ? Shape{4, kValueBytes, false, Payload::value}
                                     : Shape{4, 0, true, Payload::location};
+  if ((options & 64) != 0) {
+    origin.shape = Shape{4, kValueBytes, (options & 1) != 0, Payload::value};
+    origin.shape.fixed = true;
+  }
   origin.shard_count = (options & 2) != 0 ? 1 : 2;
   origin.hash_seed = 42;
   origin.lineage[0] = 9;
@@ -308,7 +352,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool taken_back = (options & 4) != 0;
   require(taken_back || contents_of(*engine) == before, "what was there is there again");
   for (std::uint32_t at = 0; at < engine->shard_count(); ++at) {
-    require(taken_back || engine->shard(at).last_sequence() >= durable[at],
+    const bool copying = engine->replica_state().replacing[at] != format::kWhole;
+    require(taken_back || copying || engine->position(at) >= durable[at],
             "what was acked is there");
   }
   // And a leader that greets it goes on where it is.

@@ -1,4 +1,5 @@
-// Any bytes as a frame of the replication, as each message in one, and as db.replica.
+// Any bytes as a frame of the replication, as each message in one, as db.replica, and as db.cursor:
+// as the whole file, and as a place of one, which is sealed here.
 //
 // Oracle: any bytes are read or refused with one of two codes, without a step outside and without
 // memory for counts that the size does not have; what is read obeys the limits and encodes back
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <vector>
 
+#include "format/cursor.hpp"
 #include "format/frame.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -103,6 +105,36 @@ void check_replica_state(Bytes in) {
   require(Bytes(format::encode_replica_state(state)) == in);
 }
 
+void check_cursor_file(Bytes in) {
+  format::Cursors cursors;
+  std::size_t place = 2;
+  if (refused(format::decode_cursors(in, cursors, place))) return;
+  require(!cursors.shards.empty() && cursors.shards.size() <= format::kReplicaShardsMax);
+  require(in.size() <= format::kCursorBytesMax && place < 2 && cursors.count != 0);
+  for (const format::Cursor& cursor : cursors.shards) {
+    require(cursor.position <= cursor.reached && cursor.reached <= format::kSequenceMax);
+    require(cursor.joined <= cursor.own_from && cursor.own_from <= format::kSequenceMax);
+  }
+  const std::size_t bytes = format::cursor_place_bytes(cursors.shards.size());
+  require(Bytes(format::encode_cursor_front(cursors)) == in.sub(0, format::kCursorPlaceAt));
+  require(Bytes(format::encode_cursor_place(cursors)) ==
+          in.sub(format::cursor_place_at(place, bytes), bytes));
+}
+
+void check_cursor_place(Bytes in) {
+  const std::size_t shards = in.size() < 40 ? 0 : (in.size() - 8) / 32;
+  if (shards == 0 || shards > format::kReplicaShardsMax) return;
+  format::Cursors cursors;
+  cursors.shards.resize(shards);
+  std::vector<std::uint8_t> file = format::encode_cursor_front(cursors);
+  const auto seed = base::load_little<std::uint32_t>(file.data() + 44);
+  const Bytes used = in.sub(0, 8 + 32 * shards);
+  file.insert(file.end(), used.begin(), used.end());
+  format::append_little<std::uint32_t>(file, base::crc32c(seed, used));
+  file.resize(format::cursor_place_at(2, format::cursor_place_bytes(shards)));
+  check_cursor_file(file);
+}
+
 void seal_frame(std::uint8_t* data, std::size_t size) {
   if (size < kWireHeaderBytes) return;
   std::memcpy(data, "ARMR\1", 5);
@@ -153,6 +185,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_marks(in);
   check_refusal(in);
   check_replica_state(in);
+  check_cursor_file(in);
+  check_cursor_place(in);
   return 0;
 }
 

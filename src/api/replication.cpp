@@ -177,7 +177,7 @@ ReplicationClient& ReplicationClient::operator=(ReplicationClient&& other) noexc
 ReplicationClient::~ReplicationClient() { delete state_; }
 
 Status ReplicationClient::create(std::string_view path, std::string_view address,
-                                 const Config& config, const ReplicationConfig& replication) {
+                                 const FixedConfig& config, const ReplicationConfig& replication) {
   replica::Options options;
   Status status = options_of(replication, options);
   if (!status.ok()) return status;

@@ -101,8 +101,8 @@ class ReplicationClient {
   ~ReplicationClient();
   // Makes an empty follower of what is served there, in the directory `path`: shards and shape are
   // the leader's, which has to answer; the encryption key is its own. key_exists.
-  static Status create(std::string_view path, std::string_view address, const Config& config = {},
-                       const ReplicationConfig& replication = {});
+  static Status create(std::string_view path, std::string_view address,
+                       const FixedConfig& config = {}, const ReplicationConfig& replication = {});
   // Returns at once; connects, and connects again, in a thread. A former leader becomes a follower.
   // locked: another client follows with this collection.
   static Result<ReplicationClient> start(Collection& collection, std::string_view address,

@@ -14,6 +14,7 @@
 #include "core/file_system.hpp"
 #include "engine/router.hpp"
 #include "engine/shard.hpp"
+#include "store/cursor_file.hpp"
 #include "store/keyring.hpp"
 #include "store/manifest_file.hpp"
 
@@ -113,6 +114,28 @@ class Engine {
   [[nodiscard]] TapList& taps() noexcept { return common_.taps; }
   // A batch over several shards as the leader wrote it; all or nothing, also after a crash.
   Status apply_joint(std::span<Shard::JointWrite> parts);
+
+  // How far a shard is in the history: its last sequence; of slots that follow, by the leader's
+  // numbers. The rest is of the Fixed store only, and does nothing on the other one.
+  [[nodiscard]] std::uint64_t position(std::uint32_t at) const;
+  [[nodiscard]] store::Cursor cursor(std::uint32_t at) const;
+  // Leader: before it serves; numbers that nobody knows the beginning of begin anew.
+  Status begin_numbering();
+  // Follower: durably counts as a leader does, above all it had of another one; then, once
+  // db.replica says that it leads, no more by a cursor. Nobody writes meanwhile, and all is synced.
+  Status begin_own_numbering();
+  void end_counting_by_cursor();
+  // Follower: in memory only.
+  void move_cursor(std::uint32_t at, std::uint64_t position, std::uint64_t reached);
+  // Before states are applied that may be as late as that. Durable when it returns ok.
+  Status reach(std::uint32_t at, std::uint64_t sequence);
+  // Writes down what the cursors speak for, right after a sync of the shards. `quiet`: nothing more
+  // is on its way; durably.
+  Status save_positions(bool quiet);
+  // The shard's next copy has to tell all; with `all` it has reached nothing either.
+  Status forget(std::uint32_t at, bool all);
+  // See Shard::keep_aside().
+  Status keep_aside(std::uint32_t at);
 #endif
 
   // Erases what has expired, shard after shard; see Shard::sweep(). Goes on where it stopped.
@@ -161,7 +184,8 @@ class Engine {
         config_(without_key(config))
 #if !defined(ARMDB_OMIT_REPLICATION)
         ,
-        refuses_(config.read_only)
+        refuses_(config.read_only),
+        cursor_file_(plain_files(), path_)
 #endif
   {
     common_.engine = this;
@@ -237,6 +261,18 @@ class Engine {
   std::atomic<bool> refuses_;  // opened read_only, or a follower
   std::atomic<bool> following_{false};
   std::atomic<bool> serving_{false};
+  Status count_by_cursor();
+  Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
+  void settle_cursors();
+
+  base::Mutex cursor_io_mutex_;  // before cursor_mutex_, which no file is written under
+  store::CursorFile cursor_file_ ARMDB_GUARDED_BY(cursor_io_mutex_);
+  store::Cursors saved_cursors_ ARMDB_GUARDED_BY(cursor_io_mutex_);  // as they are in the file
+  bool cursors_known_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;    // the file said something
+  bool positions_durable_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;
+  mutable base::Mutex cursor_mutex_;
+  std::vector<store::Cursor> cursors_ ARMDB_GUARDED_BY(cursor_mutex_);
+  bool counts_by_cursor_ ARMDB_GUARDED_BY(cursor_mutex_) = false;  // it follows
   mutable base::Mutex replica_mutex_;
   store::ReplicaState replica_ ARMDB_GUARDED_BY(replica_mutex_);
   // The last sequences of the shards, until the state above is saved.

@@ -126,7 +126,10 @@ class Opening {
 #endif
     if (status.ok()) status = open_shards();
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (status.ok()) note_sequences();
+    if (status.ok()) {
+      engine_->settle_cursors();
+      note_sequences();
+    }
 #endif
     if (!status.ok() && creating_) {
       store::undo_creation(files(), engine_->path_);

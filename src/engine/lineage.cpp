@@ -37,7 +37,7 @@ std::vector<std::uint64_t> Engine::term_starts() const {
     if (!opened_at_.empty()) return opened_at_;
   }
   std::vector<std::uint64_t> lasts;
-  for (const auto& shard : shards_) lasts.push_back(shard->last_sequence());
+  for (std::uint32_t at = 0; at < shard_count(); ++at) lasts.push_back(position(at));
   return lasts;
 }
 
@@ -49,13 +49,22 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   const base::MutexLock lock(replica_mutex_);
   const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
+  // Before db.replica says that it follows: a position of before that time would be believed.
+  if (state.follower && !replica_.follower && shape_.fixed) status = count_by_cursor();
+  if (!status.ok()) {
+    refuses_.store(refused, std::memory_order_release);
+    return status;
+  }
   status = store::replace_replica_state(plain_files(), path_, state);
   if (!status.ok()) {
     // Which of the two a crash would leave is known, unless the rename went half through.
     if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
     return status;
   }
-  if (!state.follower) refuses_.store(false, std::memory_order_release);
+  if (!state.follower) {
+    end_counting_by_cursor();
+    refuses_.store(false, std::memory_order_release);
+  }
   replica_ = std::move(state);
   opened_at_.clear();
   return {};

@@ -25,6 +25,7 @@
 #include "core/owned.hpp"
 #include "core/stats.hpp"
 #include "engine/expiry.hpp"
+#include "engine/slot_states.hpp"
 #include "engine/tap.hpp"
 #include "index/index.hpp"
 #include "store/log_compaction.hpp"
@@ -200,7 +201,7 @@ class Shard {
   Status close();
 
 #if !defined(ARMDB_OMIT_REPLICATION)
-  // ---- Replication: the shard of a log, never of slots ----
+  // ---- Replication: the shard of a log ----
 
   // Leader: what stands behind the feed's position, up to sequence `limit`. `step` is ready when
   // the piece has something, or tells why not.
@@ -213,7 +214,7 @@ class Shard {
   // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
   // power cut could take it without a trace. On an error that of what is durable.
   Status flush_for_feed(std::uint64_t& limit);
-  // About how much of the log stands behind a sequence.
+  // About how much of the log stands behind a sequence, or has changed in slots since.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const;
 
   // Follower: writes what the leader wrote, the first of it under sequence `first`; all or nothing
@@ -233,6 +234,36 @@ class Shard {
   void abandon_replacement() noexcept;
   // Follower: the last recovery found that entries are missing below its last one.
   [[nodiscard]] bool has_holes() const;
+
+  // ---- Replication: the shard of slots ----
+
+  // Leader: knows from here on which keys were written last, as many as fit into so many bytes, or
+  // into these while a copy is told; 0: no more.
+  void keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max);
+  // Tells the keys that were written behind a version, as they are now; `covered` is false when
+  // that is no longer known.
+  Status tell_changes(std::uint64_t after, std::size_t bytes_max, SlotStates& states,
+                      bool& covered) const;
+  // A copy: the version at its beginning, then all states in pieces, until the walk is over. Those
+  // that have not changed since the version `known` are told by key only.
+  std::uint64_t begin_telling_all();
+  Status tell_all(SlotWalk& walk, std::uint64_t known, std::size_t bytes_max,
+                  SlotStates& states) const;
+  void end_telling_all();
+
+  // The next write has a version above that; the last one now.
+  std::uint64_t raise_sequence(std::uint64_t to);
+  // Follower: writes states, also in a copy: puts, and erases of what may not be there.
+  // Threads: one, that of the follower, for this and the following.
+  Status apply_states(std::span<const WriteRequest> requests);
+  Status begin_taking_copy();
+  // Keys of a copy that are there as they are; not_found when one is not.
+  Status mention_keys(Bytes keys);
+  // Erases what the copy did not mention, durably.
+  Status finish_copy(FunctionRef<void()> pulse);
+  void abandon_copy() noexcept;
+  // Keeps what is there now in an .aside file.
+  Status keep_aside(FileSystem& plain);
 #endif
 
   [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
@@ -323,6 +354,12 @@ class Shard {
                    FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
+  void add_state(std::uint64_t version, const std::uint8_t* key, std::uint64_t hash,
+                 SlotStates& states) const ARMDB_REQUIRES(mutex_);
+  Status tell_block(const index::Block& block, std::uint64_t known, SlotStates& states) const;
+  Status apply_state(const WriteRequest& request) ARMDB_REQUIRES(mutex_);
+  void mention(base::Location at) ARMDB_REQUIRES(mutex_);
+  [[nodiscard]] bool mentioned(base::Location at) const ARMDB_REQUIRES(mutex_);
   struct Replacement;
   struct ShownRun;
   bool reserve_expiries(std::span<const WriteRequest> run) ARMDB_REQUIRES(mutex_);
@@ -354,6 +391,13 @@ class Shard {
   std::uint64_t joint_last_ ARMDB_GUARDED_BY(mutex_) = 0;
 #if !defined(ARMDB_OMIT_REPLICATION)
   bool replaced_ ARMDB_GUARDED_BY(mutex_) = false;  // by a copy, since it was opened
+  // Fixed, of a leader: null while nobody serves.
+  std::unique_ptr<store::SlotChanges> changes_ ARMDB_GUARDED_BY(mutex_);
+  std::uint64_t changes_bytes_[2] ARMDB_GUARDED_BY(mutex_) = {};  // at most; while a copy is told
+  std::uint32_t copies_told_ ARMDB_GUARDED_BY(mutex_) = 0;
+  // Fixed, of a follower: the slots that a copy has mentioned so far, a bit for each.
+  bool taking_copy_ ARMDB_GUARDED_BY(mutex_) = false;
+  std::vector<std::uint64_t> mentioned_ ARMDB_GUARDED_BY(mutex_);
 #endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
   std::atomic<std::uint32_t> retired_{0};  // objects, since the last attempt to reclaim some

@@ -321,8 +321,16 @@ Status Shard::shrink() {
       const base::MutexLock turn(sync_mutex_);
       const base::MutexLock lock(mutex_);
       status = refuse_if_closed();
-      const bool moves = !common_.migrating.load(std::memory_order_relaxed);
+      bool moves = !common_.migrating.load(std::memory_order_relaxed);
+#if !defined(ARMDB_OMIT_REPLICATION)
+      moves = moves && !taking_copy_;
+      // An entry that moves changes nothing that anybody reads.
+      store::SlotChanges* const changes = slots_->tell_changes_to(nullptr);
+#endif
       if (status.ok() && moves) status = move_slots(newest);
+#if !defined(ARMDB_OMIT_REPLICATION)
+      slots_->tell_changes_to(changes);
+#endif
       if (status.ok()) status = slots_->begin_trim();
     }
     if (status.is(Errc::aborted)) continue;

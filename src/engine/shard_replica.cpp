@@ -116,7 +116,10 @@ Status Shard::flush_for_feed(std::uint64_t& limit) {
 
 std::uint64_t Shard::bytes_above(std::uint64_t sequence) const {
   const base::MutexLock lock(mutex_);
-  return log_->bytes_above(sequence);
+  if (log_ != nullptr) return log_->bytes_above(sequence);
+  const std::uint64_t last = store_->last_sequence();
+  const std::uint64_t each = context_.shape.key_size + context_.shape.value_size;
+  return last > sequence ? (last - sequence) * each : 0;
 }
 
 // ---- Follower: the stream ----
@@ -192,6 +195,7 @@ void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
 bool Shard::has_holes() const {
   const base::MutexLock lock(mutex_);
+  if (slots_ != nullptr) return !replaced_ && slots_->damaged_slots() != 0;
   const store::RecoveryReport& recovery = log_->recovery();
   return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
 }

@@ -41,6 +41,13 @@ std::string_view file_type_name(std::uint16_t type) noexcept {
       return "db.keys";
     case FileType::replica:
       return "db.replica";
+#if !defined(ARMDB_OMIT_REPLICATION)
+    case FileType::cursor:
+      return "db.cursor";
+#else
+    case FileType::cursor:
+      break;
+#endif
   }
   return "file of an unknown kind";
 }

@@ -3,10 +3,10 @@
 //   offset  size  field
 //        0     4  magic       "ARMD"
 //        4     2  kind        1 segment, 2 hint, 3 manifest, 4 tail, 5 meta, 6 slots, 7 state,
-//                          8 keys, 9 replica
+//                          8 keys, 9 replica, 10 cursor
 //        6     2  version     1
 //        8    16  store_id    random, the same in all files of a collection
-//       24     4  shard       0 in db.meta, db.state, db.keys, db.replica
+//       24     4  shard       0 in files of the whole collection (db.*)
 //       28     4  file_id     0 where files are not numbered
 //       32     4  sealing     0 plain, else the cipher: 1 AES-256-GCM, 2 ChaCha20-Poly1305
 //       36     4  crc         CRC-32C of bytes 0..35
@@ -51,6 +51,7 @@ enum class FileType : std::uint16_t {
   state,
   keys,
   replica,
+  cursor,
 };
 
 struct FileHeader {

@@ -1,6 +1,6 @@
 // Names of files in a collection's directory.
 //
-//   LOCK  db.meta  db.keys  db.state  db.replica  shard_000/
+//   LOCK  db.meta  db.keys  db.state  db.replica  db.cursor  shard_000/
 //   of a shard: MANIFEST  tail.buf  0000000001.data  0000000001.hint, or slots.dat
 //
 // Further endings: .tmp (being written, deleted at open), .aside (set aside by recovery, never
@@ -34,6 +34,7 @@ inline constexpr std::string_view kMetaName = "db.meta";
 inline constexpr std::string_view kStateName = "db.state";
 inline constexpr std::string_view kKeysName = "db.keys";
 inline constexpr std::string_view kReplicaName = "db.replica";
+inline constexpr std::string_view kCursorName = "db.cursor";
 inline constexpr std::string_view kManifestName = "MANIFEST";
 inline constexpr std::string_view kTailName = "tail.buf";
 inline constexpr std::string_view kSlotsName = "slots.dat";

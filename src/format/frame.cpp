@@ -20,7 +20,7 @@ constexpr std::uint8_t kProtocolVersion = 1;
 constexpr std::size_t kFrameCrcAt = 28;
 
 bool frame_possible(const FrameHeader& header) noexcept {
-  if (header.type < FrameType::hello || header.type > FrameType::error) return false;
+  if (header.type < FrameType::hello || header.type > FrameType::copy_keys) return false;
   const unsigned allowed =
       header.type == FrameType::data ? kFrameMore | kFrameJoint | kFrameLast : 0;
   const bool last_of_joint = (header.flags & kFrameLast) == 0 || (header.flags & kFrameJoint) != 0;
@@ -151,8 +151,8 @@ Status decode_hello(Bytes in, Hello& hello) {
       good = good && sequence <= kSequenceMax;
     }
     const Bytes replace = reader.take(shards);
-    good = good &&
-           std::all_of(replace.begin(), replace.end(), [](std::uint8_t flag) { return flag <= 2; });
+    good = good && std::all_of(replace.begin(), replace.end(),
+                               [](std::uint8_t flag) { return flag <= kAhead; });
     hello.replace.assign(replace.begin(), replace.end());
     const Bytes name = reader.take(name_size);
     hello.name.assign(name.begin(), name.end());

@@ -19,7 +19,8 @@
 // whole conversation.
 //
 // Entries are encoded as in a log (format/entry.hpp) with kWireSeed in place of a segment's. They
-// keep their sequences and batch flags; marks are not sent.
+// keep their sequences and batch flags; marks are not sent. Of a Fixed store they are states of
+// keys, whole in each frame.
 #pragma once
 
 #include <cstddef>
@@ -51,6 +52,10 @@ enum class FrameType : std::uint8_t {
   ack,         // payload: Marks: applied, durable
   progress,    // payload: Marks: last sequence, durable sequence of the leader
   error,       // payload: Refusal; nothing follows
+  // Of a Fixed store only:
+  reach,      // no state that follows is later than the one at `sequence`
+  cursor,     // the shard's states are now at `sequence`, or later
+  copy_keys,  // keys of a copy, back to back, whose state has not changed since the cursor
 };
 
 enum FrameFlag : std::uint16_t {
@@ -77,6 +82,7 @@ Status decode_frame_header(Bytes in, FrameHeader& header);
 Status check_frame(Bytes header_bytes, const FrameHeader& header, Bytes payload);
 
 // Both sides' first message: who they are, what they have, and up to where.
+enum HelloReplace : std::uint8_t { kFromNothing = 2, kAhead = 3 };
 struct Hello {
   std::string name;  // of the collection at the leader
   StoreId lineage{};
@@ -87,9 +93,11 @@ struct Hello {
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
   // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
-  // anyway, as in db.replica.
-  // Leader: its last sequence, and 1 where it will send a copy, or 2 where its log never had what
-  // the follower stands at.
+  // anyway, as in db.replica; of a Fixed store its position, and kAhead where nothing has to be
+  // replaced, and some keys are later than that.
+  // Leader: its last sequence, and 1 where it will send a copy; 2 where its log never had what the
+  // follower stands at, and of a Fixed store (kFromNothing) where the follower's position tells
+  // nothing about what it lacks.
   std::vector<std::uint64_t> sequences;
   std::vector<std::uint8_t> replace;
 };

@@ -56,6 +56,7 @@ Status promote_alone(engine::Engine& engine) {
   }
   // What is there counts from here on: no power cut may take any of it.
   Status status = engine.sync();
+  if (status.ok()) status = engine.begin_own_numbering();
   return status.ok() ? enter_term(engine, std::move(state), true) : status;
 }
 
@@ -84,7 +85,7 @@ Status compare(engine::Engine& engine, std::string_view address, const Options& 
   if (!status.ok()) return status;
   progress.term = leader.terms.empty() ? 0 : leader.terms.back().number;
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    const std::uint64_t last = engine.shard(at).last_sequence();
+    const std::uint64_t last = engine.position(at);
     const std::uint64_t common = std::min(last, common_end(state.terms, leader.terms, at));
     const std::uint8_t replacing = state.replacing[at];
     const bool awaits = replacing != format::kWhole && replacing != format::kUneven;
@@ -106,11 +107,6 @@ Status promote(engine::Engine& engine) {
 }
 
 Status Client::start(std::string_view text) {
-  if (engine_.shape().fixed) {
-    return Status(Errc::unsupported,
-                  "collections on the Fixed store cannot be replicated by this version")
-        .at(engine_.path());
-  }
   following_ = engine_.begin_following();
   if (!following_) {
     return Status(Errc::locked, "another ReplicationClient follows with this collection: stop it")

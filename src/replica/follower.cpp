@@ -40,11 +40,15 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
       aside_above_(engine.shard_count(), kAllCommon),
       leader_(engine.shard_count()),
       expected_(engine.shard_count()),
-      applier_(engine) {}
+      applier_(engine) {
+  if (engine.shape().fixed) slots_ = std::make_unique<SlotTaker>(engine, copying_);
+}
 
 FollowerSession::~FollowerSession() {
   for (std::uint32_t at = 0; at < copying_.size(); ++at) {
-    if (copying_[at] == Copy::running) engine_.shard(at).abandon_replacement();
+    if (copying_[at] != Copy::running) continue;
+    engine_.shard(at).abandon_replacement();
+    engine_.shard(at).abandon_copy();
   }
 }
 
@@ -85,6 +89,7 @@ Status check_leader(const engine::Engine::Origin& origin, const store::ReplicaSt
 Status FollowerSession::greet() {
   // The leader takes what is greeted with for durable, and a kill may have come before the sync.
   Status status = engine_.sync();
+  if (status.ok() && slots_ != nullptr) status = slots_->prepare();
   const store::ReplicaState state = engine_.replica_state();
   const engine::Engine::Origin origin = engine_.origin();
   format::Hello own = hello_of(engine_, state);
@@ -94,6 +99,11 @@ Status FollowerSession::greet() {
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     // What damage took, nobody would send again.
     if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
+    if (slots_ == nullptr || own.replace[at] != 0) continue;
+    if (engine_.cursor(at).reached <= own.sequences[at]) continue;
+    // Nobody knows what it has, where it has anything and stands at nothing.
+    const bool nothing = own.sequences[at] == 0;
+    own.replace[at] = nothing ? std::uint8_t{format::kAwaitsCopy} : std::uint8_t{format::kAhead};
   }
   format::FrameHeader header;
   header.type = format::FrameType::hello;
@@ -123,7 +133,11 @@ void FollowerSession::make_room(std::uint64_t entries, const format::Hello& lead
 // is marked in the same moment, so that no crash can make it look as if it did.
 Status FollowerSession::adopt(const format::Hello& leader) {
   store::ReplicaState state = engine_.replica_state();
-  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+  if (slots_ != nullptr) {
+    Status status = slots_->adopt(leader, state);
+    if (!status.ok()) return status;
+  }
+  for (std::uint32_t at = 0; slots_ == nullptr && at < engine_.shard_count(); ++at) {
     const std::uint8_t before = state.replacing[at];
     uneven_ = uneven_ || before == format::kUneven;
     if (leader.replace[at] == 0) continue;
@@ -185,6 +199,7 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
     static_cast<void>(channel_.send_refusal(status.code(), status.message()));
   }
   Status synced = engine_.sync();
+  if (synced.ok() && slots_ != nullptr) synced = slots_->synced(true);
   if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
 }
@@ -203,6 +218,7 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     return base::corrupt("the leader speaks of a shard that is not there");
   }
   if (!in_turn(header)) return base::corrupt("the leader mixes what belongs together");
+  if (slots_ != nullptr && SlotTaker::takes(header.type)) return take_slots(header, payload);
   switch (header.type) {
     case format::FrameType::data:
       return take_data(header, payload);
@@ -235,6 +251,22 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
     default:
       return base::corrupt("the leader sent a frame that only followers send");
   }
+}
+
+Status FollowerSession::take_slots(const format::FrameHeader& header, Bytes payload) {
+  Status heard;
+  const auto pulse = [&] {
+    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+  };
+  Status status = slots_->take(header, payload, pulse);
+  if (header.type == format::FrameType::data) unsynced_bytes_ += payload.size();
+  // The end of a piece, or of a copy, is worth an ack.
+  if (header.type == format::FrameType::copy_begin) ++progress_->resyncs;
+  const bool ends =
+      header.type == format::FrameType::cursor || header.type == format::FrameType::copy_end;
+  applied_ = applied_ || ends;
+  if (status.ok() && (ends || header.type == format::FrameType::copy_begin)) note();
+  return status.ok() ? std::move(heard) : std::move(status);
 }
 
 Status FollowerSession::take_data(const format::FrameHeader& header, Bytes payload) {
@@ -385,7 +417,9 @@ Status FollowerSession::level_out() {
 // ---- What the leader is told ----
 
 Status FollowerSession::settle() {
+  const bool quiet = !applied_;
   Status status = engine_.sync();
+  if (status.ok() && slots_ != nullptr) status = slots_->synced(quiet);
   if (!status.ok()) return status;
   unsynced_bytes_ = 0;
   applied_ = false;
@@ -399,7 +433,8 @@ Status FollowerSession::send_ack() {
   std::vector<format::Mark> marks(coming_.size());
   for (std::uint32_t at = 0; at < marks.size(); ++at) {
     const engine::Shard& shard = engine_.shard(at);
-    marks[at] = {shard.last_sequence(), shard.durable_sequence()};
+    marks[at] = slots_ == nullptr ? format::Mark{shard.last_sequence(), shard.durable_sequence()}
+                                  : format::Mark{engine_.position(at), slots_->durable(at)};
     if (copying_[at] != Copy::none) marks[at] = {};
   }
   format::FrameHeader header;
@@ -413,7 +448,7 @@ void FollowerSession::note() {
       std::any_of(copying_.begin(), copying_.end(), [](Copy copy) { return copy != Copy::none; });
   progress_->lag_entries = 0;
   for (std::uint32_t at = 0; at < leader_.size(); ++at) {
-    const std::uint64_t applied = engine_.shard(at).last_sequence();
+    const std::uint64_t applied = engine_.position(at);
     if (leader_[at].first > applied) progress_->lag_entries += leader_[at].first - applied;
   }
   const std::uint64_t now = os::monotonic_ms();

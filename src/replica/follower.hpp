@@ -2,7 +2,8 @@
 //
 // The cursor of a shard is the sequence of the last entry in its log: it is written with what it
 // speaks for, and never ahead of it. What came is shown at once, synced as soon as no further
-// frame has arrived, and acked as durable after that.
+// frame has arrived, and acked as durable after that. A Fixed store has no log: there the cursor is
+// kept in db.cursor, and what comes goes to a SlotTaker.
 //
 // Threads: one.
 #pragma once
@@ -15,6 +16,7 @@
 #include "replica/applier.hpp"
 #include "replica/channel.hpp"
 #include "replica/options.hpp"
+#include "replica/slot_taker.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -36,6 +38,7 @@ class FollowerSession {
   Status adopt(const format::Hello& leader);
   Status take(const format::FrameHeader& header, Bytes payload);
   [[nodiscard]] bool in_turn(const format::FrameHeader& header) const noexcept;
+  Status take_slots(const format::FrameHeader& header, Bytes payload);
   Status take_data(const format::FrameHeader& header, Bytes payload);
   Status take_copy(const format::FrameHeader& header, Bytes payload);
   Status end_copy(std::uint32_t shard, std::uint64_t sequence);
@@ -55,15 +58,14 @@ class FollowerSession {
   std::vector<Part> coming_;               // per shard: frames of a piece, and what is cut
   std::uint32_t coming_shard_ = kNoShard;  // the one whose piece has come in part
   std::vector<Part> joint_;                // whole parts of a joint batch
-  // Of a shard: whether a copy of it is on its way. What it has until then may be what the leader
-  // never had: none of it is acked from the greeting on.
-  enum class Copy : std::uint8_t { none, awaited, running };
+  using Copy = CopyPhase;
   std::vector<Copy> copying_;               // per shard
   std::vector<std::uint64_t> aside_above_;  // per shard: what stands above it is kept aside
   std::vector<format::Mark> leader_;        // per shard: last, durable
   std::vector<std::size_t> expected_;       // per shard: about how many entries it will have
   std::vector<format::Mark> level_;         // the first of these behind the last copy; or empty
   bool uneven_ = false;                     // a copy came, and the other shards may not be as far
+  std::unique_ptr<SlotTaker> slots_;        // of a Fixed store
   std::uint64_t unsynced_bytes_ = 0;
   bool applied_ = false;      // something since the last ack
   bool more_likely_ = false;  // the last piece was a large one

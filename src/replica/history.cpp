@@ -65,7 +65,7 @@ format::Hello hello_of(const engine::Engine& engine, const store::ReplicaState& 
   hello.hash_seed = origin.hash_seed;
   hello.terms = state.terms;
   for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-    hello.sequences.push_back(engine.shard(at).last_sequence());
+    hello.sequences.push_back(engine.position(at));
   }
   hello.replace = state.replacing;
   return hello;

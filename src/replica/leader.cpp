@@ -16,6 +16,10 @@ namespace {
 
 // Of one shard before the next one has its turn.
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
+// Of all Fixed shards at a time.
+constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
+// So many times as many changes are kept while a copy goes on.
+constexpr std::uint64_t kCopyChanges = 16;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
 
@@ -24,9 +28,10 @@ constexpr std::size_t kFollowersKept = 64;
 // ---- The collection that is served ----
 
 Status Source::begin() {
-  if (engine_.shape().fixed) {
-    return Status(Errc::unsupported,
-                  "collections on the Fixed store cannot be replicated by this version")
+  if (engine_.shape().fixed && options_.ship_early) {
+    return Status(Errc::invalid_argument,
+                  "ReplicationConfig::ship_early is for the Bitcask store: slots are overwritten, "
+                  "and a state that a crash takes back could not be told from others")
         .at(engine_.path());
   }
   store::ReplicaState state = engine_.replica_state();
@@ -38,6 +43,16 @@ Status Source::begin() {
   if (!serving_) {
     return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
         .at(engine_.path());
+  }
+  Status status = engine_.begin_numbering();
+  if (!status.ok()) return status;
+  if (engine_.shape().fixed) {
+    const std::uint64_t kept = std::uint64_t{4} * engine_.config().write_buffer_size;
+    for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
+      // One more keeps it from being none.
+      engine_.shard(at).keep_changes(std::min(options_.retain_bytes, kept) + 1,
+                                     std::min(options_.retain_bytes, kCopyChanges * kept));
+    }
   }
   return enter_term(engine_, std::move(state), false);
 }
@@ -96,6 +111,7 @@ Source::~Source() {
 void Source::unpin() {
   for (std::uint32_t shard = 0; shard < engine_.shard_count(); ++shard) {
     engine_.shard(shard).pin(~std::uint64_t{0}, 0);
+    engine_.shard(shard).keep_changes(0, 0);
   }
 }
 
@@ -216,22 +232,11 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-      Lane& lane = lanes_.emplace_back();
-      const std::uint64_t position = hello.sequences[at];
-      lane.feed = std::make_unique<store::LogFeed>(position);
-      lane.copying = hello.replace[at] != 0 || position > common_end(hello.terms, own.terms, at);
-      own.replace[at] = lane.copying ? format::kAwaitsCopy : format::kWhole;
-      // Nothing that it has to be replaced: a copy is only for what the log no longer tells, or
-      // where a crash took what the follower has.
-      if (!lane.copying) {
-        store::FeedStep step = store::FeedStep::end;
-        status = engine.shard(at).feed(*lane.feed, 0, 0, piece_, step);
-        if (!status.ok()) return status;
-        if (step == store::FeedStep::overtaken) own.replace[at] = format::kAwaitsCopy;
-        if (step == store::FeedStep::foreign) own.replace[at] = format::kAwaitsCopyAside;
-        lane.copying = own.replace[at] != format::kWhole;
-      }
-      const std::uint64_t has = lane.copying ? 0 : position;
+      lanes_.emplace_back();
+      const std::uint64_t common = common_end(hello.terms, own.terms, at);
+      status = begin_lane(engine, at, hello, common, own.replace[at]);
+      if (!status.ok()) return status;
+      const std::uint64_t has = own.replace[at] != 0 ? 0 : hello.sequences[at];
       follower_.acked.push_back({has, has});
     }
   }
@@ -248,9 +253,40 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   follower_.progress.term = own.terms.back().number;
   engine.taps().add(this);
   for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
-    if (lanes_[at].copying) status = begin_copy(at);
+    if (own.replace[at] != 0) status = begin_copy(at);
   }
   note();
+  return status;
+}
+
+// Whether the follower goes on where it is, or needs a copy.
+Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
+                                 const format::Hello& hello, std::uint64_t common,
+                                 std::uint8_t& replace) {
+  Lane& lane = lanes_[shard];
+  const std::uint64_t position = hello.sequences[shard];
+  engine::Shard& from = engine.shard(shard);
+  if (engine.shape().fixed) {
+    const SlotStart start = judge_position(engine.cursor(shard), from.last_sequence(), common,
+                                           position, hello.replace[shard]);
+    const std::size_t piece_bytes =
+        std::clamp(kSlotBytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
+    lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes);
+    return lane.slots->begin(start, position, replace);
+  }
+  lane.feed = std::make_unique<store::LogFeed>(position);
+  const bool parted = hello.replace[shard] != 0 || position > common;
+  replace = parted ? format::kAwaitsCopy : format::kWhole;
+  Status status;
+  // Nothing that it has to be replaced: a copy is only for what the log no longer tells, or where a
+  // crash took what the follower has.
+  if (!parted) {
+    store::FeedStep step = store::FeedStep::end;
+    status = from.feed(*lane.feed, 0, 0, piece_, step);
+    if (step == store::FeedStep::overtaken) replace = format::kAwaitsCopy;
+    if (step == store::FeedStep::foreign) replace = format::kAwaitsCopyAside;
+  }
+  lane.copying = replace != format::kWhole;
   return status;
 }
 
@@ -281,12 +317,10 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
   while (!stopping.load(std::memory_order_acquire)) {
     waker_.reset();
     Status status = take_acks();
-    if (status.ok()) status = settle_limits();
     bool shipped = false;
-    for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
-      status = ship_shard(at, shipped);
+    if (status.ok()) {
+      status = source_->engine().shape().fixed ? ship_slots(shipped) : ship_log(shipped);
     }
-    if (status.ok()) status = ship_joint(shipped);
     const std::uint64_t now = os::monotonic_ms();
     if (status.ok() && now - progress_sent_ms_ >= options_.heartbeat_ms) status = send_progress();
     if (!status.ok()) return status;
@@ -300,6 +334,40 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     status = send_progress();
     if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
     if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status LeaderSession::ship_log(bool& shipped) {
+  Status status = settle_limits();
+  for (std::uint32_t at = 0; status.ok() && at < lanes_.size(); ++at) {
+    status = ship_shard(at, shipped);
+  }
+  return status.ok() ? ship_joint(shipped) : status;
+}
+
+// One sync for all shards, between looking and sending.
+Status LeaderSession::ship_slots(bool& shipped) {
+  engine::Engine& engine = source_->engine();
+  if (engine.closed()) return Status(Errc::closed, "the collection was closed");
+  bool wanted = false;
+  for (Lane& lane : lanes_) {
+    const bool copying = lane.slots->copying();
+    Status status = lane.slots->collect();
+    if (!status.ok()) return status;
+    if (lane.slots->copying() && !copying) {
+      ++follower_.progress.resyncs;
+      shipped = true;
+    }
+    wanted = wanted || lane.slots->wants_sync();
+  }
+  Status status = wanted ? engine.sync() : Status();
+  if (status.is(Errc::closed)) return status;
+  stuck_ = !status.ok();
+  if (stuck_) follower_.progress.last_error = std::move(status);
+  for (Lane& lane : lanes_) {
+    Status sent = lane.slots->send(shipped);
+    if (!sent.ok()) return sent;
   }
   return {};
 }
@@ -327,6 +395,10 @@ Status LeaderSession::settle_limits() {
 bool LeaderSession::behind() const {
   const engine::Engine& engine = source_->engine();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    if (lanes_[at].slots != nullptr) {
+      if (lanes_[at].slots->behind()) return true;
+      continue;
+    }
     const std::uint64_t there = engine.shard(at).last_sequence();
     const bool waits = !lanes_[at].held.entries.empty();
     if (!waits && lanes_[at].feed->position() < there) return true;
@@ -337,6 +409,10 @@ bool LeaderSession::behind() const {
 Status LeaderSession::begin_copy(std::uint32_t shard) {
   Lane& lane = lanes_[shard];
   engine::Shard& from = source_->engine().shard(shard);
+  if (lane.slots != nullptr) {
+    ++follower_.progress.resyncs;
+    return lane.slots->begin_copy();
+  }
   Status status = from.sync();
   if (!status.ok()) return status;
   const std::uint64_t limit = from.begin_copy(*lane.feed);
@@ -467,7 +543,10 @@ Status LeaderSession::take_acks() {
     if (!status.ok()) return status;
     for (std::size_t at = 0; at < marks.size(); ++at) {
       // It cannot have what was not shipped, whatever it says; nor does it go back.
-      const std::uint64_t shipped = lanes_[at].copying ? 0 : lanes_[at].feed->position();
+      const Lane& lane = lanes_[at];
+      const std::uint64_t shipped = lane.slots != nullptr ? lane.slots->position()
+                                    : lane.copying        ? 0
+                                                          : lane.feed->position();
       format::Mark& acked = follower_.acked[at];
       acked.first = std::max(acked.first, std::min(marks[at].first, shipped));
       acked.second = std::max(acked.second, std::min(marks[at].second, shipped));
@@ -481,8 +560,9 @@ Status LeaderSession::take_acks() {
 void LeaderSession::note() {
   source_->measure(follower_);
   Progress& progress = follower_.progress;
-  const bool copying =
-      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.copying; });
+  const bool copying = std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
+    return lane.slots != nullptr ? lane.slots->copying() : lane.copying;
+  });
   progress.phase = copying                     ? Phase::copying
                    : progress.lag_entries == 0 ? Phase::streaming
                                                : Phase::catching_up;

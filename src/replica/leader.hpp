@@ -3,7 +3,8 @@
 //
 // A session reads the log at its own pace and keeps one piece of it in memory; while it waits it
 // costs the writers nothing. Before it reads, it makes durable what was written (one sync for all
-// sessions and writers that ask at that moment): only what cannot be lost is shipped.
+// sessions and writers that ask at that moment): only what cannot be lost is shipped. Of a Fixed
+// store, which has no log, see slot_lane.hpp.
 //
 // Threads: a session is one thread's; a Source is shared by all of them and by the program.
 #pragma once
@@ -16,6 +17,7 @@
 #include "engine/engine.hpp"
 #include "replica/channel.hpp"
 #include "replica/options.hpp"
+#include "replica/slot_lane.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -83,6 +85,7 @@ class LeaderSession final : public engine::WriteTap {
  private:
   // Per shard.
   struct Lane {
+    std::unique_ptr<SlotLane> slots;  // of a Fixed store, in place of all the others
     std::unique_ptr<store::LogFeed> feed;
     store::FeedPiece held;  // one part of a joint batch, until the others have come
     bool copying = false;
@@ -92,6 +95,10 @@ class LeaderSession final : public engine::WriteTap {
   Status greet(FunctionRef<Source*(const std::string&)> find);
   Status check_follower(const format::Hello& hello, const format::Hello& own);
   Status ship(const std::atomic<bool>& stopping);
+  Status begin_lane(engine::Engine& engine, std::uint32_t shard, const format::Hello& hello,
+                    std::uint64_t common, std::uint8_t& replace);
+  Status ship_slots(bool& shipped);
+  Status ship_log(bool& shipped);
   Status settle_limits();
   Status ship_shard(std::uint32_t shard, bool& shipped);
   Status ship_copy(std::uint32_t shard, bool& shipped);

@@ -96,6 +96,7 @@ bool was_replicated(FileSystem& files, const std::string& path) {
 #if !defined(ARMDB_OMIT_REPLICATION)
 void forget_replication(FileSystem& files, const std::string& path) {
   try_remove(files, path_in(path, format::kReplicaName));
+  try_remove(files, path_in(path, format::kCursorName));
 }
 #endif
 

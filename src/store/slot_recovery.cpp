@@ -221,6 +221,9 @@ Status SlotStore::recover_slot(std::uint64_t number, const std::uint8_t* group,
     return visit(*this, entry_of(number, best));
   }
   if (!damaged || !unused) give_free(number);
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (damaged && unused) damaged_.push_back(number);
+#endif
   return {};
 }
 

@@ -235,6 +235,9 @@ Status SlotStore::write(const Write& write, base::Location old, base::Location& 
     ++live_;
   }
   at = location_of(number, last_sequence_);
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (changes_ != nullptr) changes_->add(last_sequence_, write.key);
+#endif
   if (sync_batch_ != 0 && last_sequence_ >= sync_wanted_from_) {
     sync_wanted_ = true;
     sync_wanted_from_ = last_sequence_ + sync_batch_;

@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "format/slot.hpp"
+#include "store/slot_changes.hpp"
 #include "store/slot_sealer.hpp"
 #include "store/store.hpp"
 
@@ -127,6 +128,24 @@ class SlotStore final : public Store {
   }
   // Of a copy of another store: takes an entry with its version.
   Status adopt(const RecoveredEntry& entry);
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+  // Told of each write from here on, but for those that move an entry; null: nobody is.
+  SlotChanges* tell_changes_to(SlotChanges* changes) noexcept {
+    return std::exchange(changes_, changes);
+  }
+  // The version, as far as the place of an entry tells: the latest one it may have.
+  [[nodiscard]] std::uint64_t version_of(base::Location at) const noexcept;
+  [[nodiscard]] static std::uint64_t slot_of(base::Location at) noexcept { return number_of(at); }
+  // The next write has a version above this one.
+  void raise(std::uint64_t version) noexcept;
+  // Slots that are damaged, and hold nothing that could be told, are free from here on.
+  Status clear_damaged();
+  // The file as it is, for a copy of it; `bytes` is cut off at its end.
+  // What that copy is called, where it is to be kept aside.
+  [[nodiscard]] std::string aside_path(FileSystem& files) const;
+  Status read_raw(std::uint64_t offset, std::vector<std::uint8_t>& bytes);
+#endif
 
   // All of a sync at once, where nobody may write meanwhile.
   Status sync();
@@ -297,6 +316,10 @@ class SlotStore final : public Store {
   std::vector<std::uint32_t> stage_wins_;
   std::vector<std::uint64_t> losers_;
   std::vector<std::uint64_t> torn_;  // where copies lie that must never count
+#if !defined(ARMDB_OMIT_REPLICATION)
+  SlotChanges* changes_ = nullptr;
+  std::vector<std::uint64_t> damaged_;  // slots that recovery left alone
+#endif
   bool was_clean_ = false;
   std::uint64_t torn_copies_ = 0;
   std::uint64_t damaged_slots_ = 0;

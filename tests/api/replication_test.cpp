@@ -14,20 +14,16 @@
 #include "armdb.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"
+#include "support/replicated_couple.hpp"
 #include "support/temp_dir.hpp"
 
 namespace armdb {
 namespace {
 
 using Tree = VarTree<std::uint64_t>;
-
-ReplicationConfig quick() {
-  ReplicationConfig config;
-  config.heartbeat_ms = 20;
-  config.timeout_ms = 5000;
-  config.retry_ms = 10;
-  return config;
-}
+using test::comes;
+using test::Couple;
+using test::quick;
 
 Config small_files() {
   Config config;
@@ -36,15 +32,6 @@ Config small_files() {
   config.max_file_size = 64u << 10;
   config.reversed = false;
   return config;
-}
-
-// Waits for something that comes soon; the limit is only for a test that fails.
-template <class Condition> bool comes(Condition condition) {
-  for (int tries = 0; tries < 20000; ++tries) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 template <class Collection> std::map<std::uint64_t, std::string> content_of(Collection& tree) {
@@ -100,71 +87,6 @@ TEST_CASE("replication: a follower gets what was there and what comes", "[replic
            client->replication_stats().lag_entries == 0;
   }));
 }
-
-// A leader and a follower of one shape, which can be stopped and started again.
-template <class Collection> class Couple {
- public:
-  explicit Couple(const Config& config, const ReplicationConfig& replication = quick())
-      : config_(config), replication_(replication) {
-    follower_config_ = config;
-    follower_config_.shard_count = 0;
-    open_leader();
-    serve();
-    const Status created = ReplicationClient::create(directory_ / "follower", server_.address(),
-                                                     follower_config_, replication_);
-    INFO(created.message());
-    REQUIRE(created.ok());
-    open_follower();
-  }
-
-  void open_leader() {
-    auto opened = Collection::open(directory_ / "leader", config_);
-    INFO(opened.message());
-    REQUIRE(opened.ok());
-    leader = std::move(*opened);
-  }
-  void serve() {
-    auto server = ReplicationServer::start(leader.collection(), "unix:" + (directory_ / "socket"),
-                                           replication_);
-    INFO(server.message());
-    REQUIRE(server.ok());
-    server_ = std::move(*server);
-  }
-  void open_follower() {
-    auto opened = Collection::open(directory_ / "follower", follower_config_);
-    INFO(opened.message());
-    REQUIRE(opened.ok());
-    follower = std::move(*opened);
-  }
-  void follow() {
-    auto client = ReplicationClient::start(follower.collection(), "unix:" + (directory_ / "socket"),
-                                           replication_);
-    INFO(client.message());
-    REQUIRE(client.ok());
-    client_ = std::move(*client);
-  }
-  void stop_follower() { client_ = ReplicationClient(); }
-  void stop_serving() { server_ = ReplicationServer(); }
-  void wait() {
-    const Status waited = server_.wait_for_followers(1, ~std::uint64_t{0}, 30000);
-    INFO(waited.message());
-    INFO(client_.replication_stats().last_error.message());
-    INFO(server_.last_error().message());
-    REQUIRE(waited.ok());
-  }
-  ReplicationServer& server() { return server_; }
-  ReplicationClient& client() { return client_; }
-  const test::TempDir& directory() const { return directory_; }
-
-  Collection leader, follower;
-
- private:
-  const test::TempDir directory_;
-  Config config_, follower_config_;
-  ReplicationConfig replication_;
-  ReplicationServer server_;
-  ReplicationClient client_;
-};
 
 TEST_CASE("replication: every write of the leader arrives, batches and expiries too",
           "[replication]") {
@@ -649,13 +571,6 @@ TEST_CASE("replication: a server that cannot start leaves no trace; a full one s
   REQUIRE(tree->put(1, "one").ok());
   CHECK(server->wait_for_followers(1, ~std::uint64_t{0}, 30000).ok());
   CHECK(followers[1].contains(1));
-}
-
-TEST_CASE("replication: the Fixed store says that it is not there yet", "[replication]") {
-  const test::TempDir directory;
-  auto fixed = FixedMap<std::uint32_t, ByteArray<8>>::open(directory / "fixed");
-  REQUIRE(fixed.ok());
-  CHECK(ReplicationServer::start(fixed->collection(), "127.0.0.1:0").is(Errc::unsupported));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 // killed at random moments, one or both; the same directories live through all cycles. What the
 // follower has shown stands in shared memory, so that it counts over its death. Now and then a
 // third child lets both come to rest and compares all they have. Little is retained, so that some
-// followers come too late and get copies.
+// followers come too late and get copies. On either store: Fixed has no batches.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +15,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <type_traits>
 
 #include "armdb.hpp"
 #include "support/catch.hpp"
@@ -48,8 +49,8 @@ struct Stage {
   [[nodiscard]] std::string leader() const { return directory + "/leader"; }
   [[nodiscard]] std::string follower() const { return directory + "/follower"; }
 
-  [[nodiscard]] Config config(bool leads) const {
-    Config config;
+  [[nodiscard]] FixedConfig config(bool leads) const {
+    FixedConfig config;
     if (encrypted) config.encryption_key = ByteArray<32>{static_cast<std::uint8_t>(leads ? 1 : 2)};
     config.shard_count = leads ? kShards : 0;
     config.max_file_size = 64 << 10;
@@ -67,46 +68,67 @@ struct Stage {
   }
 };
 
-using Tree = VarTree<std::uint64_t>;
-
 // Leaves the child at once; the parent sees the number.
 void require_in_child(bool holds, int number) {
   if (!holds) ::_exit(number);
 }
 
-std::string value_of(std::uint64_t n) {
+using LogTree = VarTree<std::uint64_t>;
+using SlotMap = FixedMap<std::uint64_t, ByteArray<48>>;
+
+std::string value_of(const LogTree&, std::uint64_t n) {
   std::string value(8 + n * n % 500, static_cast<char>('a' + n % 26));
   std::memcpy(value.data(), &n, sizeof n);
   return value;
 }
 
-std::uint64_t number_in(Bytes value) {
+ByteArray<48> value_of(const SlotMap&, std::uint64_t n) {
+  ByteArray<48> value;
+  value.fill(static_cast<std::uint8_t>('a' + n % 26));
+  std::memcpy(value.data(), &n, sizeof n);
+  return value;
+}
+
+template <class Tree> std::uint64_t number_in(const Tree& tree, Bytes value) {
   std::uint64_t n = 0;
   require_in_child(value.size() >= sizeof n, 20);
   std::memcpy(&n, value.data(), sizeof n);
-  require_in_child(value.text() == value_of(n), 21);
+  require_in_child(value == Bytes(value_of(tree, n)), 21);
   return n;
 }
 
+// The number of the write that a key has its value from; 0 when it is not there.
+std::uint64_t number_at(const LogTree& tree, std::uint64_t key) {
+  const auto value = tree.get(key);
+  require_in_child(value.ok(), 22);
+  return *value ? number_in(tree, **value) : 0;
+}
+std::uint64_t number_at(const SlotMap& tree, std::uint64_t key) {
+  const auto value = tree.get(key);
+  return value ? number_in(tree, Bytes(*value)) : 0;
+}
+
 // Write `n` and, where it is a batch, the same at key kKeys and kKeys + 1, in shards of their own.
-Status write_one(Tree& tree, std::uint64_t n) {
+template <class Tree> Status write_one(Tree& tree, std::uint64_t n) {
   const std::uint64_t key = n % kKeys;
-  if (n % 7 == 0) {
-    WriteBatch<Tree> batch(tree);
-    for (const std::uint64_t at : {kKeys, kKeys + 1, kKeys + 2}) {
-      Status status = batch.put(at, value_of(n));
-      if (!status.ok()) return status;
+  if constexpr (std::is_same_v<Tree, LogTree>) {
+    if (n % 7 == 0) {
+      WriteBatch<Tree> batch(tree);
+      for (const std::uint64_t at : {kKeys, kKeys + 1, kKeys + 2}) {
+        Status status = batch.put(at, value_of(tree, n));
+        if (!status.ok()) return status;
+      }
+      return batch.commit();
     }
-    return batch.commit();
   }
   if (n % 11 == 0) {
     Status status = tree.erase(key);
     return status.is(Errc::not_found) ? Status() : status;
   }
-  return tree.put(key, value_of(n));
+  return tree.put(key, value_of(tree, n));
 }
 
-[[noreturn]] void lead(const Stage& stage, std::uint64_t cycle, Play& play) {
+template <class Tree> [[noreturn]] void lead(const Stage& stage, std::uint64_t cycle, Play& play) {
   auto tree = Tree::open(stage.leader(), stage.config(true));
   require_in_child(tree.ok(), 10);
   auto server = ReplicationServer::start(tree->collection(), stage.address(), stage.replication());
@@ -122,7 +144,7 @@ Status write_one(Tree& tree, std::uint64_t n) {
 }
 
 // Reads everything again and again: forward only, and never ahead of the leader.
-[[noreturn]] void follow(const Stage& stage, Play& play) {
+template <class Tree> [[noreturn]] void follow(const Stage& stage, Play& play) {
   auto tree = Tree::open(stage.follower(), stage.config(false));
   require_in_child(tree.ok(), 15);
   auto client = ReplicationClient::start(tree->collection(), stage.address(), stage.replication());
@@ -131,10 +153,8 @@ Status write_one(Tree& tree, std::uint64_t n) {
   std::uint64_t copies = 0;
   for (;;) {
     for (std::uint64_t key = 0; key < kKeys; ++key) {
-      const auto value = tree->get(key);
-      require_in_child(value.ok(), 22);
-      if (!*value) continue;
-      const std::uint64_t n = number_in(**value);
+      const std::uint64_t n = number_at(*tree, key);
+      if (n == 0) continue;
       require_in_child(n <= play.started.load(), 23);
       require_in_child(n >= play.shown[key].load(), 24);
       play.shown[key].store(n);
@@ -147,7 +167,7 @@ Status write_one(Tree& tree, std::uint64_t n) {
 }
 
 // Both in one process, until the follower has all; then they are compared.
-[[noreturn]] void rest(const Stage& stage, Play& play) {
+template <class Tree> [[noreturn]] void rest(const Stage& stage, Play& play) {
   auto leader = Tree::open(stage.leader(), stage.config(true));
   require_in_child(leader.ok(), 30);
   auto server =
@@ -162,11 +182,7 @@ Status write_one(Tree& tree, std::uint64_t n) {
   require_in_child(server->wait_for_followers(1, ~std::uint64_t{0}, 60000).ok(), 35);
   require_in_child(leader->size() == follower->size(), 36);
   for (std::uint64_t key = 0; key < kKeys + 3; ++key) {
-    const auto here = leader->get(key);
-    const auto there = follower->get(key);
-    require_in_child(here.ok() && there.ok(), 37);
-    require_in_child(here->has_value() == there->has_value(), 38);
-    require_in_child(!*here || (*here)->text() == (*there)->text(), 39);
+    require_in_child(number_at(*leader, key) == number_at(*follower, key), 39);
   }
   require_in_child(follower->verify()->damaged_regions == 0, 40);
   play.rests.fetch_add(1);
@@ -178,13 +194,11 @@ Status write_one(Tree& tree, std::uint64_t n) {
 
 // A follower that stands still has a batch over several shards whole or not at all.
 [[noreturn]] void look_at_batches(const Stage& stage, Play& play) {
-  auto tree = Tree::open(stage.follower(), stage.config(false));
+  auto tree = LogTree::open(stage.follower(), stage.config(false));
   require_in_child(tree.ok(), 50);
   std::uint64_t numbers[3] = {};
   for (std::uint64_t at = 0; at < 3; ++at) {
-    const auto value = tree->get(kKeys + at);
-    require_in_child(value.ok(), 51);
-    if (*value) numbers[at] = number_in(**value);
+    numbers[at] = number_at(*tree, kKeys + at);
   }
   require_in_child(numbers[0] == numbers[1] && numbers[1] == numbers[2], 52);
   require_in_child(numbers[0] >= play.batch_shown.load(), 53);
@@ -217,7 +231,7 @@ void await(const std::atomic<bool>& flag) {
   for (int tries = 0; tries < 100000 && !flag.load(); ++tries) ::usleep(100);
 }
 
-void kill_many_times(bool encrypted, bool secured, std::uint64_t cycles) {
+template <class Tree> void kill_many_times(bool encrypted, bool secured, std::uint64_t cycles) {
   const test::TempDir directory;
   const Stage stage{directory.path(), encrypted, secured};
   const test::SharedMemory<Play> play;
@@ -243,11 +257,11 @@ void kill_many_times(bool encrypted, bool secured, std::uint64_t cycles) {
     INFO("cycle " << cycle);
     if (leader == 0) {
       play->leading.store(false);
-      leader = spawn([&] { lead(stage, cycle, *play); });
+      leader = spawn([&] { lead<Tree>(stage, cycle, *play); });
     }
     if (follower == 0 && random.below(6) != 0) {
       play->following.store(false);
-      follower = spawn([&] { follow(stage, *play); });
+      follower = spawn([&] { follow<Tree>(stage, *play); });
       if (cycle % 4 != 0) await(play->following);
     }
     if (cycle % 3 != 0) await(play->leading);
@@ -267,13 +281,14 @@ void kill_many_times(bool encrypted, bool secured, std::uint64_t cycles) {
     if (leader != 0) kill_child(leader);
     if (follower != 0) kill_child(follower);
     leader = follower = 0;
-    if (!copied) require_end(spawn([&] { look_at_batches(stage, *play); }), false);
-    require_end(spawn([&] { rest(stage, *play); }), false);
+    if (!copied && std::is_same_v<Tree, LogTree>)
+      require_end(spawn([&] { look_at_batches(stage, *play); }), false);
+    require_end(spawn([&] { rest<Tree>(stage, *play); }), false);
     copied = false;
   }
   if (leader != 0) kill_child(leader);
   if (follower != 0) kill_child(follower);
-  require_end(spawn([&] { rest(stage, *play); }), false);
+  require_end(spawn([&] { rest<Tree>(stage, *play); }), false);
   CHECK(play->started.load() > cycles);
   CHECK(play->reads.load() > 0);
   CHECK(play->rests.load() >= 1);
@@ -283,17 +298,33 @@ void kill_many_times(bool encrypted, bool secured, std::uint64_t cycles) {
 
 TEST_CASE("kill -9: leaders and followers end with the same content",
           "[crash][kill][replication]") {
-  SECTION("clear") { kill_many_times(false, false, test::scaled(24, 4)); }
+  SECTION("clear") { kill_many_times<LogTree>(false, false, test::scaled(24, 4)); }
 #if ARMDB_WITH_OPENSSL
-  SECTION("TLS, encrypted") { kill_many_times(true, true, test::scaled(16, 4)); }
+  SECTION("TLS, encrypted") { kill_many_times<LogTree>(true, true, test::scaled(16, 4)); }
+#endif
+}
+
+TEST_CASE("kill -9: leaders and followers on the Fixed store end with the same content",
+          "[crash][kill][replication][fixed]") {
+  SECTION("clear") { kill_many_times<SlotMap>(false, false, test::scaled(24, 4)); }
+#if ARMDB_WITH_OPENSSL
+  SECTION("TLS, encrypted") { kill_many_times<SlotMap>(true, true, test::scaled(16, 4)); }
 #endif
 }
 
 TEST_CASE("kill -9: leaders and followers, many cycles (long)",
           "[crash][kill][replication][slow]") {
-  SECTION("clear") { kill_many_times(false, false, test::scaled(400, 4)); }
+  SECTION("clear") { kill_many_times<LogTree>(false, false, test::scaled(400, 4)); }
 #if ARMDB_WITH_OPENSSL
-  SECTION("TLS") { kill_many_times(false, true, test::scaled(200, 4)); }
-  SECTION("TLS, encrypted") { kill_many_times(true, true, test::scaled(200, 4)); }
+  SECTION("TLS") { kill_many_times<LogTree>(false, true, test::scaled(200, 4)); }
+  SECTION("TLS, encrypted") { kill_many_times<LogTree>(true, true, test::scaled(200, 4)); }
+#endif
+}
+
+TEST_CASE("kill -9: leaders and followers on the Fixed store, many cycles (long)",
+          "[crash][kill][replication][fixed][slow]") {
+  SECTION("clear") { kill_many_times<SlotMap>(false, false, test::scaled(400, 4)); }
+#if ARMDB_WITH_OPENSSL
+  SECTION("TLS, encrypted") { kill_many_times<SlotMap>(true, true, test::scaled(200, 4)); }
 #endif
 }

@@ -67,8 +67,19 @@ const Buffer kError = {0x41, 0x52, 0x4d, 0x52, 0x01, 0x08, 0x00, 0x00, 0x06, 0x0
                        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
                        0x00, 0x00, 0x40, 0x10, 0xef, 0x27, 0x0c, 0x00, 0x00, 0x00, 0x6e, 0x6f};
 
-const std::vector<Buffer> kAll = {kHello,   kData, kCopyBegin, kCopyData,
-                                  kCopyEnd, kAck,  kProgress,  kError};
+const Buffer kReach = {0x41, 0x52, 0x4d, 0x52, 0x01, 0x09, 0x00, 0x00, 0x00, 0x00, 0x00,
+                       0x00, 0x01, 0x00, 0x00, 0x00, 0xf4, 0x01, 0x00, 0x00, 0x00, 0x00,
+                       0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0e, 0x62, 0x80, 0x2f};
+const Buffer kCursor = {0x41, 0x52, 0x4d, 0x52, 0x01, 0x0a, 0x00, 0x00, 0x00, 0x00, 0x00,
+                        0x00, 0x01, 0x00, 0x00, 0x00, 0x7b, 0x00, 0x00, 0x00, 0x00, 0x00,
+                        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xfe, 0xbe, 0xfc, 0xf7};
+const Buffer kCopyKeys = {0x41, 0x52, 0x4d, 0x52, 0x01, 0x0b, 0x00, 0x00, 0x08, 0x00,
+                          0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+                          0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xfb, 0x55,
+                          0x5f, 0xd3, 0x6b, 0x65, 0x79, 0x31, 0x6b, 0x65, 0x79, 0x32};
+
+const std::vector<Buffer> kAll = {kHello,    kData,  kCopyBegin, kCopyData, kCopyEnd, kAck,
+                                  kProgress, kError, kReach,     kCursor,   kCopyKeys};
 
 constexpr std::size_t kFlagsAt = 6;
 constexpr std::size_t kLengthAt = 8;
@@ -191,6 +202,10 @@ TEST_CASE("frame: the bytes are those of the specification [pitfall-38]") {
   const Mark progress[2] = {{122, 121}, {9, 9}};
   CHECK(frame_of(FrameType::progress, 0, 0, 0, encode_marks(progress)) == kProgress);
   CHECK(frame_of(FrameType::error, 0, 0, 0, encode_refusal({Errc::failed, "no"})) == kError);
+  CHECK(frame_of(FrameType::reach, 0, 1, 500, {}) == kReach);
+  CHECK(frame_of(FrameType::cursor, 0, 1, 123, {}) == kCursor);
+  const Bytes keys("key1key2");
+  CHECK(frame_of(FrameType::copy_keys, 0, 1, 0, {keys.begin(), keys.end()}) == kCopyKeys);
 }
 
 TEST_CASE("frame: a header gives back what was written") {
@@ -244,7 +259,9 @@ TEST_CASE("frame: cut anywhere it is refused") {
 
 TEST_CASE("frame: fields that cannot be are refused, even with a right crc [pitfall-22]") {
   CHECK(read_with(kCopyEnd, 5, 0, 1).is(Errc::corrupt));
-  CHECK(read_with(kCopyEnd, 5, 9, 1).is(Errc::corrupt));
+  CHECK(read_with(kCopyEnd, 5, 11, 1).ok());
+  CHECK(read_with(kCopyEnd, 5, 12, 1).is(Errc::corrupt));
+  CHECK(read_with(kCursor, kFlagsAt, 1, 2).is(Errc::corrupt));
   CHECK(read_with(kCopyEnd, 5, 255, 1).is(Errc::corrupt));
   CHECK(read_with(kCopyEnd, kShardAt, 255, 4).ok());
   CHECK(read_with(kCopyEnd, kShardAt, 256, 4).is(Errc::corrupt));
@@ -442,8 +459,8 @@ TEST_CASE("frame: a hello with fields that cannot be is corrupt") {
     CHECK(read_hello(with(golden, at, kSequenceMax + 1, 8)).is(Errc::corrupt));
   }
   for (const std::size_t at : {kReplaceAt, kReplaceAt + 1}) {
-    CHECK(read_hello(with(golden, at, 2, 1)).ok());
-    CHECK(read_hello(with(golden, at, 3, 1)).is(Errc::corrupt));
+    CHECK(read_hello(with(golden, at, kAhead, 1)).ok());
+    CHECK(read_hello(with(golden, at, 4, 1)).is(Errc::corrupt));
     CHECK(read_hello(with(golden, at, 255, 1)).is(Errc::corrupt));
   }
   for (std::size_t at = 68; at < 72; ++at) {
