@@ -313,7 +313,6 @@ class Shard {
   Status append(const WriteRequest& request, std::uint64_t expiry_ms, base::Location old,
                 base::Location& at) ARMDB_REQUIRES(mutex_);
   Status end_sync(const store::SyncTicket& ticket, Status outcome);
-  Status apply_run(std::span<const WriteRequest> requests) ARMDB_REQUIRES(mutex_);
   Status write_some(std::span<const WriteRequest* const> requests, std::uint64_t& done,
                     bool sorted);
   Status put_run_locked(std::span<const WriteRequest* const> requests, std::uint64_t& done)
