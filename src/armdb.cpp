@@ -99,6 +99,7 @@
 #include "replica/leader.hpp"
 #include "replica/server.hpp"
 #include "replica/applier.hpp"
+#include "replica/syncer.hpp"
 #include "replica/follower.hpp"
 #include "replica/client.hpp"
 
@@ -201,6 +202,7 @@
 #include "replica/leader.cpp"
 #include "replica/server.cpp"
 #include "replica/applier.cpp"
+#include "replica/syncer.cpp"
 #include "replica/follower.cpp"
 #include "replica/client.cpp"
 
