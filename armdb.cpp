@@ -6708,6 +6708,8 @@ class Applier {
   Status take(Part part);
   // Everything that was taken is applied when it returns.
   Status drain();
+  // Something that was taken is not applied yet.
+  [[nodiscard]] bool busy();
  private:
   struct Lane {
     std::vector<Part> waiting;  // the next one first
@@ -6795,6 +6797,45 @@ class SlotTaker {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/syncer.hpp ----
+// Syncer: makes durable what a follower has applied, beside the thread that receives.
+//
+// Threads: the members by one; its own begins with the first call of begin(), and ends with it.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+class Syncer {
+ public:
+  // Wakes `waker` when a sync is over.
+  Syncer(engine::Engine& engine, os::Waker& waker) : engine_(engine), waker_(waker) {}
+  ~Syncer();
+  Syncer(const Syncer&) = delete;
+  Syncer& operator=(const Syncer&) = delete;
+
+  // Begins a sync of what is applied now. False: there is no thread for it.
+  [[nodiscard]] bool begin();
+  [[nodiscard]] bool running() const noexcept { return running_; }
+  // True when the one that runs is over, once; how it went.
+  [[nodiscard]] bool ended(Status& status);
+ private:
+  enum class Stage : std::uint8_t { idle, asked, over, ending };
+
+  void work();
+
+  engine::Engine& engine_;
+  os::Waker& waker_;
+  bool running_ = false;
+  base::Mutex mutex_;
+  base::ConditionVariable asked_;
+  Stage stage_ ARMDB_GUARDED_BY(mutex_) = Stage::idle;
+  Status outcome_ ARMDB_GUARDED_BY(mutex_);
+  os::Thread thread_;
+};
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/follower.hpp ----
 // FollowerSession: the conversation with the leader, and what it says on its way into the shards.
 //
@@ -6830,7 +6871,12 @@ class FollowerSession {
   Status apply_joint();
   Status mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to);
   Status level_out();
+  Status keep_up();
+  Status rest();
+  [[nodiscard]] bool ack_due() const;
+  [[nodiscard]] bool begin_sync();
   Status settle();
+  Status settled();
   Status send_ack();
   void note();
 
@@ -6858,6 +6904,7 @@ class FollowerSession {
   std::uint64_t behind_since_ms_ = 0;
   std::uint64_t acked_ms_ = 0;
   Applier applier_;
+  Syncer syncer_;
 };
 
 // Asks a server what it serves by that name.
@@ -9187,6 +9234,12 @@ void tune_tcp(int socket) noexcept {
   turn_on(socket, SOL_SOCKET, SO_KEEPALIVE);
 }
 
+// TCP's room grows by itself, a Unix socket's does not; the system takes as much of it as it allows.
+void tune_unix(int socket) noexcept {
+  const int bytes = 1 << 20;
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 // Whether the process at the other end of a Unix socket runs as `allowed` or as root.
 bool peer_is(int socket, uid_t allowed) noexcept {
 #if defined(__linux__)
@@ -9597,6 +9650,7 @@ Result<std::unique_ptr<Stream>> Listener::accept(std::uint32_t timeout_ms, Waker
       return socket_failure(errno, "cannot take a connection", where);
     }
     if (address_.is_unix()) {
+      tune_unix(socket.get());
       if (peer_is(socket.get(), ::geteuid())) return stream_of(std::move(socket), where);
       continue;
     }
@@ -25189,6 +25243,12 @@ Status Applier::drain() {
   return failure_;
 }
 
+bool Applier::busy() {
+  if (!threaded_) return false;
+  const base::MutexLock lock(mutex_);
+  return unfinished_ != 0;
+}
+
 Applier::Lane* Applier::next_lane() noexcept {
   for (Lane& lane : lanes_) {
     if (!lane.busy && !lane.waiting.empty()) return &lane;
@@ -25243,6 +25303,64 @@ Status Applier::apply(const Part& part, EntryRun& run) {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- replica/syncer.cpp ----
+// A sync beside the conversation.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::replica {
+Syncer::~Syncer() {
+  {
+    const base::MutexLock lock(mutex_);
+    stage_ = Stage::ending;
+    asked_.notify_one();
+  }
+  thread_.join();
+}
+
+bool Syncer::begin() {
+  if (!thread_.running() &&
+      !thread_.start([](void* self) { static_cast<Syncer*>(self)->work(); }, this).ok()) {
+    return false;
+  }
+  running_ = true;
+  const base::MutexLock lock(mutex_);
+  stage_ = Stage::asked;
+  asked_.notify_one();
+  return true;
+}
+
+bool Syncer::ended(Status& status) {
+  if (!running_) return false;
+  const base::MutexLock lock(mutex_);
+  if (stage_ != Stage::over) return false;
+  stage_ = Stage::idle;
+  status = std::move(outcome_);
+  running_ = false;
+  return true;
+}
+
+void Syncer::work() {
+  for (;;) {
+    {
+      const base::MutexLock lock(mutex_);
+      while (stage_ != Stage::asked && stage_ != Stage::ending) asked_.wait(mutex_);
+      if (stage_ == Stage::ending) return;
+    }
+    Status outcome = engine_.sync();
+    {
+      const base::MutexLock lock(mutex_);
+      if (stage_ == Stage::ending) return;
+      outcome_ = std::move(outcome);
+      stage_ = Stage::over;
+    }
+    waker_.wake();
+  }
+}
+}  // namespace armdb::replica
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- replica/follower.cpp ----
 // The follower's side: greeting a leader, then applying what it ships.
 
@@ -25274,7 +25392,8 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
       aside_above_(engine.shard_count(), kAllCommon),
       leader_(engine.shard_count()),
       expected_(engine.shard_count()),
-      applier_(engine) {
+      applier_(engine),
+      syncer_(engine, waker) {
   if (engine.shape().fixed) slots_ = std::make_unique<SlotTaker>(engine, copying_);
 }
 
@@ -25411,18 +25530,11 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
     }
     if (*came) {
       status = take(header, payload);
-      if (status.ok() && unsynced_bytes_ > kUnsyncedBytesMax) status = settle();
+      if (status.ok()) status = keep_up();
       continue;
     }
-    // Of a leader that sends large pieces the next one is on its way: it need not wait for a sync.
-    if (std::exchange(more_likely_, false)) {
-      status = channel_.wait(kMoreWaitMs, &waker_);
-      continue;
-    }
-    const bool due = os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
-    if (applied_ || due) status = applier_.drain();
-    if (status.ok() && (applied_ || due)) status = settle();
-    if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+    waker_.reset();
+    if (!stopping.load(std::memory_order_acquire)) status = rest();
   }
   // What came is kept, whatever ended the conversation.
   Status applied = applier_.drain();
@@ -25434,6 +25546,36 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
   if (synced.ok() && slots_ != nullptr) synced = slots_->synced(true);
   if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
+}
+
+// Between two frames: what is applied becomes durable meanwhile.
+Status FollowerSession::keep_up() {
+  Status status;
+  if (syncer_.ended(status)) return status.ok() ? settled() : status;
+  if (syncer_.running()) return ack_due() ? send_ack() : Status();
+  if (unsynced_bytes_ <= kUnsyncedBytesMax || begin_sync()) return {};
+  return settle();
+}
+
+// No frame is there.
+Status FollowerSession::rest() {
+  Status status;
+  if (syncer_.ended(status)) return status.ok() ? settled() : status;
+  // Of a leader that sends large pieces the next one is on its way, and a sync is for both.
+  const bool more = std::exchange(more_likely_, false) || applier_.busy();
+  if (more || syncer_.running()) {
+    if (ack_due()) status = send_ack();
+    if (!status.ok()) return status;
+    return channel_.wait(more ? kMoreWaitMs : options_.heartbeat_ms, &waker_);
+  }
+  status = applier_.drain();
+  if (status.ok() && applied_ && unsynced_bytes_ >= kLargePieceBytes && begin_sync()) return {};
+  if (status.ok() && (applied_ || ack_due())) status = settle();
+  return status.ok() ? channel_.wait(options_.heartbeat_ms, &waker_) : status;
+}
+
+bool FollowerSession::ack_due() const {
+  return os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
 }
 
 // Of pieces and of joint batches only one is under way at a time, or a leader could have all memory
@@ -25633,7 +25775,8 @@ Status FollowerSession::mark(std::uint32_t shard, std::uint8_t from, std::uint8_
 Status FollowerSession::level_out() {
   if (!uneven_ || level_.empty()) return {};
   for (std::uint32_t at = 0; at < level_.size(); ++at) {
-    const bool level = engine_.shard(at).last_sequence() >= level_[at].second;
+    // Of what is only applied a power cut could take one part.
+    const bool level = engine_.shard(at).durable_sequence() >= level_[at].second;
     if (copying_[at] != Copy::none || !level) return {};
   }
   for (std::uint32_t at = 0; at < level_.size(); ++at) {
@@ -25647,12 +25790,27 @@ Status FollowerSession::level_out() {
 // ---- What the leader is told ----
 Status FollowerSession::settle() {
   const bool quiet = !applied_;
+  const bool busy = applier_.busy();  // with what this sync does not cover, perhaps
   Status status = engine_.sync();
   if (status.ok() && slots_ != nullptr) status = slots_->synced(quiet);
   if (!status.ok()) return status;
   unsynced_bytes_ = 0;
-  applied_ = false;
-  status = level_out();
+  applied_ = busy;
+  return settled();
+}
+
+// The same beside what comes. False: there is no thread for it.
+bool FollowerSession::begin_sync() {
+  const bool busy = applier_.busy();  // with what this sync does not cover, perhaps
+  // The position of slots is written down behind a sync of just what it speaks for.
+  if (slots_ != nullptr || !syncer_.begin()) return false;
+  unsynced_bytes_ = 0;
+  applied_ = busy;
+  return true;
+}
+
+Status FollowerSession::settled() {
+  Status status = level_out();
   if (!status.ok()) return status;
   note();
   return send_ack();

@@ -106,6 +106,7 @@
 #include "replica/server.hpp"
 #include "replica/applier.hpp"
 #include "replica/slot_taker.hpp"
+#include "replica/syncer.hpp"
 #include "replica/follower.hpp"
 #include "replica/client.hpp"
 
@@ -216,6 +217,7 @@
 #include "replica/leader.cpp"
 #include "replica/server.cpp"
 #include "replica/applier.cpp"
+#include "replica/syncer.cpp"
 #include "replica/follower.cpp"
 #include "replica/client.cpp"
 

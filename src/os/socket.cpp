@@ -138,6 +138,12 @@ void tune_tcp(int socket) noexcept {
   turn_on(socket, SOL_SOCKET, SO_KEEPALIVE);
 }
 
+// TCP's room grows by itself, a Unix socket's does not; the system takes as much of it as it allows.
+void tune_unix(int socket) noexcept {
+  const int bytes = 1 << 20;
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 // Whether the process at the other end of a Unix socket runs as `allowed` or as root.
 bool peer_is(int socket, uid_t allowed) noexcept {
 #if defined(__linux__)
@@ -557,6 +563,7 @@ Result<std::unique_ptr<Stream>> Listener::accept(std::uint32_t timeout_ms, Waker
       return socket_failure(errno, "cannot take a connection", where);
     }
     if (address_.is_unix()) {
+      tune_unix(socket.get());
       if (peer_is(socket.get(), ::geteuid())) return stream_of(std::move(socket), where);
       continue;
     }

@@ -146,6 +146,12 @@ Status Applier::drain() {
   return failure_;
 }
 
+bool Applier::busy() {
+  if (!threaded_) return false;
+  const base::MutexLock lock(mutex_);
+  return unfinished_ != 0;
+}
+
 Applier::Lane* Applier::next_lane() noexcept {
   for (Lane& lane : lanes_) {
     if (!lane.busy && !lane.waiting.empty()) return &lane;

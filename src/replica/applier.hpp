@@ -62,6 +62,8 @@ class Applier {
   Status take(Part part);
   // Everything that was taken is applied when it returns.
   Status drain();
+  // Something that was taken is not applied yet.
+  [[nodiscard]] bool busy();
 
  private:
   struct Lane {

@@ -40,7 +40,8 @@ FollowerSession::FollowerSession(Channel& channel, engine::Engine& engine, const
       aside_above_(engine.shard_count(), kAllCommon),
       leader_(engine.shard_count()),
       expected_(engine.shard_count()),
-      applier_(engine) {
+      applier_(engine),
+      syncer_(engine, waker) {
   if (engine.shape().fixed) slots_ = std::make_unique<SlotTaker>(engine, copying_);
 }
 
@@ -179,18 +180,11 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
     }
     if (*came) {
       status = take(header, payload);
-      if (status.ok() && unsynced_bytes_ > kUnsyncedBytesMax) status = settle();
+      if (status.ok()) status = keep_up();
       continue;
     }
-    // Of a leader that sends large pieces the next one is on its way: it need not wait for a sync.
-    if (std::exchange(more_likely_, false)) {
-      status = channel_.wait(kMoreWaitMs, &waker_);
-      continue;
-    }
-    const bool due = os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
-    if (applied_ || due) status = applier_.drain();
-    if (status.ok() && (applied_ || due)) status = settle();
-    if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+    waker_.reset();
+    if (!stopping.load(std::memory_order_acquire)) status = rest();
   }
   // What came is kept, whatever ended the conversation.
   Status applied = applier_.drain();
@@ -202,6 +196,36 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
   if (synced.ok() && slots_ != nullptr) synced = slots_->synced(true);
   if (synced.ok()) synced = level_out();
   return status.ok() && !synced.is(Errc::closed) ? std::move(synced) : std::move(status);
+}
+
+// Between two frames: what is applied becomes durable meanwhile.
+Status FollowerSession::keep_up() {
+  Status status;
+  if (syncer_.ended(status)) return status.ok() ? settled() : status;
+  if (syncer_.running()) return ack_due() ? send_ack() : Status();
+  if (unsynced_bytes_ <= kUnsyncedBytesMax || begin_sync()) return {};
+  return settle();
+}
+
+// No frame is there.
+Status FollowerSession::rest() {
+  Status status;
+  if (syncer_.ended(status)) return status.ok() ? settled() : status;
+  // Of a leader that sends large pieces the next one is on its way, and a sync is for both.
+  const bool more = std::exchange(more_likely_, false) || applier_.busy();
+  if (more || syncer_.running()) {
+    if (ack_due()) status = send_ack();
+    if (!status.ok()) return status;
+    return channel_.wait(more ? kMoreWaitMs : options_.heartbeat_ms, &waker_);
+  }
+  status = applier_.drain();
+  if (status.ok() && applied_ && unsynced_bytes_ >= kLargePieceBytes && begin_sync()) return {};
+  if (status.ok() && (applied_ || ack_due())) status = settle();
+  return status.ok() ? channel_.wait(options_.heartbeat_ms, &waker_) : status;
+}
+
+bool FollowerSession::ack_due() const {
+  return os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms;
 }
 
 // Of pieces and of joint batches only one is under way at a time, or a leader could have all memory
@@ -403,7 +427,8 @@ Status FollowerSession::mark(std::uint32_t shard, std::uint8_t from, std::uint8_
 Status FollowerSession::level_out() {
   if (!uneven_ || level_.empty()) return {};
   for (std::uint32_t at = 0; at < level_.size(); ++at) {
-    const bool level = engine_.shard(at).last_sequence() >= level_[at].second;
+    // Of what is only applied a power cut could take one part.
+    const bool level = engine_.shard(at).durable_sequence() >= level_[at].second;
     if (copying_[at] != Copy::none || !level) return {};
   }
   for (std::uint32_t at = 0; at < level_.size(); ++at) {
@@ -418,12 +443,27 @@ Status FollowerSession::level_out() {
 
 Status FollowerSession::settle() {
   const bool quiet = !applied_;
+  const bool busy = applier_.busy();  // with what this sync does not cover, perhaps
   Status status = engine_.sync();
   if (status.ok() && slots_ != nullptr) status = slots_->synced(quiet);
   if (!status.ok()) return status;
   unsynced_bytes_ = 0;
-  applied_ = false;
-  status = level_out();
+  applied_ = busy;
+  return settled();
+}
+
+// The same beside what comes. False: there is no thread for it.
+bool FollowerSession::begin_sync() {
+  const bool busy = applier_.busy();  // with what this sync does not cover, perhaps
+  // The position of slots is written down behind a sync of just what it speaks for.
+  if (slots_ != nullptr || !syncer_.begin()) return false;
+  unsynced_bytes_ = 0;
+  applied_ = busy;
+  return true;
+}
+
+Status FollowerSession::settled() {
+  Status status = level_out();
   if (!status.ok()) return status;
   note();
   return send_ack();

@@ -17,6 +17,7 @@
 #include "replica/channel.hpp"
 #include "replica/options.hpp"
 #include "replica/slot_taker.hpp"
+#include "replica/syncer.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -45,7 +46,12 @@ class FollowerSession {
   Status apply_joint();
   Status mark(std::uint32_t shard, std::uint8_t from, std::uint8_t to);
   Status level_out();
+  Status keep_up();
+  Status rest();
+  [[nodiscard]] bool ack_due() const;
+  [[nodiscard]] bool begin_sync();
   Status settle();
+  Status settled();
   Status send_ack();
   void note();
 
@@ -73,6 +79,7 @@ class FollowerSession {
   std::uint64_t behind_since_ms_ = 0;
   std::uint64_t acked_ms_ = 0;
   Applier applier_;
+  Syncer syncer_;
 };
 
 // Asks a server what it serves by that name.

@@ -157,7 +157,6 @@ TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, i
   REQUIRE(source.begin().ok());
   // Of an opening the first term begins before what was written then.
   CHECK((engine->replica_state().terms.back().starts[0] == 1) == !reopened);
-
   const engine::Engine::Origin origin = engine->origin();
   format::Hello hello;
   hello.name = "c";
