@@ -38,9 +38,34 @@ void simulate(ReplicationSimSettings settings, std::size_t seeds) {
 }  // namespace
 
 TEST_CASE("replication: under crashes, cuts and faults followers have what their leader had",
-          "[crash][replication][simulator]") {
-  simulate({}, armdb::test::scaled(150, 5));
+          "[crash][replication][simulated]") {
+  simulate({}, armdb::test::scaled(100, 5));
 }
+
+TEST_CASE("replication: under crashes, cuts and faults, many seeds (long)",
+          "[crash][replication][simulated][slow]") {
+  ReplicationSimSettings settings;
+  settings.seed = 100000;
+  std::size_t seeds = armdb::test::scaled(4000, 10);
+  SECTION("in the clear") {}
+#if ARMDB_WITH_OPENSSL
+  SECTION("encrypted") {
+    settings.encrypted = true;
+    seeds /= 4;
+  }
+#endif
+  simulate(settings, seeds);
+}
+
+#if ARMDB_WITH_OPENSSL
+TEST_CASE("replication: encrypted, under crashes, cuts and faults",
+          "[crash][replication][simulated]") {
+  ReplicationSimSettings settings;
+  settings.seed = 50000;
+  settings.encrypted = true;
+  simulate(settings, armdb::test::scaled(20, 3));
+}
+#endif
 
 TEST_CASE("replication simulator: the same seed is the same run", "[crash][replication]") {
   for (const std::uint64_t seed : {1, 2, 3}) {

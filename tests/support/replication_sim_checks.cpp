@@ -67,6 +67,15 @@ void ReplicationSim::note_durable(Process& process) {
 
 // ---- After an opening, and before a promotion ----
 
+namespace {
+
+void count(SimEntry& entry, std::uint64_t last) {
+  if (!entry.counted) entry.last = last;
+  entry.counted = true;
+}
+
+}  // namespace
+
 // The state that is there now; null when it is none that may be.
 SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy) {
   Node& node = process.node;
@@ -76,7 +85,10 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
   SimEntry* const old = node.at[shard];
   SimEntry* const least = lossy ? node.floor[shard] : old;
   for (SimEntry* const entry : model_.find(shard, content, last)) {
-    if (HistoryModel::on_line(old, entry) && HistoryModel::leads_to(least, entry)) return entry;
+    if (HistoryModel::on_line(old, entry) && HistoryModel::leads_to(least, entry)) {
+      count(*entry, last);
+      return entry;
+    }
   }
   // A copy may have come in between.
   const ReignPtr& reign = node.copied_from[shard];
@@ -85,6 +97,7 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
     SimEntry* const tip = reign->tips[shard];
     if (!HistoryModel::on_line(entry, tip)) continue;
     if (HistoryModel::leads_to(least, tip) && !HistoryModel::leads_to(least, entry)) continue;
+    count(*entry, last);
     return entry;
   }
   return nullptr;
@@ -247,8 +260,7 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
   if (!ship_early_ && !now->durable) {
     return fail("(1) " + who + ", which was not durable at its leader");
   }
-  if (!now->counted) now->last = last;
-  now->counted = true;
+  count(*now, last);
   node.at[shard] = now;
   talk.replaced[shard] = false;
   node.copied_from[shard] = nullptr;
