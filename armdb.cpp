@@ -3939,6 +3939,11 @@ class SegmentScanner {
   SegmentScanner(const Segment& segment, std::uint64_t offset, std::uint64_t limit);
 
   ScanStep next();
+  // Goes on elsewhere, up to another limit, with what has been read already.
+  void go_on(std::uint64_t at, std::uint64_t limit) noexcept {
+    position_ = at;
+    limit_ = limit;
+  }
   // After `broken`: looks for the next whole entry of a sequence above `sequence_min` and at most
   // `sequence_max`, whose key has `key_size` bytes or which is a mark. `entry`, `end` or `failed`.
   ScanStep resync(std::uint64_t sequence_min, std::uint64_t sequence_max, std::size_t key_size);
@@ -4913,8 +4918,7 @@ class LogFeed {
   SegmentPtr segment_;                       // the one that is read; null: to be found
   std::uint64_t offset_ = 0;                 // in it: everything before it was told
   std::uint64_t readable_ = 0;               // of it
-  std::unique_ptr<SegmentScanner> scanner_;  // stands at or behind offset_
-  std::uint64_t scanner_end_ = 0;            // where it ends
+  std::unique_ptr<SegmentScanner> scanner_;  // of the segment
   std::vector<SegmentPtr> copied_;           // of a copy: still to be read, the next one last
   std::uint64_t copy_limit_ = 0;
   bool copying_ = false;
@@ -6581,6 +6585,7 @@ class LeaderSession final : public engine::WriteTap {
   Status send_piece(std::uint32_t shard, const store::FeedPiece& piece, std::uint16_t flags);
   Status send_progress();
   Status take_acks();
+  [[nodiscard]] bool durable_waits() const;
   [[nodiscard]] bool behind() const;
   void note();
 
@@ -6592,6 +6597,7 @@ class LeaderSession final : public engine::WriteTap {
   std::vector<Lane> lanes_;
   store::FeedPiece piece_;
   std::uint64_t progress_sent_ms_ = 0;
+  std::uint64_t synced_ms_ = 0;
   bool stuck_ = false;  // the last sync failed: there is nothing to do until the next heartbeat
 };
 }  // namespace armdb::replica
@@ -9234,7 +9240,7 @@ void tune_tcp(int socket) noexcept {
   turn_on(socket, SOL_SOCKET, SO_KEEPALIVE);
 }
 
-// TCP's room grows by itself, a Unix socket's does not; the system takes as much of it as it allows.
+// TCP's room grows by itself, a Unix socket's does not: as much of it as the system allows.
 void tune_unix(int socket) noexcept {
   const int bytes = 1 << 20;
   ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
@@ -15432,11 +15438,10 @@ Status LogFeed::read(std::uint64_t limit, std::size_t bytes_max, FeedPiece& piec
   piece.joint.clear();
   if (copying_) return read_copy(bytes_max, piece);
   if (segment_ == nullptr) return {};
-  // The one before has read ahead of what it gave.
-  if (scanner_ == nullptr || scanner_->position() != offset_ || scanner_end_ != readable_) {
+  if (scanner_ == nullptr) {
     scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
-    scanner_end_ = readable_;
   }
+  scanner_->go_on(offset_, readable_);  // it has read ahead of what it gave
   in_batch_ = false;
   std::size_t whole = 0;  // bytes up to the end of the last entry or batch that is all there
   Status status;
@@ -24372,6 +24377,9 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
 // So many times as many changes are kept while a copy goes on.
 constexpr std::uint64_t kCopyChanges = 16;
+// A session that is behind asks for a sync no more often: what is written now comes after what is
+// durable already.
+constexpr std::uint64_t kSyncEveryMs = 10;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
 }  // namespace
@@ -24725,7 +24733,12 @@ Status LeaderSession::settle_limits() {
   engine::Engine& engine = source_->engine();
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
   Status status;
-  if (!options_.ship_early) status = engine.sync();
+  // What another session has made durable goes out first: a sync is for all of them.
+  const std::uint64_t now = os::monotonic_ms();
+  if (!options_.ship_early && (now - synced_ms_ >= kSyncEveryMs || !durable_waits())) {
+    status = engine.sync();
+    synced_ms_ = now;
+  }
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
     lanes_[at].limit = shard.durable_sequence();
@@ -24738,6 +24751,16 @@ Status LeaderSession::settle_limits() {
   stuck_ = !status.ok();
   if (stuck_) follower_.progress.last_error = std::move(status);
   return {};
+}
+
+// Something that could be shipped without a sync.
+bool LeaderSession::durable_waits() const {
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    const Lane& lane = lanes_[at];
+    if (lane.slots != nullptr || lane.copying || !lane.held.entries.empty()) continue;
+    if (lane.feed->position() < source_->engine().durable_sequence(at)) return true;
+  }
+  return false;
 }
 
 bool LeaderSession::behind() const {
@@ -25218,7 +25241,7 @@ void Applier::start_threads() {
 Status Applier::take(Part part) {
   const bool large = part.bytes.size() >= kThreadedBytes;
   if (large && !tried_) start_threads();
-  if (threaded_) {
+  {
     const base::MutexLock lock(mutex_);
     Lane& lane = lanes_[part.shard];
     const auto full = [&] {
@@ -25226,7 +25249,7 @@ Status Applier::take(Part part) {
     };
     while (failure_.ok() && full()) done_.wait(mutex_);
     if (!failure_.ok()) return failure_;
-    if (large || lane.busy || !lane.waiting.empty()) {
+    if (threaded_ && (large || lane.busy || !lane.waiting.empty())) {
       waiting_bytes_ += part.bytes.size();
       ++unfinished_;
       lane.waiting.push_back(std::move(part));
@@ -25234,7 +25257,11 @@ Status Applier::take(Part part) {
       return {};
     }
   }
-  return apply(part, run_);
+  Status status = apply(part, run_);
+  run_.clear();
+  const base::MutexLock lock(mutex_);
+  if (!status.ok() && failure_.ok()) failure_ = status;
+  return status;
 }
 
 Status Applier::drain() {

@@ -104,6 +104,7 @@ class ReplicationClient {
   static Status create(std::string_view path, std::string_view address,
                        const FixedConfig& config = {}, const ReplicationConfig& replication = {});
   // Returns at once; connects, and connects again, in a thread. A former leader becomes a follower.
+  // One that is behind gets more threads for that: one that syncs, and one per shard or processor.
   // locked: another client follows with this collection.
   static Result<ReplicationClient> start(Collection& collection, std::string_view address,
                                          const ReplicationConfig& config = {});

@@ -138,7 +138,7 @@ void tune_tcp(int socket) noexcept {
   turn_on(socket, SOL_SOCKET, SO_KEEPALIVE);
 }
 
-// TCP's room grows by itself, a Unix socket's does not; the system takes as much of it as it allows.
+// TCP's room grows by itself, a Unix socket's does not: as much of it as the system allows.
 void tune_unix(int socket) noexcept {
   const int bytes = 1 << 20;
   ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);

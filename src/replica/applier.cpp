@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/errors.hpp"
+#include "format/frame.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -121,7 +122,7 @@ void Applier::start_threads() {
 Status Applier::take(Part part) {
   const bool large = part.bytes.size() >= kThreadedBytes;
   if (large && !tried_) start_threads();
-  if (threaded_) {
+  {
     const base::MutexLock lock(mutex_);
     Lane& lane = lanes_[part.shard];
     const auto full = [&] {
@@ -129,7 +130,7 @@ Status Applier::take(Part part) {
     };
     while (failure_.ok() && full()) done_.wait(mutex_);
     if (!failure_.ok()) return failure_;
-    if (large || lane.busy || !lane.waiting.empty()) {
+    if (threaded_ && (large || lane.busy || !lane.waiting.empty())) {
       waiting_bytes_ += part.bytes.size();
       ++unfinished_;
       lane.waiting.push_back(std::move(part));
@@ -137,7 +138,11 @@ Status Applier::take(Part part) {
       return {};
     }
   }
-  return apply(part, run_);
+  Status status = apply(part, run_);
+  run_.clear();
+  const base::MutexLock lock(mutex_);
+  if (!status.ok() && failure_.ok()) failure_ = status;
+  return status;
 }
 
 Status Applier::drain() {

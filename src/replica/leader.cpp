@@ -20,6 +20,9 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
 // So many times as many changes are kept while a copy goes on.
 constexpr std::uint64_t kCopyChanges = 16;
+// A session that is behind asks for a sync no more often: what is written now comes after what is
+// durable already.
+constexpr std::uint64_t kSyncEveryMs = 10;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
 
@@ -377,7 +380,12 @@ Status LeaderSession::settle_limits() {
   engine::Engine& engine = source_->engine();
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
   Status status;
-  if (!options_.ship_early) status = engine.sync();
+  // What another session has made durable goes out first: a sync is for all of them.
+  const std::uint64_t now = os::monotonic_ms();
+  if (!options_.ship_early && (now - synced_ms_ >= kSyncEveryMs || !durable_waits())) {
+    status = engine.sync();
+    synced_ms_ = now;
+  }
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
     lanes_[at].limit = shard.durable_sequence();
@@ -390,6 +398,16 @@ Status LeaderSession::settle_limits() {
   stuck_ = !status.ok();
   if (stuck_) follower_.progress.last_error = std::move(status);
   return {};
+}
+
+// Something that could be shipped without a sync.
+bool LeaderSession::durable_waits() const {
+  for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
+    const Lane& lane = lanes_[at];
+    if (lane.slots != nullptr || lane.copying || !lane.held.entries.empty()) continue;
+    if (lane.feed->position() < source_->engine().durable_sequence(at)) return true;
+  }
+  return false;
 }
 
 bool LeaderSession::behind() const {

@@ -108,6 +108,7 @@ class LeaderSession final : public engine::WriteTap {
   Status send_piece(std::uint32_t shard, const store::FeedPiece& piece, std::uint16_t flags);
   Status send_progress();
   Status take_acks();
+  [[nodiscard]] bool durable_waits() const;
   [[nodiscard]] bool behind() const;
   void note();
 
@@ -119,6 +120,7 @@ class LeaderSession final : public engine::WriteTap {
   std::vector<Lane> lanes_;
   store::FeedPiece piece_;
   std::uint64_t progress_sent_ms_ = 0;
+  std::uint64_t synced_ms_ = 0;
   bool stuck_ = false;  // the last sync failed: there is nothing to do until the next heartbeat
 };
 

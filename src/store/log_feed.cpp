@@ -113,11 +113,10 @@ Status LogFeed::read(std::uint64_t limit, std::size_t bytes_max, FeedPiece& piec
   piece.joint.clear();
   if (copying_) return read_copy(bytes_max, piece);
   if (segment_ == nullptr) return {};
-  // The one before has read ahead of what it gave.
-  if (scanner_ == nullptr || scanner_->position() != offset_ || scanner_end_ != readable_) {
+  if (scanner_ == nullptr) {
     scanner_ = std::make_unique<SegmentScanner>(*segment_, offset_, readable_);
-    scanner_end_ = readable_;
   }
+  scanner_->go_on(offset_, readable_);  // it has read ahead of what it gave
   in_batch_ = false;
   std::size_t whole = 0;  // bytes up to the end of the last entry or batch that is all there
   Status status;

@@ -70,8 +70,7 @@ class LogFeed {
   SegmentPtr segment_;                       // the one that is read; null: to be found
   std::uint64_t offset_ = 0;                 // in it: everything before it was told
   std::uint64_t readable_ = 0;               // of it
-  std::unique_ptr<SegmentScanner> scanner_;  // stands at or behind offset_
-  std::uint64_t scanner_end_ = 0;            // where it ends
+  std::unique_ptr<SegmentScanner> scanner_;  // of the segment
   std::vector<SegmentPtr> copied_;           // of a copy: still to be read, the next one last
   std::uint64_t copy_limit_ = 0;
   bool copying_ = false;

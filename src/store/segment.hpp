@@ -98,6 +98,11 @@ class SegmentScanner {
   SegmentScanner(const Segment& segment, std::uint64_t offset, std::uint64_t limit);
 
   ScanStep next();
+  // Goes on elsewhere, up to another limit, with what has been read already.
+  void go_on(std::uint64_t at, std::uint64_t limit) noexcept {
+    position_ = at;
+    limit_ = limit;
+  }
   // After `broken`: looks for the next whole entry of a sequence above `sequence_min` and at most
   // `sequence_max`, whose key has `key_size` bytes or which is a mark. `entry`, `end` or `failed`.
   ScanStep resync(std::uint64_t sequence_min, std::uint64_t sequence_max, std::size_t key_size);
