@@ -17,6 +17,8 @@ namespace {
 
 constexpr int kPatienceMs = 120000;  // with children that come to rest, or end by themselves
 constexpr unsigned kMtus[] = {296, 576, 1280, 1500, 9000};
+constexpr int kAwaitNews = 1000;
+constexpr useconds_t kPauseUs = 50;
 constexpr std::uint64_t kRestEvery = 6, kLookEvery = 5, kTakeOverEvery = 8;
 
 std::uint64_t now_ms() {
@@ -82,6 +84,12 @@ void Conductor::start_all() {
 void Conductor::kill(unsigned host) {
   Child& child = children_[host];
   if (child.pid == 0) return;
+  // At any moment, or when a follower has just shown what it may not have made durable yet.
+  const std::uint64_t news = play_.hosts[host].news.load();
+  for (int left = random_.one_in(2) ? kAwaitNews : 0; left != 0; --left) {
+    if (child.frozen || play_.hosts[host].news.load() != news) break;
+    ::usleep(kPauseUs);
+  }
   ::kill(child.pid, SIGKILL);
   int ending = 0;
   ::waitpid(child.pid, &ending, 0);

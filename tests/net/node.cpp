@@ -217,17 +217,16 @@ template <class Store> void Node<Store>::read_in_order(Tree& tree, Content& cont
 }
 
 template <class Store> void Node<Store>::show_all(Tree& tree, bool in_order) {
-  if (in_order) {
-    Content content;
-    read_in_order(tree, content);
-    for (std::uint64_t place = 0; place < kPlaces; ++place) {
-      require(history_.show(host_, place, content[place]));
-    }
-  } else {
-    for (std::uint64_t place = 0; place < kPlaces; ++place) {
-      require(history_.show(host_, place, number_at(tree, place)));
-    }
+  Content content;
+  if (in_order) read_in_order(tree, content);
+  bool news = false;
+  for (std::uint64_t place = 0; place < kPlaces; ++place) {
+    const std::atomic<std::uint64_t>& shown = history_.shown[host_][place];
+    const std::uint64_t before = shown.load();
+    require(history_.show(host_, place, in_order ? content[place] : number_at(tree, place)));
+    news = news || shown.load() != before;
   }
+  play_.hosts[host_].news.fetch_add(news ? 1 : 0);
   play_.hosts[host_].reads.fetch_add(1);
 }
 
@@ -299,7 +298,7 @@ template <class Store> void Node<Store>::follow() {
     const std::uint64_t rest = play_.rest.load();
     if (rest == 0 || rest == play_.hosts[host_].rested.load() ||
         rest != play_.hosts[play_.leader.load()].rested.load()) {
-      ::usleep(2000);  // the processors have more to do than to read
+      ::usleep(1000);  // the processors have more to do than to read
       continue;
     }
     rest_follower(tree, *client);

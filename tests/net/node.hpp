@@ -26,7 +26,8 @@ struct Play {
     std::atomic<bool> heard;            // of the leader that leads now, and so of its term
     std::atomic<std::uint64_t> rested;  // the number of the last rest it came to
     std::atomic<std::uint64_t> reads, copies, conversations;
-    Content content;  // as of the last rest, or look
+    std::atomic<std::uint64_t> news;  // how often it has shown what it had not shown before
+    Content content;                  // as of the last rest, or look
   } hosts[kHosts];
 };
 
