@@ -379,7 +379,7 @@ namespace armdb::base {
 class Simulation {
  public:
   virtual std::uint64_t monotonic_ns() = 0;
-  virtual std::uint64_t wall_ms() = 0;
+  virtual std::uint64_t milliseconds_since_1970() = 0;
   virtual void random_bytes(MutableBytes out) = 0;
   // Lets the others go on, up to so long; may return early. It waits for what one of them holds.
   virtual void wait(std::uint64_t milliseconds) = 0;
@@ -7407,7 +7407,8 @@ std::uint64_t monotonic_ns() noexcept {
 std::uint64_t monotonic_ms() noexcept { return monotonic_ns() / 1'000'000u; }
 
 std::uint64_t wall_ms() noexcept {
-  if (base::Simulation* const instead = base::simulated()) return instead->wall_ms();
+  if (base::Simulation* const instead = base::simulated())
+    return instead->milliseconds_since_1970();
   return clock_ns(CLOCK_REALTIME) / 1'000'000u;
 }
 
