@@ -82,7 +82,9 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
   const std::uint64_t last =
       process.engine->shard(static_cast<std::uint32_t>(shard)).last_sequence();
   const SimContent content = content_of(process, shard);
-  SimEntry* const old = node.at[shard];
+  // What it acked may be that of a copy already.
+  const bool copied = !HistoryModel::on_line(node.at[shard], node.floor[shard]);
+  SimEntry* const old = copied ? node.floor[shard] : node.at[shard];
   SimEntry* const least = lossy ? node.floor[shard] : old;
   for (SimEntry* const entry : model_.find(shard, content, last)) {
     if (HistoryModel::on_line(old, entry) && HistoryModel::leads_to(least, entry)) {
