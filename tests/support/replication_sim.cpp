@@ -333,6 +333,7 @@ void ReplicationSim::follow_once(const ProcessPtr& process, os::Waker& waker) {
   std::unique_ptr<os::Stream> stream = dial(process, talk.leader);
   if (stream == nullptr) return;
   talk.reign = talk.leader->reign;
+  note_copies(*process);
   replica::Channel channel(std::make_unique<WatchedStream>(*this, talk, std::move(stream)),
                            process->options.timeout_ms);
   replica::Progress progress;

@@ -178,6 +178,7 @@ class ReplicationSim {
   SimEntry* locate(Process& process, std::size_t shard, bool lossy);
   void check_shown(Talk& talk);
   void check_shard(Talk& talk, std::size_t shard);
+  void note_copies(Process& process);
   void check_torn(Process& process, const char* when);
   void check_aside(Node& node, std::size_t shard, const SimEntry* old, const SimEntry* now);
   void check_promoted(Process& process);
