@@ -379,7 +379,7 @@ namespace armdb::base {
 class Simulation {
  public:
   virtual std::uint64_t monotonic_ns() = 0;
-  virtual std::uint64_t wall_ms() = 0;
+  virtual std::uint64_t milliseconds_since_1970() = 0;
   virtual void random_bytes(MutableBytes out) = 0;
   // Lets the others go on, up to so long; may return early. It waits for what one of them holds.
   virtual void wait(std::uint64_t milliseconds) = 0;
@@ -5074,7 +5074,7 @@ class LogRecovery {
   Status load_tail();
   Status visit_carried();
   Status leave_gap();
-  [[nodiscard]] bool is_log(std::uint32_t id);
+  [[nodiscard]] bool is_replaced(std::uint32_t id);
   Status finish();
   Status finish_reading();
 
@@ -7978,7 +7978,8 @@ std::uint64_t monotonic_ns() noexcept {
 std::uint64_t monotonic_ms() noexcept { return monotonic_ns() / 1'000'000u; }
 
 std::uint64_t wall_ms() noexcept {
-  if (base::Simulation* const instead = base::simulated()) return instead->wall_ms();
+  if (base::Simulation* const instead = base::simulated())
+    return instead->milliseconds_since_1970();
   return clock_ns(CLOCK_REALTIME) / 1'000'000u;
 }
 
@@ -16204,8 +16205,11 @@ Status LogRecovery::leave_gap() {
 }
 
 #if !defined(ARMDB_OMIT_REPLICATION)
-// True for a segment that was written entry by entry; copies of other segments are none.
-bool LogRecovery::is_log(std::uint32_t id) {
+// Of segments that do not count any more those that a copy has replaced: all that are older than
+// it, and what was written entry by entry. What a copy wrote that was cut off is neither.
+bool LogRecovery::is_replaced(std::uint32_t id) {
+  const auto newer = [&](const Candidate& counts) { return counts.segment->id() > id; };
+  if (candidates_.empty() || base::any_of(candidates_, newer)) return true;
   Candidate candidate;
   return open_segment(id, candidate).ok() &&
          candidate.segment->header.kind == format::SegmentKind::log;
@@ -16274,7 +16278,7 @@ Status LogRecovery::finish() {
   };
   for (const std::uint32_t id : dead_ids_) {
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (context.keep_replaced && is_log(id)) status = rename_aside(id);
+    if (context.keep_replaced && is_replaced(id)) status = rename_aside(id);
     if (!status.ok()) return status;
 #endif
     drop(format::FileRole::segment, id);

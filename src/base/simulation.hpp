@@ -19,7 +19,7 @@ namespace armdb::base {
 class Simulation {
  public:
   virtual std::uint64_t monotonic_ns() = 0;
-  virtual std::uint64_t wall_ms() = 0;
+  virtual std::uint64_t milliseconds_since_1970() = 0;
   virtual void random_bytes(MutableBytes out) = 0;
   // Lets the others go on, up to so long; may return early. It waits for what one of them holds.
   virtual void wait(std::uint64_t milliseconds) = 0;

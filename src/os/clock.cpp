@@ -27,7 +27,8 @@ std::uint64_t monotonic_ns() noexcept {
 std::uint64_t monotonic_ms() noexcept { return monotonic_ns() / 1'000'000u; }
 
 std::uint64_t wall_ms() noexcept {
-  if (base::Simulation* const instead = base::simulated()) return instead->wall_ms();
+  if (base::Simulation* const instead = base::simulated())
+    return instead->milliseconds_since_1970();
   return clock_ns(CLOCK_REALTIME) / 1'000'000u;
 }
 

@@ -400,8 +400,11 @@ Status LogRecovery::leave_gap() {
 }
 
 #if !defined(ARMDB_OMIT_REPLICATION)
-// True for a segment that was written entry by entry; copies of other segments are none.
-bool LogRecovery::is_log(std::uint32_t id) {
+// Of segments that do not count any more those that a copy has replaced: all that are older than
+// it, and what was written entry by entry. What a copy wrote that was cut off is neither.
+bool LogRecovery::is_replaced(std::uint32_t id) {
+  const auto newer = [&](const Candidate& counts) { return counts.segment->id() > id; };
+  if (candidates_.empty() || base::any_of(candidates_, newer)) return true;
   Candidate candidate;
   return open_segment(id, candidate).ok() &&
          candidate.segment->header.kind == format::SegmentKind::log;
@@ -470,7 +473,7 @@ Status LogRecovery::finish() {
   };
   for (const std::uint32_t id : dead_ids_) {
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (context.keep_replaced && is_log(id)) status = rename_aside(id);
+    if (context.keep_replaced && is_replaced(id)) status = rename_aside(id);
     if (!status.ok()) return status;
 #endif
     drop(format::FileRole::segment, id);

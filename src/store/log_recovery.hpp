@@ -89,7 +89,7 @@ class LogRecovery {
   Status load_tail();
   Status visit_carried();
   Status leave_gap();
-  [[nodiscard]] bool is_log(std::uint32_t id);
+  [[nodiscard]] bool is_replaced(std::uint32_t id);
   Status finish();
   Status finish_reading();
 

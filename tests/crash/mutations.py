@@ -141,6 +141,37 @@ FIXED = [
      ".expiry_ms = slot.expiry_ms,", ".expiry_ms = 0,"),
 ]
 
+# The same of leaders and followers: the simulator of all three nodes must notice.
+REPLICATION = [
+    ("a follower acks before it syncs", "replica/follower.cpp",
+     ["Status status = engine_.sync(); if (!status.ok()) return status; unsynced_bytes_ = 0;",
+      "marks[at] = {shard.last_sequence(), shard.durable_sequence()};"],
+     ["Status status; unsynced_bytes_ = 0;",
+      "marks[at] = {shard.last_sequence(), shard.last_sequence()};"]),
+    ("a follower greets with what a power cut may take", "replica/follower.cpp",
+     "Status status = engine_.sync(); const store::ReplicaState state",
+     "Status status; const store::ReplicaState state"),
+    ("a leader ships what is not durable", "replica/leader.cpp",
+     ["lanes_[at].limit = shard.durable_sequence();",
+      "if (!options_.ship_early) status = engine.sync();"],
+     ["lanes_[at].limit = shard.last_sequence();"
+      " static_cast<void>(shard.flush_for_feed(lanes_[at].limit));", ""]),
+    ("terms are taken over, and not what has to be replaced", "replica/follower.cpp",
+     ["state.replacing[at] = format::kAwaitsCopy;",
+      "state.replacing[at] = format::kAwaitsCopyAside;"], ["", ""]),
+    ("a shard counts as whole before its copy is there", "replica/follower.cpp",
+     "Status status = mark(shard, format::kWhole, format::kUneven);",
+     "Status status = mark(shard, engine_.replica_state().replacing[shard], format::kWhole);"),
+    ("histories have one entry more in common than they have", "replica/history.cpp",
+     "return std::min(end_of(a, at, shard), end_of(b, of, shard));",
+     "return std::min(end_of(a, at, shard), end_of(b, of, shard)) + 1;"),
+    ("a follower writes the parts of a joint batch one by one", "replica/follower.cpp",
+     "return engine_.apply_joint(writes);",
+     "for (auto& one : writes) {"
+     " Status status = one.shard->apply(one.first, one.requests, true);"
+     " if (!status.ok()) return status; } return {};"),
+]
+
 # What keeps nonces apart: the ledger of encryption_test.cpp must find one that comes twice.
 NONCES = [
     ("the key of a file comes from no random salt", "store/frame_seal.cpp",
@@ -163,11 +194,13 @@ SECOND_LINES = [
      "store/slot_recovery.cpp",
      "if (status.ok() && !stage_wins_.empty() && !losers_.empty()) status = file_->sync();", ""),
 ]
-KNOWN = MUTATIONS + FIXED + NONCES + SECOND_LINES
+KNOWN = MUTATIONS + FIXED + REPLICATION + NONCES + SECOND_LINES
 
-TESTS = ["test_main", "crash/simulator_test", "crash/fixed_simulator_test", "crash/encryption_test"]
+TESTS = ["test_main", "crash/simulator_test", "crash/fixed_simulator_test", "crash/encryption_test",
+         "crash/replication_simulator_test"]
 FOUND = re.compile(r"after (\d+) works, (\d+) places, (\d+) states, (\d+) second\s+crashes,\s+"
                    r"(\d+)\s+kills")
+FOUND_BY_SEED = re.compile(r"explicitly with message: (.*?) at \d+ us, .* after (\d+) seeds")
 
 
 def simulate(program, args, tests="[simulator]~[slow]", scale="20"):
@@ -183,6 +216,9 @@ def simulate(program, args, tests="[simulator]~[slow]", scale="20"):
         return False, ""
     if re.search(r"ledger\.repeats\(\) == 0", done.stdout):
         return True, "a nonce came twice"
+    seeds = FOUND_BY_SEED.search(re.sub(r"\s+", " ", done.stdout))
+    if seeds:
+        return True, f"{seeds[2]} seeds: {seeds[1][:120]}"
     counts = FOUND.search(re.sub(r"\s+", " ", done.stdout))
     if not counts:
         return True, f"it ends with code {done.returncode}"
@@ -205,6 +241,8 @@ def check(change, args, objects):
         found, text = simulate(program, args, "[nonces]~[crash]", "1")
         return found and text == "a nonce came twice", text or "NOT found"
     kind = "[fixed]" if change in FIXED else "[simulator]~[fixed]"
+    if change in REPLICATION:
+        kind = "[simulated]~[encrypted]"
     found, text = simulate(program, args, kind + "~[slow]")
     return found, f"found after {text}" if found else "NOT found"
 
@@ -219,6 +257,8 @@ def main():
     args = parser.parse_args()
     objects = mutate.build(args.build, args.jobs, "OPENSSL=1", "TEST_DIRS=tests/crash")
     found, text = simulate(objects / "tests_all", args)
+    if not found:
+        found, text = simulate(objects / "tests_all", args, "[simulated]~[slow]")
     if found:
         sys.exit(f"error: the plain program fails after {text}\n    fix: see make test first")
     known = KNOWN if args.all else KNOWN[:-len(SECOND_LINES)]

@@ -59,7 +59,7 @@ TEST_CASE("replication: under crashes, cuts and faults, many seeds (long)",
 
 #if ARMDB_WITH_OPENSSL
 TEST_CASE("replication: encrypted, under crashes, cuts and faults",
-          "[crash][replication][simulated]") {
+          "[crash][replication][simulated][encrypted]") {
   ReplicationSimSettings settings;
   settings.seed = 50000;
   settings.encrypted = true;

@@ -118,6 +118,25 @@ TEST_CASE("leader: what no sync has covered is not shipped [pitfall-58]") {
   }
 }
 
+namespace {
+
+// What a follower of the same collection says first.
+format::Hello hello_to(const engine::Engine& engine, std::uint64_t sequence) {
+  const engine::Engine::Origin origin = engine.origin();
+  format::Hello hello;
+  hello.name = "c";
+  hello.lineage = origin.lineage;
+  hello.self[0] = 1;
+  hello.shape = origin.shape;
+  hello.shard_prefix_bits = origin.shard_prefix_bits;
+  hello.hash_seed = origin.hash_seed;
+  hello.sequences = {sequence};
+  hello.replace = {0};
+  return hello;
+}
+
+}  // namespace
+
 TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, is told so") {
   FaultFileSystem files;
   std::unique_ptr<engine::Engine> engine;
@@ -157,17 +176,9 @@ TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, i
   REQUIRE(source.begin().ok());
   // Of an opening the first term begins before what was written then.
   CHECK((engine->replica_state().terms.back().starts[0] == 1) == !reopened);
-  const engine::Engine::Origin origin = engine->origin();
-  format::Hello hello;
-  hello.name = "c";
-  hello.lineage = origin.lineage;
-  hello.self[0] = 1;
-  hello.shape = origin.shape;
-  hello.shard_prefix_bits = origin.shard_prefix_bits;
-  hello.hash_seed = origin.hash_seed;
+
+  format::Hello hello = hello_to(*engine, 2);
   hello.terms = terms;
-  hello.sequences = {2};
-  hello.replace = {0};
   test::Script script;
   format::FrameHeader header;
   header.type = format::FrameType::hello;

@@ -220,6 +220,34 @@ TEST_CASE("log_replacement: segments with entries above the common end are kept 
   CHECK(content_of(*engine) == copy_content());
 }
 
+TEST_CASE("log_replacement: what a copy had brought is kept aside too, also by a recovery") {
+  FaultFileSystem files;
+  make_old(files, test::kVarTree);
+  std::unique_ptr<engine::Engine> engine = open(files, test::kVarTree);
+  REQUIRE(copy_into(*engine).ok());
+  store::ReplicaState state = engine->replica_state();
+  state.follower = true;
+  state.replacing[0] = format::kAwaitsCopyAside;
+  REQUIRE(engine->save_replica_state(state).ok());
+  const auto segments = test::names_with(files, ".data");
+  // A copy of another leader's comes as far as its MANIFEST.
+  FaultFileSystem::Snapshot after;
+  files.set_observer([&](Call call, const std::string& path) {
+    if (call == Call::remove && path.ends_with(".hint")) after = files.snapshot();
+  });
+  REQUIRE(engine->shard(0).begin_replacement().ok());
+  const Request request(*engine, 1, 3, false);
+  REQUIRE(engine->shard(0).add_to_replacement(kNewLast + 1, request.write).ok());
+  REQUIRE(engine->shard(0).finish_replacement(kNewLast + 1, 0, [] {}).ok());
+  files.set_observer(nullptr);
+  engine.reset();
+  files.restore(after);
+  engine = open(files, test::kVarTree);
+  CHECK(engine->shard(0).size() == 1);
+  REQUIRE_FALSE(test::names_with(files, ".aside").empty());
+  CHECK(test::names_with(files, ".aside").front().substr(0, 10) == segments.front().substr(0, 10));
+}
+
 TEST_CASE("log_replacement: the power goes at any call, and the old or the new is there") {
   for (const Shape& shape : kShapes) {
     for (const std::uint64_t aside_above : {kNoneAside, std::uint64_t{200}}) {

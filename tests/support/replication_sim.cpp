@@ -235,6 +235,7 @@ void ReplicationSim::lead(const ProcessPtr& process) {
   Status status = process->source->begin();
   const format::ReplicaState state = process->engine->replica_state();
   const std::uint64_t promotions = state.terms.empty() ? 0 : state.terms.back().number / kPromotion;
+  if (status.ok() && promoting_ == node.number) promoting_ = kSimNodes;
   if (status.ok() && promotions > promotions_) {
     promotions_ = promotions;
     leader_ = node.number;
@@ -300,6 +301,7 @@ void ReplicationSim::follow(const ProcessPtr& process) {
   store::ReplicaState state = engine.replica_state();
   state.follower = true;
   Status status = engine.save_replica_state(std::move(state));
+  if (status.ok() && promoting_ == process->node.number) promoting_ = kSimNodes;
   std::unique_ptr<os::Waker> waker;
   if (status.ok()) status = os::Waker::make(waker);
   if (status.ok()) {
@@ -331,6 +333,7 @@ void ReplicationSim::follow_once(const ProcessPtr& process, os::Waker& waker) {
   std::unique_ptr<os::Stream> stream = dial(process, talk.leader);
   if (stream == nullptr) return;
   talk.reign = talk.leader->reign;
+  note_copies(*process);
   replica::Channel channel(std::make_unique<WatchedStream>(*this, talk, std::move(stream)),
                            process->options.timeout_ms);
   replica::Progress progress;
@@ -483,14 +486,16 @@ void ReplicationSim::fault() {
 void ReplicationSim::promote() {
   const std::size_t node = random_.below(kSimNodes);
   const ProcessPtr process = processes_[node];
-  if (process == nullptr || process->ended || process->engine == nullptr || process->serving ||
-      process->stopping || !process->engine->follower()) {
+  if (promoting_ != kSimNodes || process == nullptr || process->ended ||
+      process->engine == nullptr || process->serving || process->stopping ||
+      !process->engine->follower()) {
     return;
   }
   const format::ReplicaState state = process->engine->replica_state();
   if (state.terms.empty() || state.terms.back().number / kPromotion != promotions_) return;
   remember("promote(" + std::to_string(node) + ")");
   if (random_.one_in(3)) crash(leader_, random_.one_in(2));
+  promoting_ = node;
   stop(*process, Wish::promote);
   for (int tries = 0; tries < 100 && leader_ != node && !process->dead; ++tries) {
     scheduler_.sleep_us(2000);
@@ -499,6 +504,7 @@ void ReplicationSim::promote() {
       return;  // it was refused
     }
   }
+  if (process->wish == Wish::promote) process->wish = Wish::none;  // then it follows again
 }
 
 void ReplicationSim::settle_down() {

@@ -178,6 +178,7 @@ class ReplicationSim {
   SimEntry* locate(Process& process, std::size_t shard, bool lossy);
   void check_shown(Talk& talk);
   void check_shard(Talk& talk, std::size_t shard);
+  void note_copies(Process& process);
   void check_torn(Process& process, const char* when);
   void check_aside(Node& node, std::size_t shard, const SimEntry* old, const SimEntry* now);
   void check_promoted(Process& process);
@@ -208,6 +209,7 @@ class ReplicationSim {
   std::vector<ProcessPtr> processes_;  // per node; null: down
   std::size_t leader_ = 0;             // whom the others are told to follow
   std::uint64_t promotions_ = 0;       // in its terms
+  std::size_t promoting_ = kSimNodes;  // whose promotion may have happened, or may still
   std::uint64_t number_ = 0;           // of the last write
   std::set<std::pair<std::uint64_t, std::uint64_t>> confirmed_;  // terms: number and id
   std::uint64_t seen_ = 0;                                       // values

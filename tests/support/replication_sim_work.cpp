@@ -90,7 +90,8 @@ void ReplicationSim::write_key(const ProcessPtr& process) {
   if (!erase) request.value = Bytes(value);
   request.erase = erase;
   // Far away: nothing ends while this runs.
-  if (!erase && random_.one_in(6)) request.expiry_ms = scheduler_.wall_ms() + (1u << 30) + number;
+  if (!erase && random_.one_in(6))
+    request.expiry_ms = scheduler_.milliseconds_since_1970() + (1u << 30) + number;
   settle_write(process, after, engine.write(request, random_.one_in(8)));
 }
 

@@ -52,7 +52,7 @@ class SimScheduler final : public base::Simulation {
   [[nodiscard]] std::uint64_t trace() const noexcept { return trace_; }
 
   std::uint64_t monotonic_ns() override { return (kEpochUs + now_us_) * 1000; }
-  std::uint64_t wall_ms() override { return kWallMs + now_us_ / 1000; }
+  std::uint64_t milliseconds_since_1970() override { return kWallMs + now_us_ / 1000; }
   void random_bytes(MutableBytes out) override;
   void wait(std::uint64_t milliseconds) override;
 
