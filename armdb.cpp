@@ -6047,7 +6047,8 @@ class Engine {
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();
 
-  base::Mutex cursor_io_mutex_;  // before cursor_mutex_, which no file is written under
+  // Order: replica_mutex_, this, cursor_mutex_, which no file is written under.
+  base::Mutex cursor_io_mutex_;
   store::CursorFile cursor_file_ ARMDB_GUARDED_BY(cursor_io_mutex_);
   store::Cursors saved_cursors_ ARMDB_GUARDED_BY(cursor_io_mutex_);  // as they are in the file
   bool cursors_known_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;    // the file said something
@@ -22889,9 +22890,10 @@ constexpr std::uint64_t kReachAhead = 1 << 16;
 // Once the shards are open. What the file does not say is asked for again, all of it.
 void Engine::settle_cursors() {
   if (!shape_.fixed) return;
+  const bool follows = replica_state().follower;
   const base::MutexLock io(cursor_io_mutex_);
   const base::MutexLock lock(cursor_mutex_);
-  counts_by_cursor_ = replica_state().follower;
+  counts_by_cursor_ = follows;
   const Status status = cursor_file_.read(description_.store_id, shards_.size(), saved_cursors_);
   cursors_known_ = status.ok();
   if (!cursors_known_) {
