@@ -6123,7 +6123,8 @@ class Engine {
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();
 
-  base::Mutex cursor_io_mutex_;  // before cursor_mutex_, which no file is written under
+  // Order: replica_mutex_, this, cursor_mutex_, which no file is written under.
+  base::Mutex cursor_io_mutex_;
   store::CursorFile cursor_file_ ARMDB_GUARDED_BY(cursor_io_mutex_);
   store::Cursors saved_cursors_ ARMDB_GUARDED_BY(cursor_io_mutex_);  // as they are in the file
   bool cursors_known_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;    // the file said something
@@ -23273,9 +23274,10 @@ constexpr std::uint64_t kReachAhead = 1 << 16;
 // Once the shards are open. What the file does not say is asked for again, all of it.
 void Engine::settle_cursors() {
   if (!shape_.fixed) return;
+  const bool follows = replica_state().follower;
   const base::MutexLock io(cursor_io_mutex_);
   const base::MutexLock lock(cursor_mutex_);
-  counts_by_cursor_ = replica_state().follower;
+  counts_by_cursor_ = follows;
   const Status status = cursor_file_.read(description_.store_id, shards_.size(), saved_cursors_);
   cursors_known_ = status.ok();
   if (!cursors_known_) {
@@ -23470,27 +23472,28 @@ Status Shard::tell_changes(std::uint64_t after, std::size_t bytes_max, SlotState
   if (!covered) return {};
   std::size_t count = 0;
   std::uint64_t last = after;
-  changes_->each_after(after, [&](std::uint64_t version, const std::uint8_t* key) {
-    const std::size_t bytes =
-        states.all.size() * kStateBytes + states.keys.size() + states.values.size();
-    if (count == kChangesMax || bytes >= bytes_max) {
-      states.position = last;
-      return false;
-    }
-    ++count;
-    last = version;
-    const std::uint64_t hash = base::hash64(key, key_size, seed_);
-    std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
-    for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
-      if (Bytes(states.keys).sub((states.seen[at] - 1) * key_size, key_size) ==
-          Bytes(key, key_size)) {
+  changes_->each_after(
+      after, [&](std::uint64_t version, const std::uint8_t* key) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+        const std::size_t bytes =
+            states.all.size() * kStateBytes + states.keys.size() + states.values.size();
+        if (count == kChangesMax || bytes >= bytes_max) {
+          states.position = last;
+          return false;
+        }
+        ++count;
+        last = version;
+        const std::uint64_t hash = base::hash64(key, key_size, seed_);
+        std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
+        for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
+          if (Bytes(states.keys).sub((states.seen[at] - 1) * key_size, key_size) ==
+              Bytes(key, key_size)) {
+            return true;
+          }
+        }
+        add_state(version, key, hash, states);
+        states.seen[at] = static_cast<std::uint16_t>(states.all.size());
         return true;
-      }
-    }
-    add_state(version, key, hash, states);
-    states.seen[at] = static_cast<std::uint16_t>(states.all.size());
-    return true;
-  });
+      });
   return {};
 }
 

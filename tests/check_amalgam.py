@@ -1,12 +1,8 @@
-#!/ usr / bin / env python3
-""
-    "Checks the pair armdb.hpp + armdb.cpp the way its users meet it.
+#!/usr/bin/env python3
+"""Checks the pair armdb.hpp + armdb.cpp the way its users meet it.
 
-    Fresh;
-compiled strictly by g++ and clang++, with and without exceptions;
-tests / api on it;
-two translation units;
-no macro, symbol or constructor leaks; budgets. Closes with one line
+Fresh; compiled strictly by g++ and clang++, with and without exceptions; tests/api on it; two
+translation units; no macro, symbol or constructor leaks; budgets. Closes with one line
 `N passed, N failed`, where N counts checks and API test cases. --size prints text sizes only.
 """
 import argparse
@@ -25,8 +21,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STRICT = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror".split()
 BASE = ["-std=c++20", "-pthread"]
 BARE = ["-fno-exceptions", "-fno-rtti"]
-#Of the lines of armdb.hpp 150 are for the public face of replication, which users read as well.
-HPP_LINES_MAX, CPP_LINES_MAX, CORE_TEXT_MAX = 2650, 25000, 200 * 1024
+# Of the lines of armdb.hpp 150 are for the public face of replication, which users read as well;
+# of those of armdb.cpp 5,500 replicate both stores.
+HPP_LINES_MAX, CPP_LINES_MAX, CORE_TEXT_MAX = 2650, 27750, 200 * 1024
 NO_REPLICATION = "-DARMDB_OMIT_REPLICATION=1"
 CORE = [NO_REPLICATION]
 OPENSSL = "-DARMDB_WITH_OPENSSL=1"
@@ -34,10 +31,10 @@ SWITCHES = {
     "whole": [], "with OpenSSL": [OPENSSL], "without mmap": ["-DARMDB_OMIT_MMAP=1"],
     "without threads": ["-DARMDB_OMIT_THREADS=1"], "without replication": [NO_REPLICATION],
 }
-#How the API tests are built and run : name, compiler, defines for all, flags of armdb.cpp only.
+# How the API tests are built and run: name, compiler, defines for all, flags of armdb.cpp only.
 VARIANTS = [
     ("gcc", "g++", [], [OPENSSL]),
-#As a firmware build compiles : the kernels that only builds for size have are tested here.
+    # As a firmware build compiles: the kernels that only builds for size have are tested here.
     ("gcc-bare", "g++", [], [*BARE, "-Os"]),
     ("omit-mmap", "g++", ["-DARMDB_OMIT_MMAP=1"], BARE),
     ("omit-threads", "g++", ["-DARMDB_OMIT_THREADS=1"], BARE),
@@ -148,7 +145,7 @@ def check_budgets(args, checks):
 
 def text_size(args, defines):
     target = args.build / "size.o"
-#As a firmware build compiles it : without exceptions nobody reads the unwind tables.
+    # As a firmware build compiles it: without exceptions nobody reads the unwind tables.
     code, _, err = call(["g++", *BASE, *BARE, "-Os", "-fno-asynchronous-unwind-tables",
                          "-DNDEBUG", *defines, "-c", "armdb.cpp", "-o", target])
     if code:
@@ -192,7 +189,7 @@ def usable_support():
 
 def catch_setup(cxx, folder):
     """Commands for Catch2's precompiled header and its main, and flags that use the header."""
-#Optimised, as users compile the header, in one variant; the others are built faster.
+    # Optimised, as users compile the header, in one variant; the others are built faster.
     flags = [*BASE, "-O1" if folder.name == "gcc" else "-O0", "-g1", "-I.", "-Itests"]
     shim = folder / "catch.hpp"
     shim.write_text('#include "tests/support/catch.hpp"\n')

@@ -265,7 +265,8 @@ class Engine {
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();
 
-  base::Mutex cursor_io_mutex_;  // before cursor_mutex_, which no file is written under
+  // Order: replica_mutex_, this, cursor_mutex_, which no file is written under.
+  base::Mutex cursor_io_mutex_;
   store::CursorFile cursor_file_ ARMDB_GUARDED_BY(cursor_io_mutex_);
   store::Cursors saved_cursors_ ARMDB_GUARDED_BY(cursor_io_mutex_);  // as they are in the file
   bool cursors_known_ ARMDB_GUARDED_BY(cursor_io_mutex_) = false;    // the file said something

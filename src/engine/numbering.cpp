@@ -23,9 +23,10 @@ constexpr std::uint64_t kReachAhead = 1 << 16;
 // Once the shards are open. What the file does not say is asked for again, all of it.
 void Engine::settle_cursors() {
   if (!shape_.fixed) return;
+  const bool follows = replica_state().follower;
   const base::MutexLock io(cursor_io_mutex_);
   const base::MutexLock lock(cursor_mutex_);
-  counts_by_cursor_ = replica_state().follower;
+  counts_by_cursor_ = follows;
   const Status status = cursor_file_.read(description_.store_id, shards_.size(), saved_cursors_);
   cursors_known_ = status.ok();
   if (!cursors_known_) {

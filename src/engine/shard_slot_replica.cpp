@@ -52,27 +52,28 @@ Status Shard::tell_changes(std::uint64_t after, std::size_t bytes_max, SlotState
   if (!covered) return {};
   std::size_t count = 0;
   std::uint64_t last = after;
-  changes_->each_after(after, [&](std::uint64_t version, const std::uint8_t* key) {
-    const std::size_t bytes =
-        states.all.size() * kStateBytes + states.keys.size() + states.values.size();
-    if (count == kChangesMax || bytes >= bytes_max) {
-      states.position = last;
-      return false;
-    }
-    ++count;
-    last = version;
-    const std::uint64_t hash = base::hash64(key, key_size, seed_);
-    std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
-    for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
-      if (Bytes(states.keys).sub((states.seen[at] - 1) * key_size, key_size) ==
-          Bytes(key, key_size)) {
+  changes_->each_after(
+      after, [&](std::uint64_t version, const std::uint8_t* key) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+        const std::size_t bytes =
+            states.all.size() * kStateBytes + states.keys.size() + states.values.size();
+        if (count == kChangesMax || bytes >= bytes_max) {
+          states.position = last;
+          return false;
+        }
+        ++count;
+        last = version;
+        const std::uint64_t hash = base::hash64(key, key_size, seed_);
+        std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
+        for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
+          if (Bytes(states.keys).sub((states.seen[at] - 1) * key_size, key_size) ==
+              Bytes(key, key_size)) {
+            return true;
+          }
+        }
+        add_state(version, key, hash, states);
+        states.seen[at] = static_cast<std::uint16_t>(states.all.size());
         return true;
-      }
-    }
-    add_state(version, key, hash, states);
-    states.seen[at] = static_cast<std::uint16_t>(states.all.size());
-    return true;
-  });
+      });
   return {};
 }
 

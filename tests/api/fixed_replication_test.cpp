@@ -492,6 +492,31 @@ TEST_CASE("fixed replication: states that a crash may take back are not shipped"
   CHECK(ReplicationServer::start(fixed->collection(), "127.0.0.1:0").ok());
 }
 
+TEST_CASE("fixed replication: values that fill many frames", "[replication][fixed]") {
+  FixedConfig config = two_shards();
+  using Large = ByteArray<30000>;
+  Couple<FixedTree<std::uint32_t, Large>> pair(config);
+  const auto large_of = [](std::uint32_t number) {
+    Large value;
+    value.fill(static_cast<std::uint8_t>(number));
+    return value;
+  };
+  for (std::uint32_t key = 0; key < 150; ++key) {
+    REQUIRE(pair.leader.put(key, large_of(key)).ok());
+  }
+  reopen_leader(pair);  // all of it comes in a copy
+  pair.follow();
+  pair.wait();
+  for (std::uint32_t key = 100; key < 200; ++key) {
+    REQUIRE(pair.leader.put(key, large_of(key + 1)).ok());
+  }
+  pair.wait();
+  CHECK(pair.follower.size() == 200);
+  for (std::uint32_t key = 0; key < 200; ++key) {
+    REQUIRE(pair.follower.get(key) == large_of(key < 100 ? key : key + 1));
+  }
+}
+
 TEST_CASE("fixed replication: two followers of a busy leader end with its content",
           "[replication][fixed][threads]") {
   for (const std::uint64_t retained : {std::uint64_t{0}, std::uint64_t{1} << 30}) {

@@ -200,6 +200,45 @@ TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, i
   CHECK(answer.replace[0] == (reopened ? 2 : 1));
 }
 
+TEST_CASE("leader: states that no sync has covered are not shipped [pitfall-58]") {
+  FaultFileSystem files;
+  Shape shape = test::kConstMap;
+  shape.fixed = true;
+  auto engine = engine::Engine::open("/c", &shape, test::one_shard(files), engine::Engine::Parts{});
+  REQUIRE(engine.ok());
+  replica::Options options;
+  options.timeout_ms = options.heartbeat_ms = 3600000;
+  replica::Source source(**engine, "c", options);
+  REQUIRE(source.begin().ok());
+  engine::WriteRequest request;
+  request.value = Bytes("abcdefgh");
+  request.key = Bytes("0001");
+  REQUIRE((*engine)->write(request, true).ok());
+  for (const bool fails : {false, true}) {
+    request.key = Bytes("0002");
+    request.value = Bytes(fails ? "12345678" : "87654321");
+    REQUIRE((*engine)->write(request, false).ok());
+    const format::Hello hello = hello_to(**engine, 0);
+    test::Script script;
+    format::FrameHeader header;
+    header.type = format::FrameType::hello;
+    script.frame(header, format::encode_hello(hello));
+    script.pause();
+    std::unique_ptr<os::Waker> waker;
+    REQUIRE(os::Waker::make(waker).ok());
+    if (fails) files.fail(test::Call::sync, 1, EIO, true);
+    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
+    replica::LeaderSession session(channel, options, *waker);
+    const std::atomic<bool> stopping{false};
+    CHECK_FALSE(
+        session.run([&](const std::string&) { return &source; }, stopping).is(Errc::corrupt));
+    const std::string heard(script.heard.begin(), script.heard.end());
+    CHECK((heard.find("0001") != std::string::npos) == !fails);
+    CHECK((heard.find("87654321") != std::string::npos) == !fails);
+    CHECK(heard.find("12345678") == std::string::npos);
+  }
+}
+
 TEST_CASE("leader: one of another collection is refused, whatever terms that has seen") {
   const Outcome outcome = greet(false);
   CHECK(outcome.status.is(Errc::format_mismatch));

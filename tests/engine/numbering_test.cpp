@@ -1,0 +1,159 @@
+// The numbers of a Fixed collection that follows, and that leads after it followed.
+#include <string>
+
+#include "engine/engine.hpp"
+#include "support/catch.hpp"
+#include "support/fault_file_system.hpp"
+#include "support/one_shard.hpp"
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+using namespace armdb;
+using test::FaultFileSystem;
+
+namespace {
+
+struct Subject {
+  Subject() {
+    shape.fixed = true;
+    open();
+  }
+  void open() {
+    auto opened = engine::Engine::open("/c", &shape, test::one_shard(files), {});
+    INFO(opened.message());
+    REQUIRE(opened.ok());
+    engine = std::move(*opened);
+  }
+  void lose_power() {
+    files.power_cut_lose_all();
+    engine.reset();
+    open();
+  }
+  void be(bool follower) {
+    store::ReplicaState state = engine->replica_state();
+    state.follower = follower;
+    state.terms = {{1, 7, {0}}};
+    REQUIRE(engine->save_replica_state(std::move(state)).ok());
+  }
+  void put(int number) {
+    const std::string key = test::key_of(number);
+    const std::string value = test::value_of(number);
+    engine::WriteRequest request;
+    request.key = Bytes(key);
+    request.value = Bytes(value);
+    REQUIRE(engine->write(request, false).ok());
+  }
+
+  FaultFileSystem files;
+  Shape shape = test::kConstMap;
+  std::unique_ptr<engine::Engine> engine;
+};
+
+}  // namespace
+
+TEST_CASE("numbering: a leader that becomes a follower stands at its last version") {
+  Subject subject;
+  for (int number = 0; number < 7; ++number) subject.put(number);
+  CHECK(subject.engine->position(0) == 7);
+  subject.be(true);
+  CHECK(subject.engine->position(0) == 7);
+  subject.lose_power();  // its content was synced with that
+  CHECK(subject.engine->size() == 7);
+  CHECK(subject.engine->position(0) == 7);
+  CHECK(subject.engine->cursor(0).reached == 7);
+}
+
+TEST_CASE("numbering: a position is written with a sync, what is reached before") {
+  Subject subject;
+  subject.be(true);
+  engine::Engine& engine = *subject.engine;
+  REQUIRE(engine.reach(0, 50).ok());
+  engine.move_cursor(0, 20, 50);
+  CHECK(engine.position(0) == 20);
+  subject.lose_power();
+  CHECK(subject.engine->position(0) == 0);
+  CHECK(subject.engine->cursor(0).reached >= 50);
+
+  REQUIRE(subject.engine->reach(0, 60).ok());
+  subject.engine->move_cursor(0, 60, 60);
+  REQUIRE(subject.engine->save_positions(false).ok());
+  subject.files.kill_process();
+  subject.engine.reset();
+  subject.open();
+  CHECK(subject.engine->position(0) == 60);
+  REQUIRE(subject.engine->save_positions(false).ok());
+  // What is quiet is durable, and says that nothing is later.
+  subject.engine->move_cursor(0, 70, 70);
+  REQUIRE(subject.engine->save_positions(true).ok());
+  subject.lose_power();
+  CHECK(subject.engine->position(0) == 70);
+  CHECK(subject.engine->cursor(0).reached == 70);
+
+  REQUIRE(subject.engine->forget(0, false).ok());
+  subject.lose_power();
+  CHECK(subject.engine->position(0) == 0);
+  CHECK(subject.engine->cursor(0).reached == 70);
+}
+
+TEST_CASE("numbering: who takes over counts above all it had heard of, also after a restart") {
+  for (const bool exact : {false, true}) {
+    Subject subject;
+    for (int number = 0; number < 3; ++number) subject.put(number);
+    subject.be(true);
+    REQUIRE(subject.engine->reach(0, 100).ok());
+    subject.engine->move_cursor(0, exact ? 100 : 90, 100);
+    REQUIRE(subject.engine->sync().ok());
+    REQUIRE(subject.engine->begin_own_numbering().ok());
+    CHECK(subject.engine->position(0) == (exact ? 100u : 90u));  // where its term begins
+    subject.be(false);
+    const std::uint64_t own_from = subject.engine->cursor(0).own_from;
+    CHECK(own_from == (exact ? 101u : 91u));
+    CHECK(subject.engine->cursor(0).joined == (exact ? 100u : own_from));
+    CHECK(subject.engine->position(0) == own_from);
+    for (const bool again : {false, true}) {
+      if (again) subject.lose_power();
+      CHECK(subject.engine->shard(0).last_sequence() == own_from);
+      CHECK(subject.engine->shard(0).durable_sequence() == own_from);
+      CHECK(subject.engine->cursor(0).own_from == own_from);
+    }
+    subject.put(1);
+    CHECK(subject.engine->shard(0).last_sequence() == own_from + 1);
+    REQUIRE(subject.engine->sync().ok());
+    CHECK(subject.engine->shard(0).durable_sequence() == own_from + 1);
+  }
+}
+
+TEST_CASE("numbering: a leader whose file is lost begins anew, one that never served does not") {
+  Subject subject;
+  for (int number = 0; number < 3; ++number) subject.put(number);
+  REQUIRE(subject.engine->begin_numbering().ok());
+  CHECK(subject.engine->cursor(0).own_from == 0);
+  CHECK(subject.engine->position(0) == 3);
+  subject.be(false);
+  subject.lose_power();
+  REQUIRE(subject.engine->begin_numbering().ok());
+  CHECK(subject.engine->cursor(0).own_from == 0);
+
+  REQUIRE(subject.engine->close().ok());
+  REQUIRE(subject.files.remove("/c/db.cursor").ok());
+  subject.engine.reset();
+  subject.open();
+  REQUIRE(subject.engine->begin_numbering().ok());
+  CHECK(subject.engine->cursor(0).own_from == 4);
+  CHECK(subject.engine->cursor(0).joined == 4);
+  CHECK(subject.engine->shard(0).last_sequence() == 4);
+}
+
+TEST_CASE("numbering: a follower whose file is lost has reached nobody knows what") {
+  Subject subject;
+  subject.put(1);
+  subject.be(true);
+  REQUIRE(subject.engine->close().ok());
+  REQUIRE(subject.files.remove("/c/db.cursor").ok());
+  subject.engine.reset();
+  subject.open();
+  CHECK(subject.engine->position(0) == 0);
+  CHECK(subject.engine->cursor(0).reached == store::kPositionMax);
+}
+
+#endif  // !ARMDB_OMIT_REPLICATION
