@@ -125,10 +125,10 @@ Status Applier::take(Part part) {
   {
     const base::MutexLock lock(mutex_);
     Lane& lane = lanes_[part.shard];
-    const auto full = [&] {
-      return waiting_bytes_ != 0 && waiting_bytes_ + part.bytes.size() > kWaitingPartsMax;
-    };
-    while (failure_.ok() && full()) done_.wait(mutex_);
+    while (failure_.ok() && waiting_bytes_ != 0 &&
+           waiting_bytes_ + part.bytes.size() > kWaitingPartsMax) {
+      done_.wait(mutex_);
+    }
     if (!failure_.ok()) return failure_;
     if (threaded_ && (large || lane.busy || !lane.waiting.empty())) {
       waiting_bytes_ += part.bytes.size();
