@@ -176,7 +176,7 @@ TEST_CASE("file_header: a file of another kind is told as such") {
   header.type = FileType::state;
   CHECK(decode_file_header(encoded(header), FileType::meta, again).message().find("a db.state") !=
         std::string::npos);
-  for (const std::uint16_t type : {std::uint16_t{0}, std::uint16_t{10}, std::uint16_t{65535}}) {
+  for (const std::uint16_t type : {std::uint16_t{0}, std::uint16_t{11}, std::uint16_t{65535}}) {
     header.type = static_cast<FileType>(type);
     const Status unknown = decode_file_header(encoded(header), FileType::segment, again);
     CHECK(unknown.is(Errc::format_mismatch));
