@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kPatienceMs = 120000;  // with children that come to rest, or end by themselves
 constexpr unsigned kMtus[] = {296, 576, 1280, 1500, 9000};
-constexpr int kAwaitNews = 1000;
+constexpr int kAwaitNews = 1000, kPatienceNews = 40000;
 constexpr useconds_t kPauseUs = 50;
 constexpr std::uint64_t kRestEvery = 6, kLookEvery = 5, kTakeOverEvery = 8;
 
@@ -99,6 +99,17 @@ void Conductor::kill(unsigned host) {
   note("killed " + std::to_string(host));
 }
 
+// On a good network. Who leads no more has numbers of its own behind those that it is sent.
+void Conductor::kill_at_first_news(unsigned host) {
+  start_all();
+  const std::uint64_t news = play_.hosts[host].news.load();
+  for (int left = kPatienceNews; left != 0; --left) {
+    if (play_.hosts[host].news.load() != news) break;
+    ::usleep(kPauseUs);
+  }
+  kill(host);
+}
+
 void Conductor::kill_all() {
   for (Child& child : children_) {
     if (child.pid == 0) continue;
@@ -158,7 +169,11 @@ void Conductor::play(std::uint64_t cycles) {
     cycle();
     if (cycle_ % kRestEvery == 0) {
       rest();
-      if (random_.one_in(3)) change_leader(true);
+      if (random_.one_in(3)) {
+        const unsigned former = play_.leader.load();
+        change_leader(true);
+        if (random_.one_in(2)) kill_at_first_news(former);
+      }
       change_network();
     } else if (play_.history.prefixes && random_.one_in(kTakeOverEvery)) {
       change_leader(false);

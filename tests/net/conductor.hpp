@@ -34,6 +34,7 @@ class Conductor {
   void start(unsigned host);
   void start_all();
   void kill(unsigned host);
+  void kill_at_first_news(unsigned host);
   void kill_all();
   void freeze(unsigned host);
   void thaw_all();
