@@ -336,7 +336,9 @@ bool LeaderSession::behind() const {
 Status LeaderSession::begin_copy(std::uint32_t shard) {
   Lane& lane = lanes_[shard];
   engine::Shard& from = source_->engine().shard(shard);
-  Status status = from.sync();
+  // All shards: what the copy has parts of is below what the next progress calls durable, also
+  // where a recovery found the other parts and nobody has synced them since.
+  Status status = source_->engine().sync();
   if (!status.ok()) return status;
   const std::uint64_t limit = from.begin_copy(*lane.feed);
   lane.copying = true;
