@@ -431,7 +431,9 @@ Status LeaderSession::begin_copy(std::uint32_t shard) {
     ++follower_.progress.resyncs;
     return lane.slots->begin_copy();
   }
-  Status status = from.sync();
+  // All shards: what the copy has parts of is below what the next progress calls durable, also
+  // where a recovery found the other parts and nobody has synced them since.
+  Status status = source_->engine().sync();
   if (!status.ok()) return status;
   const std::uint64_t limit = from.begin_copy(*lane.feed);
   lane.copying = true;

@@ -237,7 +237,7 @@ TEST_CASE("log_replacement: what a copy had brought is kept aside too, also by a
   });
   REQUIRE(engine->shard(0).begin_replacement().ok());
   const Request request(*engine, 1, 3, false);
-  REQUIRE(engine->shard(0).add_to_replacement(kNewLast + 1, request.write).ok());
+  REQUIRE(add(engine->shard(0), kNewLast + 1, request.write).ok());
   REQUIRE(engine->shard(0).finish_replacement(kNewLast + 1, 0, [] {}).ok());
   files.set_observer(nullptr);
   engine.reset();

@@ -80,6 +80,10 @@ std::uint64_t HistoryModel::torn(const std::vector<SimEntry*>& states) const {
     const std::size_t count = std::min(kLast, state->joints.size());
     for (std::size_t at = state->joints.size() - count; at < state->joints.size(); ++at) {
       const std::uint64_t joint = state->joints[at];
+      // What was written over is nowhere to be seen: compaction may have dropped all that stood
+      // before the first segment, and then it is shipped to nobody.
+      const SimContent& there_is = state->content;
+      if (std::find(there_is.begin(), there_is.end(), joint) == there_is.end()) continue;
       for (const std::size_t other : joints_.at(joint)) {
         const std::vector<std::uint64_t>& there = states[other]->joints;
         if (!std::binary_search(there.begin(), there.end(), joint)) return joint;

@@ -166,9 +166,10 @@ void ReplicationSim::note_copies(Process& process) {
     if (node.copied_from[shard] == nullptr) continue;
     SimEntry* const entry = locate(process, shard, false);
     if (entry == nullptr || process.dead) continue;
-    if (!HistoryModel::on_line(node.at[shard], entry)) {
+    if (!HistoryModel::leads_to(node.at[shard], entry)) {
       check_aside(node, shard, node.at[shard], entry);
     }
+    if (!HistoryModel::leads_to(node.floor[shard], entry)) node.floor[shard] = entry;
     node.at[shard] = entry;
   }
 }
