@@ -263,18 +263,18 @@ void ReplicationSim::lead(const ProcessPtr& process) {
 }
 
 void ReplicationSim::serve(const ProcessPtr& process, std::unique_ptr<os::Stream> stream) {
-  auto channel = std::make_shared<replica::Channel>(std::move(stream), process->options.timeout_ms);
-  spawn(process, "session ", [this, process, channel] {
+  const auto held = std::make_shared<std::unique_ptr<os::Stream>>(std::move(stream));
+  spawn(process, "session ", [this, process, held] {
+    replica::Channel channel(std::move(*held), process->options.timeout_ms);
     std::unique_ptr<os::Waker> waker;
     if (!os::Waker::make(waker).ok()) return;
     process->wakers.push_back(waker.get());
     {
-      replica::LeaderSession session(*channel, process->options, *waker);
+      replica::LeaderSession session(channel, process->options, *waker);
       const auto find = [&](const std::string&) { return process->source.get(); };
       const Status status = session.run(find, process->stopping);
       if (!status.ok()) process->error = status.message();
     }
-    channel->shut();
     std::erase(process->wakers, waker.get());
   });
 }
