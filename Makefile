@@ -63,9 +63,9 @@ FLAVOUR_FLAGS  = $(flags_$(firstword $(subst -, ,$(FLAVOUR))))
 # All builds but one compile the sources as one unit, through the spine: a quarter of the time.
 # The test build of g++ compiles each file alone, so that a missing include shows.
 UNITY        = $(if $(filter %g++-test %-coverage,$(COMPILER)-$(FLAVOUR)),0,1)
-# Without optimisation tests compile in a third to two thirds of the time. The library and what
-# the tests share, where they spend theirs, have OPT; check-amalgam tests headers with it.
-TEST_OPT     = $(if $(filter cross,$(FLAVOUR)),,-O0)
+# clang++ compiles tests without optimisation in a third of the time, most of all those of the
+# sanitizers; the library and what the tests share, where they spend their time, have OPT.
+TEST_OPT     = $(if $(IS_CLANG),-O0)
 
 WITH_OPENSSL = $(filter 1,$(OPENSSL))
 ALL_DEFINES  = -DARMDB_CHECKS=1 $(if $(WITH_OPENSSL),-DARMDB_WITH_OPENSSL=1) $(DEFINES)
