@@ -305,7 +305,7 @@ define remember
 endef
 
 $(OUT)/flags: force
-	$(call remember,$(CXX) $(LIB_FLAGS) $(TEST_FLAGS))
+	$(call remember,$(CXX) $(LIB_FLAGS) $(TEST_FLAGS) $(TEST_OPT))
 
 $(OUT)/files: force
 	$(call remember,$(LIB_OBJECTS) $(TEST_OBJECTS) $(SUPPORT_OBJECTS))

@@ -159,7 +159,7 @@ GUARDS = [
     (55, "a frame may claim any length", "format/frame.cpp",
      "header.length <= kWirePayloadMax &&", "true &&"),
     (56, "a frame in part loses its place", "replica/channel.cpp",
-     "const std::size_t before = in_.size();", "const std::size_t before = 0;"),
+     "filled_ -= taken_;", "filled_ = 0;"),
     (57, "a piece for a follower is as long as the log", "store/log_feed.cpp",
      "if (whole >= bytes_max) break;", ""),
     (58, "what is not durable is shipped", "replica/leader.cpp",
@@ -167,11 +167,11 @@ GUARDS = [
      "static_cast<void>(shard.flush_for_feed(lanes_[at].limit));"),
     (59, "a leader of an older term is followed, and not fenced", "replica/history.cpp",
      "theirs.back().number < own.back().number", "false"),
-    (60, "entries are taken wherever they begin", "replica/follower.cpp",
-     "if (part.before != engine_.shard(header.shard).last_sequence()) {", "if (false) {"),
+    (60, "entries are taken wherever they begin", "replica/applier.cpp",
+     "if (part.before != last) {", "if (false) {"),
     (61, "a follower greets with what a power cut may take", "replica/follower.cpp",
-     "Status status = engine_.sync(); const store::ReplicaState state",
-     "Status status; const store::ReplicaState state"),
+     "Status status = engine_.sync(); if (status.ok() && slots_ != nullptr) "
+     "status = slots_->prepare();", "Status status;"),
     (62, "what compaction took is passed over", "store/log_feed.cpp",
      "if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;",
      "if (header.kind == format::SegmentKind::compacted) { position_ = segment->last_sequence; "
@@ -181,7 +181,7 @@ GUARDS = [
      "if (step == ScanStep::broken) break; if (step == ScanStep::end || !take("),
     (64, "a follower that comes back begins at the end", "replica/leader.cpp",
      "lane.feed = std::make_unique<store::LogFeed>(position);",
-     "lane.feed = std::make_unique<store::LogFeed>(own.sequences[at]);"),
+     "lane.feed = std::make_unique<store::LogFeed>(from.last_sequence());"),
     (65, "a follower of another collection is believed", "replica/leader.cpp",
      "if (hello.lineage != own.lineage) {", "if (false) {"),
 ]
