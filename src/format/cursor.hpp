@@ -54,7 +54,7 @@ struct Cursors {
 [[nodiscard]] constexpr std::size_t cursor_place_at(std::size_t place, std::size_t bytes) noexcept {
   return kCursorPlaceAt + place * bytes;
 }
-inline constexpr std::size_t kCursorBytesMax = kCursorPlaceAt + 2 * 12288;
+inline constexpr std::size_t kCursorBytesMax = kCursorPlaceAt + std::size_t{2} * 12288;
 
 // The front of the file; one of the places, which continues that one's crc.
 [[nodiscard]] std::vector<std::uint8_t> encode_cursor_front(const Cursors& cursors);
