@@ -1237,10 +1237,29 @@ class ReplicationTest(CliTest):
         self.assertFalse(self.copy.exists())
         self.follow("follow", None, "--name", "news").comes("streaming, term")
 
-    def test_fixed_collections_are_unsupported(self):
+    def test_fixed_collections_are_followed_and_promoted(self):
         fixed = self.dir / "fixed"
         self.ok("create", fixed, "--map", "--key-size", 8, "--value-size", 8, "--fixed")
-        self.assertIn("unsupported", self.ok("serve", fixed, self.socket, code=FAILED).err)
+        server = self.serve(path=fixed).say("put 00000001 abcdefgh", "put 00000002 abcdefgh")
+        follower = self.follow().comes("created ").comes("streaming, term")
+        server.say("put 00000002 ABCDEFGH", "erase 00000001", "put 00000003 ijklmnop", "sync",
+                   "wait 1").comes("1 follower has it all")
+        follower.ends(signal.SIGTERM)
+        server.say("put 00000004 lostlost", "sync").comes("synced", 2)
+        self.assertIn("1 entry", self.ok("lag", self.copy, self.socket).out)
+        server.ends(signal.SIGTERM)
+        self.assertEqual(self.ok("get", self.copy, "00000002").out, "ABCDEFGH\n")
+        self.assertIn("promoted", self.ok("promote", self.copy).out)
+        self.ok("put", self.copy, "00000005", "newleads")
+        second = self.serve("second", self.copy)
+        back = self.follow("back", fixed).comes("streaming, term")
+        second.say("wait 1").comes("1 follower has it all")
+        back.ends(signal.SIGTERM)
+        second.ends(signal.SIGTERM)
+        self.assertEqual(sorted(self.content(fixed).splitlines()),
+                         sorted(self.content(self.copy).splitlines()))
+        self.assertNotIn("lostlost", self.content(fixed))
+        self.assertTrue(list(fixed.rglob("*.aside")))
 
     def test_wrong_uses(self):
         key = self.dir / "key"
