@@ -5360,6 +5360,7 @@ struct SlotStates {
   struct One {
     std::uint64_t version = 0;
     std::uint64_t expiry_ms = 0;
+    std::uint64_t as_of = 0;  // of a change: the last version of the shard when it was added
     bool erased = false;
     bool unchanged = false;  // only its key is told
   };
@@ -5727,6 +5728,7 @@ class Shard {
                    FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
+  bool tell_some_changes(std::size_t bytes_max, SlotStates& states) const ARMDB_REQUIRES(mutex_);
   void add_state(std::uint64_t version, const std::uint8_t* key, std::uint64_t hash,
                  SlotStates& states) const ARMDB_REQUIRES(mutex_);
   Status tell_block(const index::Block& block, std::uint64_t known, SlotStates& states) const;
@@ -23458,43 +23460,59 @@ void Shard::keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max) 
   copies_told_ = 0;
 }
 
-// One of each key, as it is now: it stands for all of its changes in the piece.
+// Some at a time: writers wait for no more than these.
 Status Shard::tell_changes(std::uint64_t after, std::size_t bytes_max, SlotStates& states,
                            bool& covered) const {
   states.clear();
   states.seen.assign(kSeenPlaces, 0);
-  const std::size_t key_size = context_.shape.key_size;
-  const base::MutexLock lock(mutex_);
-  Status status = refuse_if_closed();
-  if (!status.ok()) return status;
-  states.position = states.latest = store_->last_sequence();
-  covered = changes_ != nullptr && changes_->covers(after) && after <= states.latest;
-  if (!covered) return {};
-  std::size_t count = 0;
-  std::uint64_t last = after;
-  changes_->each_after(
-      after, [&](std::uint64_t version, const std::uint8_t* key) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-        const std::size_t bytes =
-            states.all.size() * kStateBytes + states.keys.size() + states.values.size();
-        if (count == kChangesMax || bytes >= bytes_max) {
-          states.position = last;
-          return false;
-        }
-        ++count;
-        last = version;
-        const std::uint64_t hash = base::hash64(key, key_size, seed_);
-        std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
-        for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
-          if (Bytes(states.keys).sub((states.seen[at] - 1) * key_size, key_size) ==
-              Bytes(key, key_size)) {
-            return true;
-          }
-        }
-        add_state(version, key, hash, states);
-        states.seen[at] = static_cast<std::uint16_t>(states.all.size());
-        return true;
-      });
+  states.position = after;
+  for (bool first = true, more = true; more; first = false) {
+    const base::MutexLock lock(mutex_);
+    Status status = refuse_if_closed();
+    if (!status.ok()) return status;
+    const std::uint64_t now = store_->last_sequence();
+    const bool there =
+        changes_ != nullptr && changes_->covers(states.position) && states.position <= now;
+    if (first) covered = there;
+    if (!there) return {};  // what is collected holds
+    states.latest = now;
+    more = tell_some_changes(bytes_max, states);
+  }
   return {};
+}
+
+// One of each key, as it is now: it stands for all changes of that key up to now. False when the
+// piece is full, or has all.
+bool Shard::tell_some_changes(std::size_t bytes_max, SlotStates& states) const {
+  const std::size_t key_size = context_.shape.key_size;
+  std::size_t count = 0;
+  bool full = false;
+  std::uint64_t last = states.position;
+  const auto add = [&](std::uint64_t version,
+                       const std::uint8_t* key) ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    const std::size_t bytes =
+        states.all.size() * kStateBytes + states.keys.size() + states.values.size();
+    full = states.all.size() == kChangesMax || bytes >= bytes_max;
+    if (full || count == kStatesPerLock) return false;
+    ++count;
+    last = version;
+    const std::uint64_t hash = base::hash64(key, key_size, seed_);
+    std::size_t at = static_cast<std::size_t>(hash) % kSeenPlaces;
+    for (; states.seen[at] != 0; at = (at + 1) % kSeenPlaces) {
+      const std::size_t known = states.seen[at] - std::size_t{1};
+      if (Bytes(states.keys).sub(known * key_size, key_size) != Bytes(key, key_size)) continue;
+      if (states.all[known].as_of >= version) return true;
+      break;  // it has changed since it was added
+    }
+    add_state(version, key, hash, states);
+    states.all.back().as_of = states.latest;
+    states.seen[at] = static_cast<std::uint16_t>(states.all.size());
+    return true;
+  };
+  changes_->each_after(last, add);
+  const bool more = full || count == kStatesPerLock;
+  states.position = more ? last : states.latest;
+  return more && !full;
 }
 
 // Also one that has expired: it counts until it is swept or overwritten.
@@ -23503,7 +23521,8 @@ void Shard::add_state(std::uint64_t version, const std::uint8_t* key, std::uint6
   const std::size_t value_size = context_.shape.value_size;
   const std::size_t before = states.values.size();
   states.values.resize(before + value_size);
-  SlotStates::One one{.version = version, .expiry_ms = 0, .erased = false, .unchanged = false};
+  SlotStates::One one;
+  one.version = version;
   one.erased =
       !index_->find(key, hash, nullptr, value_size == 0 ? nullptr : states.values.data() + before);
   if (one.erased) {

@@ -353,6 +353,7 @@ class Shard {
                    FunctionRef<Status(std::uint64_t)> passed);
   Status each_block(FunctionRef<Status(index::Block&)> visit) const;
 #if !defined(ARMDB_OMIT_REPLICATION)
+  bool tell_some_changes(std::size_t bytes_max, SlotStates& states) const ARMDB_REQUIRES(mutex_);
   void add_state(std::uint64_t version, const std::uint8_t* key, std::uint64_t hash,
                  SlotStates& states) const ARMDB_REQUIRES(mutex_);
   Status tell_block(const index::Block& block, std::uint64_t known, SlotStates& states) const;

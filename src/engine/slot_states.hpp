@@ -14,6 +14,7 @@ struct SlotStates {
   struct One {
     std::uint64_t version = 0;
     std::uint64_t expiry_ms = 0;
+    std::uint64_t as_of = 0;  // of a change: the last version of the shard when it was added
     bool erased = false;
     bool unchanged = false;  // only its key is told
   };

@@ -266,7 +266,10 @@ TEST_CASE(
   REQUIRE(leader.close().ok());
   const std::filesystem::path copy = pair.directory() / "copy";
   std::filesystem::create_directory(copy);
-  std::filesystem::copy_file(pair.directory() / "leader/db.meta", copy / "db.meta");
+  for (const char* name : {"db.meta", "db.keys"}) {
+    const auto from = std::filesystem::path(pair.directory() / "leader") / name;
+    if (std::filesystem::exists(from)) std::filesystem::copy_file(from, copy / name);
+  }
   for (const char* shard : {"shard_000", "shard_001"}) {
     std::filesystem::create_directory(copy / shard);
     std::filesystem::copy_file(

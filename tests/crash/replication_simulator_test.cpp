@@ -38,12 +38,12 @@ void simulate(ReplicationSimSettings settings, std::size_t seeds) {
 }  // namespace
 
 TEST_CASE("replication: under crashes, cuts and faults followers have what their leader had",
-          "[crash][replication][simulated]") {
+          "[crash][replication][simulated][clear]") {
   simulate({}, armdb::test::scaled(100, 5));
 }
 
 TEST_CASE("replication: under crashes, cuts and faults, many seeds (long)",
-          "[crash][replication][simulated][slow]") {
+          "[crash][replication][simulated][slow][clear]") {
   ReplicationSimSettings settings;
   settings.seed = 100000;
   std::size_t seeds = armdb::test::scaled(4000, 10);

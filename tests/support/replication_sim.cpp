@@ -264,7 +264,7 @@ void ReplicationSim::lead(const ProcessPtr& process) {
 
 void ReplicationSim::serve(const ProcessPtr& process, std::unique_ptr<os::Stream> stream) {
   const auto held = std::make_shared<std::unique_ptr<os::Stream>>(std::move(stream));
-  spawn(process, "session ", [this, process, held] {
+  spawn(process, "session ", [process, held] {
     replica::Channel channel(std::move(*held), process->options.timeout_ms);
     std::unique_ptr<os::Waker> waker;
     if (!os::Waker::make(waker).ok()) return;
