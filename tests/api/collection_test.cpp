@@ -384,8 +384,11 @@ TEST_CASE("collection: verify() finds flipped bits, and reading them is an error
     }
     std::fstream file(path + "/shard_000/0000000001.data",
                       std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(96 + 128 * 40 + 60);
-    file.put('y');
+    constexpr std::streamoff kFlipped = 96 + 128 * 40 + 60;
+    file.seekg(kFlipped);
+    const int byte = file.get();
+    file.seekp(kFlipped);
+    file.put(static_cast<char>(byte ^ 1));  // whatever stands there, sealed bytes too
     file.close();
     auto tree = VarTree<std::uint32_t>::open(path, config);
     REQUIRE(tree.ok());
