@@ -6481,6 +6481,7 @@ class SlotLane {
   std::uint64_t told_ = 0;      // the same as the follower knows it
   std::uint64_t reached_ = 0;   // that the follower was told of
   bool copying_ = false;
+  bool keeps_ = false;  // more changes than else: from a copy on until the stream has told them
   std::uint64_t copy_at_ = 0;  // the copy is as of this version, or later
   engine::SlotWalk walk_;
   engine::SlotStates states_;
@@ -6957,7 +6958,8 @@ class Client {
   void* const context_;
   os::Address address_;
   std::unique_ptr<crypto::TlsContext> tls_;
-  std::unique_ptr<os::Waker> waker_;  // woken by stop(), for good
+  std::unique_ptr<os::Waker> waker_;   // of the conversation, for what goes on beside it too
+  std::unique_ptr<os::Waker> ending_;  // woken by stop() alone, for good
   std::atomic<bool> stopping_{false};
   bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;
@@ -23598,6 +23600,10 @@ Status Shard::tell_block(const index::Block& block, std::uint64_t known, SlotSta
       base::append(states.keys, Bytes(key, key_size));
     } else if (expiries_.any()) {
       add_state(version, key, base::hash64(key, key_size, seed_), states);
+      if (states.all.back().erased) {  // since the block was read: the stream behind tells it
+        states.all.pop_back();
+        states.keys.resize(states.keys.size() - key_size);
+      }
     } else {
       states.all.push_back(
           {.version = version, .expiry_ms = 0, .erased = false, .unchanged = false});
@@ -23833,6 +23839,8 @@ Status Channel::write_all(Bytes bytes, std::uint64_t end) {
     }
     const Result<std::size_t> got = pull(kPullBytes);
     if (!got.ok()) return got.status();
+    // It is alive, and busy with what it has.
+    if (*got != 0) end = os::monotonic_ms() + timeout_ms_;
   }
   return {};
 }
@@ -24007,7 +24015,7 @@ SlotStart judge_position(const store::Cursor& cursor, std::uint64_t last, std::u
 }
 
 SlotLane::~SlotLane() {
-  if (copying_) shard_.end_telling_all();
+  if (keeps_) shard_.end_telling_all();
 }
 
 Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint8_t& replace) {
@@ -24022,10 +24030,19 @@ Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint
 }
 
 Status SlotLane::begin_copy() {
-  if (!copying_) {
-    copying_ = true;
-    copy_at_ = shard_.begin_telling_all();
+  // What damage took would be erased at the follower.
+  if (shard_.has_holes()) {
+    return base::corrupt(
+        "the shard lost slots to damage, and no copy of it is given: promote a follower, or "
+        "restore it from a backup");
   }
+  if (!keeps_) {
+    keeps_ = true;
+    copy_at_ = shard_.begin_telling_all();
+  } else if (!copying_) {
+    copy_at_ = shard_.last_sequence();
+  }
+  copying_ = true;
   walk_ = {};
   reached_ = 0;
   return send_mark(format::FrameType::copy_begin, copy_at_);
@@ -24046,6 +24063,10 @@ Status SlotLane::collect() {
   if (!covered) return begin_copy();
   held_ = states_.position != told_;
   needed_ = states_.latest;
+  if (keeps_ && states_.position == states_.latest) {
+    keeps_ = false;
+    shard_.end_telling_all();
+  }
   return {};
 }
 
@@ -24062,7 +24083,6 @@ Status SlotLane::send(bool& shipped) {
   if (!walk_.over) return {};
   position_ = told_ = copy_at_;
   copying_ = false;
-  shard_.end_telling_all();
   return send_mark(format::FrameType::copy_end, copy_at_);
 }
 
@@ -25219,7 +25239,8 @@ Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& of
     std::size_t size = 0;
     const format::EntryRead read =
         format::decode_entry(all.sub(offset, all.size() - offset), format::kWireSeed, entry, size);
-    if (read != format::EntryRead::whole || entry.mark()) {
+    const bool plain = (entry.flags & ~(format::kTombstone | format::kExpiry)) == 0;
+    if (read != format::EntryRead::whole || entry.mark() || (part.copy && !plain)) {
       return base::corrupt("the leader sent bytes that are no entries");
     }
     const bool opens = (entry.flags & format::kBatchBegin) != 0;
@@ -25529,9 +25550,8 @@ Status FollowerSession::greet() {
 // An index that grows entry by entry would do much of its work again and again.
 void FollowerSession::make_room(std::uint64_t entries, const format::Hello& leader) {
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    const std::uint64_t share = entries / engine_.shard_count();
-    const std::uint64_t most = std::min(leader.sequences[at], kExpectedMax);
-    expected_[at] = static_cast<std::size_t>(std::min(share, most));
+    const std::uint64_t share = std::min(entries, kExpectedMax) / engine_.shard_count();
+    expected_[at] = static_cast<std::size_t>(std::min(share, leader.sequences[at]));
     if (engine_.shard(at).size() == 0) engine_.shard(at).expect(expected_[at]);
   }
 }
@@ -25607,9 +25627,8 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
 Status FollowerSession::keep_up() {
   Status status;
   if (syncer_.ended(status)) return status.ok() ? settled() : status;
-  if (syncer_.running()) return ack_due() ? send_ack() : Status();
-  if (unsynced_bytes_ <= kUnsyncedBytesMax || begin_sync()) return {};
-  return settle();
+  if (!syncer_.running() && unsynced_bytes_ > kUnsyncedBytesMax && !begin_sync()) return settle();
+  return ack_due() ? send_ack() : Status();  // also amid a copy that comes faster than it is taken
 }
 
 // No frame is there.
@@ -25777,6 +25796,10 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
     return base::corrupt("the leader sent bytes that are no entries");
   }
   if (rest.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
+  if (whole == 0) {
+    coming_shard_ = all.empty() ? kNoShard : header.shard;
+    return {};
+  }
   Part next;
   base::append(next.bytes, rest);
   part.bytes.resize(whole);
@@ -26024,6 +26047,7 @@ Status Client::start(std::string_view text) {
   }
   if (status.ok()) status = make_tls(options_, tls_);
   if (status.ok()) status = os::Waker::make(waker_);
+  if (status.ok()) status = os::Waker::make(ending_);
   // A former leader that is started as a follower takes no writes from here on.
   state.follower = true;
   if (status.ok()) status = engine_.save_replica_state(std::move(state));
@@ -26034,6 +26058,7 @@ Status Client::start(std::string_view text) {
 
 void Client::stop() {
   stopping_.store(true, std::memory_order_release);
+  if (ending_ != nullptr) ending_->wake();
   if (waker_ != nullptr) waker_->wake();
   {
     const base::MutexLock lock(pause_mutex_);
@@ -26080,9 +26105,9 @@ void Client::run() {
 
 Status Client::follow_once() {
   Result<std::unique_ptr<os::Stream>> stream =
-      connect_to(address_, options_, tls_.get(), waker_.get());
+      connect_to(address_, options_, tls_.get(), ending_.get());
   if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options_.timeout_ms, waker_.get());
+  Channel channel(std::move(*stream), options_.timeout_ms, ending_.get());
   const auto told = [&](const Progress& progress) { tell(progress); };
   FollowerSession session(channel, engine_, options_, *waker_, told);
   return session.run(own_, stopping_);

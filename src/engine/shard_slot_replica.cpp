@@ -177,6 +177,10 @@ Status Shard::tell_block(const index::Block& block, std::uint64_t known, SlotSta
       base::append(states.keys, Bytes(key, key_size));
     } else if (expiries_.any()) {
       add_state(version, key, base::hash64(key, key_size, seed_), states);
+      if (states.all.back().erased) {  // since the block was read: the stream behind tells it
+        states.all.pop_back();
+        states.keys.resize(states.keys.size() - key_size);
+      }
     } else {
       states.all.push_back(
           {.version = version, .expiry_ms = 0, .erased = false, .unchanged = false});

@@ -72,7 +72,8 @@ Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& of
     std::size_t size = 0;
     const format::EntryRead read =
         format::decode_entry(all.sub(offset, all.size() - offset), format::kWireSeed, entry, size);
-    if (read != format::EntryRead::whole || entry.mark()) {
+    const bool plain = (entry.flags & ~(format::kTombstone | format::kExpiry)) == 0;
+    if (read != format::EntryRead::whole || entry.mark() || (part.copy && !plain)) {
       return base::corrupt("the leader sent bytes that are no entries");
     }
     const bool opens = (entry.flags & format::kBatchBegin) != 0;

@@ -80,6 +80,8 @@ Status Channel::write_all(Bytes bytes, std::uint64_t end) {
     }
     const Result<std::size_t> got = pull(kPullBytes);
     if (!got.ok()) return got.status();
+    // It is alive, and busy with what it has.
+    if (*got != 0) end = os::monotonic_ms() + timeout_ms_;
   }
   return {};
 }

@@ -123,6 +123,7 @@ Status Client::start(std::string_view text) {
   }
   if (status.ok()) status = make_tls(options_, tls_);
   if (status.ok()) status = os::Waker::make(waker_);
+  if (status.ok()) status = os::Waker::make(ending_);
   // A former leader that is started as a follower takes no writes from here on.
   state.follower = true;
   if (status.ok()) status = engine_.save_replica_state(std::move(state));
@@ -133,6 +134,7 @@ Status Client::start(std::string_view text) {
 
 void Client::stop() {
   stopping_.store(true, std::memory_order_release);
+  if (ending_ != nullptr) ending_->wake();
   if (waker_ != nullptr) waker_->wake();
   {
     const base::MutexLock lock(pause_mutex_);
@@ -179,9 +181,9 @@ void Client::run() {
 
 Status Client::follow_once() {
   Result<std::unique_ptr<os::Stream>> stream =
-      connect_to(address_, options_, tls_.get(), waker_.get());
+      connect_to(address_, options_, tls_.get(), ending_.get());
   if (!stream.ok()) return std::move(stream).status();
-  Channel channel(std::move(*stream), options_.timeout_ms, waker_.get());
+  Channel channel(std::move(*stream), options_.timeout_ms, ending_.get());
   const auto told = [&](const Progress& progress) { tell(progress); };
   FollowerSession session(channel, engine_, options_, *waker_, told);
   return session.run(own_, stopping_);

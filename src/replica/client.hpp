@@ -39,7 +39,8 @@ class Client {
   void* const context_;
   os::Address address_;
   std::unique_ptr<crypto::TlsContext> tls_;
-  std::unique_ptr<os::Waker> waker_;  // woken by stop(), for good
+  std::unique_ptr<os::Waker> waker_;   // of the conversation, for what goes on beside it too
+  std::unique_ptr<os::Waker> ending_;  // woken by stop() alone, for good
   std::atomic<bool> stopping_{false};
   bool following_ = false;  // nobody else follows with this collection
   os::Thread thread_;

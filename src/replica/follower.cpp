@@ -123,9 +123,8 @@ Status FollowerSession::greet() {
 // An index that grows entry by entry would do much of its work again and again.
 void FollowerSession::make_room(std::uint64_t entries, const format::Hello& leader) {
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-    const std::uint64_t share = entries / engine_.shard_count();
-    const std::uint64_t most = std::min(leader.sequences[at], kExpectedMax);
-    expected_[at] = static_cast<std::size_t>(std::min(share, most));
+    const std::uint64_t share = std::min(entries, kExpectedMax) / engine_.shard_count();
+    expected_[at] = static_cast<std::size_t>(std::min(share, leader.sequences[at]));
     if (engine_.shard(at).size() == 0) engine_.shard(at).expect(expected_[at]);
   }
 }
@@ -202,9 +201,8 @@ Status FollowerSession::run(Progress& progress, const std::atomic<bool>& stoppin
 Status FollowerSession::keep_up() {
   Status status;
   if (syncer_.ended(status)) return status.ok() ? settled() : status;
-  if (syncer_.running()) return ack_due() ? send_ack() : Status();
-  if (unsynced_bytes_ <= kUnsyncedBytesMax || begin_sync()) return {};
-  return settle();
+  if (!syncer_.running() && unsynced_bytes_ > kUnsyncedBytesMax && !begin_sync()) return settle();
+  return ack_due() ? send_ack() : Status();  // also amid a copy that comes faster than it is taken
 }
 
 // No frame is there.
@@ -374,6 +372,10 @@ Status FollowerSession::take_copy(const format::FrameHeader& header, Bytes paylo
     return base::corrupt("the leader sent bytes that are no entries");
   }
   if (rest.size() > kPieceBytesMax) return base::corrupt("an entry of a copy has no end");
+  if (whole == 0) {
+    coming_shard_ = all.empty() ? kNoShard : header.shard;
+    return {};
+  }
   Part next;
   base::append(next.bytes, rest);
   part.bytes.resize(whole);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/append.hpp"
+#include "base/errors.hpp"
 #include "format/entry.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -22,7 +23,7 @@ SlotStart judge_position(const store::Cursor& cursor, std::uint64_t last, std::u
 }
 
 SlotLane::~SlotLane() {
-  if (copying_) shard_.end_telling_all();
+  if (keeps_) shard_.end_telling_all();
 }
 
 Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint8_t& replace) {
@@ -37,10 +38,19 @@ Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint
 }
 
 Status SlotLane::begin_copy() {
-  if (!copying_) {
-    copying_ = true;
-    copy_at_ = shard_.begin_telling_all();
+  // What damage took would be erased at the follower.
+  if (shard_.has_holes()) {
+    return base::corrupt(
+        "the shard lost slots to damage, and no copy of it is given: promote a follower, or "
+        "restore it from a backup");
   }
+  if (!keeps_) {
+    keeps_ = true;
+    copy_at_ = shard_.begin_telling_all();
+  } else if (!copying_) {
+    copy_at_ = shard_.last_sequence();
+  }
+  copying_ = true;
   walk_ = {};
   reached_ = 0;
   return send_mark(format::FrameType::copy_begin, copy_at_);
@@ -61,6 +71,10 @@ Status SlotLane::collect() {
   if (!covered) return begin_copy();
   held_ = states_.position != told_;
   needed_ = states_.latest;
+  if (keeps_ && states_.position == states_.latest) {
+    keeps_ = false;
+    shard_.end_telling_all();
+  }
   return {};
 }
 
@@ -77,7 +91,6 @@ Status SlotLane::send(bool& shipped) {
   if (!walk_.over) return {};
   position_ = told_ = copy_at_;
   copying_ = false;
-  shard_.end_telling_all();
   return send_mark(format::FrameType::copy_end, copy_at_);
 }
 

@@ -63,6 +63,7 @@ class SlotLane {
   std::uint64_t told_ = 0;      // the same as the follower knows it
   std::uint64_t reached_ = 0;   // that the follower was told of
   bool copying_ = false;
+  bool keeps_ = false;  // more changes than else: from a copy on until the stream has told them
   std::uint64_t copy_at_ = 0;  // the copy is as of this version, or later
   engine::SlotWalk walk_;
   engine::SlotStates states_;

@@ -436,6 +436,27 @@ TEST_CASE("replication: waiting says when it is not so", "[replication]") {
   CHECK(pair.server().wait_for_followers(2, ~std::uint64_t{0}, 5).is(Errc::timed_out));
 }
 
+// What it syncs beside the conversation may end when that has ended.
+TEST_CASE("replication: a follower that is behind comes back whenever its leader does",
+          "[replication]") {
+  Config config;
+  config.shard_count = 2;
+  Couple<Tree> couple(config);
+  couple.follow();
+  const std::string value(4000, 'x');
+  std::uint64_t key = 0;
+  for (int round = 0; round < 6; ++round) {
+    for (int count = 0; count < 4000; ++count) {
+      REQUIRE(couple.leader.put(key++ % 8000, value).ok());
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + 13 * round));
+    couple.stop_serving();
+    couple.serve();
+  }
+  couple.wait();
+  CHECK(couple.follower.size() == 8000);
+}
+
 TEST_CASE("replication: how far a follower is behind is told while it is away", "[replication]") {
   Couple<Tree> pair(small_files());
   for (std::uint64_t key = 0; key < 10; ++key) REQUIRE(pair.leader.put(key, "there").ok());

@@ -205,6 +205,19 @@ TEST_CASE("follower: what its leader lost of the term that they share is kept as
   CHECK(test::names_with(talk.files, ".aside").empty() == (replace == 1));
 }
 
+TEST_CASE("follower: a copy has no batches, and one with a long one is refused") {
+  Talk talk;
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::copy_begin, 0, 300);
+  std::vector<unsigned> flags(300);
+  flags.front() = kBegin;
+  flags.back() = kCommit;
+  talk.say(FrameType::copy_data, 0, 0, talk.entries(0, 1, flags));
+  talk.say(FrameType::copy_end, 0, 300);
+  CHECK(talk.run().is(Errc::corrupt));
+  CHECK(talk.last(0) == 0);
+}
+
 TEST_CASE("follower: who has one part of a batch in a copy, and not the other, takes no lead") {
   Talk talk;
   const auto marks = [](std::uint64_t first, std::uint64_t second) {
