@@ -37,7 +37,7 @@ inline Simulation* simulated() noexcept { return simulation.load(std::memory_ord
 
 #else
 
-constexpr Simulation* simulated() noexcept { return nullptr; }
+inline Simulation* simulated() noexcept { return nullptr; }
 
 #endif
 
