@@ -243,6 +243,11 @@ class Follower {
       }
       case FrameType::ack:
         require(false, "a leader acks nothing");
+        return;
+      case FrameType::reach:
+      case FrameType::cursor:
+      case FrameType::copy_keys:
+        require(false, "a log has no states of slots");
     }
   }
 
