@@ -5616,6 +5616,9 @@ class Shard {
   // Leader: knows from here on which keys were written last, as many as fit into so many bytes, or
   // into these while a copy is told; 0: no more.
   void keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max);
+  // Follower: whether writes that did not come from the leader are taken. When it returns, none is
+  // under way that is refused from now on.
+  void take_own_writes(bool yes);
   // Tells the keys that were written behind a version, as they are now; `covered` is false when
   // that is no longer known.
   Status tell_changes(std::uint64_t after, std::size_t bytes_max, SlotStates& states,
@@ -5705,6 +5708,12 @@ class Shard {
   static Status write_all_locked(std::span<JointWrite> parts);
   static Status write_joint_from(std::span<JointWrite> parts, std::size_t at);
   Status refuse_if_closed() const ARMDB_REQUIRES(mutex_);
+  // The same of a write that is none of the leader's: it may have begun before this was a follower.
+#if defined(ARMDB_OMIT_REPLICATION)
+  Status refuse_own_write() const ARMDB_REQUIRES(mutex_) { return refuse_if_closed(); }
+#else
+  Status refuse_own_write() const ARMDB_REQUIRES(mutex_);
+#endif
   Status after_write(bool sync_wanted);
   Status read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                        bool& moved) const;
@@ -5772,6 +5781,7 @@ class Shard {
   std::uint32_t copies_told_ ARMDB_GUARDED_BY(mutex_) = 0;
   // Fixed, of a follower: the slots that a copy has mentioned so far, a bit for each.
   bool taking_copy_ ARMDB_GUARDED_BY(mutex_) = false;
+  bool takes_own_writes_ ARMDB_GUARDED_BY(mutex_) = true;
   std::vector<std::uint64_t> mentioned_ ARMDB_GUARDED_BY(mutex_);
 #endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook
@@ -6469,6 +6479,7 @@ class SlotLane {
   [[nodiscard]] std::uint64_t position() const noexcept { return copying_ ? 0 : told_; }
   [[nodiscard]] bool behind() const { return copying_ || held_ || told_ < shard_.last_sequence(); }
  private:
+  Status refuse_copy() const;
   Status send_states();
   Status send_states(format::FrameType type, std::vector<std::uint8_t>& payload);
   Status send_mark(format::FrameType type, std::uint64_t sequence);
@@ -6699,6 +6710,10 @@ struct EntryRun {
   void clear() noexcept;
 };
 
+// What an entry asks of a shard, with an object for a typed value; corrupt when it does not fit.
+Status request_of(const engine::Engine& engine, std::uint32_t shard, const format::Entry& entry,
+                  engine::WriteRequest& request);
+
 // Those of `part` from `offset` on, which moves behind them.
 Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& offset,
                  EntryRun& run);
@@ -6791,8 +6806,6 @@ class SlotTaker {
 
   Status take_cursor(const format::FrameHeader& header);
   Status take_states(const format::FrameHeader& header, Bytes payload);
-  Status request_of(std::uint32_t shard, const format::Entry& entry,
-                    engine::WriteRequest& request) const;
   Status begin_copy(const format::FrameHeader& header);
   Status take_keys(const format::FrameHeader& header, Bytes payload);
   Status end_copy(const format::FrameHeader& header, FunctionRef<void()> pulse);
@@ -20354,7 +20367,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
     {
       const base::MutexLock lock(mutex_);
       const store::LogStore::Group group(log_);
-      Status status = refuse_if_closed();
+      Status status = refuse_own_write();
       while (status.ok() && at < requests.size()) {
         const std::span<const WriteRequest* const> rest = requests.subspan(at);
         const std::uint64_t before = done;
@@ -22013,7 +22026,7 @@ Status Shard::write(const WriteRequest& request) {
     if constexpr (!base::kSmallBuild) index_->prefetch(request.hash);
     {
       const base::MutexLock lock(mutex_);
-      Status status = refuse_if_closed();
+      Status status = refuse_own_write();
       if (!status.ok()) return status;
       if (slots_ != nullptr) slots_->look_ahead();
       index::Place place;
@@ -22141,7 +22154,7 @@ Status Shard::write_reading_value(const WriteRequest& request) {
         if (moved) continue;
       }
       const base::MutexLock lock(mutex_);
-      Status status = refuse_if_closed();
+      Status status = refuse_own_write();
       if (!status.ok()) return status;
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);
@@ -23228,15 +23241,15 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
   // Before db.replica says that it follows: a position of before that time would be believed.
-  if (state.follower && !replica_.follower && shape_.fixed) status = count_by_cursor();
-  if (!status.ok()) {
-    refuses_.store(refused, std::memory_order_release);
-    return status;
-  }
-  status = store::replace_replica_state(plain_files(), path_, state);
+  const bool counts = state.follower && !replica_.follower && shape_.fixed;
+  if (counts) status = count_by_cursor();
+  const bool counted = status.ok();
+  if (counted) status = store::replace_replica_state(plain_files(), path_, state);
   if (!status.ok()) {
     // Which of the two a crash would leave is known, unless the rename went half through.
-    if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
+    if (counted && status.is(Errc::failed)) return status;
+    if (counts) end_counting_by_cursor();
+    refuses_.store(refused, std::memory_order_release);
     return status;
   }
   if (!state.follower) {
@@ -23317,6 +23330,8 @@ store::Cursor Engine::cursor(std::uint32_t at) const {
 
 // A store that led takes over its own numbers: they are the leader's.
 Status Engine::count_by_cursor() {
+  // A write that passed the engine's refusal before that came could land behind the position.
+  for (const auto& shard : shards_) shard->take_own_writes(false);
   Status status = sync();
   if (!status.ok()) return status;
   const base::MutexLock io(cursor_io_mutex_);
@@ -23371,8 +23386,11 @@ Status Engine::begin_own_numbering() {
 }
 
 void Engine::end_counting_by_cursor() {
-  const base::MutexLock lock(cursor_mutex_);
-  counts_by_cursor_ = false;
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    counts_by_cursor_ = false;
+  }
+  for (const auto& shard : shards_) shard->take_own_writes(true);
 }
 
 void Engine::move_cursor(std::uint32_t at, std::uint64_t position, std::uint64_t reached) {
@@ -23615,6 +23633,17 @@ Status Shard::tell_block(const index::Block& block, std::uint64_t known, SlotSta
 }
 
 // ---- Follower ----
+void Shard::take_own_writes(bool yes) {
+  const base::MutexLock lock(mutex_);
+  takes_own_writes_ = yes;
+}
+
+Status Shard::refuse_own_write() const {
+  Status status = refuse_if_closed();
+  if (!status.ok() || takes_own_writes_) return status;
+  return Status(Errc::read_only, "the collection has become a follower");
+}
+
 std::uint64_t Shard::raise_sequence(std::uint64_t to) {
   const base::MutexLock lock(mutex_);
   if (slots_ != nullptr) slots_->raise(to);
@@ -24022,20 +24051,27 @@ Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint
   replace = start.replace;
   position_ = start.known;
   told_ = start.replace == format::kFromNothing ? 0 : position;
-  if (replace != format::kWhole) return {};
-  bool covered = false;
-  Status status = shard_.tell_changes(position_, 0, states_, covered);
-  if (!covered) replace = format::kAwaitsCopy;
-  return status;
+  if (replace == format::kWhole) {
+    bool covered = false;
+    Status status = shard_.tell_changes(position_, 0, states_, covered);
+    if (!status.ok()) return status;
+    if (!covered) replace = format::kAwaitsCopy;
+  }
+  // Before the follower hears of a copy: it could not be promoted until one has come.
+  return replace == format::kWhole ? Status() : refuse_copy();
+}
+
+// What damage took would be erased at the follower.
+Status SlotLane::refuse_copy() const {
+  if (!shard_.has_holes()) return {};
+  return base::corrupt(
+      "the shard lost slots to damage, and no copy of it is given: promote a follower, or restore "
+      "it from a backup");
 }
 
 Status SlotLane::begin_copy() {
-  // What damage took would be erased at the follower.
-  if (shard_.has_holes()) {
-    return base::corrupt(
-        "the shard lost slots to damage, and no copy of it is given: promote a follower, or "
-        "restore it from a backup");
-  }
+  Status status = refuse_copy();
+  if (!status.ok()) return status;
   if (!keeps_) {
     keeps_ = true;
     copy_at_ = shard_.begin_telling_all();
@@ -24300,31 +24336,13 @@ Status SlotTaker::take_states(const format::FrameHeader& header, Bytes payload) 
       }
       if (!copy) one.last = entry.sequence;
       engine::WriteRequest request;
-      Status status = request_of(header.shard, entry, request);
+      Status status = request_of(engine_, header.shard, entry, request);
       if (!status.ok()) return status;
       requests.push_back(request);
       payload = payload.sub(size);
     }
     Status status = engine_.shard(header.shard).apply_states(requests);
     if (!status.ok()) return status;
-  }
-  return {};
-}
-
-Status SlotTaker::request_of(std::uint32_t shard, const format::Entry& entry,
-                             engine::WriteRequest& request) const {
-  const Shape& shape = engine_.shape();
-  request.key = entry.key;
-  request.value = entry.value;
-  request.erase = entry.tombstone();
-  request.expiry_ms = entry.expiry_ms;
-  if (entry.key.size() != shape.key_size ||
-      (!request.erase && entry.value.size() != shape.value_size)) {
-    return base::corrupt("the leader sent an entry of another shape");
-  }
-  request.hash = engine_.router().hash(entry.key.data(), entry.key.size());
-  if (engine_.router().shard(entry.key.data(), entry.key.size(), request.hash) != shard) {
-    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
   }
   return {};
 }
@@ -25186,35 +25204,29 @@ constexpr std::size_t kRunEntries = engine::kRunMax;
 constexpr std::size_t kThreadedBytes = std::size_t{64} << 10;
 // Of parts that wait: enough to work on while the caller syncs.
 constexpr std::size_t kWaitingPartsMax = std::size_t{8} << 20;
+}  // namespace
 
-Status parse_request(const engine::Engine& engine, const Part& part, const format::Entry& entry,
-                     EntryRun& run) {
+Status request_of(const engine::Engine& engine, std::uint32_t shard, const format::Entry& entry,
+                  engine::WriteRequest& request) {
   const Shape& shape = engine.shape();
-  const bool erase = entry.tombstone();
+  request = {};
+  request.key = entry.key;
+  request.value = entry.value;
+  request.erase = entry.tombstone();
+  request.expiry_ms = entry.expiry_ms;
   const bool fits =
-      entry.key.size() == shape.key_size &&
-      (erase || shape.payload == Payload::location || entry.value.size() == shape.value_size);
+      entry.key.size() == shape.key_size && (request.erase || shape.payload == Payload::location ||
+                                             entry.value.size() == shape.value_size);
   if (!fits) return base::corrupt("the leader sent an entry of another shape");
-  const std::uint64_t hash = engine.router().hash(entry.key.data(), entry.key.size());
-  if (engine.router().shard(entry.key.data(), entry.key.size(), hash) != part.shard) {
+  request.hash = engine.router().hash(entry.key.data(), entry.key.size());
+  if (engine.router().shard(entry.key.data(), entry.key.size(), request.hash) != shard) {
     return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
   }
-  detail::Shared* object = nullptr;
-  if (engine.objects() != nullptr && !erase) {
-    Status status;
-    object = engine.objects()->decode(entry.value, status);
-    if (!status.ok()) return engine::key_status(status, entry.key);
-  }
-  engine::WriteRequest& request = run.requests.emplace_back();
-  request.key = entry.key;
-  request.hash = hash;
-  request.value = entry.value;
-  request.object = object;
-  request.erase = erase;
-  request.expiry_ms = entry.expiry_ms;
-  return {};
+  if (engine.objects() == nullptr || request.erase) return {};
+  Status status;
+  request.object = engine.objects()->decode(entry.value, status);
+  return status.ok() ? status : engine::key_status(status, entry.key);
 }
-}  // namespace
 
 Status out_of_place(std::uint64_t before, std::uint64_t last) {
   return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
@@ -25256,8 +25268,10 @@ Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& of
     }
     if (run.requests.empty()) run.first = entry.sequence;
     run.batch = run.batch || opens;
-    Status status = parse_request(engine, part, entry, run);
+    engine::WriteRequest request;
+    Status status = request_of(engine, part.shard, entry, request);
     if (!status.ok()) return status;
+    run.requests.push_back(request);
     if (part.copy) run.sequences.push_back(entry.sequence);
     offset += size;
     if (run.batch && commits) return {};
@@ -25704,7 +25718,7 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
 Status FollowerSession::take_slots(const format::FrameHeader& header, Bytes payload) {
   Status heard;
   const auto pulse = [&] {
-    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+    if (heard.ok() && ack_due()) heard = send_ack();
   };
   Status status = slots_->take(header, payload, pulse);
   if (header.type == format::FrameType::data) unsynced_bytes_ += payload.size();
@@ -25827,7 +25841,7 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   status = mark(shard, format::kWhole, format::kUneven);
   Status heard;
   const auto pulse = [&] {
-    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+    if (heard.ok() && ack_due()) heard = send_ack();
   };
   copying_[shard] = Copy::running;  // until all of it is there
   if (status.ok()) {

@@ -79,29 +79,20 @@ class Leader {
 
  private:
   void greet(bool raw_terms) {
-    const engine::Engine::Origin origin = engine_.origin();
-    const store::ReplicaState state = engine_.replica_state();
-    format::Hello hello;
-    hello.name = "c";
-    hello.lineage = origin.lineage;
-    hello.self[0] = 1;
-    hello.shape = origin.shape;
-    hello.shard_prefix_bits = origin.shard_prefix_bits;
-    hello.hash_seed = origin.hash_seed;
-    hello.terms = raw_terms ? test::terms_of(choices_, engine_.shard_count()) : state.terms;
+    format::Hello hello = test::hello_to(engine_);
+    hello.terms =
+        raw_terms ? test::terms_of(choices_, engine_.shard_count()) : engine_.replica_state().terms;
     if (hello.terms.empty()) {
       hello.terms.push_back({1, 7, std::vector<std::uint64_t>(engine_.shard_count())});
     }
     const std::uint8_t replace = choices_.byte();
     for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
-      hello.sequences.push_back(choices_.near(100) & format::kSequenceMax);
-      hello.replace.push_back(replace >> 7 != 0 ? replace >> at & 1 : 0);
+      hello.sequences[at] = choices_.near(100) & format::kSequenceMax;
+      hello.replace[at] = replace >> 7 != 0 ? replace >> at & 1 : 0;
       // By its position, or from nothing.
-      if (engine_.shape().fixed && (replace & 64) != 0) hello.replace.back() *= 2;
+      if (engine_.shape().fixed && (replace & 64) != 0) hello.replace[at] *= 2;
     }
-    format::FrameHeader header;
-    header.type = format::FrameType::hello;
-    script_.frame(header, format::encode_hello(hello));
+    script_.hello(hello);
   }
 
   void say() {

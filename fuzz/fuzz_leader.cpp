@@ -119,22 +119,19 @@ Contents contents_of(engine::Engine& engine) {
 }
 
 void greet(engine::Engine& engine, Choices& choices, Script& script, std::uint8_t options) {
-  const engine::Engine::Origin origin = engine.origin();
   const store::ReplicaState state = engine.replica_state();
-  format::Hello hello;
-  hello.name = choices.byte() == 255 ? std::string(choices.bytes(20).text()) : "c";
-  hello.lineage = origin.lineage;
+  format::Hello hello = test::hello_to(engine);
+  if (choices.byte() == 255) hello.name = std::string(choices.bytes(20).text());
   if ((options & 1) != 0) hello.lineage[choices.byte() % 16] ^= 1;
-  hello.self = state.store_id;
-  hello.self[0] ^= choices.byte() == 255 ? 0 : 1;
-  hello.shape = origin.shape;
+  if (choices.byte() == 255) hello.self = state.store_id;
   if (choices.byte() == 255) hello.shape.key_size = choices.byte();
-  hello.shard_prefix_bits = origin.shard_prefix_bits;
-  hello.hash_seed = choices.near(origin.hash_seed);
+  hello.hash_seed = choices.near(hello.hash_seed);
   hello.asking = (options & 4) != 0;
   const std::size_t shards = choices.byte() < 248 ? kShards : choices.byte() % 4 + 1;
   hello.terms = (options & 2) != 0 ? test::terms_of(choices, shards) : state.terms;
   if (shards != kShards && (options & 2) == 0) hello.terms.clear();
+  hello.sequences.clear();
+  hello.replace.clear();
   for (std::uint32_t at = 0; at < shards; ++at) {
     const std::uint8_t how = choices.byte();
     const std::uint64_t last = engine.shard(at % kShards).last_sequence();
@@ -142,9 +139,7 @@ void greet(engine::Engine& engine, Choices& choices, Script& script, std::uint8_
     hello.sequences.push_back(position & format::kSequenceMax);
     hello.replace.push_back(choices.byte() < 224 ? 0 : 1 + choices.byte() % 2);
   }
-  format::FrameHeader header;
-  header.type = format::FrameType::hello;
-  script.frame(header, format::encode_hello(hello));
+  script.hello(hello);
 }
 
 void say_all(Choices& choices, Script& script) {

@@ -30,7 +30,7 @@ Status Shard::write_some(std::span<const WriteRequest* const> requests, std::uin
     {
       const base::MutexLock lock(mutex_);
       const store::LogStore::Group group(log_);
-      Status status = refuse_if_closed();
+      Status status = refuse_own_write();
       while (status.ok() && at < requests.size()) {
         const std::span<const WriteRequest* const> rest = requests.subspan(at);
         const std::uint64_t before = done;

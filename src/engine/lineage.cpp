@@ -50,15 +50,15 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
   // Before db.replica says that it follows: a position of before that time would be believed.
-  if (state.follower && !replica_.follower && shape_.fixed) status = count_by_cursor();
-  if (!status.ok()) {
-    refuses_.store(refused, std::memory_order_release);
-    return status;
-  }
-  status = store::replace_replica_state(plain_files(), path_, state);
+  const bool counts = state.follower && !replica_.follower && shape_.fixed;
+  if (counts) status = count_by_cursor();
+  const bool counted = status.ok();
+  if (counted) status = store::replace_replica_state(plain_files(), path_, state);
   if (!status.ok()) {
     // Which of the two a crash would leave is known, unless the rename went half through.
-    if (!status.is(Errc::failed)) refuses_.store(refused, std::memory_order_release);
+    if (counted && status.is(Errc::failed)) return status;
+    if (counts) end_counting_by_cursor();
+    refuses_.store(refused, std::memory_order_release);
     return status;
   }
   if (!state.follower) {

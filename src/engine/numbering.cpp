@@ -62,6 +62,8 @@ store::Cursor Engine::cursor(std::uint32_t at) const {
 
 // A store that led takes over its own numbers: they are the leader's.
 Status Engine::count_by_cursor() {
+  // A write that passed the engine's refusal before that came could land behind the position.
+  for (const auto& shard : shards_) shard->take_own_writes(false);
   Status status = sync();
   if (!status.ok()) return status;
   const base::MutexLock io(cursor_io_mutex_);
@@ -116,8 +118,11 @@ Status Engine::begin_own_numbering() {
 }
 
 void Engine::end_counting_by_cursor() {
-  const base::MutexLock lock(cursor_mutex_);
-  counts_by_cursor_ = false;
+  {
+    const base::MutexLock lock(cursor_mutex_);
+    counts_by_cursor_ = false;
+  }
+  for (const auto& shard : shards_) shard->take_own_writes(true);
 }
 
 void Engine::move_cursor(std::uint32_t at, std::uint64_t position, std::uint64_t reached) {

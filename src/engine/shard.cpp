@@ -173,7 +173,7 @@ Status Shard::write(const WriteRequest& request) {
     if constexpr (!base::kSmallBuild) index_->prefetch(request.hash);
     {
       const base::MutexLock lock(mutex_);
-      Status status = refuse_if_closed();
+      Status status = refuse_own_write();
       if (!status.ok()) return status;
       if (slots_ != nullptr) slots_->look_ahead();
       index::Place place;
@@ -301,7 +301,7 @@ Status Shard::write_reading_value(const WriteRequest& request) {
         if (moved) continue;
       }
       const base::MutexLock lock(mutex_);
-      Status status = refuse_if_closed();
+      Status status = refuse_own_write();
       if (!status.ok()) return status;
       index::Place place;
       index_->locate(request.key.data(), request.hash, place);

@@ -240,6 +240,9 @@ class Shard {
   // Leader: knows from here on which keys were written last, as many as fit into so many bytes, or
   // into these while a copy is told; 0: no more.
   void keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max);
+  // Follower: whether writes that did not come from the leader are taken. When it returns, none is
+  // under way that is refused from now on.
+  void take_own_writes(bool yes);
   // Tells the keys that were written behind a version, as they are now; `covered` is false when
   // that is no longer known.
   Status tell_changes(std::uint64_t after, std::size_t bytes_max, SlotStates& states,
@@ -330,6 +333,12 @@ class Shard {
   static Status write_all_locked(std::span<JointWrite> parts);
   static Status write_joint_from(std::span<JointWrite> parts, std::size_t at);
   Status refuse_if_closed() const ARMDB_REQUIRES(mutex_);
+  // The same of a write that is none of the leader's: it may have begun before this was a follower.
+#if defined(ARMDB_OMIT_REPLICATION)
+  Status refuse_own_write() const ARMDB_REQUIRES(mutex_) { return refuse_if_closed(); }
+#else
+  Status refuse_own_write() const ARMDB_REQUIRES(mutex_);
+#endif
   Status after_write(bool sync_wanted);
   Status read_location(base::Location at, Bytes key, store::ReadBuffer& buffer, Bytes& value,
                        bool& moved) const;
@@ -397,6 +406,7 @@ class Shard {
   std::uint32_t copies_told_ ARMDB_GUARDED_BY(mutex_) = 0;
   // Fixed, of a follower: the slots that a copy has mentioned so far, a bit for each.
   bool taking_copy_ ARMDB_GUARDED_BY(mutex_) = false;
+  bool takes_own_writes_ ARMDB_GUARDED_BY(mutex_) = true;
   std::vector<std::uint64_t> mentioned_ ARMDB_GUARDED_BY(mutex_);
 #endif
   std::vector<std::uint8_t> old_bytes_ ARMDB_GUARDED_BY(mutex_);  // for the hook

@@ -193,6 +193,17 @@ Status Shard::tell_block(const index::Block& block, std::uint64_t known, SlotSta
 
 // ---- Follower ----
 
+void Shard::take_own_writes(bool yes) {
+  const base::MutexLock lock(mutex_);
+  takes_own_writes_ = yes;
+}
+
+Status Shard::refuse_own_write() const {
+  Status status = refuse_if_closed();
+  if (!status.ok() || takes_own_writes_) return status;
+  return Status(Errc::read_only, "the collection has become a follower");
+}
+
 std::uint64_t Shard::raise_sequence(std::uint64_t to) {
   const base::MutexLock lock(mutex_);
   if (slots_ != nullptr) slots_->raise(to);

@@ -19,35 +19,29 @@ constexpr std::size_t kThreadedBytes = std::size_t{64} << 10;
 // Of parts that wait: enough to work on while the caller syncs.
 constexpr std::size_t kWaitingPartsMax = std::size_t{8} << 20;
 
-Status parse_request(const engine::Engine& engine, const Part& part, const format::Entry& entry,
-                     EntryRun& run) {
+}  // namespace
+
+Status request_of(const engine::Engine& engine, std::uint32_t shard, const format::Entry& entry,
+                  engine::WriteRequest& request) {
   const Shape& shape = engine.shape();
-  const bool erase = entry.tombstone();
+  request = {};
+  request.key = entry.key;
+  request.value = entry.value;
+  request.erase = entry.tombstone();
+  request.expiry_ms = entry.expiry_ms;
   const bool fits =
-      entry.key.size() == shape.key_size &&
-      (erase || shape.payload == Payload::location || entry.value.size() == shape.value_size);
+      entry.key.size() == shape.key_size && (request.erase || shape.payload == Payload::location ||
+                                             entry.value.size() == shape.value_size);
   if (!fits) return base::corrupt("the leader sent an entry of another shape");
-  const std::uint64_t hash = engine.router().hash(entry.key.data(), entry.key.size());
-  if (engine.router().shard(entry.key.data(), entry.key.size(), hash) != part.shard) {
+  request.hash = engine.router().hash(entry.key.data(), entry.key.size());
+  if (engine.router().shard(entry.key.data(), entry.key.size(), request.hash) != shard) {
     return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
   }
-  detail::Shared* object = nullptr;
-  if (engine.objects() != nullptr && !erase) {
-    Status status;
-    object = engine.objects()->decode(entry.value, status);
-    if (!status.ok()) return engine::key_status(status, entry.key);
-  }
-  engine::WriteRequest& request = run.requests.emplace_back();
-  request.key = entry.key;
-  request.hash = hash;
-  request.value = entry.value;
-  request.object = object;
-  request.erase = erase;
-  request.expiry_ms = entry.expiry_ms;
-  return {};
+  if (engine.objects() == nullptr || request.erase) return {};
+  Status status;
+  request.object = engine.objects()->decode(entry.value, status);
+  return status.ok() ? status : engine::key_status(status, entry.key);
 }
-
-}  // namespace
 
 Status out_of_place(std::uint64_t before, std::uint64_t last) {
   return base::failure(Errc::corrupt, "the leader goes on behind sequence %, this shard is at %",
@@ -89,8 +83,10 @@ Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& of
     }
     if (run.requests.empty()) run.first = entry.sequence;
     run.batch = run.batch || opens;
-    Status status = parse_request(engine, part, entry, run);
+    engine::WriteRequest request;
+    Status status = request_of(engine, part.shard, entry, request);
     if (!status.ok()) return status;
+    run.requests.push_back(request);
     if (part.copy) run.sequences.push_back(entry.sequence);
     offset += size;
     if (run.batch && commits) return {};

@@ -43,6 +43,10 @@ struct EntryRun {
   void clear() noexcept;
 };
 
+// What an entry asks of a shard, with an object for a typed value; corrupt when it does not fit.
+Status request_of(const engine::Engine& engine, std::uint32_t shard, const format::Entry& entry,
+                  engine::WriteRequest& request);
+
 // Those of `part` from `offset` on, which moves behind them.
 Status parse_run(const engine::Engine& engine, const Part& part, std::size_t& offset,
                  EntryRun& run);

@@ -278,7 +278,7 @@ Status FollowerSession::take(const format::FrameHeader& header, Bytes payload) {
 Status FollowerSession::take_slots(const format::FrameHeader& header, Bytes payload) {
   Status heard;
   const auto pulse = [&] {
-    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+    if (heard.ok() && ack_due()) heard = send_ack();
   };
   Status status = slots_->take(header, payload, pulse);
   if (header.type == format::FrameType::data) unsynced_bytes_ += payload.size();
@@ -403,7 +403,7 @@ Status FollowerSession::end_copy(std::uint32_t shard, std::uint64_t sequence) {
   status = mark(shard, format::kWhole, format::kUneven);
   Status heard;
   const auto pulse = [&] {
-    if (heard.ok() && os::monotonic_ms() - acked_ms_ >= options_.heartbeat_ms) heard = send_ack();
+    if (heard.ok() && ack_due()) heard = send_ack();
   };
   copying_[shard] = Copy::running;  // until all of it is there
   if (status.ok()) {

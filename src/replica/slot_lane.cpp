@@ -30,20 +30,27 @@ Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint
   replace = start.replace;
   position_ = start.known;
   told_ = start.replace == format::kFromNothing ? 0 : position;
-  if (replace != format::kWhole) return {};
-  bool covered = false;
-  Status status = shard_.tell_changes(position_, 0, states_, covered);
-  if (!covered) replace = format::kAwaitsCopy;
-  return status;
+  if (replace == format::kWhole) {
+    bool covered = false;
+    Status status = shard_.tell_changes(position_, 0, states_, covered);
+    if (!status.ok()) return status;
+    if (!covered) replace = format::kAwaitsCopy;
+  }
+  // Before the follower hears of a copy: it could not be promoted until one has come.
+  return replace == format::kWhole ? Status() : refuse_copy();
+}
+
+// What damage took would be erased at the follower.
+Status SlotLane::refuse_copy() const {
+  if (!shard_.has_holes()) return {};
+  return base::corrupt(
+      "the shard lost slots to damage, and no copy of it is given: promote a follower, or restore "
+      "it from a backup");
 }
 
 Status SlotLane::begin_copy() {
-  // What damage took would be erased at the follower.
-  if (shard_.has_holes()) {
-    return base::corrupt(
-        "the shard lost slots to damage, and no copy of it is given: promote a follower, or "
-        "restore it from a backup");
-  }
+  Status status = refuse_copy();
+  if (!status.ok()) return status;
   if (!keeps_) {
     keeps_ = true;
     copy_at_ = shard_.begin_telling_all();

@@ -51,6 +51,7 @@ class SlotLane {
   [[nodiscard]] bool behind() const { return copying_ || held_ || told_ < shard_.last_sequence(); }
 
  private:
+  Status refuse_copy() const;
   Status send_states();
   Status send_states(format::FrameType type, std::vector<std::uint8_t>& payload);
   Status send_mark(format::FrameType type, std::uint64_t sequence);

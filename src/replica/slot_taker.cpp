@@ -6,6 +6,7 @@
 #include "base/errors.hpp"
 #include "base/log.hpp"
 #include "os/clock.hpp"
+#include "replica/applier.hpp"
 #include "replica/history.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
@@ -149,31 +150,13 @@ Status SlotTaker::take_states(const format::FrameHeader& header, Bytes payload) 
       }
       if (!copy) one.last = entry.sequence;
       engine::WriteRequest request;
-      Status status = request_of(header.shard, entry, request);
+      Status status = request_of(engine_, header.shard, entry, request);
       if (!status.ok()) return status;
       requests.push_back(request);
       payload = payload.sub(size);
     }
     Status status = engine_.shard(header.shard).apply_states(requests);
     if (!status.ok()) return status;
-  }
-  return {};
-}
-
-Status SlotTaker::request_of(std::uint32_t shard, const format::Entry& entry,
-                             engine::WriteRequest& request) const {
-  const Shape& shape = engine_.shape();
-  request.key = entry.key;
-  request.value = entry.value;
-  request.erase = entry.tombstone();
-  request.expiry_ms = entry.expiry_ms;
-  if (entry.key.size() != shape.key_size ||
-      (!request.erase && entry.value.size() != shape.value_size)) {
-    return base::corrupt("the leader sent an entry of another shape");
-  }
-  request.hash = engine_.router().hash(entry.key.data(), entry.key.size());
-  if (engine_.router().shard(entry.key.data(), entry.key.size(), request.hash) != shard) {
-    return base::corrupt("the leader sent an entry to a shard that its key does not belong to");
   }
   return {};
 }

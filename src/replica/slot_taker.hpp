@@ -48,8 +48,6 @@ class SlotTaker {
 
   Status take_cursor(const format::FrameHeader& header);
   Status take_states(const format::FrameHeader& header, Bytes payload);
-  Status request_of(std::uint32_t shard, const format::Entry& entry,
-                    engine::WriteRequest& request) const;
   Status begin_copy(const format::FrameHeader& header);
   Status take_keys(const format::FrameHeader& header, Bytes payload);
   Status end_copy(const format::FrameHeader& header, FunctionRef<void()> pulse);

@@ -1,4 +1,5 @@
 // The numbers of a Fixed collection that follows, and that leads after it followed.
+#include <cerrno>
 #include <string>
 
 #include "engine/engine.hpp"
@@ -35,13 +36,16 @@ struct Subject {
     state.terms = {{1, 7, {0}}};
     REQUIRE(engine->save_replica_state(std::move(state)).ok());
   }
-  void put(int number) {
+  void put(int number) { REQUIRE(write_late(number).ok()); }
+  // As a thread that the engine let pass before it became something else.
+  Status write_late(int number) {
     const std::string key = test::key_of(number);
     const std::string value = test::value_of(number);
     engine::WriteRequest request;
     request.key = Bytes(key);
     request.value = Bytes(value);
-    REQUIRE(engine->write(request, false).ok());
+    request.hash = engine->router().hash(request.key.data(), request.key.size());
+    return engine->shard(0).write(request);
   }
 
   FaultFileSystem files;
@@ -61,6 +65,41 @@ TEST_CASE("numbering: a leader that becomes a follower stands at its last versio
   CHECK(subject.engine->size() == 7);
   CHECK(subject.engine->position(0) == 7);
   CHECK(subject.engine->cursor(0).reached == 7);
+}
+
+TEST_CASE("numbering: a write that was under way when a leader became a follower is refused") {
+  Subject subject;
+  subject.put(1);
+  subject.be(true);
+  CHECK(subject.write_late(2).is(Errc::read_only));
+  CHECK(subject.engine->size() == 1);
+  subject.be(false);
+  CHECK(subject.write_late(2).ok());
+}
+
+TEST_CASE("numbering: a leader that fails to become a follower stays one") {
+  // A file of the numbers that cannot be synced, and then a note of the role that cannot.
+  for (std::size_t nth = 1;; ++nth) {
+    Subject subject;
+    REQUIRE(subject.engine->begin_numbering().ok());
+    subject.be(false);
+    subject.put(1);
+    REQUIRE(subject.engine->sync().ok());
+    subject.files.fail(test::Call::open, nth, EIO, true);
+    store::ReplicaState state = subject.engine->replica_state();
+    state.follower = true;
+    const Status status = subject.engine->save_replica_state(std::move(state));
+    const bool met = subject.files.fault_met();
+    subject.files.clear_faults();
+    CHECK(status.ok() != met);
+    if (!met) {
+      REQUIRE(nth > 1);
+      break;
+    }
+    CHECK_FALSE(subject.engine->replica_state().follower);
+    subject.put(2);
+    CHECK(subject.engine->position(0) == subject.engine->shard(0).last_sequence());
+  }
 }
 
 TEST_CASE("numbering: a position is written with a sync, what is reached before") {

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/simulation.hpp"
 #include "support/catch.hpp"
 
 #if !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
@@ -43,6 +44,45 @@ struct Peer {
   std::unique_ptr<os::Stream> stream;
   Channel channel;
 };
+
+#if defined(ARMDB_CHECKS)
+// A peer that is busy for so many waits of 50 ms each, and takes nothing meanwhile; it may say each
+// time that it is alive. The clock is its own.
+class BusyPeer final : public os::Stream, public base::Simulation {
+ public:
+  BusyPeer(int waits, bool says_so) : waits_(waits), says_so_(says_so) {
+    base::simulation.store(this);
+  }
+  ~BusyPeer() override { base::simulation.store(nullptr); }
+
+  Result<std::size_t> read(MutableBytes out) override {
+    if (!says_so_ || said_ || out.empty()) return std::size_t{0};
+    said_ = true;
+    out[0] = 0;
+    return std::size_t{1};
+  }
+  Result<std::size_t> write(Bytes data) override { return waits_ > 0 ? 0 : data.size(); }
+  Result<bool> wait(bool, std::uint32_t, os::Waker*) override {
+    now_ms_ += 50;
+    --waits_;
+    said_ = false;
+    return true;
+  }
+  void shut() noexcept override {}
+  [[nodiscard]] std::string peer() const override { return "one that is busy"; }
+
+  std::uint64_t monotonic_ns() override { return now_ms_ * 1000000; }
+  std::uint64_t milliseconds_since_1970() override { return now_ms_; }
+  void random_bytes(MutableBytes) override {}
+  void wait(std::uint64_t) override {}
+
+ private:
+  std::uint64_t now_ms_ = 1000;
+  int waits_;
+  const bool says_so_;
+  bool said_ = false;
+};
+#endif
 
 }  // namespace
 
@@ -136,6 +176,17 @@ TEST_CASE("channel: a frame that trickles in, and a peer that is silent, end at 
     CHECK(peer.channel.send(header_of(FrameType::data, 1), large).is(Errc::timed_out));
   }
 }
+
+#if defined(ARMDB_CHECKS)
+TEST_CASE("channel: a peer that is busy has time as long as it says that it is alive") {
+  for (const bool says_so : {true, false}) {
+    Channel channel(std::make_unique<BusyPeer>(20, says_so), 100);
+    const Status status = channel.send(header_of(FrameType::data, 1), {});
+    CHECK(status.is(Errc::timed_out) == !says_so);
+    CHECK(status.ok() == says_so);
+  }
+}
+#endif
 
 TEST_CASE("channel: two that both send more than the stream holds do not wait for each other") {
   test::StreamPair pair({.room_bytes = 4096});

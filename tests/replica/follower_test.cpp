@@ -39,18 +39,12 @@ struct Talk {
   }
 
   void hello(std::vector<format::Term> terms, std::vector<std::uint8_t> replace) {
-    const engine::Engine::Origin origin = engine->origin();
-    format::Hello hello;
-    hello.lineage = origin.lineage;
-    hello.self[0] = 1;
-    hello.shape = origin.shape;
-    hello.shard_prefix_bits = origin.shard_prefix_bits;
-    hello.hash_seed = origin.hash_seed;
+    format::Hello hello = test::hello_to(*engine);
     hello.terms = std::move(terms);
     hello.sequences = {100, 100};
     hello.replace = std::move(replace);
     script = {};
-    say(FrameType::hello, 0, 0, format::encode_hello(hello));
+    script.hello(hello);
   }
 
   void say(FrameType type, std::uint32_t shard, std::uint64_t sequence,
@@ -103,18 +97,6 @@ struct Talk {
   }
   [[nodiscard]] std::uint64_t last(std::uint32_t shard) const {
     return engine->shard(shard).last_sequence();
-  }
-  // How many frames of this type the leader has heard; `last_type` is that of the last one.
-  std::size_t heard(FrameType type, FrameType* last_type = nullptr) const {
-    std::size_t count = 0;
-    for (Bytes rest(script.heard); !rest.empty();) {
-      format::FrameHeader header;
-      REQUIRE(format::decode_frame_header(rest, header).ok());
-      count += header.type == type ? 1 : 0;
-      if (last_type != nullptr) *last_type = header.type;
-      rest = rest.sub(format::kWireHeaderBytes + header.length);
-    }
-    return count;
   }
 
   FaultFileSystem files;
@@ -308,9 +290,7 @@ TEST_CASE("follower: what it sends last is a reason") {
   talk.hello(kFirst, {0, 0});
   talk.say(FrameType::data, 0, 5, talk.entries(0, 6, {0}));
   CHECK(talk.run().is(Errc::corrupt));
-  FrameType last_type = FrameType::hello;
-  CHECK(talk.heard(FrameType::error, &last_type) == 1);
-  CHECK(last_type == FrameType::error);
+  CHECK(talk.script.heard_of(FrameType::error) == 1);
 }
 
 TEST_CASE("follower: its leader hears from it while it shows a long copy") {
@@ -326,7 +306,7 @@ TEST_CASE("follower: its leader hears from it while it shows a long copy") {
     CHECK(talk.run(heartbeat_ms).is(Errc::closed));
     CHECK(talk.engine->shard(0).size() == kEntries);
     // One when no frame is left; the first one at all is always due.
-    const std::size_t acks = talk.heard(FrameType::ack);
+    const std::size_t acks = talk.script.heard_of(FrameType::ack);
     INFO("acks " << acks);
     CHECK((heartbeat_ms == 0 ? acks >= 3 : acks <= 2));
   }

@@ -34,22 +34,11 @@ Outcome greet(bool own_lineage) {
   {
     replica::Source source(**engine, "c", options);
     REQUIRE(source.begin().ok());
-    const engine::Engine::Origin origin = (*engine)->origin();
-    format::Hello hello;
-    hello.name = "c";
-    hello.lineage = origin.lineage;
+    format::Hello hello = test::hello_to(**engine);
     if (!own_lineage) hello.lineage[3] ^= 1;
-    hello.self[0] = 1;
-    hello.shape = origin.shape;
-    hello.shard_prefix_bits = origin.shard_prefix_bits;
-    hello.hash_seed = origin.hash_seed;
     hello.terms = {{std::uint64_t{1} << 40, 5, {0}}};
-    hello.sequences = {0};
-    hello.replace = {0};
     test::Script script;
-    format::FrameHeader header;
-    header.type = format::FrameType::hello;
-    script.frame(header, format::encode_hello(hello));
+    script.hello(hello);
     std::unique_ptr<os::Waker> waker;
     REQUIRE(os::Waker::make(waker).ok());
     replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
@@ -89,20 +78,8 @@ TEST_CASE("leader: what no sync has covered is not shipped [pitfall-58]") {
     options.ship_early = early;
     replica::Source source(**engine, "c", options);
     REQUIRE(source.begin().ok());
-    const engine::Engine::Origin origin = (*engine)->origin();
-    format::Hello hello;
-    hello.name = "c";
-    hello.lineage = origin.lineage;
-    hello.self[0] = 1;
-    hello.shape = origin.shape;
-    hello.shard_prefix_bits = origin.shard_prefix_bits;
-    hello.hash_seed = origin.hash_seed;
-    hello.sequences = {0};
-    hello.replace = {0};
     test::Script script;
-    format::FrameHeader header;
-    header.type = format::FrameType::hello;
-    script.frame(header, format::encode_hello(hello));
+    script.hello(test::hello_to(**engine));
     script.pause();
     std::unique_ptr<os::Waker> waker;
     REQUIRE(os::Waker::make(waker).ok());
@@ -117,25 +94,6 @@ TEST_CASE("leader: what no sync has covered is not shipped [pitfall-58]") {
     CHECK((heard.find("0002") != std::string::npos) == early);
   }
 }
-
-namespace {
-
-// What a follower of the same collection says first.
-format::Hello hello_to(const engine::Engine& engine, std::uint64_t sequence) {
-  const engine::Engine::Origin origin = engine.origin();
-  format::Hello hello;
-  hello.name = "c";
-  hello.lineage = origin.lineage;
-  hello.self[0] = 1;
-  hello.shape = origin.shape;
-  hello.shard_prefix_bits = origin.shard_prefix_bits;
-  hello.hash_seed = origin.hash_seed;
-  hello.sequences = {sequence};
-  hello.replace = {0};
-  return hello;
-}
-
-}  // namespace
 
 TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, is told so") {
   FaultFileSystem files;
@@ -177,12 +135,11 @@ TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, i
   // Of an opening the first term begins before what was written then.
   CHECK((engine->replica_state().terms.back().starts[0] == 1) == !reopened);
 
-  format::Hello hello = hello_to(*engine, 2);
+  format::Hello hello = test::hello_to(*engine);
+  hello.sequences = {2};
   hello.terms = terms;
   test::Script script;
-  format::FrameHeader header;
-  header.type = format::FrameType::hello;
-  script.frame(header, format::encode_hello(hello));
+  script.hello(hello);
   std::unique_ptr<os::Waker> waker;
   REQUIRE(os::Waker::make(waker).ok());
   {
@@ -192,6 +149,7 @@ TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, i
     static_cast<void>(session.run([&](const std::string&) { return &source; }, stopping));
   }
   const Bytes heard(script.heard);
+  format::FrameHeader header;
   REQUIRE(format::decode_frame_header(heard, header).ok());
   REQUIRE(header.type == format::FrameType::hello);
   format::Hello answer;
@@ -218,11 +176,8 @@ TEST_CASE("leader: states that no sync has covered are not shipped [pitfall-58]"
     request.key = Bytes("0002");
     request.value = Bytes(fails ? "12345678" : "87654321");
     REQUIRE((*engine)->write(request, false).ok());
-    const format::Hello hello = hello_to(**engine, 0);
     test::Script script;
-    format::FrameHeader header;
-    header.type = format::FrameType::hello;
-    script.frame(header, format::encode_hello(hello));
+    script.hello(test::hello_to(**engine));
     script.pause();
     std::unique_ptr<os::Waker> waker;
     REQUIRE(os::Waker::make(waker).ok());

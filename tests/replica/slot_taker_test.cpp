@@ -48,17 +48,12 @@ struct Talk {
 
   void hello(std::vector<std::uint8_t> replace,
              std::vector<format::Term> terms = {{1, 7, {0, 0}}}) {
-    const engine::Engine::Origin origin = engine->origin();
-    format::Hello hello;
-    hello.lineage = origin.lineage;
-    hello.self[0] = 1;
-    hello.shape = origin.shape;
-    hello.hash_seed = origin.hash_seed;
+    format::Hello hello = test::hello_to(*engine);
     hello.terms = std::move(terms);
     hello.sequences = {100, 100};
     hello.replace = std::move(replace);
     script = {};
-    say(FrameType::hello, 0, format::encode_hello(hello));
+    script.hello(hello);
   }
   // All of it is about shard 0.
   void say(FrameType type, std::uint64_t sequence, const std::vector<std::uint8_t>& payload = {},
@@ -104,9 +99,10 @@ struct Talk {
     return out;
   }
 
-  Status run() {
+  Status run(std::uint32_t heartbeat_ms = 3600000) {
     replica::Options options;
-    options.heartbeat_ms = options.timeout_ms = 3600000;
+    options.timeout_ms = 3600000;
+    options.heartbeat_ms = heartbeat_ms;
     std::unique_ptr<os::Waker> waker;
     REQUIRE(os::Waker::make(waker).ok());
     replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
@@ -363,6 +359,41 @@ TEST_CASE("slot_taker: states past the common end are kept aside before they go"
   CHECK(test::names_with(talk.files, ".aside", "/c/shard_001").empty());
 }
 
+TEST_CASE("slot_taker: its leader hears from it while it ends a long copy") {
+  // A heartbeat of 0 is always due: no clock decides how often.
+  for (const std::uint32_t heartbeat_ms : {3600000u, 0u}) {
+    INFO("heartbeat " << heartbeat_ms);
+    Talk talk;
+    std::string key = "k000";
+    std::vector<std::uint8_t> states;
+    std::uint64_t version = 0;
+    std::uint64_t hash = 0;
+    for (int number = 0; number < 6000; ++number) {
+      key[1] = static_cast<char>('A' + number / 400);
+      key[2] = static_cast<char>('A' + number / 20 % 20);
+      key[3] = static_cast<char>('A' + number % 20);
+      if (&talk.engine->owner(Bytes(key), hash) != &talk.engine->shard(0)) continue;
+      const auto one = Talk::state(key, ++version, test::value_of(number % 1000));
+      states.insert(states.end(), one.begin(), one.end());
+    }
+    talk.hello({0, 0});
+    talk.say(FrameType::reach, version);
+    talk.say(FrameType::data, 0, states);
+    talk.say(FrameType::cursor, version);
+    REQUIRE(talk.run().is(Errc::closed));
+    REQUIRE(talk.engine->shard(0).size() == version);
+    // None of them is in the copy: they go, one after the other.
+    talk.hello({1, 0});
+    talk.say(FrameType::copy_begin, version);
+    talk.say(FrameType::copy_end, version);
+    CHECK(talk.run(heartbeat_ms).is(Errc::closed));
+    CHECK(talk.engine->shard(0).size() == 0);
+    const std::size_t acks = talk.script.heard_of(FrameType::ack);
+    INFO("acks " << acks);
+    CHECK((heartbeat_ms == 0 ? acks >= 4 : acks <= 3));
+  }
+}
+
 TEST_CASE("slot_taker: a follower with a log takes none of these frames") {
   FaultFileSystem files;
   FixedConfig config = test::one_shard(files);
@@ -375,13 +406,9 @@ TEST_CASE("slot_taker: a follower with a log takes none of these frames") {
     auto opened = engine::Engine::open("/c", &test::kVarTree, config, engine::Engine::Parts{});
     REQUIRE(opened.ok());
     talk.engine = std::move(*opened);
-    format::Hello hello;
-    hello.shape = origin.shape;
-    hello.self[0] = 1;
+    format::Hello hello = test::hello_to(*talk.engine);
     hello.terms = {{1, 7, {0}}};
-    hello.sequences = {0};
-    hello.replace = {0};
-    talk.say(FrameType::hello, 0, format::encode_hello(hello));
+    talk.script.hello(hello);
     talk.say(type, 5);
     CHECK(talk.run().is(Errc::corrupt));
     talk.engine.reset();

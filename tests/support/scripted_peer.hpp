@@ -18,6 +18,7 @@
 #include "format/entry.hpp"
 #include "format/frame.hpp"
 #include "os/socket.hpp"
+#include "replica/history.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -35,6 +36,22 @@ struct Script {
 
   void raw(Bytes bytes) { pieces.back().insert(pieces.back().end(), bytes.begin(), bytes.end()); }
   void pause() { pieces.emplace_back(); }
+  void hello(const format::Hello& hello) {
+    format::FrameHeader header;
+    header.type = format::FrameType::hello;
+    frame(header, format::encode_hello(hello));
+  }
+  // How many frames of this type the session said.
+  [[nodiscard]] std::size_t heard_of(format::FrameType type) const {
+    std::size_t count = 0;
+    for (Bytes rest(heard); !rest.empty();) {
+      format::FrameHeader header;
+      require(format::decode_frame_header(rest, header).ok(), "a session says frames");
+      count += header.type == type ? 1 : 0;
+      rest = rest.sub(format::kWireHeaderBytes + header.length);
+    }
+    return count;
+  }
   void frame(const format::FrameHeader& header, Bytes payload) {
     std::uint8_t front[format::kWireHeaderBytes];
     format::encode_frame_header(header, payload, front);
@@ -75,6 +92,19 @@ class ScriptedPeer final : public os::Stream {
   std::size_t at_ = 0;
   std::size_t told_ = 0;
 };
+
+// What another store of the collection in `engine` says first, one without a history that holds
+// nothing.
+inline format::Hello hello_to(const engine::Engine& engine) {
+  format::Hello hello = replica::hello_of(engine, engine.replica_state());
+  hello.name = "c";
+  hello.lineage = engine.origin().lineage;
+  hello.self[0] ^= 1;
+  hello.terms.clear();
+  hello.sequences.assign(engine.shard_count(), 0);
+  hello.replace.assign(engine.shard_count(), format::kWhole);
+  return hello;
+}
 
 // The fuzzer's bytes, taken from the front; zeros when they are over.
 class Choices {
