@@ -1234,6 +1234,12 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 // first of them is the answer.
 Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job);
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+// From here on the calling thread, and those that it starts, interrupt no other thread of the
+// program where processors are short (on Linux, SCHED_BATCH). Nothing for a real-time thread.
+void give_way() noexcept;
+#endif
+
 // As many threads as work for the processors is worth.
 [[nodiscard]] unsigned busy_threads() noexcept;
 }  // namespace armdb::os
@@ -5330,6 +5336,11 @@ class TapList {
   }
   // The look for work that follows takes each shard's lock, which orders it with the writers.
   void arm() noexcept { armed_.store(true, std::memory_order_seq_cst); }
+  // As a write does.
+  void wake_all() {
+    const base::MutexLock lock(mutex_);
+    for (WriteTap* tap : taps_) tap->wrote();
+  }
   // After a write, behind its shard's lock.
   void tell() noexcept {
     if (armed_.load(std::memory_order_relaxed)) [[unlikely]]
@@ -6415,6 +6426,7 @@ class Channel {
   // Until something comes, `waker` is woken, or the time is over. timed_out: the peer is silent.
   Status wait(std::uint32_t milliseconds, os::Waker* waker);
   [[nodiscard]] std::string peer() const { return stream_->peer(); }
+  [[nodiscard]] std::uint64_t sent_bytes() const noexcept { return sent_bytes_; }
  private:
   Result<std::size_t> pull(std::size_t want);
   Status write_all(Bytes bytes, std::uint64_t end);
@@ -6424,8 +6436,9 @@ class Channel {
   const std::uint32_t timeout_ms_;
   os::Waker* const ending_;
   std::vector<std::uint8_t> in_;
-  std::size_t filled_ = 0;      // bytes of it that have come
-  std::size_t taken_ = 0;       // of these, the first ones: given out
+  std::size_t filled_ = 0;  // bytes of it that have come
+  std::size_t taken_ = 0;   // of these, the first ones: given out
+  std::uint64_t sent_bytes_ = 0;
   std::uint64_t heard_ms_;      // when something came last
   std::uint64_t begun_ms_ = 0;  // when the frame in in_ began to come; 0: none has
 };
@@ -6474,6 +6487,10 @@ class SlotLane {
   // Sends what is held, once that is durable.
   Status send(bool& shipped);
 
+  // There is more to tell than what was collected last.
+  [[nodiscard]] bool waits() const noexcept {
+    return copying_ || states_.position < states_.latest;
+  }
   [[nodiscard]] bool copying() const noexcept { return copying_; }
   // What the follower has when it has applied all that was sent.
   [[nodiscard]] std::uint64_t position() const noexcept { return copying_ ? 0 : told_; }
@@ -6541,15 +6558,24 @@ class Source {
     std::uint64_t behind_since_ms = 0;
     const void* session = nullptr;  // that reports
   };
+  // Of the whole collection, for all sessions; due when the last one was a while ago.
+  Status sync();
+  [[nodiscard]] bool sync_due() const noexcept;
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
   void visit(FunctionRef<void(const Follower&)> visit);
   // How many entries it is behind what is here now, and for how long.
   void measure(Follower& follower) const;
+  // While somebody waits, sessions do not rest.
   Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
+  // Somebody waits for followers right now.
+  [[nodiscard]] bool awaited() const noexcept {
+    return awaited_.load(std::memory_order_seq_cst) != 0;
+  }
   // Ends all waits.
   void stop();
  private:
+  Status wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   void pin_all() ARMDB_REQUIRES(mutex_);
   void unpin();
 
@@ -6558,6 +6584,8 @@ class Source {
   const Options& options_;
   bool serving_ = false;  // and nobody else does
   std::atomic<bool> fenced_{false};
+  std::atomic<std::uint32_t> awaited_{0};  // calls of wait_for()
+  std::atomic<std::uint64_t> synced_ms_{0};
   mutable base::Mutex mutex_;
   base::ConditionVariable changed_;
   std::vector<Follower> followers_ ARMDB_GUARDED_BY(mutex_);
@@ -6587,6 +6615,7 @@ class LeaderSession final : public engine::WriteTap {
   Status greet(FunctionRef<Source*(const std::string&)> find);
   Status check_follower(const format::Hello& hello, const format::Hello& own);
   Status ship(const std::atomic<bool>& stopping);
+  Status rest();
   Status begin_lane(engine::Engine& engine, std::uint32_t shard, const format::Hello& hello,
                     std::uint64_t common, std::uint8_t& replace);
   Status ship_slots(bool& shipped);
@@ -6612,7 +6641,6 @@ class LeaderSession final : public engine::WriteTap {
   std::vector<Lane> lanes_;
   store::FeedPiece piece_;
   std::uint64_t progress_sent_ms_ = 0;
-  std::uint64_t synced_ms_ = 0;
   bool stuck_ = false;  // the last sync failed: there is nothing to do until the next heartbeat
 };
 }  // namespace armdb::replica
@@ -9809,6 +9837,19 @@ Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_
   });
   return first;
 }
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+void give_way() noexcept {
+#if defined(SCHED_BATCH) && !defined(ARMDB_OMIT_THREADS)
+  int policy = 0;
+  sched_param param{};
+  // Where this is not allowed, all is as it was.
+  if (::pthread_getschedparam(::pthread_self(), &policy, &param) == 0 && policy == SCHED_OTHER) {
+    static_cast<void>(::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &param));
+  }
+#endif
+}
+#endif
 
 unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
 }  // namespace armdb::os
@@ -23860,6 +23901,7 @@ Status Channel::write_all(Bytes bytes, std::uint64_t end) {
     const Result<std::size_t> wrote = stream_->write(bytes.sub(done, bytes.size() - done));
     if (!wrote.ok()) return wrote.status();
     done += *wrote;
+    sent_bytes_ += *wrote;
     if (*wrote != 0) continue;
     Status status = wait_until(true, end);
     if (!status.ok()) return status;
@@ -24441,9 +24483,13 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
 // So many times as many changes are kept while a copy goes on.
 constexpr std::uint64_t kCopyChanges = 16;
-// A session that is behind asks for a sync no more often: what is written now comes after what is
-// durable already.
+// While something is durable that was not shipped, a sync is asked for no more often: what is
+// written now comes after that.
 constexpr std::uint64_t kSyncEveryMs = 10;
+// After a round of at least so many bytes a session rests: what writers make in the meantime goes
+// out at once, with one sync, and wakes nobody.
+constexpr std::uint64_t kRestBytes = std::uint64_t{16} << 10;
+constexpr std::uint64_t kRestMs = 4;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
 }  // namespace
@@ -24570,7 +24616,24 @@ void Source::measure(Follower& follower) const {
   progress.lag_ms = follower.behind_since_ms == 0 ? 0 : now - follower.behind_since_ms;
 }
 
+bool Source::sync_due() const noexcept {
+  return os::monotonic_ms() - synced_ms_.load(std::memory_order_relaxed) >= kSyncEveryMs;
+}
+
+Status Source::sync() {
+  synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
+  return engine_.sync();
+}
+
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
+  awaited_.fetch_add(1, std::memory_order_seq_cst);
+  engine_.taps().wake_all();
+  Status status = wait_awaited(count, sequence, timeout_ms);
+  awaited_.fetch_sub(1, std::memory_order_relaxed);
+  return status;
+}
+
+Status Source::wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
   std::vector<std::uint64_t> wanted;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     wanted.push_back(std::min(sequence, engine_.shard(at).last_sequence()));
@@ -24738,6 +24801,7 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     waker_.reset();
     Status status = take_acks();
     bool shipped = false;
+    const std::uint64_t sent_before = channel_.sent_bytes();
     if (status.ok()) {
       status = source_->engine().shape().fixed ? ship_slots(shipped) : ship_log(shipped);
     }
@@ -24747,12 +24811,27 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     if (source_->fenced() || source_->engine().follower()) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
-    if (shipped) continue;
+    if (shipped) {
+      if (channel_.sent_bytes() - sent_before >= kRestBytes && !durable_waits()) status = rest();
+      if (!status.ok()) return status;
+      continue;
+    }
     // Armed before the last look: what is written after that look wakes this thread.
     source_->engine().taps().arm();
     if (!stuck_ && behind()) continue;
     status = send_progress();
     if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status LeaderSession::rest() {
+  const std::uint64_t end = os::monotonic_ms() + kRestMs;
+  for (std::uint64_t now = end - kRestMs; now < end; now = os::monotonic_ms()) {
+    if (source_->awaited() || waker_.woken()) break;
+    Status status = channel_.wait(static_cast<std::uint32_t>(end - now), &waker_);
+    if (status.ok()) status = take_acks();
     if (!status.ok()) return status;
   }
   return {};
@@ -24798,11 +24877,7 @@ Status LeaderSession::settle_limits() {
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
   Status status;
   // What another session has made durable goes out first: a sync is for all of them.
-  const std::uint64_t now = os::monotonic_ms();
-  if (!options_.ship_early && (now - synced_ms_ >= kSyncEveryMs || !durable_waits())) {
-    status = engine.sync();
-    synced_ms_ = now;
-  }
+  if (!options_.ship_early && (source_->sync_due() || !durable_waits())) status = source_->sync();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
     lanes_[at].limit = shard.durable_sequence();
@@ -24821,7 +24896,12 @@ Status LeaderSession::settle_limits() {
 bool LeaderSession::durable_waits() const {
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     const Lane& lane = lanes_[at];
-    if (lane.slots != nullptr || lane.copying || !lane.held.entries.empty()) continue;
+    if (lane.slots != nullptr) {
+      if (lane.slots->waits()) return true;
+      continue;
+    }
+    if (lane.copying) return true;
+    if (!lane.held.entries.empty()) continue;
     if (lane.feed->position() < source_->engine().durable_sequence(at)) return true;
   }
   return false;
@@ -25122,6 +25202,7 @@ void Server::accept_all() {
       status = session->thread.start(
           [](void* own) {
             auto& running = *static_cast<Session*>(own);
+            os::give_way();
             running.server->serve(running);
             running.ended.store(true, std::memory_order_release);
           },
@@ -26098,6 +26179,7 @@ void Client::tell(const Progress& progress) {
 }
 
 void Client::run() {
+  os::give_way();
   while (!stopping_.load(std::memory_order_acquire)) {
     own_.phase = Phase::connecting;
     tell(own_);

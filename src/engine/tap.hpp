@@ -36,6 +36,11 @@ class TapList {
   }
   // The look for work that follows takes each shard's lock, which orders it with the writers.
   void arm() noexcept { armed_.store(true, std::memory_order_seq_cst); }
+  // As a write does.
+  void wake_all() {
+    const base::MutexLock lock(mutex_);
+    for (WriteTap* tap : taps_) tap->wrote();
+  }
   // After a write, behind its shard's lock.
   void tell() noexcept {
     if (armed_.load(std::memory_order_relaxed)) [[unlikely]]

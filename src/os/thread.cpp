@@ -131,6 +131,19 @@ Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_
   return first;
 }
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+void give_way() noexcept {
+#if defined(SCHED_BATCH) && !defined(ARMDB_OMIT_THREADS)
+  int policy = 0;
+  sched_param param{};
+  // Where this is not allowed, all is as it was.
+  if (::pthread_getschedparam(::pthread_self(), &policy, &param) == 0 && policy == SCHED_OTHER) {
+    static_cast<void>(::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &param));
+  }
+#endif
+}
+#endif
+
 unsigned busy_threads() noexcept { return std::min(hardware_threads(), 8u); }
 
 }  // namespace armdb::os

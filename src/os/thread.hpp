@@ -53,6 +53,12 @@ void run_parallel(std::size_t jobs, unsigned threads, FunctionRef<void(std::size
 // first of them is the answer.
 Status run_all(std::size_t jobs, unsigned threads, FunctionRef<Status(std::size_t job)> job);
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+// From here on the calling thread, and those that it starts, interrupt no other thread of the
+// program where processors are short (on Linux, SCHED_BATCH). Nothing for a real-time thread.
+void give_way() noexcept;
+#endif
+
 // As many threads as work for the processors is worth.
 [[nodiscard]] unsigned busy_threads() noexcept;
 

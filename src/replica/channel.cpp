@@ -72,6 +72,7 @@ Status Channel::write_all(Bytes bytes, std::uint64_t end) {
     const Result<std::size_t> wrote = stream_->write(bytes.sub(done, bytes.size() - done));
     if (!wrote.ok()) return wrote.status();
     done += *wrote;
+    sent_bytes_ += *wrote;
     if (*wrote != 0) continue;
     Status status = wait_until(true, end);
     if (!status.ok()) return status;

@@ -34,6 +34,7 @@ class Channel {
   // Until something comes, `waker` is woken, or the time is over. timed_out: the peer is silent.
   Status wait(std::uint32_t milliseconds, os::Waker* waker);
   [[nodiscard]] std::string peer() const { return stream_->peer(); }
+  [[nodiscard]] std::uint64_t sent_bytes() const noexcept { return sent_bytes_; }
 
  private:
   Result<std::size_t> pull(std::size_t want);
@@ -44,8 +45,9 @@ class Channel {
   const std::uint32_t timeout_ms_;
   os::Waker* const ending_;
   std::vector<std::uint8_t> in_;
-  std::size_t filled_ = 0;      // bytes of it that have come
-  std::size_t taken_ = 0;       // of these, the first ones: given out
+  std::size_t filled_ = 0;  // bytes of it that have come
+  std::size_t taken_ = 0;   // of these, the first ones: given out
+  std::uint64_t sent_bytes_ = 0;
   std::uint64_t heard_ms_;      // when something came last
   std::uint64_t begun_ms_ = 0;  // when the frame in in_ began to come; 0: none has
 };

@@ -160,6 +160,7 @@ void Client::tell(const Progress& progress) {
 }
 
 void Client::run() {
+  os::give_way();
   while (!stopping_.load(std::memory_order_acquire)) {
     own_.phase = Phase::connecting;
     tell(own_);

@@ -20,9 +20,13 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
 // So many times as many changes are kept while a copy goes on.
 constexpr std::uint64_t kCopyChanges = 16;
-// A session that is behind asks for a sync no more often: what is written now comes after what is
-// durable already.
+// While something is durable that was not shipped, a sync is asked for no more often: what is
+// written now comes after that.
 constexpr std::uint64_t kSyncEveryMs = 10;
+// After a round of at least so many bytes a session rests: what writers make in the meantime goes
+// out at once, with one sync, and wakes nobody.
+constexpr std::uint64_t kRestBytes = std::uint64_t{16} << 10;
+constexpr std::uint64_t kRestMs = 4;
 // So many followers that have gone are remembered, with what they still need.
 constexpr std::size_t kFollowersKept = 64;
 
@@ -151,7 +155,24 @@ void Source::measure(Follower& follower) const {
   progress.lag_ms = follower.behind_since_ms == 0 ? 0 : now - follower.behind_since_ms;
 }
 
+bool Source::sync_due() const noexcept {
+  return os::monotonic_ms() - synced_ms_.load(std::memory_order_relaxed) >= kSyncEveryMs;
+}
+
+Status Source::sync() {
+  synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
+  return engine_.sync();
+}
+
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
+  awaited_.fetch_add(1, std::memory_order_seq_cst);
+  engine_.taps().wake_all();
+  Status status = wait_awaited(count, sequence, timeout_ms);
+  awaited_.fetch_sub(1, std::memory_order_relaxed);
+  return status;
+}
+
+Status Source::wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
   std::vector<std::uint64_t> wanted;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     wanted.push_back(std::min(sequence, engine_.shard(at).last_sequence()));
@@ -321,6 +342,7 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     waker_.reset();
     Status status = take_acks();
     bool shipped = false;
+    const std::uint64_t sent_before = channel_.sent_bytes();
     if (status.ok()) {
       status = source_->engine().shape().fixed ? ship_slots(shipped) : ship_log(shipped);
     }
@@ -330,12 +352,27 @@ Status LeaderSession::ship(const std::atomic<bool>& stopping) {
     if (source_->fenced() || source_->engine().follower()) {
       return Status(Errc::fenced, "this is no leader any more: a newer one has taken over");
     }
-    if (shipped) continue;
+    if (shipped) {
+      if (channel_.sent_bytes() - sent_before >= kRestBytes && !durable_waits()) status = rest();
+      if (!status.ok()) return status;
+      continue;
+    }
     // Armed before the last look: what is written after that look wakes this thread.
     source_->engine().taps().arm();
     if (!stuck_ && behind()) continue;
     status = send_progress();
     if (status.ok()) status = channel_.wait(options_.heartbeat_ms, &waker_);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status LeaderSession::rest() {
+  const std::uint64_t end = os::monotonic_ms() + kRestMs;
+  for (std::uint64_t now = end - kRestMs; now < end; now = os::monotonic_ms()) {
+    if (source_->awaited() || waker_.woken()) break;
+    Status status = channel_.wait(static_cast<std::uint32_t>(end - now), &waker_);
+    if (status.ok()) status = take_acks();
     if (!status.ok()) return status;
   }
   return {};
@@ -381,11 +418,7 @@ Status LeaderSession::settle_limits() {
   if (engine.closed()) return Status(Errc::closed, "the collection was closed");
   Status status;
   // What another session has made durable goes out first: a sync is for all of them.
-  const std::uint64_t now = os::monotonic_ms();
-  if (!options_.ship_early && (now - synced_ms_ >= kSyncEveryMs || !durable_waits())) {
-    status = engine.sync();
-    synced_ms_ = now;
-  }
+  if (!options_.ship_early && (source_->sync_due() || !durable_waits())) status = source_->sync();
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     engine::Shard& shard = engine.shard(at);
     lanes_[at].limit = shard.durable_sequence();
@@ -404,7 +437,12 @@ Status LeaderSession::settle_limits() {
 bool LeaderSession::durable_waits() const {
   for (std::uint32_t at = 0; at < lanes_.size(); ++at) {
     const Lane& lane = lanes_[at];
-    if (lane.slots != nullptr || lane.copying || !lane.held.entries.empty()) continue;
+    if (lane.slots != nullptr) {
+      if (lane.slots->waits()) return true;
+      continue;
+    }
+    if (lane.copying) return true;
+    if (!lane.held.entries.empty()) continue;
     if (lane.feed->position() < source_->engine().durable_sequence(at)) return true;
   }
   return false;

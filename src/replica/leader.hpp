@@ -47,16 +47,25 @@ class Source {
     std::uint64_t behind_since_ms = 0;
     const void* session = nullptr;  // that reports
   };
+  // Of the whole collection, for all sessions; due when the last one was a while ago.
+  Status sync();
+  [[nodiscard]] bool sync_due() const noexcept;
   // Puts a connected follower's new state in its place, and pins what it still needs.
   void report(const Follower& follower);
   void visit(FunctionRef<void(const Follower&)> visit);
   // How many entries it is behind what is here now, and for how long.
   void measure(Follower& follower) const;
+  // While somebody waits, sessions do not rest.
   Status wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
+  // Somebody waits for followers right now.
+  [[nodiscard]] bool awaited() const noexcept {
+    return awaited_.load(std::memory_order_seq_cst) != 0;
+  }
   // Ends all waits.
   void stop();
 
  private:
+  Status wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   void pin_all() ARMDB_REQUIRES(mutex_);
   void unpin();
 
@@ -65,6 +74,8 @@ class Source {
   const Options& options_;
   bool serving_ = false;  // and nobody else does
   std::atomic<bool> fenced_{false};
+  std::atomic<std::uint32_t> awaited_{0};  // calls of wait_for()
+  std::atomic<std::uint64_t> synced_ms_{0};
   mutable base::Mutex mutex_;
   base::ConditionVariable changed_;
   std::vector<Follower> followers_ ARMDB_GUARDED_BY(mutex_);
@@ -95,6 +106,7 @@ class LeaderSession final : public engine::WriteTap {
   Status greet(FunctionRef<Source*(const std::string&)> find);
   Status check_follower(const format::Hello& hello, const format::Hello& own);
   Status ship(const std::atomic<bool>& stopping);
+  Status rest();
   Status begin_lane(engine::Engine& engine, std::uint32_t shard, const format::Hello& hello,
                     std::uint64_t common, std::uint8_t& replace);
   Status ship_slots(bool& shipped);
@@ -120,7 +132,6 @@ class LeaderSession final : public engine::WriteTap {
   std::vector<Lane> lanes_;
   store::FeedPiece piece_;
   std::uint64_t progress_sent_ms_ = 0;
-  std::uint64_t synced_ms_ = 0;
   bool stuck_ = false;  // the last sync failed: there is nothing to do until the next heartbeat
 };
 

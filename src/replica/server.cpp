@@ -120,6 +120,7 @@ void Server::accept_all() {
       status = session->thread.start(
           [](void* own) {
             auto& running = *static_cast<Session*>(own);
+            os::give_way();
             running.server->serve(running);
             running.ended.store(true, std::memory_order_release);
           },

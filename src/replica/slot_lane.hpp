@@ -45,6 +45,10 @@ class SlotLane {
   // Sends what is held, once that is durable.
   Status send(bool& shipped);
 
+  // There is more to tell than what was collected last.
+  [[nodiscard]] bool waits() const noexcept {
+    return copying_ || states_.position < states_.latest;
+  }
   [[nodiscard]] bool copying() const noexcept { return copying_; }
   // What the follower has when it has applied all that was sent.
   [[nodiscard]] std::uint64_t position() const noexcept { return copying_ ? 0 : told_; }

@@ -79,6 +79,12 @@ class Group {
     clients_.clear();
     followers.clear();
   }
+  // Nothing is known of followers any more.
+  void stop_serving() {
+    remove_followers();
+    server = {};
+    for (; made_ != 0; --made_) fs::remove_all(folder_ + "/follower" + std::to_string(made_ - 1));
+  }
   void settle() {
     // Those that have gone are still known, with what they had.
     const std::uint32_t count = made_ + static_cast<std::uint32_t>(sinks_.size());
@@ -98,31 +104,38 @@ class Group {
   std::vector<std::unique_ptr<Sink>> sinks_;
 };
 
+// In turn: a machine that others use too is not the same all the time.
+void put_round(Group& group, const std::vector<std::uint32_t>& numbers, const std::string& name,
+               const std::string& store, Report& report) {
+  report.add(name, store, per_operation(numbers.size(), [&] {
+               for (const std::uint32_t at : numbers) {
+                 check(group.leader.put(key_at(at), value_at(at + 1)));
+               }
+             }));
+  check(group.leader.sync());
+}
+
 void rows_put(const Options& options, Report& report) {
   const std::string name = "replication.put";
   if (!report.wanted(name)) return;
   const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
   Group group(options, options.keys);
-  const auto measure = [&] {
-    return per_operation(numbers.size(), [&] {
-      for (const std::uint32_t at : numbers) check(group.leader.put(key_at(at), value_at(at + 1)));
-    });
+  const auto round = [&](const std::string& store) {
+    put_round(group, numbers, name, store, report);
   };
-  const auto repeat = [&](const std::string& store) {
-    for (int n = 0; n < options.repeats; ++n) {
-      report.add(name, store, measure());
-      if (!group.followers.empty()) group.settle();
-    }
-  };
-  repeat("alone");
-  group.serve();
-  repeat("served");
-  group.add_follower();
-  group.settle();
-  repeat("1 follower");
-  group.add_follower();
-  group.settle();
-  repeat("2 followers");
+  for (int n = 0; n < options.repeats; ++n) {
+    round("alone");
+    group.serve();
+    round("served");
+    group.add_follower();
+    group.settle();
+    round("1 follower");
+    group.add_follower();
+    group.settle();
+    round("2 followers");
+    group.settle();
+    group.stop_serving();
+  }
   report.finish(name, "ns/op", "served: nobody follows; the followers run in this process");
 }
 
@@ -133,14 +146,8 @@ void rows_put_sinks(const Options& options, Report& report) {
   const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
   Group group(options, options.keys);
   group.serve();
-  // In turn: a machine that others use too is not the same all the time.
   const auto round = [&](const std::string& store) {
-    report.add(name, store, per_operation(numbers.size(), [&] {
-                 for (const std::uint32_t at : numbers) {
-                   check(group.leader.put(key_at(at), value_at(at + 1)));
-                 }
-               }));
-    check(group.leader.sync());
+    put_round(group, numbers, name, store, report);
   };
   for (int n = 0; n < options.repeats; ++n) {
     round("alone");

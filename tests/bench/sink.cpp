@@ -2,6 +2,8 @@
 #include "bench/sink.hpp"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -132,6 +134,9 @@ void Sink::acknowledge() {
 }
 
 void Sink::run() {
+  // It stands for another machine: what it does is not to interrupt the leader's writers.
+  const sched_param param{};
+  ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &param);
   Frame frame;
   Payload payload;
   while (!stopping_.load()) {
