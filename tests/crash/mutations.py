@@ -154,9 +154,9 @@ REPLICATION = [
      "status = slots_->prepare();", "Status status;"),
     ("a leader ships what is not durable", "replica/leader.cpp",
      ["lanes_[at].limit = shard.durable_sequence();",
-      "status = engine.sync(); synced_ms_ = now;"],
+      "status = source_->sync();"],
      ["lanes_[at].limit = shard.last_sequence();"
-      " static_cast<void>(shard.flush_for_feed(lanes_[at].limit));", ""]),
+      " static_cast<void>(shard.flush_for_feed(lanes_[at].limit));", "status = Status();"]),
     ("terms are taken over, and not what has to be replaced", "replica/follower.cpp",
      ["state.replacing[at] = format::kAwaitsCopy;",
       "state.replacing[at] = format::kAwaitsCopyAside;"], ["", ""]),

@@ -163,9 +163,9 @@ GUARDS = [
     (57, "a piece for a follower is as long as the log", "store/log_feed.cpp",
      "if (whole >= bytes_max) break;", ""),
     (58, "what is not durable is shipped", "replica/leader.cpp",
-     ["lanes_[at].limit = shard.durable_sequence();", "status = engine.sync(); synced_ms_ = now;"],
+     ["lanes_[at].limit = shard.durable_sequence();", "status = source_->sync();"],
      ["lanes_[at].limit = shard.last_sequence(); "
-      "static_cast<void>(shard.flush_for_feed(lanes_[at].limit));", ""]),
+      "static_cast<void>(shard.flush_for_feed(lanes_[at].limit));", "status = Status();"]),
     (59, "a leader of an older term is followed, and not fenced", "replica/history.cpp",
      "theirs.back().number < own.back().number", "false"),
     (60, "entries are taken wherever they begin", "replica/applier.cpp",

@@ -1,9 +1,10 @@
-// LeaderSession: whom a leader believes.
+// LeaderSession: whom a leader believes, what it ships, and when it rests.
 #include "replica/leader.hpp"
 
 #include <cerrno>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "support/one_shard.hpp"
 
@@ -193,6 +194,86 @@ TEST_CASE("leader: states that no sync has covered are not shipped [pitfall-58]"
     CHECK(heard.find("12345678") == std::string::npos);
   }
 }
+
+#if !defined(ARMDB_OMIT_THREADS)
+namespace {
+
+// Counts the times that the session waits for a moment only; the script goes on when it waits for
+// something to do.
+class RestingPeer final : public os::Stream {
+ public:
+  RestingPeer(test::Script& script, int& rests) : script_(script), rests_(rests) {}
+  Result<std::size_t> read(MutableBytes out) override { return script_.read(out); }
+  Result<std::size_t> write(Bytes data) override { return script_.write(data); }
+  Result<bool> wait(bool to_write, std::uint32_t timeout_ms, os::Waker* waker) override {
+    if (to_write || timeout_ms > 1000) return script_.wait(to_write, timeout_ms, waker);
+    ++rests_;
+    return true;
+  }
+  void shut() noexcept override { script_.shut(); }
+  [[nodiscard]] std::string peer() const override { return script_.peer(); }
+
+ private:
+  test::ScriptedPeer script_;
+  int& rests_;
+};
+
+// How often a session rests that ships so many entries.
+int rests_behind(int entries, bool fixed, bool awaited) {
+  FaultFileSystem files;
+  Shape shape = fixed ? test::kConstMap : test::kVarTree;
+  shape.fixed = fixed;
+  auto engine = engine::Engine::open("/c", &shape, test::one_shard(files), engine::Engine::Parts{});
+  REQUIRE(engine.ok());
+  replica::Options options;
+  options.timeout_ms = options.heartbeat_ms = 3600000;
+  replica::Source source(**engine, "c", options);
+  REQUIRE(source.begin().ok());
+  const std::uint64_t before = (*engine)->position(0);
+  for (int number = 0; number < entries; ++number) {
+    const std::string key = test::key_of(number);
+    engine::WriteRequest request;
+    request.key = Bytes(key);
+    request.value = Bytes("abcdefgh");
+    REQUIRE((*engine)->write(request, false).ok());
+  }
+  test::Script script;
+  format::Hello hello = test::hello_to(**engine);
+  hello.terms = (*engine)->replica_state().terms;
+  hello.sequences[0] = before;
+  script.hello(hello);
+  int rests = 0;
+  std::unique_ptr<os::Waker> waker;
+  REQUIRE(os::Waker::make(waker).ok());
+  std::thread waiting;
+  if (awaited) {
+    waiting =
+        std::thread([&] { static_cast<void>(source.wait_for(1, ~std::uint64_t{0}, 3600000)); });
+    while (!source.awaited()) std::this_thread::yield();
+  }
+  {
+    replica::Channel channel(std::make_unique<RestingPeer>(script, rests), options.timeout_ms);
+    replica::LeaderSession session(channel, options, *waker);
+    const std::atomic<bool> stopping{false};
+    CHECK(session.run([&](const std::string&) { return &source; }, stopping).is(Errc::closed));
+  }
+  CHECK(script.heard_of(format::FrameType::data) > 0);
+  source.stop();
+  if (awaited) waiting.join();
+  CHECK_FALSE(source.awaited());
+  return rests;
+}
+
+}  // namespace
+
+TEST_CASE("leader: a session rests behind a lot, not behind a little, nor while somebody waits") {
+  const bool fixed = GENERATE(false, true);
+  CHECK(rests_behind(2000, fixed, false) > 0);
+  CHECK(rests_behind(20, fixed, false) == 0);
+  CHECK(rests_behind(2000, fixed, true) == 0);
+}
+
+#endif  // !ARMDB_OMIT_THREADS
 
 TEST_CASE("leader: one of another collection is refused, whatever terms that has seen") {
   const Outcome outcome = greet(false);
