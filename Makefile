@@ -122,7 +122,8 @@ AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-encrypted test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
-        fuzz-coverage fuzz-replay replay-programs crash net mutations pitfalls bench size format tidy lint check coverage \
+        fuzz-coverage fuzz-mutations fuzz-replay replay-programs crash net mutations pitfalls \
+        bench size format tidy lint check coverage \
         cross carry musl valgrind clean need need-clang force
 
 # The parallel part is the build; the targets themselves go one after the other.
@@ -208,6 +209,9 @@ mutations: need ## take one measure of durability or concurrency out at a time: 
 
 pitfalls: need ## take one guard out for each known pitfall: the tests with its number must notice
 	@$(PYTHON) tests/crash/pitfalls.py --build $(BUILD)/pitfalls --jobs $(JOBS)
+
+fuzz-mutations: need need-clang ## plant a fault for each fuzz harness: it must notice
+	@$(PYTHON) tests/fuzz_mutations.py --build $(BUILD)/fuzz-mutations --jobs $(JOBS)
 
 bench: need ## measure; PEERS=1 adds other stores from the system's packages to the same run
 ifeq ($(strip $(PEERS)),1)

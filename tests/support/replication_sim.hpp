@@ -180,6 +180,7 @@ class ReplicationSim {
   void check_shard(Talk& talk, std::size_t shard);
   void note_copies(Process& process);
   void check_torn(Process& process, const char* when);
+  void note_replaced(Node& node, std::size_t shard, const SimEntry* old, const SimEntry* now);
   void check_aside(Node& node, std::size_t shard, const SimEntry* old, const SimEntry* now);
   void check_promoted(Process& process);
   void check_equal(Process& leader, Process& follower);

@@ -148,7 +148,7 @@ void ReplicationSim::check_states(Process& process, bool lossy, const char* when
           describe(node.floor[shard]->content) + " at " + std::to_string(node.floor[shard]->last));
     }
     SimEntry* const old = lossy ? node.floor[shard] : node.at[shard];
-    if (!HistoryModel::on_line(old, entry)) check_aside(node, shard, old, entry);
+    if (!HistoryModel::on_line(old, entry)) note_replaced(node, shard, old, entry);
     if (!HistoryModel::leads_to(node.floor[shard], entry)) node.floor[shard] = entry;
     node.at[shard] = entry;
   }
@@ -167,7 +167,7 @@ void ReplicationSim::note_copies(Process& process) {
     SimEntry* const entry = locate(process, shard, false);
     if (entry == nullptr || process.dead) continue;
     if (!HistoryModel::leads_to(node.at[shard], entry)) {
-      check_aside(node, shard, node.at[shard], entry);
+      note_replaced(node, shard, node.at[shard], entry);
     }
     if (!HistoryModel::leads_to(node.floor[shard], entry)) node.floor[shard] = entry;
     node.at[shard] = entry;
@@ -272,11 +272,8 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
       return fail("(2) " + who + ", and showed " + describe(old->content) + " at " +
                   std::to_string(old->last));
     }
-    check_aside(node, shard, old, now);
+    note_replaced(node, shard, old, now);
     if (!HistoryModel::leads_to(node.floor[shard], now)) node.floor[shard] = now;
-    if (!HistoryModel::leads_to(node.promised[shard], now)) {
-      node.promised[shard] = model_.root(shard);
-    }
   }
   if (!ship_early_ && !now->durable) {
     return fail("(1) " + who + ", which was not durable at its leader");
@@ -285,6 +282,13 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
   node.at[shard] = now;
   talk.replaced[shard] = false;
   node.copied_from[shard] = nullptr;
+}
+
+// A copy took what another leader had been told about.
+void ReplicationSim::note_replaced(Node& node, std::size_t shard, const SimEntry* old,
+                                   const SimEntry* now) {
+  check_aside(node, shard, old, now);
+  if (!HistoryModel::leads_to(node.promised[shard], now)) node.promised[shard] = model_.root(shard);
 }
 
 // Of the values that `old` had, those that no history has which leads to `now`.
