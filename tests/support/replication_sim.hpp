@@ -175,11 +175,12 @@ class ReplicationSim {
   void check_states(Process& process, bool lossy, const char* when, bool opened = false);
   void note_gap(Process& process, std::size_t shard);
   bool gives_up(Process& process, std::size_t shard);
-  SimEntry* locate(Process& process, std::size_t shard, bool lossy);
+  SimEntry* locate(Process& process, std::size_t shard, bool lossy, const SimEntry* tip = nullptr);
   void check_shown(Talk& talk);
   void check_shard(Talk& talk, std::size_t shard);
   void note_copies(Process& process);
   void check_torn(Process& process, const char* when);
+  void settle_floor(Process& process, std::size_t shard, SimEntry* now);
   void note_replaced(Node& node, std::size_t shard, const SimEntry* old, const SimEntry* now);
   void check_aside(Node& node, std::size_t shard, const SimEntry* old, const SimEntry* now);
   void check_promoted(Process& process);

@@ -76,8 +76,10 @@ void count(SimEntry& entry, std::uint64_t last) {
 
 }  // namespace
 
-// The state that is there now; null when it is none that may be.
-SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy) {
+// The state that is there now; null when it is none that may be. Of two leaders that erased the
+// same key under the same sequence, the one whose last write is `tip`.
+SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy,
+                                 const SimEntry* tip) {
   Node& node = process.node;
   const std::uint64_t last =
       process.engine->shard(static_cast<std::uint32_t>(shard)).last_sequence();
@@ -86,7 +88,12 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
   const bool copied = !HistoryModel::on_line(node.at[shard], node.floor[shard]);
   SimEntry* const old = copied ? node.floor[shard] : node.at[shard];
   SimEntry* const least = lossy ? node.floor[shard] : old;
-  for (SimEntry* const entry : model_.find(shard, content, last)) {
+  std::vector<SimEntry*> found = model_.find(shard, content, last);
+  if (tip != nullptr) {
+    std::stable_partition(found.begin(), found.end(),
+                          [&](const SimEntry* entry) { return HistoryModel::on_line(entry, tip); });
+  }
+  for (SimEntry* const entry : found) {
     if (HistoryModel::on_line(old, entry) && HistoryModel::leads_to(least, entry)) {
       count(*entry, last);
       return entry;
@@ -96,9 +103,11 @@ SimEntry* ReplicationSim::locate(Process& process, std::size_t shard, bool lossy
   const ReignPtr& reign = node.copied_from[shard];
   if (reign == nullptr) return nullptr;
   for (SimEntry* const entry : model_.find(shard, content, last)) {
-    SimEntry* const tip = reign->tips[shard];
-    if (!HistoryModel::on_line(entry, tip)) continue;
-    if (HistoryModel::leads_to(least, tip) && !HistoryModel::leads_to(least, entry)) continue;
+    SimEntry* const copied_tip = reign->tips[shard];
+    if (!HistoryModel::on_line(entry, copied_tip)) continue;
+    if (HistoryModel::leads_to(least, copied_tip) && !HistoryModel::leads_to(least, entry)) {
+      continue;
+    }
     count(*entry, last);
     return entry;
   }
@@ -149,7 +158,7 @@ void ReplicationSim::check_states(Process& process, bool lossy, const char* when
     }
     SimEntry* const old = lossy ? node.floor[shard] : node.at[shard];
     if (!HistoryModel::on_line(old, entry)) note_replaced(node, shard, old, entry);
-    if (!HistoryModel::leads_to(node.floor[shard], entry)) node.floor[shard] = entry;
+    settle_floor(process, shard, entry);
     node.at[shard] = entry;
   }
   if (!node.disk.fault_met() && process.engine->stats().damaged_regions != 0) {
@@ -169,7 +178,7 @@ void ReplicationSim::note_copies(Process& process) {
     if (!HistoryModel::leads_to(node.at[shard], entry)) {
       note_replaced(node, shard, node.at[shard], entry);
     }
-    if (!HistoryModel::leads_to(node.floor[shard], entry)) node.floor[shard] = entry;
+    settle_floor(process, shard, entry);
     node.at[shard] = entry;
   }
 }
@@ -217,7 +226,7 @@ void ReplicationSim::note_claims(Talk& talk, const std::vector<std::uint64_t>& s
   Node& node = talk.follower->node;
   for (std::size_t shard = 0; shard < shards_ && shard < sequences.size(); ++shard) {
     if (sequences[shard] == 0) continue;
-    SimEntry* const entry = locate(*talk.follower, shard, false);
+    SimEntry* const entry = locate(*talk.follower, shard, false, talk.reign->tips[shard]);
     if (entry == nullptr) continue;  // check_shown() says so
     SimEntry* const durable = HistoryModel::up_to(entry, sequences[shard]);
     const bool replaced = !HistoryModel::on_line(node.floor[shard], durable);
@@ -273,7 +282,7 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
                   std::to_string(old->last));
     }
     note_replaced(node, shard, old, now);
-    if (!HistoryModel::leads_to(node.floor[shard], now)) node.floor[shard] = now;
+    settle_floor(*talk.follower, shard, now);
   }
   if (!ship_early_ && !now->durable) {
     return fail("(1) " + who + ", which was not durable at its leader");
@@ -282,6 +291,14 @@ void ReplicationSim::check_shard(Talk& talk, std::size_t shard) {
   node.at[shard] = now;
   talk.replaced[shard] = false;
   node.copied_from[shard] = nullptr;
+}
+
+// Behind a copy no crash takes what is durable of the new history.
+void ReplicationSim::settle_floor(Process& process, std::size_t shard, SimEntry* now) {
+  SimEntry*& floor = process.node.floor[shard];
+  if (HistoryModel::leads_to(floor, now)) return;
+  floor = HistoryModel::up_to(
+      now, process.engine->shard(static_cast<std::uint32_t>(shard)).durable_sequence());
 }
 
 // A copy took what another leader had been told about.
