@@ -1909,8 +1909,14 @@ struct Term {
 };
 
 // What a shard of a follower still waits for. Uneven: its copy is in, and may have one part of a
-// batch whose other parts the other shards do not have yet.
-enum Replacing : std::uint8_t { kWhole = 0, kAwaitsCopy = 1, kAwaitsCopyAside = 2, kUneven = 3 };
+// batch whose other parts the other shards do not have yet. Holes: damage took some of it.
+enum Replacing : std::uint8_t {
+  kWhole = 0,
+  kAwaitsCopy = 1,
+  kAwaitsCopyAside = 2,
+  kUneven = 3,
+  kHoles = 4,
+};
 
 struct ReplicaState {
   StoreId store_id{};
@@ -11673,7 +11679,7 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   const Bytes replacing = reader.take(shards);
   read.replacing.assign(replacing.begin(), replacing.end());
   const bool flags = std::all_of(replacing.begin(), replacing.end(),
-                                 [](std::uint8_t flag) { return flag <= kUneven; });
+                                 [](std::uint8_t flag) { return flag <= kHoles; });
   const Bytes padding = reader.take(reader.remaining() - 8);
   reader.skip(4);  // the checksum
   const bool zeros =
@@ -21105,6 +21111,7 @@ class Opening {
 #endif
     if (status.ok()) status = open_shards();
 #if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) status = note_holes();
     if (status.ok()) {
       engine_->settle_cursors();
       note_sequences();
@@ -21257,6 +21264,22 @@ class Opening {
 #endif
 
 #if !defined(ARMDB_OMIT_REPLICATION)
+  // The next open finds nothing damaged any more, and a follower would still lack something.
+  Status note_holes() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    Engine& engine = *engine_;
+    if (engine.replica_.replacing.empty() || engine.config_.read_only) return {};
+    store::ReplicaState state = engine.replica_;
+    for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+      if (!engine.shard(at).has_holes()) continue;
+      std::uint8_t& replacing = state.replacing[at];
+      if (replacing == format::kWhole) replacing = format::kHoles;
+      if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
+    }
+    if (state.replacing == engine.replica_.replacing) return {};
+    Status status = store::replace_replica_state(files(), engine.path_, state);
+    if (status.ok()) engine.replica_ = std::move(state);
+    return status;
+  }
   void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     engine_->opened_at_ = engine_->term_starts();
   }
@@ -24252,9 +24275,11 @@ constexpr std::size_t kStatesAtOnce = 64;
 }  // namespace
 
 Status SlotTaker::prepare() {
+  const std::vector<std::uint8_t> holes = engine_.replica_state().replacing;
   Status status;
   for (std::uint32_t at = 0; status.ok() && at < shards_.size(); ++at) {
-    if (engine_.shard(at).has_holes()) status = engine_.forget(at, false);
+    const bool lost = holes[at] == format::kHoles || engine_.shard(at).has_holes();
+    if (lost) status = engine_.forget(at, false);
   }
   return status;
 }
@@ -25621,7 +25646,9 @@ Status FollowerSession::greet() {
                std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     // What damage took, nobody would send again.
-    if (own.replace[at] == 0 && engine_.shard(at).has_holes()) own.replace[at] = 1;
+    const bool holes = own.replace[at] == format::kHoles ||
+                       (own.replace[at] == format::kWhole && engine_.shard(at).has_holes());
+    if (holes) own.replace[at] = format::kAwaitsCopy;
     if (slots_ == nullptr || own.replace[at] != 0) continue;
     if (engine_.cursor(at).reached <= own.sequences[at]) continue;
     // Nobody knows what it has, where it has anything and stands at nothing.
@@ -26068,7 +26095,8 @@ Status promote_alone(engine::Engine& engine) {
     return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
   }
   for (const std::uint8_t replacing : state.replacing) {
-    if (replacing == 0) continue;
+    // Damage may have left nobody who has more.
+    if (replacing == format::kWhole || replacing == format::kHoles) continue;
     return Status(Errc::failed,
                   "a copy of the leader is not complete in all shards: this follower cannot take "
                   "its place; promote another one, or let this one finish")

@@ -126,6 +126,7 @@ class Opening {
 #endif
     if (status.ok()) status = open_shards();
 #if !defined(ARMDB_OMIT_REPLICATION)
+    if (status.ok()) status = note_holes();
     if (status.ok()) {
       engine_->settle_cursors();
       note_sequences();
@@ -278,6 +279,22 @@ class Opening {
 #endif
 
 #if !defined(ARMDB_OMIT_REPLICATION)
+  // The next open finds nothing damaged any more, and a follower would still lack something.
+  Status note_holes() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+    Engine& engine = *engine_;
+    if (engine.replica_.replacing.empty() || engine.config_.read_only) return {};
+    store::ReplicaState state = engine.replica_;
+    for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
+      if (!engine.shard(at).has_holes()) continue;
+      std::uint8_t& replacing = state.replacing[at];
+      if (replacing == format::kWhole) replacing = format::kHoles;
+      if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
+    }
+    if (state.replacing == engine.replica_.replacing) return {};
+    Status status = store::replace_replica_state(files(), engine.path_, state);
+    if (status.ok()) engine.replica_ = std::move(state);
+    return status;
+  }
   void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     engine_->opened_at_ = engine_->term_starts();
   }

@@ -104,7 +104,7 @@ Status decode_replica_state(Bytes in, ReplicaState& state) {
   const Bytes replacing = reader.take(shards);
   read.replacing.assign(replacing.begin(), replacing.end());
   const bool flags = std::all_of(replacing.begin(), replacing.end(),
-                                 [](std::uint8_t flag) { return flag <= kUneven; });
+                                 [](std::uint8_t flag) { return flag <= kHoles; });
   const Bytes padding = reader.take(reader.remaining() - 8);
   reader.skip(4);  // the checksum
   const bool zeros =

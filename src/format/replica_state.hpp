@@ -44,8 +44,14 @@ struct Term {
 };
 
 // What a shard of a follower still waits for. Uneven: its copy is in, and may have one part of a
-// batch whose other parts the other shards do not have yet.
-enum Replacing : std::uint8_t { kWhole = 0, kAwaitsCopy = 1, kAwaitsCopyAside = 2, kUneven = 3 };
+// batch whose other parts the other shards do not have yet. Holes: damage took some of it.
+enum Replacing : std::uint8_t {
+  kWhole = 0,
+  kAwaitsCopy = 1,
+  kAwaitsCopyAside = 2,
+  kUneven = 3,
+  kHoles = 4,
+};
 
 struct ReplicaState {
   StoreId store_id{};

@@ -48,7 +48,8 @@ Status promote_alone(engine::Engine& engine) {
     return Status(Errc::invalid_argument, "the collection is no follower").at(engine.path());
   }
   for (const std::uint8_t replacing : state.replacing) {
-    if (replacing == 0) continue;
+    // Damage may have left nobody who has more.
+    if (replacing == format::kWhole || replacing == format::kHoles) continue;
     return Status(Errc::failed,
                   "a copy of the leader is not complete in all shards: this follower cannot take "
                   "its place; promote another one, or let this one finish")

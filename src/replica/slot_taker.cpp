@@ -23,9 +23,11 @@ constexpr std::size_t kStatesAtOnce = 64;
 }  // namespace
 
 Status SlotTaker::prepare() {
+  const std::vector<std::uint8_t> holes = engine_.replica_state().replacing;
   Status status;
   for (std::uint32_t at = 0; status.ok() && at < shards_.size(); ++at) {
-    if (engine_.shard(at).has_holes()) status = engine_.forget(at, false);
+    const bool lost = holes[at] == format::kHoles || engine_.shard(at).has_holes();
+    if (lost) status = engine_.forget(at, false);
   }
   return status;
 }

@@ -392,6 +392,39 @@ TEST_CASE("replication: a follower whose files are damaged gets a copy", "[repli
   CHECK(pair.client().replication_stats().resyncs == 0);
 }
 
+TEST_CASE("replication: a follower that lost files gets a copy, also if it is opened in between",
+          "[replication]") {
+  Couple<Tree> pair(small_files());
+  for (std::uint64_t key = 0; key < 3000; ++key) {
+    REQUIRE(pair.leader.put(key, std::string(100, 'x')).ok());
+  }
+  pair.follow();
+  pair.wait();
+  pair.stop_follower();
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  // Its list of segments, and the oldest one: what is left looks whole once it is listed anew.
+  namespace fs = std::filesystem;
+  fs::path oldest;
+  for (const auto& entry : fs::directory_iterator(pair.directory() / "follower/shard_000")) {
+    const fs::path path = entry.path();
+    if (path.extension() == ".data" && (oldest.empty() || path < oldest)) oldest = path;
+  }
+  REQUIRE_FALSE(oldest.empty());
+  REQUIRE(fs::remove(oldest.parent_path() / "MANIFEST"));
+  REQUIRE(fs::remove(oldest));
+  fs::remove(oldest.replace_extension(".hint"));
+  pair.open_follower();
+  CHECK(pair.follower.size() < 3000);
+  REQUIRE(pair.follower.close().ok());
+  pair.follower = Tree();
+  pair.open_follower();
+  pair.follow();
+  CHECK(comes([&] { return pair.follower.size() == 3000; }));
+  pair.wait();
+  CHECK(pair.client().replication_stats().resyncs == 1);
+}
+
 #if ARMDB_WITH_OPENSSL
 TEST_CASE("replication: each side seals under its own key", "[replication][pitfall-66]") {
   Config config = small_files();
