@@ -8086,7 +8086,7 @@ const char* advice(int os_error) noexcept {
     case EFBIG:
       return "the file would be too large: raise the limit (ulimit -f)";
     case EIO:
-      return "the device failed: see the kernel's log (dmesg) and replace it";
+      return "the device failed: see the kernel's log (dmesg)";
     case ENOENT:
       return "check the path: every folder above it must exist";
     case ENOTDIR:
@@ -14389,9 +14389,11 @@ Status create_description(FileSystem& files, const std::string& path,
   if (!status.ok()) return status;
   const std::size_t slash = path.find_last_of('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
-  // Best effort: the parent may not be ours to open, and in memory there may be none.
-  static_cast<void>(files.sync_directory(parent.empty() ? "/" : parent));
-  return create_meta(files, path, meta_of(description));
+  // The parent may not be ours to open, and in memory there may be none. A disk that fails takes
+  // the whole collection with its name, whatever is synced later.
+  status = files.sync_directory(parent.empty() ? "/" : parent);
+  const bool failed = status.is(Errc::no_space) || status.os_error() == EIO;
+  return failed ? status : create_meta(files, path, meta_of(description));
 }
 
 Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but,
@@ -20109,8 +20111,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   Status status = refuse_upkeep();
   if (status.ok()) status = store::Keyring::check(key);
   if (status.ok() && shape_.fixed && common_.migrating) {
-    status = Status(Errc::unsupported,
-                    "a migration is under way, which counts slots: finish it before the backup");
+    status = Status(Errc::unsupported, "a migration is under way: finish it before the backup");
   }
   if (!status.ok()) return std::move(status).at(path_);
   return copy_to(path, key, cipher).at(path);

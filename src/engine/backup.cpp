@@ -51,8 +51,7 @@ Status Engine::backup_to(const std::string& path, const EncryptionKey& key, Ciph
   Status status = refuse_upkeep();
   if (status.ok()) status = store::Keyring::check(key);
   if (status.ok() && shape_.fixed && common_.migrating) {
-    status = Status(Errc::unsupported,
-                    "a migration is under way, which counts slots: finish it before the backup");
+    status = Status(Errc::unsupported, "a migration is under way: finish it before the backup");
   }
   if (!status.ok()) return std::move(status).at(path_);
   return copy_to(path, key, cipher).at(path);

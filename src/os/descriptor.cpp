@@ -33,7 +33,7 @@ const char* advice(int os_error) noexcept {
     case EFBIG:
       return "the file would be too large: raise the limit (ulimit -f)";
     case EIO:
-      return "the device failed: see the kernel's log (dmesg) and replace it";
+      return "the device failed: see the kernel's log (dmesg)";
     case ENOENT:
       return "check the path: every folder above it must exist";
     case ENOTDIR:

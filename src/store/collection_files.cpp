@@ -1,6 +1,8 @@
 // Creating and reading what stands above the shards.
 #include "store/collection_files.hpp"
 
+#include <cerrno>
+
 #include "base/errors.hpp"
 #include "format/file_name.hpp"
 #include "store/manifest_file.hpp"
@@ -60,9 +62,11 @@ Status create_description(FileSystem& files, const std::string& path,
   if (!status.ok()) return status;
   const std::size_t slash = path.find_last_of('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
-  // Best effort: the parent may not be ours to open, and in memory there may be none.
-  static_cast<void>(files.sync_directory(parent.empty() ? "/" : parent));
-  return create_meta(files, path, meta_of(description));
+  // The parent may not be ours to open, and in memory there may be none. A disk that fails takes
+  // the whole collection with its name, whatever is synced later.
+  status = files.sync_directory(parent.empty() ? "/" : parent);
+  const bool failed = status.is(Errc::no_space) || status.os_error() == EIO;
+  return failed ? status : create_meta(files, path, meta_of(description));
 }
 
 Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but,

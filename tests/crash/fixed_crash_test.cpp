@@ -363,11 +363,16 @@ TEST_CASE("a creation that fails, wherever it does, is undone or can be gone on 
       config.shard_count = 2;
       config.write_buffer_size = 64 << 10;
       files.fail(test::Call::any, nth, ENOSPC);
+      bool synced = false;
       {
-        const Result<Collection> opened = Collection::open("/c", shape, config);
+        Result<Collection> opened = Collection::open("/c", shape, config);
         met = files.fault_met();
         files.clear_faults();
         if (!opened.ok()) undone += files.info("/c").ok() ? 0 : 1;
+        if (opened.ok()) {
+          REQUIRE(opened->put(key_of(2), std::string(100, 'y')).ok());
+          synced = opened->sync().ok();
+        }
       }
       // Whatever a power cut makes of that.
       const FaultFileSystem::Snapshot state = files.snapshot();
@@ -377,6 +382,7 @@ TEST_CASE("a creation that fails, wherever it does, is undone or can be gone on 
         Result<Collection> again = Collection::open("/c", shape, config);
         INFO(again.message());
         REQUIRE(again.ok());
+        if (synced) CHECK(again->contains(key_of(2)));
         CHECK(again->put(key_of(1), std::string(100, 'x')).ok());
         CHECK(again->stats().damaged_regions == 0);
       }
