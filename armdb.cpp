@@ -24538,7 +24538,10 @@ Status Source::begin() {
     return Status(Errc::locked, "another ReplicationServer, or another name, serves the collection")
         .at(engine_.path());
   }
-  Status status = engine_.begin_numbering();
+  // A recovery counts less as durable than what the process before it had synced and told; by that
+  // a follower would take itself for level with a copy that it has from there.
+  Status status = engine_.sync();
+  if (status.ok()) status = engine_.begin_numbering();
   if (!status.ok()) return status;
   if (engine_.shape().fixed) {
     const std::uint64_t kept = std::uint64_t{4} * engine_.config().write_buffer_size;
