@@ -16,8 +16,6 @@ namespace {
 
 // Of one shard before the next one has its turn.
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
-// Of all Fixed shards at a time.
-constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
 // So many times as many changes are kept while a copy goes on.
 constexpr std::uint64_t kCopyChanges = 16;
 // While something is durable that was not shipped, a sync is asked for no more often: what is
@@ -297,7 +295,7 @@ Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
     const SlotStart start = judge_position(engine.cursor(shard), from.last_sequence(), common,
                                            position, hello.replace[shard]);
     const std::size_t piece_bytes =
-        std::clamp(kSlotBytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
+        std::clamp(options_.slot_bytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
     lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes);
     return lane.slots->begin(start, position, replace);
   }

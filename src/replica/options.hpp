@@ -26,6 +26,7 @@ struct Options {
   std::uint32_t heartbeat_ms = 500;
   std::uint32_t timeout_ms = 10000;
   std::uint32_t retry_ms = 1000;
+  std::size_t slot_bytes = std::size_t{1} << 20;  // of all Fixed shards, told at a time
 };
 
 // What a follower is doing, as replication_stats() tells it.
