@@ -67,6 +67,41 @@ TEST_CASE("replication: encrypted, under crashes, cuts and faults",
 }
 #endif
 
+TEST_CASE("replication: slots, under crashes, cuts and faults",
+          "[crash][replication][simulated][clear]") {
+  ReplicationSimSettings settings;
+  settings.seed = 200000;
+  settings.fixed = true;
+  simulate(settings, armdb::test::scaled(100, 5));
+}
+
+TEST_CASE("replication: slots, under crashes, cuts and faults, many seeds (long)",
+          "[crash][replication][simulated][slow][clear]") {
+  ReplicationSimSettings settings;
+  settings.seed = 300000;
+  settings.fixed = true;
+  std::size_t seeds = armdb::test::scaled(4000, 10);
+  SECTION("in the clear") {}
+#if ARMDB_WITH_OPENSSL
+  SECTION("encrypted") {
+    settings.encrypted = true;
+    seeds /= 4;
+  }
+#endif
+  simulate(settings, seeds);
+}
+
+#if ARMDB_WITH_OPENSSL
+TEST_CASE("replication: slots, encrypted, under crashes, cuts and faults",
+          "[crash][replication][simulated][encrypted]") {
+  ReplicationSimSettings settings;
+  settings.seed = 250000;
+  settings.fixed = true;
+  settings.encrypted = true;
+  simulate(settings, armdb::test::scaled(20, 3));
+}
+#endif
+
 TEST_CASE("replication simulator: the same seed is the same run", "[crash][replication]") {
   for (const std::uint64_t seed : {1, 2, 3}) {
     ReplicationSimSettings settings;

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "replica/client.hpp"
+#include "support/fixed_replication_oracle.hpp"
 #include "support/watched_stream.hpp"
 
 namespace armdb::test {
@@ -53,6 +54,10 @@ ReplicationSim::ReplicationSim(const ReplicationSimSettings& settings, Replicati
     node.floor = node.promised = node.at;
     node.copied_from.resize(shards_);
   }
+  if (!settings.fixed) return;
+  ship_early_ = false;
+  slots_ = std::make_unique<FixedReplicationOracle>(*this);
+  slots_->choose_options(config_, shape_);
 }
 
 ReplicationSim::~ReplicationSim() = default;
@@ -104,6 +109,7 @@ ReplicationSim::ProcessPtr ReplicationSim::start(std::size_t node) {
   process->options.name = kName;
   process->options.ship_early = ship_early_;
   process->options.retain_bytes = retain_bytes_;
+  if (slots_ != nullptr) process->options.slot_bytes = slots_->told_at_once();
   process->options.heartbeat_ms = 40;
   process->options.timeout_ms = 600;
   process->options.retry_ms = 15;
@@ -154,7 +160,9 @@ void ReplicationSim::run_process(const ProcessPtr& process) {
       check_states(*process, false, "before it is closed");
       const Status status = process->engine->close();
       if (!process->dead) {
-        if (status.ok() && !node.disk.fault_met()) node.floor = node.at;
+        const bool whole = status.ok() && !node.disk.fault_met();
+        if (whole) node.floor = node.at;
+        if (whole && slots_ != nullptr) slots_->closed(node.number);
         node.lossy = node.disk.fault_met();
         network_.bury(node.number, true);
       }
@@ -225,6 +233,7 @@ Status ReplicationSim::create(const ProcessPtr& process) {
 void ReplicationSim::lead(const ProcessPtr& process) {
   Node& node = process->node;
   process->reign = std::make_shared<Reign>(Reign{node.at});
+  if (slots_ != nullptr) slots_->begin_reign(*process);
   // Some write before they serve.
   if (random_.one_in(4)) {
     for (std::uint64_t left = random_.below(5); left != 0 && !process->dead; --left) {
@@ -240,6 +249,7 @@ void ReplicationSim::lead(const ProcessPtr& process) {
     promotions_ = promotions;
     leader_ = node.number;
   }
+  if (status.ok() && slots_ != nullptr) slots_->begin_serving(*process);
   process->serving = status.ok() && !process->dead;
   while (process->serving && !process->stopping && !process->source->fenced()) {
     if (process->idle) {
@@ -333,7 +343,11 @@ void ReplicationSim::follow_once(const ProcessPtr& process, os::Waker& waker) {
   std::unique_ptr<os::Stream> stream = dial(process, talk.leader);
   if (stream == nullptr) return;
   talk.reign = talk.leader->reign;
-  note_copies(*process);
+  if (slots_ != nullptr) {
+    check_states(*process, false, "between two conversations");
+  } else {
+    note_copies(*process);
+  }
   replica::Channel channel(std::make_unique<WatchedStream>(*this, talk, std::move(stream)),
                            process->options.timeout_ms);
   replica::Progress progress;
@@ -424,12 +438,14 @@ void ReplicationSim::crash(std::size_t number, bool power) {
   }
   remember((power ? "power(" : "kill(") + std::to_string(number) + ")");
   (power ? counts_.power_cuts : counts_.kills) += 1;
-  if (!process->ended && process->serving) note_durable(*process);
+  if (!process->ended && (process->serving || slots_ != nullptr)) note_durable(*process);
   process->dead = true;
   process->files.die();
   network_.bury(number, !power || random_.one_in(3));
   node.lossy = node.lossy || power || node.disk.fault_met();
-  if (power) {
+  if (power && slots_ != nullptr) {
+    slots_->cut_power(node.disk, random_.next());
+  } else if (power) {
     node.disk.power_cut_random(random_.next());
   } else {
     node.disk.kill_process();
@@ -544,10 +560,7 @@ bool ReplicationSim::level() {
     const format::ReplicaState state = process->engine->replica_state();
     for (std::uint32_t shard = 0; shard < shards_; ++shard) {
       if (state.replacing[shard] != 0) return false;
-      if (process->engine->shard(shard).last_sequence() !=
-          leader->engine->shard(shard).last_sequence()) {
-        return false;
-      }
+      if (process->engine->position(shard) != leader->engine->position(shard)) return false;
     }
     if (state.terms.empty() ||
         state.terms.back().id != leader->engine->replica_state().terms.back().id) {
@@ -570,7 +583,7 @@ std::string ReplicationSim::where() const {
     if (process->engine == nullptr) continue;
     const format::ReplicaState state = process->engine->replica_state();
     for (std::uint32_t shard = 0; shard < shards_; ++shard) {
-      text += "; " + std::to_string(process->engine->shard(shard).last_sequence()) + " (" +
+      text += "; " + std::to_string(process->engine->position(shard)) + " (" +
               std::to_string(state.replacing[shard]) + ")";
     }
   }

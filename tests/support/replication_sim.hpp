@@ -43,10 +43,14 @@
 
 namespace armdb::test {
 
+class FixedReplicationOracle;
+struct SlotReign;
+
 struct ReplicationSimSettings {
   std::uint64_t seed = 1;
   std::size_t events = 12;  // of the operator, at most about twice as many
   bool encrypted = false;
+  bool fixed = false;  // the Fixed store, for which fixed_replication_oracle.hpp tells what holds
   bool disk_faults = true;  // in some seeds
   bool loud = false;        // says on stderr what happens
 };
@@ -70,12 +74,14 @@ class ReplicationSim {
 
  private:
   friend class WatchedStream;
+  friend class FixedReplicationOracle;
   struct Process;
   using ProcessPtr = std::shared_ptr<Process>;
 
   // From when a process begins to lead until it ends that.
   struct Reign {
     std::vector<SimEntry*> tips;  // its last writes
+    std::shared_ptr<SlotReign> slots = nullptr;
   };
   using ReignPtr = std::shared_ptr<Reign>;
   // What outlives the processes of a node.
@@ -144,6 +150,8 @@ class ReplicationSim {
   void write_key(const ProcessPtr& process);
   void care_once(const ProcessPtr& process);
   void wait_for_followers(const ProcessPtr& process);
+  // Followers have confirmed what this leader wrote.
+  bool confirm(Process& process);
   void settle_write(const ProcessPtr& process, const std::vector<SimEntry*>& after,
                     const Status& status);
   void request_of(engine::WriteRequest& request, std::size_t key, std::uint64_t number,
@@ -206,6 +214,7 @@ class ReplicationSim {
   bool faults_ = false;
   std::uint64_t write_pause_us_ = 0;
 
+  std::unique_ptr<FixedReplicationOracle> slots_;  // null where the store is a log
   HistoryModel model_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<ProcessPtr> processes_;  // per node; null: down

@@ -6,6 +6,7 @@
 
 #include "base/little.hpp"
 #include "replica/client.hpp"
+#include "support/fixed_replication_oracle.hpp"
 #include "support/replication_sim.hpp"
 
 #if defined(ARMDB_CHECKS) && !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
@@ -42,6 +43,7 @@ std::string ReplicationSim::describe(const SimContent& content) {
 
 // What of a leader's writes is on its disk now, that of one under way included.
 void ReplicationSim::note_durable(Process& process) {
+  if (slots_ != nullptr) return slots_->note_durable(process);
   if (process.engine == nullptr || process.reign == nullptr) return;
   for (std::size_t shard = 0; shard < shards_; ++shard) {
     const engine::Shard& there = process.engine->shard(static_cast<std::uint32_t>(shard));
@@ -138,6 +140,7 @@ bool ReplicationSim::gives_up(Process& process, std::size_t shard) {
 }
 
 void ReplicationSim::check_states(Process& process, bool lossy, const char* when, bool opened) {
+  if (slots_ != nullptr) return slots_->check_states(process, lossy, when, opened);
   Node& node = process.node;
   counts_.checks += 1;
   for (std::size_t shard = 0; shard < shards_; ++shard) {
@@ -202,6 +205,7 @@ void ReplicationSim::check_torn(Process& process, const char* when) {
 }
 
 void ReplicationSim::check_promoted(Process& process) {
+  if (slots_ != nullptr) return slots_->check_promoted(process);
   check_states(process, false, "after its promotion");
   Node& node = process.node;
   for (std::size_t shard = 0; shard < shards_ && failure_.empty(); ++shard) {
@@ -216,6 +220,7 @@ void ReplicationSim::check_promoted(Process& process) {
 
 void ReplicationSim::begin_copy(Talk& talk, std::size_t shard) {
   if (shard >= shards_) return;
+  if (slots_ != nullptr) slots_->begin_copy(talk, shard);
   talk.copying[shard] = true;
   talk.ending[shard] = false;
   talk.follower->node.copied_from[shard] = talk.reign;
@@ -247,8 +252,9 @@ void ReplicationSim::check_shown(Talk& talk) {
       talk.replaced[shard] = true;
       counts_.copies += 1;
     }
-    if (!talk.copying[shard]) check_shard(talk, shard);
+    if (!talk.copying[shard] && slots_ == nullptr) check_shard(talk, shard);
   }
+  if (slots_ != nullptr) return slots_->check_shown(talk);
   const bool copying =
       std::find(talk.copying.begin(), talk.copying.end(), true) != talk.copying.end();
   if (failure_.empty() && !copying) check_torn(*talk.follower, "as it follows");
@@ -344,6 +350,7 @@ void ReplicationSim::check_aside(Node& node, std::size_t shard, const SimEntry* 
 // ---- In the end ----
 
 void ReplicationSim::check_equal(Process& leader, Process& follower) {
+  if (slots_ != nullptr) return slots_->check_equal(leader, follower);
   check_states(follower, false, "in the end");
   for (std::uint32_t shard = 0; shard < shards_ && failure_.empty(); ++shard) {
     if (content_of(follower, shard) != content_of(leader, shard)) {

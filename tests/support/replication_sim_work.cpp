@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/little.hpp"
+#include "support/fixed_replication_oracle.hpp"
 #include "support/replication_sim.hpp"
 
 #if defined(ARMDB_CHECKS) && !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
@@ -64,6 +65,7 @@ void ReplicationSim::write_some(const ProcessPtr& process) {
 }
 
 void ReplicationSim::write_once(const ProcessPtr& process) {
+  if (slots_ != nullptr) return slots_->write_key(process);
   switch (random_.below(6)) {
     case 0:
       return write_batch(process, false);
@@ -163,6 +165,7 @@ void ReplicationSim::settle_write(const ProcessPtr& process, const std::vector<S
 }
 
 void ReplicationSim::care_once(const ProcessPtr& process) {
+  if (slots_ != nullptr) return slots_->care_once(process);
   engine::Engine& engine = *process->engine;
   Status status;
   switch (random_.below(6)) {
@@ -191,20 +194,26 @@ void ReplicationSim::care_once(const ProcessPtr& process) {
   if (!process->dead) note_durable(*process);
 }
 
+bool ReplicationSim::confirm(Process& process) {
+  counts_.confirmed += 1;
+  const format::Term term = process.engine->replica_state().terms.back();
+  for (const auto& [number, id] : confirmed_) {
+    if (number != term.number || id == term.id) continue;
+    fail("(6) two leaders of term " + std::to_string(number) + " have it confirmed");
+    return false;
+  }
+  confirmed_.insert({term.number, term.id});
+  return true;
+}
+
 void ReplicationSim::wait_for_followers(const ProcessPtr& process) {
+  if (slots_ != nullptr) return slots_->wait_for_followers(process);
   const std::vector<SimEntry*> tips = process->reign->tips;
   const std::uint32_t count = 1 + static_cast<std::uint32_t>(random_.below(2));
   const Status status = process->source->wait_for(
       count, kNever, 100 + static_cast<std::uint32_t>(random_.below(200)));
   if (process->dead || !status.ok() || !failure_.empty()) return;
-  counts_.confirmed += 1;
-  const format::Term term = process->engine->replica_state().terms.back();
-  for (const auto& [number, id] : confirmed_) {
-    if (number == term.number && id != term.id) {
-      return fail("(6) two leaders of term " + std::to_string(number) + " have it confirmed");
-    }
-  }
-  confirmed_.insert({term.number, term.id});
+  if (!confirm(*process)) return;
   std::uint32_t have = 0;
   process->source->visit([&](const replica::Source::Follower& follower) {
     bool all = true;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "support/replication_sim.hpp"
+#include "support/fixed_replication_oracle.hpp"
 
 #if defined(ARMDB_CHECKS) && !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
 
@@ -70,6 +70,7 @@ class WatchedStream final : public os::Stream {
       for (std::size_t at = 0; at < hello.replace.size(); ++at) {
         if (hello.replace[at] != 0) sim_.begin_copy(talk_, at);
       }
+      if (sim_.slots_ != nullptr) sim_.slots_->greeted(talk_, hello.replace);
     }
     if (header.type == format::FrameType::copy_begin) sim_.begin_copy(talk_, header.shard);
     if (header.type == format::FrameType::copy_end) talk_.ending[header.shard] = true;
@@ -80,6 +81,7 @@ class WatchedStream final : public os::Stream {
     if (header.type == format::FrameType::hello) {
       format::Hello hello;
       if (!format::decode_hello(payload, hello).ok()) return;
+      if (sim_.slots_ != nullptr) return sim_.slots_->greets(talk_, hello.sequences);
       std::vector<std::uint64_t> claims = hello.sequences;
       for (std::size_t at = 0; at < claims.size(); ++at) {
         if (hello.replace[at] != 0) claims[at] = 0;
@@ -89,6 +91,7 @@ class WatchedStream final : public os::Stream {
     if (header.type == format::FrameType::ack) {
       std::vector<format::Mark> marks(talk_.copying.size());
       if (!format::decode_marks(payload, marks).ok()) return;
+      if (sim_.slots_ != nullptr) return sim_.slots_->acks(talk_, marks);
       std::vector<std::uint64_t> claims;
       for (const format::Mark& mark : marks) claims.push_back(mark.second);
       sim_.note_claims(talk_, claims);
