@@ -89,8 +89,9 @@ class FaultFileSystem final : public FileSystem {
   void power_cut_lose_all();
   void power_cut_keep_all();
   // A random mix, the same for the same seed; directory operations as a prefix, or under
-  // Model::strict every other time as any subset.
-  void power_cut_random(std::uint64_t seed, Tearing tearing = Tearing::any);
+  // Model::strict every other time as any subset. `tearing` is for files whose names end like that.
+  void power_cut_random(std::uint64_t seed, Tearing tearing = Tearing::any,
+                        std::string_view name_end = {});
   // The process dies; the page cache stays.
   void kill_process();
 

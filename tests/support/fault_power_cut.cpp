@@ -392,7 +392,8 @@ void FaultFileSystem::power_cut_keep_all() {
   power_cut([](const PendingAtom&) { return AtomFate::present; }, [](std::size_t) { return true; });
 }
 
-void FaultFileSystem::power_cut_random(std::uint64_t seed, Tearing tearing) {
+void FaultFileSystem::power_cut_random(std::uint64_t seed, Tearing tearing,
+                                       std::string_view name_end) {
   base::Random random(seed);
   const std::size_t atoms = pending_atoms();
   const std::size_t operations = pending_directory_operations();
@@ -403,18 +404,19 @@ void FaultFileSystem::power_cut_random(std::uint64_t seed, Tearing tearing) {
   const std::uint64_t style = random.below(3);
   const std::uint64_t cut = random.below(atoms + 1);
   const std::uint64_t present_of_8 = random.below(9);
-  const auto torn = [&] {
+  const auto torn = [&](const PendingAtom& atom) {
     const auto fate = static_cast<AtomFate>(random.below(5));
-    if (tearing == Tearing::any || fate <= AtomFate::present) return fate;
+    const bool any = tearing == Tearing::any || !atom.path.ends_with(name_end);
+    if (any || fate <= AtomFate::present) return fate;
     return tearing == Tearing::half ? AtomFate::half : AtomFate::present;
   };
   power_cut(
       [&](const PendingAtom& atom) {
         if (style == 0) {
-          if (atom.index + 1 == cut) return torn();
+          if (atom.index + 1 == cut) return torn(atom);
           return atom.index < cut ? AtomFate::present : AtomFate::absent;
         }
-        if (style == 1 && random.below(4) == 0) return torn();
+        if (style == 1 && random.below(4) == 0) return torn(atom);
         return random.below(8) < present_of_8 ? AtomFate::present : AtomFate::absent;
       },
       [&](std::size_t operation) { return subset ? random.one_in(2) : operation < prefix; });

@@ -65,6 +65,11 @@ SlotState* FixedReplicationOracle::state_at(const Reign& reign, std::size_t key,
   return state;
 }
 
+void FixedReplicationOracle::settle_floor(Node& node) {
+  node.floor = node.at;
+  for (auto& taken : node.taken) taken.clear();
+}
+
 // The state that a key shows; null when it may be none.
 SlotState* FixedReplicationOracle::locate(const Node& node, std::size_t key, std::uint64_t number,
                                           bool lossy) const {
@@ -75,6 +80,10 @@ SlotState* FixedReplicationOracle::locate(const Node& node, std::size_t key, std
   if (found != nullptr) return found;
   for (SlotState* const maybe : node.maybe[key]) {
     found = SlotHistories::first_like(least, maybe, number);
+    if (found != nullptr) return found;
+  }
+  for (std::size_t at = 0; lossy && at < node.taken[key].size(); ++at) {
+    found = SlotHistories::first_like(least, node.taken[key][at], number);
     if (found != nullptr) return found;
   }
   if (node.talked == nullptr) return nullptr;
@@ -119,11 +128,11 @@ void FixedReplicationOracle::check_states(Process& process, bool lossy, const ch
     if (!SlotHistories::leads_to(old, now)) give_up(process, old, now, when);
     node.at[key] = now;
     if (!opened) continue;
-    // A recovery has synced what it found.
-    node.floor[key] = now;
     node.maybe[key].clear();
     if (!process.engine->follower()) now->durable = true;
   }
+  // A recovery has synced what it found.
+  if (opened && sim_.failure_.empty()) settle_floor(node);
   if (!process.node.disk.fault_met() && process.engine->stats().damaged_regions != 0) {
     sim_.fail(who + " reports damage");
   }
@@ -160,7 +169,7 @@ void FixedReplicationOracle::greets(Talk& talk, const std::vector<std::uint64_t>
   if (talk.follower->dead) return;
   check_states(*talk.follower, false, "as it greets", false);
   Node& node = of(*talk.follower);
-  node.floor = node.at;
+  settle_floor(node);
   node.greeting = positions;
   node.greeting.resize(sim_.shards_);
 }
@@ -173,6 +182,7 @@ void FixedReplicationOracle::greeted(Talk& talk, const std::vector<std::uint8_t>
   for (std::size_t shard = 0; shard < sim_.shards_ && shard < replace.size(); ++shard) {
     if (replace[shard] != 0) continue;
     if (!check_position(talk, shard, node.greeting[shard], shown, "(3) as it greeted")) return;
+    note_claim(talk, shard, node.greeting[shard]);
   }
   if (!sim_.ship_early_ && !talk.leader->dead && talk.leader->reign == talk.reign) {
     note_durable(*talk.leader);
@@ -208,22 +218,27 @@ bool FixedReplicationOracle::check_position(Talk& talk, std::size_t shard, std::
 
 void FixedReplicationOracle::acks(Talk& talk, const std::vector<format::Mark>& marks) {
   if (talk.follower->dead || !talk.greeted || !sim_.failure_.empty()) return;
-  Node& node = of(*talk.follower);
   const Look shown = look(*talk.follower);
   for (std::size_t shard = 0; shard < sim_.shards_; ++shard) {
     if (marks[shard].first != 0 &&
         !check_position(talk, shard, marks[shard].first, shown, "(2) as it acked")) {
       return;
     }
-    if (marks[shard].second == 0) continue;
-    for (std::size_t key = 0; key < keys_.size(); ++key) {
-      if (shard_of(key) != shard) continue;
-      SlotState* const durable = state_at(*talk.reign->slots, key, marks[shard].second);
-      if (durable == nullptr) return sim_.fail("(3) a follower acks what is in no numbers");
-      SlotState*& floor = node.floor[key];
-      const bool replaced = !SlotHistories::leads_to(floor, tip(*talk.reign->slots, key));
-      if (replaced || SlotHistories::leads_to(floor, durable)) floor = durable;
-    }
+    if (marks[shard].second != 0) note_claim(talk, shard, marks[shard].second);
+  }
+}
+
+// What it has up to a position outlasts its power cuts.
+void FixedReplicationOracle::note_claim(Talk& talk, std::size_t shard, std::uint64_t position) {
+  const Reign& reign = *talk.reign->slots;
+  for (std::size_t key = 0; key < keys_.size(); ++key) {
+    if (shard_of(key) != shard) continue;
+    SlotState* const durable = state_at(reign, key, position);
+    if (durable == nullptr) return sim_.fail("(3) a follower acks what is in no numbers");
+    of(*talk.follower).taken[key].clear();
+    SlotState*& floor = of(*talk.follower).floor[key];
+    const bool replaced = !SlotHistories::leads_to(floor, tip(reign, key));
+    if (replaced || SlotHistories::leads_to(floor, durable)) floor = durable;
   }
 }
 
@@ -263,7 +278,9 @@ bool FixedReplicationOracle::check_key(Talk& talk, std::size_t key, std::uint64_
     return false;
   }
   SlotState* const base = reign.numbers->base[key];
-  const bool counted = of_leader && now != base && SlotHistories::leads_to(base, now);
+  // What an .aside file has is not counted any more.
+  const bool aside = talk.copying[shard] && now == old;
+  const bool counted = of_leader && !aside && now != base && SlotHistories::leads_to(base, now);
   const std::uint64_t reached =
       talk.follower->engine->cursor(static_cast<std::uint32_t>(shard)).reached;
   if (counted && now->version > reached) {
@@ -283,8 +300,11 @@ void FixedReplicationOracle::give_up(Process& process, SlotState* old, SlotState
   Node& node = of(process);
   SlotState*& promised = node.promised[old->key];
   if (!SlotHistories::leads_to(promised, now)) promised = histories_->root(old->key);
-  // A part of the way back was a power cut's, which took what was not durable.
-  if (SlotHistories::leads_to(now, old)) return;
+  SlotState*& floor = node.floor[old->key];
+  if (!SlotHistories::leads_to(floor, now)) {
+    node.taken[old->key].push_back(floor);
+    floor = SlotHistories::fork(floor, now);
+  }
   sim_.counts_.set_aside += 1;
   if (old->number != 0) check_aside(process, old, when);
 }

@@ -50,8 +50,9 @@ class FixedReplicationOracle {
 
   void choose_options(FixedConfig& config, Shape& shape);
   [[nodiscard]] std::size_t told_at_once() const noexcept { return told_at_once_; }
+  // Slots are changed in place, so not all is promised of their sectors; of other files it is.
   void cut_power(FaultFileSystem& disk, std::uint64_t seed) const {
-    disk.power_cut_random(seed, single_copy_ ? Tearing::none : Tearing::half);
+    disk.power_cut_random(seed, single_copy_ ? Tearing::none : Tearing::half, "/slots.dat");
   }
 
   // ---- Leaders ----
@@ -64,6 +65,8 @@ class FixedReplicationOracle {
   void wait_for_followers(const ReplicationSim::ProcessPtr& process);
   void note_durable(ReplicationSim::Process& process);
   void closed(std::size_t node);
+  // Becomes a follower, while somebody still writes and somebody syncs.
+  void step_down(const ReplicationSim::ProcessPtr& process);
 
   // ---- Followers ----
 
@@ -92,13 +95,17 @@ class FixedReplicationOracle {
   struct Node {
     std::vector<SlotState*> at, floor, promised;  // as in ReplicationSim::Node
     std::vector<std::vector<SlotState*>> maybe;   // writes that a recovery may find
-    std::shared_ptr<Numbers> numbers;             // of its last time as a leader
-    ReignPtr talked;                              // of the leader that it follows
+    // What a copy took away, and a power cut may bring back.
+    std::vector<std::vector<SlotState*>> taken;
+    std::shared_ptr<Numbers> numbers;     // of its last time as a leader
+    ReignPtr talked;                      // of the leader that it follows
     std::vector<ReignPtr> copied_from;    // per shard: a copy of that is, or was, on its way
     std::vector<std::uint64_t> greeting;  // positions
   };
 
   [[nodiscard]] Node& of(const Process& process) { return nodes_[process.node.number]; }
+  // All that a node has is on its disk.
+  static void settle_floor(Node& node);
   [[nodiscard]] Bytes key(std::size_t number) const { return Bytes(keys_[number]); }
   [[nodiscard]] std::size_t shard_of(std::size_t key) const { return shard_of_[key]; }
   void learn_shards(Process& process);
@@ -113,6 +120,7 @@ class FixedReplicationOracle {
   bool check_key(Talk& talk, std::size_t key, std::uint64_t number);
   bool check_position(Talk& talk, std::size_t shard, std::uint64_t position, const Look& look,
                       const char* when);
+  void note_claim(Talk& talk, std::size_t shard, std::uint64_t position);
   void give_up(Process& process, SlotState* old, SlotState* now, const char* when);
   void check_aside(Process& process, const SlotState* old, const char* when);
   std::string asides(Process& process, std::size_t shard, std::size_t& count) const;

@@ -48,6 +48,7 @@ void FixedReplicationOracle::choose_options(FixedConfig& config, Shape& shape) {
     for (std::size_t key = 0; key < count; ++key) node.at.push_back(histories_->root(key));
     node.floor = node.promised = node.at;
     node.maybe.resize(count);
+    node.taken.resize(count);
     node.copied_from.resize(sim_.shards_);
     node.greeting.resize(sim_.shards_);
   }
@@ -94,10 +95,11 @@ void FixedReplicationOracle::settle_promotion(Process& process) {
                           last->version <= begin[shard_of(key)].reached;
       if (last->number == 0 && last->durable && may_be) break;
     }
-    at = node.floor[key] = last;
+    at = last;
   }
   node.numbers = std::make_shared<Numbers>(Numbers{std::move(begin), node.at});
   node.talked = nullptr;
+  settle_floor(node);
   for (std::size_t key = 0; key < keys_.size(); ++key) {
     if (SlotHistories::leads_to(node.promised[key], node.at[key])) continue;
     return sim_.fail("(4) node " + std::to_string(process.node.number) +
@@ -112,7 +114,30 @@ void FixedReplicationOracle::begin_serving(Process& process) {
   process.reign->slots->numbers = of(process).numbers;
 }
 
-void FixedReplicationOracle::closed(std::size_t node) { nodes_[node].floor = nodes_[node].at; }
+void FixedReplicationOracle::closed(std::size_t node) { settle_floor(nodes_[node]); }
+
+// Nothing that was written after the position of the new follower may be there.
+void FixedReplicationOracle::step_down(const ReplicationSim::ProcessPtr& process) {
+  engine::Engine& engine = *process->engine;
+  std::size_t busy = process->threads;
+  const auto over = [&] {
+    return process->dead || engine.follower() || !sim_.failure_.empty() || process->idle;
+  };
+  sim_.spawn(process, "late writer ", [&] {
+    for (int left = 20; left != 0 && !over(); --left) write_key(process);
+  });
+  sim_.spawn(process, "late syncer ", [&] {
+    for (int left = 20; left != 0 && !over(); --left) {
+      static_cast<void>(engine.sync());
+      sim_.scheduler_.sleep_us(sim_.random_.below(50));
+    }
+  });
+  sim_.scheduler_.sleep_us(sim_.random_.below(300));
+  store::ReplicaState state = engine.replica_state();
+  state.follower = true;
+  static_cast<void>(engine.save_replica_state(std::move(state)));
+  while (process->threads != busy) sim_.scheduler_.sleep_us(50);
+}
 
 // ---- Writes ----
 
@@ -251,7 +276,11 @@ void FixedReplicationOracle::wait_for_followers(const ReplicationSim::ProcessPtr
       Node& node = nodes_[host->number];
       if (host->id != follower.id || node.talked != reign) continue;
       for (std::size_t key = 0; key < keys_.size(); ++key) {
-        if (!SlotHistories::leads_to(tips[key], node.floor[key])) {
+        SlotState*& floor = node.floor[key];
+        // What it greeted with looks like this, and may be it.
+        const bool alike = floor->number == tips[key]->number;
+        if (alike && SlotHistories::leads_to(floor, tips[key])) floor = tips[key];
+        if (!SlotHistories::leads_to(tips[key], floor)) {
           return sim_.fail("(4) a leader counts what node " + std::to_string(host->number) +
                            " never acked: write " + std::to_string(tips[key]->number) +
                            describe(node, key));

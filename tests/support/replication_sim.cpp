@@ -268,6 +268,8 @@ void ReplicationSim::lead(const ProcessPtr& process) {
   while (process->threads != 0) scheduler_.sleep_us(100);
   if (!process->dead) note_durable(*process);
   process->source.reset();
+  const bool steps_down = slots_ != nullptr && status.ok() && process->wish == Wish::follow;
+  if (steps_down && !process->dead) slots_->step_down(process);
   process->reign = nullptr;
   if (!status.ok() && !process->dead) scheduler_.sleep_us(20000);
 }
