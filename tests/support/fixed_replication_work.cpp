@@ -29,7 +29,7 @@ void FixedReplicationOracle::choose_options(FixedConfig& config, Shape& shape) {
   config.grow_step = one_of<std::uint64_t>(random, {1, 16 << 10, 0});
   config.enable_fsync = random.one_in(6);
   config.sync_batch_size = static_cast<std::uint32_t>(1 + random.below(8));
-  const bool mapped = !random.one_in(3);
+  const bool mapped = random.one_in(2);
   for (const auto& node : sim_.nodes_) {
     node->disk.set_mappable(mapped);
     node->disk.set_whole_sectors(single_copy_);
@@ -97,6 +97,7 @@ void FixedReplicationOracle::settle_promotion(Process& process) {
     }
     at = last;
   }
+  for (SlotState* const state : node.at) state->durable = true;  // here, if nowhere else
   node.numbers = std::make_shared<Numbers>(Numbers{std::move(begin), node.at});
   node.talked = nullptr;
   settle_floor(node);
@@ -119,17 +120,17 @@ void FixedReplicationOracle::closed(std::size_t node) { settle_floor(nodes_[node
 // Nothing that was written after the position of the new follower may be there.
 void FixedReplicationOracle::step_down(const ReplicationSim::ProcessPtr& process) {
   engine::Engine& engine = *process->engine;
-  std::size_t busy = process->threads;
+  const std::size_t busy = process->threads;
   const auto over = [&] {
     return process->dead || engine.follower() || !sim_.failure_.empty() || process->idle;
   };
   sim_.spawn(process, "late writer ", [&] {
-    for (int left = 20; left != 0 && !over(); --left) write_key(process);
+    for (int left = 100; left != 0 && !over(); --left) write_key(process);
   });
   sim_.spawn(process, "late syncer ", [&] {
-    for (int left = 20; left != 0 && !over(); --left) {
+    for (int left = 100; left != 0 && !over(); --left) {
       static_cast<void>(engine.sync());
-      sim_.scheduler_.sleep_us(sim_.random_.below(50));
+      sim_.scheduler_.sleep_us(sim_.random_.below(20));
     }
   });
   sim_.scheduler_.sleep_us(sim_.random_.below(300));

@@ -388,7 +388,8 @@ void ReplicationSim::operate() {
 
 void ReplicationSim::event() {
   restart_down();
-  const std::size_t node = random_.below(kSimNodes);
+  if (slots_ != nullptr && random_.one_in(3)) set_ambush();
+  std::size_t node = random_.below(kSimNodes);
   switch (random_.below(11)) {
     case 0:
       return crash(node, false);
@@ -407,6 +408,10 @@ void ReplicationSim::event() {
       return promote();
     default:
       break;
+  }
+  for (std::size_t other = 0; other < kSimNodes && slots_ != nullptr; ++other) {
+    const bool leads = processes_[other] != nullptr && processes_[other]->serving;
+    if (leads && other != leader_) node = other;  // more is to be seen there
   }
   const ProcessPtr process = processes_[node];
   if (process == nullptr || process->ended) return;
@@ -456,6 +461,23 @@ void ReplicationSim::crash(std::size_t number, bool power) {
   process->stopping = true;
   wake(*process);
   // Its threads still unwind, but change nothing: the next one may start beside that.
+}
+
+// The moments behind a sync are short, and what was written in the wrong order is seen in them.
+void ReplicationSim::set_ambush() {
+  Node& node = *nodes_[random_.below(kSimNodes)];
+  node.ambush = any_of<const char*>(random_, {"db.cursor", "db.cursor", "db.replica.tmp", ".dat"});
+  node.ambush_left = 1 + random_.below(6);
+  const ProcessPtr process = processes_[node.number];
+  if (process == nullptr) return;
+  process->files.watch_syncs([this, self = process.get()](const std::string& path) {
+    Node& there = self->node;
+    const bool armed = there.ambush_left != 0 && !calm_ && !over_ && !self->dead;
+    if (!armed || processes_[there.number].get() != self || !path.ends_with(there.ambush)) return;
+    if (--there.ambush_left != 0) return;
+    remember("ambush");
+    crash(there.number, !random_.one_in(4));
+  });
 }
 
 void ReplicationSim::cut_one() {

@@ -95,6 +95,8 @@ class ReplicationSim {
     std::vector<ReignPtr> copied_from;  // a copy of that leader's shard is on its way, or came
     bool lossy = false;  // the last process ended in a way that may take what was not durable
     store::StoreId id{};
+    std::string ambush;           // a crash comes right behind a sync of a file that ends like this
+    std::size_t ambush_left = 0;  // so many syncs of it from now
   };
   enum class Wish : std::uint8_t { none, follow, promote, close };
   // One process on a node, from its start to its death.
@@ -163,6 +165,7 @@ class ReplicationSim {
   void operate();
   void event();
   void crash(std::size_t node, bool power);
+  void set_ambush();
   void cut_one();
   void stall();
   void fault();

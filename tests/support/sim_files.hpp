@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cerrno>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -19,12 +20,14 @@ class SimFiles final : public FileSystem {
  public:
   SimFiles(SimScheduler& scheduler, FileSystem& disk) : scheduler_(scheduler), disk_(disk) {}
   void die() { dead_ = true; }
+  // Told of each file that was synced, before its caller goes on.
+  void watch_syncs(std::function<void(const std::string& path)> told) { told_ = std::move(told); }
 
   Result<Owned<File>> open(const std::string& path, OpenMode mode) override {
     if (gone("open", path)) return eio();
     Result<Owned<File>> file = disk_.open(path, mode);
     if (!file.ok()) return file;
-    return Owned<File>(new Handle(*this, std::move(*file)));
+    return Owned<File>(new Handle(*this, std::move(*file), path));
   }
   Result<FileInfo> info(const std::string& path) override {
     return gone("info", path) ? Result<FileInfo>(eio()) : disk_.info(path);
@@ -52,14 +55,20 @@ class SimFiles final : public FileSystem {
  private:
   class Handle final : public File {
    public:
-    Handle(SimFiles& files, Owned<File> file) : files_(files), file_(std::move(file)) {}
+    Handle(SimFiles& files, Owned<File> file, std::string path)
+        : files_(files), file_(std::move(file)), path_(std::move(path)) {}
     Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) override {
       return gone(1) ? Result<std::size_t>(eio()) : file_->read_at(offset, out);
     }
     Status write_at(std::uint64_t offset, Bytes data) override {
       return gone(2 + offset + data.size()) ? eio() : file_->write_at(offset, data);
     }
-    Status sync() override { return gone(3) ? eio() : file_->sync(); }
+    Status sync() override {
+      if (gone(3)) return eio();
+      Status status = file_->sync();
+      if (status.ok() && files_.told_) files_.told_(path_);
+      return status;
+    }
     Result<std::uint64_t> size() override {
       return gone(4) ? Result<std::uint64_t>(eio()) : file_->size();
     }
@@ -81,6 +90,7 @@ class SimFiles final : public FileSystem {
 
     SimFiles& files_;
     const Owned<File> file_;
+    const std::string path_;
   };
 
   static Status eio() { return Status::from_os(EIO, "the process is dead"); }
@@ -93,6 +103,7 @@ class SimFiles final : public FileSystem {
   SimScheduler& scheduler_;
   FileSystem& disk_;
   bool dead_ = false;
+  std::function<void(const std::string& path)> told_;
 };
 
 }  // namespace armdb::test
