@@ -82,8 +82,8 @@ SlotState* FixedReplicationOracle::locate(const Node& node, std::size_t key, std
     found = SlotHistories::first_like(least, maybe, number);
     if (found != nullptr) return found;
   }
-  for (std::size_t at = 0; lossy && at < node.taken[key].size(); ++at) {
-    found = SlotHistories::first_like(least, node.taken[key][at], number);
+  for (SlotState* const taken : node.taken[key]) {
+    found = lossy ? SlotHistories::first_like(least, taken, number) : nullptr;
     if (found != nullptr) return found;
   }
   if (node.talked == nullptr) return nullptr;

@@ -466,7 +466,8 @@ void ReplicationSim::crash(std::size_t number, bool power) {
 // The moments behind a sync are short, and what was written in the wrong order is seen in them.
 void ReplicationSim::set_ambush() {
   Node& node = *nodes_[random_.below(kSimNodes)];
-  node.ambush = any_of<const char*>(random_, {"db.cursor", "db.cursor", "db.replica.tmp", ".dat"});
+  node.ambush =
+      any_of<const char*>(random_, {"db.cursor", "db.cursor", "db.replica.tmp", "/db", ".dat"});
   node.ambush_left = 1 + random_.below(6);
   const ProcessPtr process = processes_[node.number];
   if (process == nullptr) return;

@@ -20,7 +20,7 @@ class SimFiles final : public FileSystem {
  public:
   SimFiles(SimScheduler& scheduler, FileSystem& disk) : scheduler_(scheduler), disk_(disk) {}
   void die() { dead_ = true; }
-  // Told of each file that was synced, before its caller goes on.
+  // Told of each file or directory that was synced, before its caller goes on.
   void watch_syncs(std::function<void(const std::string& path)> told) { told_ = std::move(told); }
 
   Result<Owned<File>> open(const std::string& path, OpenMode mode) override {
@@ -46,7 +46,10 @@ class SimFiles final : public FileSystem {
     return gone("rename", to) ? eio() : disk_.rename(from, to);
   }
   Status sync_directory(const std::string& path) override {
-    return gone("sync", path) ? eio() : disk_.sync_directory(path);
+    if (gone("sync", path)) return eio();
+    Status status = disk_.sync_directory(path);
+    if (status.ok() && told_) told_(path);
+    return status;
   }
   Result<Owned<FileLock>> lock(const std::string& path, LockMode mode) override {
     return gone("lock", path) ? Result<Owned<FileLock>>(eio()) : disk_.lock(path, mode);
