@@ -454,6 +454,7 @@ Status SlotStore::grow() {
   if (slot_count() + step / group * layout_.group_slots() > format::kSlotCountMax) {
     return {Errc::too_large, "a shard has 2^32 slots at most: use more shards"};
   }
+  finish_all();  // nobody would, where the file cannot be mapped again
   Status status = allocate(file_bytes_, step);
   if (status.is(Errc::no_space) && step > group) status = allocate(file_bytes_, step = group);
   if (!status.ok()) return status;

@@ -32,6 +32,29 @@ TEST_CASE("slot_store: what was written is there after a kill, each time") {
   }
 }
 
+// What was on its way home through the old mapping is brought there before that goes.
+TEST_CASE("slot_store: a file that cannot be mapped again as it grows keeps what was written") {
+  for (const SlotKind& kind : {SlotKind{64, 2, true}, SlotKind{5000, 2, true}}) {
+    FaultFileSystem files;
+    SlotSubject subject(files, kind);
+    std::uint64_t number = 0;
+    REQUIRE(subject.put(key_of(number), subject.value(number)).ok());
+    const std::uint64_t slots = subject.store().slot_count();
+    files.fail(test::Call::map, 1, ENOMEM, true);
+    while (subject.store().slot_count() == slots) {
+      ++number;
+      REQUIRE(subject.put(key_of(number), subject.value(number)).ok());
+    }
+    REQUIRE(files.fault_met());
+    subject.sync();
+    files.clear_faults();
+    REQUIRE(subject.store().begin_trim().ok());  // which clears the stage
+    files.kill_process();
+    subject.open();
+    subject.check_last();
+  }
+}
+
 TEST_CASE(
     "slot_store: a kill halfway through a slot leaves the value before "
     "or the new one [pitfall-39]") {
