@@ -23,7 +23,7 @@ const char* advice(int os_error) noexcept {
     case EROFS:
       return "the file system is mounted read-only";
     case EMFILE:
-      return "this process has too many open files: raise its limit (ulimit -n)";
+      return "too many open files: raise the limit (ulimit -n)";
     case ENFILE:
       return "the system has too many open files: raise fs.file-max";
     case ENOSPC:
