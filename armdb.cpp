@@ -1909,7 +1909,8 @@ struct Term {
 };
 
 // What a shard of a follower still waits for. Uneven: its copy is in, and may have one part of a
-// batch whose other parts the other shards do not have yet. Holes: damage took some of it.
+// batch whose other parts the other shards do not have yet. Holes: damage took some of it; known of
+// a leader too, which may follow later.
 enum Replacing : std::uint8_t {
   kWhole = 0,
   kAwaitsCopy = 1,
@@ -2087,8 +2088,8 @@ struct Hello {
   std::uint64_t hash_seed = 0;
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
-  // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
-  // anyway, as in db.replica; of a Fixed store its position, and kAhead where nothing has to be
+  // Per shard. Follower: what it has applied, and kAwaitsCopy or kAwaitsCopyAside where its content
+  // has to be replaced anyway; of a Fixed store its position, and kAhead where nothing has to be
   // replaced, and some keys are later than that.
   // Leader: its last sequence, and 1 where it will send a copy; 2 where its log never had what the
   // follower stands at, and of a Fixed store (kFromNothing) where the follower's position tells
@@ -5315,7 +5316,8 @@ class ExpiryTable {
 // TapList: wakes those who ship what is written, without a cost while nobody does.
 //
 // Who is about to wait arms the list, looks for work once more, and only then waits; the first
-// write after that wakes all, and disarms. So a write that wakes nobody costs one load.
+// write after that wakes all, and disarms. So a write that wakes nobody costs one load. Others
+// than writers may wake all at any time.
 //
 // Threads: any.
 
@@ -6479,8 +6481,14 @@ struct SlotStart {
 
 class SlotLane {
  public:
-  SlotLane(Channel& channel, engine::Shard& shard, std::uint32_t number, std::size_t piece_bytes)
-      : channel_(channel), shard_(shard), number_(number), piece_bytes_(piece_bytes) {}
+  // `holes`: damage took some of the shard, now or at an opening before.
+  SlotLane(Channel& channel, engine::Shard& shard, std::uint32_t number, std::size_t piece_bytes,
+           bool holes = false)
+      : channel_(channel),
+        shard_(shard),
+        number_(number),
+        piece_bytes_(piece_bytes),
+        holes_(holes || shard.has_holes()) {}
   ~SlotLane();
 
   // Where it begins; kAwaitsCopy when what it lacks is not known any more.
@@ -6512,6 +6520,7 @@ class SlotLane {
   engine::Shard& shard_;
   const std::uint32_t number_;
   const std::size_t piece_bytes_;
+  const bool holes_;
   std::uint64_t position_ = 0;  // by the numbers of this leader
   std::uint64_t told_ = 0;      // the same as the follower knows it
   std::uint64_t reached_ = 0;   // that the follower was told of
@@ -6582,7 +6591,6 @@ class Source {
   // Ends all waits.
   void stop();
  private:
-  Status wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   void pin_all() ARMDB_REQUIRES(mutex_);
   void unpin();
 
@@ -14393,8 +14401,9 @@ Status create_description(FileSystem& files, const std::string& path,
   // The parent may not be ours to open, and in memory there may be none. A disk that fails takes
   // the whole collection with its name, whatever is synced later.
   status = files.sync_directory(parent.empty() ? "/" : parent);
-  const bool failed = status.is(Errc::no_space) || status.os_error() == EIO;
-  return failed ? status : create_meta(files, path, meta_of(description));
+  const int error = status.os_error();
+  const bool excused = error == 0 || error == EACCES || error == EPERM || error == ENOENT;
+  return excused ? create_meta(files, path, meta_of(description)) : status;
 }
 
 Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but,
@@ -20269,7 +20278,7 @@ Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
+    Status status = refuse_own_write();
     if (!status.ok()) return status;
     Transaction transaction(*this);
     status = body(transaction);
@@ -20283,7 +20292,7 @@ Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
 
 Status Shard::write_batch(std::span<const WriteRequest> requests) {
   const base::MutexLock lock(mutex_);
-  Status status = refuse_if_closed();
+  Status status = refuse_own_write();
   return status.ok() ? write_batch_locked(requests) : status;
 }
 
@@ -20365,9 +20374,12 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   Status status;
   for (std::size_t at = 0; at < parts.size(); ++at) {
     Shard& shard = *parts[at].shard;
-    if (status.ok()) status = shard.refuse_if_closed();
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (status.ok() && parts[at].first != 0) status = shard.log_->continue_at(parts[at].first);
+    const bool own = parts[at].first == 0;
+    if (status.ok()) status = own ? shard.refuse_own_write() : shard.refuse_if_closed();
+    if (status.ok() && !own) status = shard.log_->continue_at(parts[at].first);
+#else
+    if (status.ok()) status = shard.refuse_if_closed();
 #endif
     names[at] = {shard.context_.shard, shard.log_->next_sequence() + parts[at].requests.size() - 1};
   }
@@ -20845,6 +20857,9 @@ Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
   std::uint64_t erased = 0;
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     Result<std::uint64_t> some = shards_[sweep_shard_]->sweep(budget, sweep_cursor_);
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (some.is(Errc::read_only)) break;  // it has become a follower
+#endif
     if (!some.ok()) return some;
     erased += *some;
     if (sweep_cursor_ != 0) break;
@@ -21279,8 +21294,16 @@ class Opening {
       if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
     }
     if (state.replacing == engine.replica_.replacing) return {};
-    Status status = store::replace_replica_state(files(), engine.path_, state);
-    if (status.ok()) engine.replica_ = std::move(state);
+    const Status status = store::replace_replica_state(files(), engine.path_, state);
+    if (status.ok()) {
+      engine.replica_ = std::move(state);
+    } else if (!status.is(Errc::failed)) {
+      // As long as it is open it is known.
+      base::log(engine.config_.log, LogLevel::warning,
+                base::text("what was lost to damage could not be noted for later openings: %",
+                           {status.message()}));
+      return {};
+    }
     return status;
   }
   void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
@@ -23307,15 +23330,20 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   const base::MutexLock lock(replica_mutex_);
   const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
+  // A write that passed the engine's refusal before would be taken for a part of the leader's
+  // history, or come behind the position that is noted here.
+  const bool steps_down = state.follower && !replica_.follower;
+  for (std::size_t at = 0; steps_down && at < shards_.size(); ++at) {
+    shards_[at]->take_own_writes(false);
+  }
   // Before db.replica says that it follows: a position of before that time would be believed.
-  const bool counts = state.follower && !replica_.follower && shape_.fixed;
-  if (counts) status = count_by_cursor();
+  if (steps_down && shape_.fixed) status = count_by_cursor();
   const bool counted = status.ok();
   if (counted) status = store::replace_replica_state(plain_files(), path_, state);
   if (!status.ok()) {
     // Which of the two a crash would leave is known, unless the rename went half through.
     if (counted && status.is(Errc::failed)) return status;
-    if (counts) end_counting_by_cursor();
+    if (steps_down) end_counting_by_cursor();
     refuses_.store(refused, std::memory_order_release);
     return status;
   }
@@ -23397,8 +23425,6 @@ store::Cursor Engine::cursor(std::uint32_t at) const {
 
 // A store that led takes over its own numbers: they are the leader's.
 Status Engine::count_by_cursor() {
-  // A write that passed the engine's refusal before that came could land behind the position.
-  for (const auto& shard : shards_) shard->take_own_writes(false);
   Status status = sync();
   if (!status.ok()) return status;
   const base::MutexLock io(cursor_io_mutex_);
@@ -24131,10 +24157,10 @@ Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint
 
 // What damage took would be erased at the follower.
 Status SlotLane::refuse_copy() const {
-  if (!shard_.has_holes()) return {};
+  if (!holes_) return {};
   return base::corrupt(
-      "the shard lost slots to damage, and no copy of it is given: promote a follower, or restore "
-      "it from a backup");
+      "the leader lost slots of this shard to damage, and gives no copy of it: promote a follower "
+      "that has them, restore a backup, or dump what is left and load it into a new collection");
 }
 
 Status SlotLane::begin_copy() {
@@ -24655,19 +24681,16 @@ Status Source::sync() {
 }
 
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
-  awaited_.fetch_add(1, std::memory_order_seq_cst);
-  engine_.taps().wake_all();
-  Status status = wait_awaited(count, sequence, timeout_ms);
-  awaited_.fetch_sub(1, std::memory_order_relaxed);
-  return status;
-}
-
-Status Source::wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
   std::vector<std::uint64_t> wanted;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     wanted.push_back(std::min(sequence, engine_.shard(at).last_sequence()));
   }
   const std::uint64_t end = os::monotonic_ms() + timeout_ms;
+  bool waits = false;
+  const auto leave = [&](Status status) {
+    if (waits) awaited_.fetch_sub(1, std::memory_order_relaxed);
+    return status;
+  };
   const base::MutexLock lock(mutex_);
   for (;;) {
     std::uint32_t have = 0;
@@ -24678,15 +24701,22 @@ Status Source::wait_awaited(std::uint32_t count, std::uint64_t sequence, std::ui
       }
       have += all ? 1 : 0;
     }
-    if (have >= count) return {};
-    if (stopped_) return Status(Errc::closed, "the replication server was stopped");
-    if (fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (have >= count) return leave({});
+    if (stopped_) return leave(Status(Errc::closed, "the replication server was stopped"));
+    if (fenced()) return leave(Status(Errc::fenced, "a newer leader has taken over"));
     const std::uint64_t now = os::monotonic_ms();
     if (now >= end) {
-      return base::failure(Errc::timed_out,
-                           "% of % followers have it durably after % ms; it may still come to "
-                           "the others",
-                           {std::uint64_t{have}, std::uint64_t{count}, std::uint64_t{timeout_ms}});
+      return leave(
+          base::failure(Errc::timed_out,
+                        "% of % followers have it durably after % ms; it may still come to "
+                        "the others",
+                        {std::uint64_t{have}, std::uint64_t{count}, std::uint64_t{timeout_ms}}));
+    }
+    if (!waits) {
+      // Sessions that rest go on.
+      waits = true;
+      awaited_.fetch_add(1, std::memory_order_seq_cst);
+      engine_.taps().wake_all();
     }
     static_cast<void>(changed_.wait_for_ms(mutex_, end - now));
   }
@@ -24733,6 +24763,8 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   engine::Engine& engine = source->engine();
   const store::ReplicaState state = engine.replica_state();
   format::Hello own = hello_of(engine, state);
+  // What it lacks itself is nobody's concern.
+  own.replace.assign(engine.shard_count(), format::kWhole);
   own.name = hello.name;
   if (!hello.asking) {
     // First of all: the terms of another collection say nothing about this one.
@@ -24784,7 +24816,8 @@ Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
                                            position, hello.replace[shard]);
     const std::size_t piece_bytes =
         std::clamp(options_.slot_bytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
-    lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes);
+    const bool holes = engine.replica_state().replacing[shard] == format::kHoles;
+    lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes, holes);
     return lane.slots->begin(start, position, replace);
   }
   lane.feed = std::make_unique<store::LogFeed>(position);
@@ -26108,6 +26141,8 @@ Status promote_alone(engine::Engine& engine) {
   }
   // What is there counts from here on: no power cut may take any of it.
   Status status = engine.sync();
+  std::replace(state.replacing.begin(), state.replacing.end(), std::uint8_t{format::kHoles},
+               std::uint8_t{format::kWhole});
   if (status.ok()) status = engine.begin_own_numbering();
   return status.ok() ? enter_term(engine, std::move(state), true) : status;
 }

@@ -127,6 +127,8 @@ def check(fault, args, objects):
                           timeout=args.seconds * 3 + 300)
     if done.returncode == 0:
         return False, f"NOT noticed in {args.seconds} s"
+    if not any(found.glob("[clot]*-*")):  # crash, leak, oom, timeout
+        return False, f"ends for another reason: {done.stderr[-500:]}"
     if "INITED" not in done.stderr:
         return True, "noticed by the corpus"
     last = re.findall(r"^#(\d+)\s", done.stderr, re.M)

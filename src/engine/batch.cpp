@@ -120,7 +120,7 @@ Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
   bool sync_wanted = false;
   {
     const base::MutexLock lock(mutex_);
-    Status status = refuse_if_closed();
+    Status status = refuse_own_write();
     if (!status.ok()) return status;
     Transaction transaction(*this);
     status = body(transaction);
@@ -134,7 +134,7 @@ Status Shard::atomic(FunctionRef<Status(Transaction&)> body) {
 
 Status Shard::write_batch(std::span<const WriteRequest> requests) {
   const base::MutexLock lock(mutex_);
-  Status status = refuse_if_closed();
+  Status status = refuse_own_write();
   return status.ok() ? write_batch_locked(requests) : status;
 }
 
@@ -217,9 +217,12 @@ Status Shard::write_all_locked(std::span<JointWrite> parts) ARMDB_NO_THREAD_SAFE
   Status status;
   for (std::size_t at = 0; at < parts.size(); ++at) {
     Shard& shard = *parts[at].shard;
-    if (status.ok()) status = shard.refuse_if_closed();
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (status.ok() && parts[at].first != 0) status = shard.log_->continue_at(parts[at].first);
+    const bool own = parts[at].first == 0;
+    if (status.ok()) status = own ? shard.refuse_own_write() : shard.refuse_if_closed();
+    if (status.ok() && !own) status = shard.log_->continue_at(parts[at].first);
+#else
+    if (status.ok()) status = shard.refuse_if_closed();
 #endif
     names[at] = {shard.context_.shard, shard.log_->next_sequence() + parts[at].requests.size() - 1};
   }

@@ -311,6 +311,9 @@ Result<std::uint64_t> Engine::sweep(std::uint64_t budget) {
   std::uint64_t erased = 0;
   for (std::uint32_t tries = 0; tries < shard_count(); ++tries) {
     Result<std::uint64_t> some = shards_[sweep_shard_]->sweep(budget, sweep_cursor_);
+#if !defined(ARMDB_OMIT_REPLICATION)
+    if (some.is(Errc::read_only)) break;  // it has become a follower
+#endif
     if (!some.ok()) return some;
     erased += *some;
     if (sweep_cursor_ != 0) break;

@@ -291,8 +291,16 @@ class Opening {
       if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
     }
     if (state.replacing == engine.replica_.replacing) return {};
-    Status status = store::replace_replica_state(files(), engine.path_, state);
-    if (status.ok()) engine.replica_ = std::move(state);
+    const Status status = store::replace_replica_state(files(), engine.path_, state);
+    if (status.ok()) {
+      engine.replica_ = std::move(state);
+    } else if (!status.is(Errc::failed)) {
+      // As long as it is open it is known.
+      base::log(engine.config_.log, LogLevel::warning,
+                base::text("what was lost to damage could not be noted for later openings: %",
+                           {status.message()}));
+      return {};
+    }
     return status;
   }
   void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {

@@ -49,15 +49,20 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   const base::MutexLock lock(replica_mutex_);
   const bool refused = refuses_.load(std::memory_order_acquire);
   if (state.follower) refuses_.store(true, std::memory_order_release);
+  // A write that passed the engine's refusal before would be taken for a part of the leader's
+  // history, or come behind the position that is noted here.
+  const bool steps_down = state.follower && !replica_.follower;
+  for (std::size_t at = 0; steps_down && at < shards_.size(); ++at) {
+    shards_[at]->take_own_writes(false);
+  }
   // Before db.replica says that it follows: a position of before that time would be believed.
-  const bool counts = state.follower && !replica_.follower && shape_.fixed;
-  if (counts) status = count_by_cursor();
+  if (steps_down && shape_.fixed) status = count_by_cursor();
   const bool counted = status.ok();
   if (counted) status = store::replace_replica_state(plain_files(), path_, state);
   if (!status.ok()) {
     // Which of the two a crash would leave is known, unless the rename went half through.
     if (counted && status.is(Errc::failed)) return status;
-    if (counts) end_counting_by_cursor();
+    if (steps_down) end_counting_by_cursor();
     refuses_.store(refused, std::memory_order_release);
     return status;
   }

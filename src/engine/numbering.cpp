@@ -62,8 +62,6 @@ store::Cursor Engine::cursor(std::uint32_t at) const {
 
 // A store that led takes over its own numbers: they are the leader's.
 Status Engine::count_by_cursor() {
-  // A write that passed the engine's refusal before that came could land behind the position.
-  for (const auto& shard : shards_) shard->take_own_writes(false);
   Status status = sync();
   if (!status.ok()) return status;
   const base::MutexLock io(cursor_io_mutex_);

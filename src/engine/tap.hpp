@@ -1,7 +1,8 @@
 // TapList: wakes those who ship what is written, without a cost while nobody does.
 //
 // Who is about to wait arms the list, looks for work once more, and only then waits; the first
-// write after that wakes all, and disarms. So a write that wakes nobody costs one load.
+// write after that wakes all, and disarms. So a write that wakes nobody costs one load. Others
+// than writers may wake all at any time.
 //
 // Threads: any.
 #pragma once

@@ -92,8 +92,8 @@ struct Hello {
   std::uint64_t hash_seed = 0;
   bool asking = false;  // follower: only wants to know what is served
   std::vector<Term> terms;
-  // Per shard. Follower: what it has applied, and not 0 where its content has to be replaced
-  // anyway, as in db.replica; of a Fixed store its position, and kAhead where nothing has to be
+  // Per shard. Follower: what it has applied, and kAwaitsCopy or kAwaitsCopyAside where its content
+  // has to be replaced anyway; of a Fixed store its position, and kAhead where nothing has to be
   // replaced, and some keys are later than that.
   // Leader: its last sequence, and 1 where it will send a copy; 2 where its log never had what the
   // follower stands at, and of a Fixed store (kFromNothing) where the follower's position tells

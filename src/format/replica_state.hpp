@@ -44,7 +44,8 @@ struct Term {
 };
 
 // What a shard of a follower still waits for. Uneven: its copy is in, and may have one part of a
-// batch whose other parts the other shards do not have yet. Holes: damage took some of it.
+// batch whose other parts the other shards do not have yet. Holes: damage took some of it; known of
+// a leader too, which may follow later.
 enum Replacing : std::uint8_t {
   kWhole = 0,
   kAwaitsCopy = 1,

@@ -57,6 +57,8 @@ Status promote_alone(engine::Engine& engine) {
   }
   // What is there counts from here on: no power cut may take any of it.
   Status status = engine.sync();
+  std::replace(state.replacing.begin(), state.replacing.end(), std::uint8_t{format::kHoles},
+               std::uint8_t{format::kWhole});
   if (status.ok()) status = engine.begin_own_numbering();
   return status.ok() ? enter_term(engine, std::move(state), true) : status;
 }

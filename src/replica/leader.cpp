@@ -166,19 +166,16 @@ Status Source::sync() {
 }
 
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
-  awaited_.fetch_add(1, std::memory_order_seq_cst);
-  engine_.taps().wake_all();
-  Status status = wait_awaited(count, sequence, timeout_ms);
-  awaited_.fetch_sub(1, std::memory_order_relaxed);
-  return status;
-}
-
-Status Source::wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {
   std::vector<std::uint64_t> wanted;
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     wanted.push_back(std::min(sequence, engine_.shard(at).last_sequence()));
   }
   const std::uint64_t end = os::monotonic_ms() + timeout_ms;
+  bool waits = false;
+  const auto leave = [&](Status status) {
+    if (waits) awaited_.fetch_sub(1, std::memory_order_relaxed);
+    return status;
+  };
   const base::MutexLock lock(mutex_);
   for (;;) {
     std::uint32_t have = 0;
@@ -189,15 +186,22 @@ Status Source::wait_awaited(std::uint32_t count, std::uint64_t sequence, std::ui
       }
       have += all ? 1 : 0;
     }
-    if (have >= count) return {};
-    if (stopped_) return Status(Errc::closed, "the replication server was stopped");
-    if (fenced()) return Status(Errc::fenced, "a newer leader has taken over");
+    if (have >= count) return leave({});
+    if (stopped_) return leave(Status(Errc::closed, "the replication server was stopped"));
+    if (fenced()) return leave(Status(Errc::fenced, "a newer leader has taken over"));
     const std::uint64_t now = os::monotonic_ms();
     if (now >= end) {
-      return base::failure(Errc::timed_out,
-                           "% of % followers have it durably after % ms; it may still come to "
-                           "the others",
-                           {std::uint64_t{have}, std::uint64_t{count}, std::uint64_t{timeout_ms}});
+      return leave(
+          base::failure(Errc::timed_out,
+                        "% of % followers have it durably after % ms; it may still come to "
+                        "the others",
+                        {std::uint64_t{have}, std::uint64_t{count}, std::uint64_t{timeout_ms}}));
+    }
+    if (!waits) {
+      // Sessions that rest go on.
+      waits = true;
+      awaited_.fetch_add(1, std::memory_order_seq_cst);
+      engine_.taps().wake_all();
     }
     static_cast<void>(changed_.wait_for_ms(mutex_, end - now));
   }
@@ -245,6 +249,8 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   engine::Engine& engine = source->engine();
   const store::ReplicaState state = engine.replica_state();
   format::Hello own = hello_of(engine, state);
+  // What it lacks itself is nobody's concern.
+  own.replace.assign(engine.shard_count(), format::kWhole);
   own.name = hello.name;
   if (!hello.asking) {
     // First of all: the terms of another collection say nothing about this one.
@@ -296,7 +302,8 @@ Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
                                            position, hello.replace[shard]);
     const std::size_t piece_bytes =
         std::clamp(options_.slot_bytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
-    lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes);
+    const bool holes = engine.replica_state().replacing[shard] == format::kHoles;
+    lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes, holes);
     return lane.slots->begin(start, position, replace);
   }
   lane.feed = std::make_unique<store::LogFeed>(position);

@@ -65,7 +65,6 @@ class Source {
   void stop();
 
  private:
-  Status wait_awaited(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms);
   void pin_all() ARMDB_REQUIRES(mutex_);
   void unpin();
 

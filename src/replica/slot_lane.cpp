@@ -42,10 +42,10 @@ Status SlotLane::begin(const SlotStart& start, std::uint64_t position, std::uint
 
 // What damage took would be erased at the follower.
 Status SlotLane::refuse_copy() const {
-  if (!shard_.has_holes()) return {};
+  if (!holes_) return {};
   return base::corrupt(
-      "the shard lost slots to damage, and no copy of it is given: promote a follower, or restore "
-      "it from a backup");
+      "the leader lost slots of this shard to damage, and gives no copy of it: promote a follower "
+      "that has them, restore a backup, or dump what is left and load it into a new collection");
 }
 
 Status SlotLane::begin_copy() {

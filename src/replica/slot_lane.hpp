@@ -30,8 +30,14 @@ struct SlotStart {
 
 class SlotLane {
  public:
-  SlotLane(Channel& channel, engine::Shard& shard, std::uint32_t number, std::size_t piece_bytes)
-      : channel_(channel), shard_(shard), number_(number), piece_bytes_(piece_bytes) {}
+  // `holes`: damage took some of the shard, now or at an opening before.
+  SlotLane(Channel& channel, engine::Shard& shard, std::uint32_t number, std::size_t piece_bytes,
+           bool holes = false)
+      : channel_(channel),
+        shard_(shard),
+        number_(number),
+        piece_bytes_(piece_bytes),
+        holes_(holes || shard.has_holes()) {}
   ~SlotLane();
 
   // Where it begins; kAwaitsCopy when what it lacks is not known any more.
@@ -64,6 +70,7 @@ class SlotLane {
   engine::Shard& shard_;
   const std::uint32_t number_;
   const std::size_t piece_bytes_;
+  const bool holes_;
   std::uint64_t position_ = 0;  // by the numbers of this leader
   std::uint64_t told_ = 0;      // the same as the follower knows it
   std::uint64_t reached_ = 0;   // that the follower was told of

@@ -65,8 +65,9 @@ Status create_description(FileSystem& files, const std::string& path,
   // The parent may not be ours to open, and in memory there may be none. A disk that fails takes
   // the whole collection with its name, whatever is synced later.
   status = files.sync_directory(parent.empty() ? "/" : parent);
-  const bool failed = status.is(Errc::no_space) || status.os_error() == EIO;
-  return failed ? status : create_meta(files, path, meta_of(description));
+  const int error = status.os_error();
+  const bool excused = error == 0 || error == EACCES || error == EPERM || error == ENOENT;
+  return excused ? create_meta(files, path, meta_of(description)) : status;
 }
 
 Status look_if_empty(FileSystem& files, const std::string& path, std::string_view but,

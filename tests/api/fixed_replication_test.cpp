@@ -346,6 +346,57 @@ TEST_CASE("fixed replication: three stores lead in turn, and nothing is copied w
   CHECK(asides_in(directory.path()) == 0);
 }
 
+// Damages all slots with this value.
+void hurt_slots(const std::string& folder, const Value& value) {
+  const std::string needle(value.begin(), value.end());
+  std::size_t changed = 0;
+  for (const char* shard : {"shard_000", "shard_001"}) {
+    std::fstream file(folder + shard + "/slots.dat",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    file.clear();
+    for (std::size_t at = bytes.find(needle); at != std::string::npos;
+         at = bytes.find(needle, at + 1)) {
+      file.seekp(static_cast<std::streamoff>(at));
+      file.put('V');
+      ++changed;
+    }
+  }
+  REQUIRE(changed != 0);
+}
+
+TEST_CASE("fixed replication: a leader that lost slots gives no copy, and says so",
+          "[replication][fixed][clear]") {
+  Couple<Map> pair(two_shards());
+  Value marked{};
+  std::fill(marked.begin(), marked.end(), std::uint8_t{0xa7});
+  for (std::uint32_t key = 0; key < 100; ++key) {
+    REQUIRE(pair.leader.put(key, key == 50 ? marked : value_of(key)).ok());
+  }
+  pair.stop_serving();
+  REQUIRE(pair.leader.close().ok());
+  pair.leader = {};
+  hurt_slots(pair.directory() / "leader/", marked);
+  pair.open_leader();
+  CHECK(pair.leader.size() == 99);
+  pair.serve();
+  for (const bool reopened : {false, true}) {
+    if (reopened) reopen_leader(pair);
+    // It can be asked, and says why it gives no copy.
+    const auto compared =
+        ReplicationClient::compare(pair.follower.collection(), pair.server().address(), quick());
+    INFO(compared.message());
+    CHECK(compared.ok());
+    pair.follow();
+    CHECK(comes([&] {
+      return pair.client().replication_stats().last_error.message().find("lost slots") !=
+             std::string::npos;
+    }));
+    CHECK(pair.follower.size() <= 99);
+    pair.stop_follower();
+  }
+}
+
 TEST_CASE("fixed replication: a follower whose slots are damaged gets a copy, once",
           "[replication][fixed][clear]") {
   const bool reopened = GENERATE(false, true);
@@ -363,21 +414,7 @@ TEST_CASE("fixed replication: a follower whose slots are damaged gets a copy, on
     pair.stop_follower();
     REQUIRE(pair.follower.close().ok());
     pair.follower = {};
-    const std::string needle(marked.begin(), marked.end());
-    std::size_t changed = 0;
-    for (const char* shard : {"shard_000", "shard_001"}) {
-      const std::string path = pair.directory() / "follower/" + shard + "/slots.dat";
-      std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-      const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-      file.clear();
-      for (std::size_t at = bytes.find(needle); at != std::string::npos;
-           at = bytes.find(needle, at + 1)) {
-        file.seekp(static_cast<std::streamoff>(at));
-        file.put('V');
-        ++changed;
-      }
-    }
-    REQUIRE(changed != 0);
+    hurt_slots(pair.directory() / "follower/", marked);
     pair.open_follower();
     CHECK(pair.follower.stats().damaged_regions != 0);
     CHECK_FALSE(pair.follower.contains(50));

@@ -135,8 +135,10 @@ void Sink::acknowledge() {
 
 void Sink::run() {
   // It stands for another machine: what it does is not to interrupt the leader's writers.
+#if defined(SCHED_BATCH)
   const sched_param param{};
   ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &param);
+#endif
   Frame frame;
   Payload payload;
   while (!stopping_.load()) {

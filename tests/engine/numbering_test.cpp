@@ -15,8 +15,8 @@ using test::FaultFileSystem;
 namespace {
 
 struct Subject {
-  Subject() {
-    shape.fixed = true;
+  explicit Subject(bool fixed = true) {
+    shape.fixed = fixed;
     open();
   }
   void open() {
@@ -68,13 +68,31 @@ TEST_CASE("numbering: a leader that becomes a follower stands at its last versio
 }
 
 TEST_CASE("numbering: a write that was under way when a leader became a follower is refused") {
-  Subject subject;
+  const bool fixed = GENERATE(true, false);
+  Subject subject(fixed);
   subject.put(1);
   subject.be(true);
   CHECK(subject.write_late(2).is(Errc::read_only));
   CHECK(subject.engine->size() == 1);
+  const std::string key = test::key_of(3);
+  const std::string value = test::value_of(3);
+  std::vector<engine::WriteRequest> batch(1);
+  batch[0].key = Bytes(key);
+  batch[0].value = Bytes(value);
+  batch[0].hash = subject.engine->router().hash(batch[0].key.data(), batch[0].key.size());
+  engine::Shard& shard = subject.engine->shard(0);
+  if (!fixed) {
+    CHECK(shard.write_batch(batch).is(Errc::read_only));
+    CHECK(shard.atomic([](engine::Transaction&) { return Status(); }).is(Errc::read_only));
+    std::vector<engine::Shard::JointWrite> joint(1);
+    joint[0].shard = &shard;
+    joint[0].requests = batch;
+    CHECK(engine::Shard::write_joint(joint).is(Errc::read_only));
+    CHECK(subject.engine->size() == 1);
+  }
   subject.be(false);
   CHECK(subject.write_late(2).ok());
+  if (!fixed) CHECK(shard.write_batch(batch).ok());
 }
 
 TEST_CASE("numbering: a leader that fails to become a follower stays one") {
