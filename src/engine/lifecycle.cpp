@@ -5,6 +5,7 @@
 
 #include "base/errors.hpp"
 #include "base/location.hpp"
+#include "base/log.hpp"
 #include "base/search.hpp"
 #include "base/text.hpp"
 #include "engine/engine.hpp"
