@@ -292,7 +292,7 @@ class Opening {
       if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
     }
     if (state.replacing == engine.replica_.replacing) return {};
-    const Status status = store::replace_replica_state(files(), engine.path_, state);
+    Status status = store::replace_replica_state(files(), engine.path_, state);
     if (status.ok()) {
       engine.replica_ = std::move(state);
     } else if (!status.is(Errc::failed)) {
