@@ -6,6 +6,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include "support/catch.hpp"
 
 using namespace armdb;
@@ -51,6 +55,24 @@ TEST_CASE("thread: a started thread runs, and join sees what it wrote", "[thread
   }
   CHECK(written == 100);
 }
+
+#if defined(__linux__) && !defined(ARMDB_OMIT_REPLICATION)
+TEST_CASE("thread: one that gives way has another policy, and so have those that it starts",
+          "[threads]") {
+  const int before = ::sched_getscheduler(0);
+  if (before != SCHED_OTHER) return;  // the whole program gives way, or is real-time
+  int policies[2] = {-1, -1};
+  std::thread first([&] {
+    os::give_way();
+    policies[0] = ::sched_getscheduler(0);
+    std::thread([&] { policies[1] = ::sched_getscheduler(0); }).join();
+  });
+  first.join();
+  CHECK(policies[0] == SCHED_BATCH);
+  CHECK(policies[1] == SCHED_BATCH);
+  CHECK(::sched_getscheduler(0) == before);
+}
+#endif
 
 TEST_CASE("thread: jobs run beside each other", "[threads]") {
   std::atomic<int> inside{0};

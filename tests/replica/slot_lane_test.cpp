@@ -127,6 +127,19 @@ TEST_CASE("slot_lane: what changes beside a copy is kept until the stream has to
   CHECK(leader.script.heard_of(format::FrameType::copy_begin) == 2);
 }
 
+TEST_CASE("slot_lane: nor does one that lost them before it was opened this time") {
+  Leader leader;
+  leader.shard().keep_changes(std::uint64_t{32} << 10, std::uint64_t{32} << 10);
+  leader.put_many(10);
+  REQUIRE_FALSE(leader.shard().has_holes());
+  for (const bool holes : {false, true}) {
+    replica::SlotLane lane(leader.channel, leader.shard(), 0, 4096, holes);
+    std::uint8_t replace = 0;
+    CHECK(lane.begin({format::kFromNothing, 0}, 0, replace).is(Errc::corrupt) == holes);
+    CHECK(lane.begin_copy().is(Errc::corrupt) == holes);
+  }
+}
+
 TEST_CASE("slot_lane: a shard that lost slots gives no copy, and announces none") {
   Leader leader;
   leader.shard().keep_changes(std::uint64_t{32} << 10, std::uint64_t{32} << 10);
