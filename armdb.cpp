@@ -3420,6 +3420,17 @@ class Keyring;
 // A file that does no harm where it stays.
 void try_remove(FileSystem& files, const std::string& path);
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+// Is told of a shard that lost entries to damage, before recovery mends anything that shows it.
+// When it fails nothing is mended, and the shard does not open. Threads: any.
+class LossListener {
+ public:
+  virtual Status on_loss(std::uint32_t shard) = 0;
+ protected:
+  ~LossListener() = default;
+};
+#endif
+
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {
   FileSystem& files;
@@ -3434,6 +3445,10 @@ struct StoreContext {
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
   bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
   bool keep_replaced = false;     // what a copy has replaced is kept aside
+#if !defined(ARMDB_OMIT_REPLICATION)
+  LossListener* losses = nullptr;  // null: nobody needs to know
+  Status tell_of_loss() const { return losses == nullptr ? Status() : losses->on_loss(shard); }
+#endif
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;
@@ -5114,6 +5129,7 @@ class LogRecovery {
   bool rebuilt_ = false;               // there was no MANIFEST to believe
   bool changed_ = false;               // the MANIFEST no longer says what is there
   std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes
+  std::uint64_t carried_last_ = 0;     // the sequence of their last one
   std::uint32_t carried_seed_ = 0;
 };
 
@@ -5627,11 +5643,14 @@ class Shard {
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
                             FunctionRef<void()> pulse);
   void abandon_replacement() noexcept;
-  // Follower: the last recovery found that entries are missing below its last one.
-  [[nodiscard]] bool has_holes() const;
 
   // ---- Replication: the shard of slots ----
 
+  // The last recovery found that entries are missing, and no copy has replaced them since.
+  [[nodiscard]] bool has_holes() const {
+    const base::MutexLock lock(mutex_);
+    return !replaced_ && slots_->damaged_slots() != 0;
+  }
   // Leader: knows from here on which keys were written last, as many as fit into so many bytes, or
   // into these while a copy is told; 0: no more.
   void keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max);
@@ -5910,7 +5929,11 @@ class Transaction {
 // Threads: any thread may call any member beside any other; close() may run beside calls, which
 // then answer `closed`.
 
-class Engine {
+class Engine final
+#if !defined(ARMDB_OMIT_REPLICATION)
+    : store::LossListener
+#endif
+{
  public:
   // What a typed face brings along.
   struct Parts {
@@ -6150,6 +6173,9 @@ class Engine {
   std::atomic<bool> refuses_;  // opened read_only, or a follower
   std::atomic<bool> following_{false};
   std::atomic<bool> serving_{false};
+  // While the shards are opened: notes in db.replica that this one has to be copied anew, should it
+  // follow. Nothing where the collection was never replicated.
+  Status on_loss(std::uint32_t shard) override;
   Status count_by_cursor();
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();
@@ -16226,7 +16252,10 @@ Status LogRecovery::load_tail() {
     if (joint) return true;
     ++next;
     in_batch = (in_batch || (entry.flags & format::kBatchBegin) != 0) && !commit;
-    if (!in_batch) committed = carried_.size();
+    if (!in_batch) {
+      committed = carried_.size();
+      carried_last_ = entry.sequence;
+    }
     return true;
   };
   // A batch that the file left open may be completed by the tail: it moves as a whole.
@@ -16298,9 +16327,6 @@ bool LogRecovery::is_replaced(std::uint32_t id) {
 
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
-  if (carried_.empty() && last_ < durable_) {
-    damage("synced entries are missing at the end of the log", store_.context_.directory, 0);
-  }
   if (!carried_.empty()) {
     const Segment& last = *store_.segments_.back();
     Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
@@ -16323,6 +16349,9 @@ Status LogRecovery::finish() {
   if (store_.values_on_disk() && !context.config.mapped_reads) {
     store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
   }
+  if (std::max(last_, carried_last_) < durable_) {
+    damage("synced entries are missing at the end of the log", context.directory, 0);
+  }
   if (context.config.read_only) return finish_reading();
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
@@ -16330,16 +16359,19 @@ Status LogRecovery::finish() {
   changed_ = changed_ || !carried_.empty();
   // A crash may have come of a full disk, and what follows needs some space to leave it.
   if (changed_) static_cast<void>(LogStore::release_reserve(context));
-  // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (store_.recovery_.damaged_regions != 0 || store_.recovery_.rebuilt) {
+    static_cast<void>(LogStore::release_reserve(context));
+    status = context.tell_of_loss();
+  }
+#endif
+  // Files that are no segments stay for people to look at: what is not listed is deleted.
   for (const std::uint32_t id : unreadable_ids_) {
     if (status.ok()) status = rename_aside(id);
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
   if (status.ok()) status = visit_carried();
-  if (status.ok() && last_ < durable_) {
-    damage("synced entries are missing at the end of the log", context.directory, 0);
-  }
   // What compaction dropped at the end was durable.
   store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
   if (status.ok() && interrupted) status = leave_gap();
@@ -17688,6 +17720,10 @@ Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) 
 Status SlotStore::start() {
   if (context_.config.read_only) return {};
   Status status;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (damaged_slots_ != 0) status = context_.tell_of_loss();
+  if (!status.ok()) return status;
+#endif
   if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
   if (status.is(Errc::no_space)) {
     status = {Errc::no_space,
@@ -21132,7 +21168,6 @@ class Opening {
 #endif
     if (status.ok()) status = open_shards();
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (status.ok()) status = note_holes();
     if (status.ok()) {
       engine_->settle_cursors();
       note_sequences();
@@ -21285,30 +21320,6 @@ class Opening {
 #endif
 
 #if !defined(ARMDB_OMIT_REPLICATION)
-  // The next open finds nothing damaged any more, and a follower would still lack something.
-  Status note_holes() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-    Engine& engine = *engine_;
-    if (engine.replica_.replacing.empty() || engine.config_.read_only) return {};
-    store::ReplicaState state = engine.replica_;
-    for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-      if (!engine.shard(at).has_holes()) continue;
-      std::uint8_t& replacing = state.replacing[at];
-      if (replacing == format::kWhole) replacing = format::kHoles;
-      if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
-    }
-    if (state.replacing == engine.replica_.replacing) return {};
-    Status status = store::replace_replica_state(files(), engine.path_, state);
-    if (status.ok()) {
-      engine.replica_ = std::move(state);
-    } else if (!status.is(Errc::failed)) {
-      // As long as it is open it is known.
-      base::log(engine.config_.log, LogLevel::warning,
-                base::text("what was lost to damage could not be noted for later openings: %",
-                           {status.message()}));
-      return {};
-    }
-    return status;
-  }
   void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     engine_->opened_at_ = engine_->term_starts();
   }
@@ -21321,27 +21332,26 @@ class Opening {
     return engine_->save_state();
   }
 
-  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const
-      ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
-    bool keep_replaced = false;
+    store::StoreContext context{engine_->files(),
+                                engine_->config_,
+                                engine_->epochs_,
+                                store::shard_path(engine_->path_, shard),
+                                meta_.store_id,
+                                shard,
+                                meta_.shard_count,
+                                meta_.shape,
+                                engine_->common_.objects != nullptr,
+                                engine_->keyring_.get(),
+                                engine_->follower()};
 #if !defined(ARMDB_OMIT_REPLICATION)
     // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
-    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
-    keep_replaced = at < replacing.size() && replacing[at] == 2;
+    const std::vector<std::uint8_t> replacing = engine_->replica_state().replacing;
+    context.keep_replaced = at < replacing.size() && replacing[at] == format::kAwaitsCopyAside;
+    context.losses = engine_.get();
 #endif
-    return {engine_->files(),
-            engine_->config_,
-            engine_->epochs_,
-            store::shard_path(engine_->path_, shard),
-            meta_.store_id,
-            shard,
-            meta_.shard_count,
-            meta_.shape,
-            engine_->common_.objects != nullptr,
-            engine_->keyring_.get(),
-            engine_->follower(),
-            keep_replaced};
+    return context;
   }
 
   // Beside each other where there are processors; the first error wins.
@@ -23136,13 +23146,6 @@ Status Shard::begin_replacement(std::size_t expected) {
 
 void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
-bool Shard::has_holes() const {
-  const base::MutexLock lock(mutex_);
-  if (slots_ != nullptr) return !replaced_ && slots_->damaged_slots() != 0;
-  const store::RecoveryReport& recovery = log_->recovery();
-  return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
-}
-
 Status Shard::add_to_replacement(std::span<const std::uint64_t> sequences,
                                  std::span<const WriteRequest> requests) {
   ARMDB_ASSERT(requests.size() <= kRunMax && sequences.size() == requests.size());
@@ -23197,7 +23200,6 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
-    replaced_ = true;
     status = job->copy.retire();
   }
   if (!status.ok()) return fail(std::move(status));
@@ -23356,6 +23358,24 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   }
   replica_ = std::move(state);
   opened_at_.clear();
+  return {};
+}
+
+// The next opening may find nothing damaged any more, and a follower would still lack something.
+Status Engine::on_loss(std::uint32_t shard) {
+  const base::MutexLock lock(replica_mutex_);
+  if (replica_.replacing.empty()) return {};
+  store::ReplicaState state = replica_;
+  std::uint8_t& replacing = state.replacing[shard];
+  if (replacing == format::kWhole) replacing = format::kHoles;
+  if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
+  if (replacing == replica_.replacing[shard]) return {};
+  Status status = store::replace_replica_state(plain_files(), path_, state);
+  if (!status.ok()) {
+    base::log(config_.log, LogLevel::error, "what was lost to damage could not be noted", status);
+    return status;
+  }
+  replica_ = std::move(state);
   return {};
 }
 
@@ -24310,8 +24330,7 @@ Status SlotTaker::prepare() {
   const std::vector<std::uint8_t> holes = engine_.replica_state().replacing;
   Status status;
   for (std::uint32_t at = 0; status.ok() && at < shards_.size(); ++at) {
-    const bool lost = holes[at] == format::kHoles || engine_.shard(at).has_holes();
-    if (lost) status = engine_.forget(at, false);
+    if (holes[at] == format::kHoles) status = engine_.forget(at, false);
   }
   return status;
 }
@@ -25686,9 +25705,7 @@ Status FollowerSession::greet() {
                std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     // What damage took, nobody would send again.
-    const bool holes = own.replace[at] == format::kHoles ||
-                       (own.replace[at] == format::kWhole && engine_.shard(at).has_holes());
-    if (holes) own.replace[at] = format::kAwaitsCopy;
+    if (own.replace[at] == format::kHoles) own.replace[at] = format::kAwaitsCopy;
     if (slots_ == nullptr || own.replace[at] != 0) continue;
     if (engine_.cursor(at).reached <= own.sequences[at]) continue;
     // Nobody knows what it has, where it has anything and stands at nothing.

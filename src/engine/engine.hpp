@@ -20,7 +20,11 @@
 
 namespace armdb::engine {
 
-class Engine {
+class Engine final
+#if !defined(ARMDB_OMIT_REPLICATION)
+    : store::LossListener
+#endif
+{
  public:
   // What a typed face brings along.
   struct Parts {
@@ -261,6 +265,9 @@ class Engine {
   std::atomic<bool> refuses_;  // opened read_only, or a follower
   std::atomic<bool> following_{false};
   std::atomic<bool> serving_{false};
+  // While the shards are opened: notes in db.replica that this one has to be copied anew, should it
+  // follow. Nothing where the collection was never replicated.
+  Status on_loss(std::uint32_t shard) override;
   Status count_by_cursor();
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();

@@ -127,7 +127,6 @@ class Opening {
 #endif
     if (status.ok()) status = open_shards();
 #if !defined(ARMDB_OMIT_REPLICATION)
-    if (status.ok()) status = note_holes();
     if (status.ok()) {
       engine_->settle_cursors();
       note_sequences();
@@ -280,30 +279,6 @@ class Opening {
 #endif
 
 #if !defined(ARMDB_OMIT_REPLICATION)
-  // The next open finds nothing damaged any more, and a follower would still lack something.
-  Status note_holes() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
-    Engine& engine = *engine_;
-    if (engine.replica_.replacing.empty() || engine.config_.read_only) return {};
-    store::ReplicaState state = engine.replica_;
-    for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
-      if (!engine.shard(at).has_holes()) continue;
-      std::uint8_t& replacing = state.replacing[at];
-      if (replacing == format::kWhole) replacing = format::kHoles;
-      if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
-    }
-    if (state.replacing == engine.replica_.replacing) return {};
-    Status status = store::replace_replica_state(files(), engine.path_, state);
-    if (status.ok()) {
-      engine.replica_ = std::move(state);
-    } else if (!status.is(Errc::failed)) {
-      // As long as it is open it is known.
-      base::log(engine.config_.log, LogLevel::warning,
-                base::text("what was lost to damage could not be noted for later openings: %",
-                           {status.message()}));
-      return {};
-    }
-    return status;
-  }
   void note_sequences() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
     engine_->opened_at_ = engine_->term_starts();
   }
@@ -316,27 +291,26 @@ class Opening {
     return engine_->save_state();
   }
 
-  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const
-      ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  [[nodiscard]] [[gnu::noinline]] store::StoreContext context_of(std::size_t at) const {
     const auto shard = static_cast<std::uint32_t>(at);
-    bool keep_replaced = false;
+    store::StoreContext context{engine_->files(),
+                                engine_->config_,
+                                engine_->epochs_,
+                                store::shard_path(engine_->path_, shard),
+                                meta_.store_id,
+                                shard,
+                                meta_.shard_count,
+                                meta_.shape,
+                                engine_->common_.objects != nullptr,
+                                engine_->keyring_.get(),
+                                engine_->follower()};
 #if !defined(ARMDB_OMIT_REPLICATION)
     // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
-    const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
-    keep_replaced = at < replacing.size() && replacing[at] == 2;
+    const std::vector<std::uint8_t> replacing = engine_->replica_state().replacing;
+    context.keep_replaced = at < replacing.size() && replacing[at] == format::kAwaitsCopyAside;
+    context.losses = engine_.get();
 #endif
-    return {engine_->files(),
-            engine_->config_,
-            engine_->epochs_,
-            store::shard_path(engine_->path_, shard),
-            meta_.store_id,
-            shard,
-            meta_.shard_count,
-            meta_.shape,
-            engine_->common_.objects != nullptr,
-            engine_->keyring_.get(),
-            engine_->follower(),
-            keep_replaced};
+    return context;
   }
 
   // Beside each other where there are processors; the first error wins.

@@ -1,4 +1,5 @@
 // The collection's part in replication: who it is, and writes that concern several shards.
+#include "base/log.hpp"
 #include "engine/engine.hpp"
 #include "store/manifest_file.hpp"
 
@@ -72,6 +73,24 @@ Status Engine::save_replica_state(store::ReplicaState state) {
   }
   replica_ = std::move(state);
   opened_at_.clear();
+  return {};
+}
+
+// The next opening may find nothing damaged any more, and a follower would still lack something.
+Status Engine::on_loss(std::uint32_t shard) {
+  const base::MutexLock lock(replica_mutex_);
+  if (replica_.replacing.empty()) return {};
+  store::ReplicaState state = replica_;
+  std::uint8_t& replacing = state.replacing[shard];
+  if (replacing == format::kWhole) replacing = format::kHoles;
+  if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
+  if (replacing == replica_.replacing[shard]) return {};
+  Status status = store::replace_replica_state(plain_files(), path_, state);
+  if (!status.ok()) {
+    base::log(config_.log, LogLevel::error, "what was lost to damage could not be noted", status);
+    return status;
+  }
+  replica_ = std::move(state);
   return {};
 }
 

@@ -232,11 +232,14 @@ class Shard {
   Status finish_replacement(std::uint64_t sequence, std::uint64_t aside_above,
                             FunctionRef<void()> pulse);
   void abandon_replacement() noexcept;
-  // Follower: the last recovery found that entries are missing below its last one.
-  [[nodiscard]] bool has_holes() const;
 
   // ---- Replication: the shard of slots ----
 
+  // The last recovery found that entries are missing, and no copy has replaced them since.
+  [[nodiscard]] bool has_holes() const {
+    const base::MutexLock lock(mutex_);
+    return !replaced_ && slots_->damaged_slots() != 0;
+  }
   // Leader: knows from here on which keys were written last, as many as fit into so many bytes, or
   // into these while a copy is told; 0: no more.
   void keep_changes(std::uint64_t bytes_max, std::uint64_t copy_bytes_max);

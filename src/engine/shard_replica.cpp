@@ -193,13 +193,6 @@ Status Shard::begin_replacement(std::size_t expected) {
 
 void Shard::abandon_replacement() noexcept { replacement_.reset(); }
 
-bool Shard::has_holes() const {
-  const base::MutexLock lock(mutex_);
-  if (slots_ != nullptr) return !replaced_ && slots_->damaged_slots() != 0;
-  const store::RecoveryReport& recovery = log_->recovery();
-  return !replaced_ && (recovery.damaged_regions != 0 || recovery.rebuilt);
-}
-
 Status Shard::add_to_replacement(std::span<const std::uint64_t> sequences,
                                  std::span<const WriteRequest> requests) {
   ARMDB_ASSERT(requests.size() <= kRunMax && sequences.size() == requests.size());
@@ -254,7 +247,6 @@ Status Shard::finish_replacement(std::uint64_t sequence, std::uint64_t aside_abo
   if (status.ok()) {
     const base::MutexLock lock(mutex_);
     joint_last_ = 0;
-    replaced_ = true;
     status = job->copy.retire();
   }
   if (!status.ok()) return fail(std::move(status));

@@ -99,9 +99,7 @@ Status FollowerSession::greet() {
                std::uint8_t{format::kWhole});
   for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) {
     // What damage took, nobody would send again.
-    const bool holes = own.replace[at] == format::kHoles ||
-                       (own.replace[at] == format::kWhole && engine_.shard(at).has_holes());
-    if (holes) own.replace[at] = format::kAwaitsCopy;
+    if (own.replace[at] == format::kHoles) own.replace[at] = format::kAwaitsCopy;
     if (slots_ == nullptr || own.replace[at] != 0) continue;
     if (engine_.cursor(at).reached <= own.sequences[at]) continue;
     // Nobody knows what it has, where it has anything and stands at nothing.

@@ -26,8 +26,7 @@ Status SlotTaker::prepare() {
   const std::vector<std::uint8_t> holes = engine_.replica_state().replacing;
   Status status;
   for (std::uint32_t at = 0; status.ok() && at < shards_.size(); ++at) {
-    const bool lost = holes[at] == format::kHoles || engine_.shard(at).has_holes();
-    if (lost) status = engine_.forget(at, false);
+    if (holes[at] == format::kHoles) status = engine_.forget(at, false);
   }
   return status;
 }

@@ -340,7 +340,10 @@ Status LogRecovery::load_tail() {
     if (joint) return true;
     ++next;
     in_batch = (in_batch || (entry.flags & format::kBatchBegin) != 0) && !commit;
-    if (!in_batch) committed = carried_.size();
+    if (!in_batch) {
+      committed = carried_.size();
+      carried_last_ = entry.sequence;
+    }
     return true;
   };
   // A batch that the file left open may be completed by the tail: it moves as a whole.
@@ -413,9 +416,6 @@ bool LogRecovery::is_replaced(std::uint32_t id) {
 
 // Read-only nothing is moved and nothing written: the tail's entries stay behind the last segment.
 Status LogRecovery::finish_reading() {
-  if (carried_.empty() && last_ < durable_) {
-    damage("synced entries are missing at the end of the log", store_.context_.directory, 0);
-  }
   if (!carried_.empty()) {
     const Segment& last = *store_.segments_.back();
     Status status = store_.tail_.open_memory(carried_, last.id(), last.length);
@@ -438,6 +438,9 @@ Status LogRecovery::finish() {
   if (store_.values_on_disk() && !context.config.mapped_reads) {
     store_.cache_ = std::make_unique<BlockCache>(store_.cache_share());
   }
+  if (std::max(last_, carried_last_) < durable_) {
+    damage("synced entries are missing at the end of the log", context.directory, 0);
+  }
   if (context.config.read_only) return finish_reading();
   // Not after a plain close: the tail file may hold entries that no longer follow anything, and
   // must never be taken for those that a new history gives the same numbers.
@@ -445,16 +448,19 @@ Status LogRecovery::finish() {
   changed_ = changed_ || !carried_.empty();
   // A crash may have come of a full disk, and what follows needs some space to leave it.
   if (changed_) static_cast<void>(LogStore::release_reserve(context));
-  // Files that are no segments stay for people to look at: what is not listed is deleted.
   Status status;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (store_.recovery_.damaged_regions != 0 || store_.recovery_.rebuilt) {
+    static_cast<void>(LogStore::release_reserve(context));
+    status = context.tell_of_loss();
+  }
+#endif
+  // Files that are no segments stay for people to look at: what is not listed is deleted.
   for (const std::uint32_t id : unreadable_ids_) {
     if (status.ok()) status = rename_aside(id);
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
   if (status.ok()) status = visit_carried();
-  if (status.ok() && last_ < durable_) {
-    damage("synced entries are missing at the end of the log", context.directory, 0);
-  }
   // What compaction dropped at the end was durable.
   store_.last_sequence_ = std::max(last_entry_, std::min(durable_, last_));
   if (status.ok() && interrupted) status = leave_gap();

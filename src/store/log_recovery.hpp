@@ -116,6 +116,7 @@ class LogRecovery {
   bool rebuilt_ = false;               // there was no MANIFEST to believe
   bool changed_ = false;               // the MANIFEST no longer says what is there
   std::vector<std::uint8_t> carried_;  // entries of the tail, and of a batch it completes
+  std::uint64_t carried_last_ = 0;     // the sequence of their last one
   std::uint32_t carried_seed_ = 0;
 };
 

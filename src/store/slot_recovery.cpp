@@ -262,6 +262,10 @@ Result<bool> SlotStore::settle(base::Location old, const RecoveredEntry& entry) 
 Status SlotStore::start() {
   if (context_.config.read_only) return {};
   Status status;
+#if !defined(ARMDB_OMIT_REPLICATION)
+  if (damaged_slots_ != 0) status = context_.tell_of_loss();
+  if (!status.ok()) return status;
+#endif
   if (size_at_open_ < file_bytes_) status = allocate(size_at_open_, file_bytes_ - size_at_open_);
   if (status.is(Errc::no_space)) {
     status = {Errc::no_space,

@@ -32,6 +32,18 @@ class Keyring;
 // A file that does no harm where it stays.
 void try_remove(FileSystem& files, const std::string& path);
 
+#if !defined(ARMDB_OMIT_REPLICATION)
+// Is told of a shard that lost entries to damage, before recovery mends anything that shows it.
+// When it fails nothing is mended, and the shard does not open. Threads: any.
+class LossListener {
+ public:
+  virtual Status on_loss(std::uint32_t shard) = 0;
+
+ protected:
+  ~LossListener() = default;
+};
+#endif
+
 // What a shard's store is made from. The references outlive it.
 struct StoreContext {
   FileSystem& files;
@@ -46,6 +58,10 @@ struct StoreContext {
   const Keyring* keys = nullptr;  // of an encrypted collection, whose `files` are sealed ones
   bool follower = false;          // sequences are the leader's: recovery leaves no gap in them
   bool keep_replaced = false;     // what a copy has replaced is kept aside
+#if !defined(ARMDB_OMIT_REPLICATION)
+  LossListener* losses = nullptr;  // null: nobody needs to know
+  Status tell_of_loss() const { return losses == nullptr ? Status() : losses->on_loss(shard); }
+#endif
 
   // Where a file of the shard lies.
   [[nodiscard]] std::string path_of(std::string_view name) const;

@@ -75,7 +75,7 @@ MUTATIONS = [
      "if ((entry.flags & format::kBatchBegin) != 0 && state.batch_offset == 0) {",
      "if (false && state.batch_offset == 0) {"),
     ("in the tail buffer a batch counts without its end", "store/log_recovery.cpp",
-     "if (!in_batch) committed = carried_.size();", "committed = carried_.size();"),
+     "if (!in_batch) {\n      committed = carried_.size();", "{\n      committed = carried_.size();"),
     ("a part of a joint batch counts without the others", "engine/lifecycle.cpp",
      "if (!base::any_of(joint.parts, lacks)) continue;", "continue;"),
     ("db.state does not tell of joint batches", "engine/engine.cpp",

@@ -1,9 +1,11 @@
 // The collection's part in replication: what it takes for true when it cannot be written down.
 #include <cerrno>
+#include <functional>
 
 #include "engine/engine.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
+#include "support/one_shard.hpp"
 
 #if !defined(ARMDB_OMIT_REPLICATION)
 
@@ -43,6 +45,144 @@ TEST_CASE("lineage: one that could not be made a follower still takes writes", "
   state.follower = false;
   CHECK((*engine)->save_replica_state(state).ok());
   CHECK(put().ok());
+}
+
+// ---- Damage that an opening finds ----
+
+using EnginePtr = std::unique_ptr<engine::Engine>;
+
+Result<EnginePtr> open_pair(FaultFileSystem& files, bool fixed) {
+  FixedConfig config;
+  static_cast<Config&>(config) = test::one_shard(files);
+  config.shard_count = 2;
+  config.hints = false;  // or nobody looks at the entries
+  Shape shape = test::kConstMap;
+  shape.fixed = fixed;
+  return engine::Engine::open("/c", &shape, config, {});
+}
+
+Status put_number(engine::Engine& engine, int number, int version) {
+  const std::string key = test::key_of(number);
+  const std::string value = test::value_of(number, version);
+  engine::WriteRequest request;
+  request.key = Bytes(key);
+  request.value = Bytes(value);
+  return engine.write(request, false);
+}
+
+// A store that was replicated, closed, and all of it durable: on the log the first shard has
+// several segments.
+void make_replicated(FaultFileSystem& files, bool fixed, std::uint8_t replacing) {
+  auto engine = open_pair(files, fixed);
+  INFO(engine.message());
+  REQUIRE(engine.ok());
+  for (int version = 0; version < (fixed ? 2 : 60); ++version) {
+    for (int number = 0; number < 200; ++number) {
+      REQUIRE(put_number(**engine, number, version).ok());
+    }
+    // Of a slot the next version goes to its other copy then.
+    if (fixed) REQUIRE((*engine)->sync().ok());
+  }
+  store::ReplicaState state = (*engine)->replica_state();
+  state.replacing[0] = replacing;
+  REQUIRE((*engine)->save_replica_state(state).ok());
+  REQUIRE((*engine)->close().ok());
+}
+
+std::vector<std::string> segments_in_first(FaultFileSystem& files) {
+  std::vector<std::string> paths;
+  const Status status = files.list(test::kShard, [&](std::string_view name, FileKind) {
+    if (name.ends_with(".data")) paths.push_back(test::in_shard(std::string(name).c_str()));
+  });
+  REQUIRE(status.ok());
+  std::sort(paths.begin(), paths.end());
+  REQUIRE(paths.size() > 2);
+  return paths;
+}
+
+void lose_manifest_and_segment(FaultFileSystem& files) {
+  REQUIRE(files.remove(segments_in_first(files).front()).ok());
+  REQUIRE(files.remove(test::in_shard("MANIFEST")).ok());
+  REQUIRE(files.sync_directory(test::kShard).ok());
+}
+void lose_segment(FaultFileSystem& files) {
+  REQUIRE(files.remove(segments_in_first(files)[1]).ok());
+  REQUIRE(files.sync_directory(test::kShard).ok());
+}
+void hurt_entry(FaultFileSystem& files) {
+  test::flip(files, segments_in_first(files)[1], 20000, 5);
+}
+void lose_end(FaultFileSystem& files) { test::cut(files, segments_in_first(files).back(), 200); }
+// Of one slot the copy that is there twice over, or both of its copies.
+void hurt_slot(FaultFileSystem& files, int version) {
+  const std::string path = test::in_shard("slots.dat");
+  const std::string bytes = test::read_path(files, path);
+  for (int number = 0; number < 200; ++number) {
+    const std::size_t at = bytes.find(test::value_of(number, version));
+    if (at == std::string::npos) continue;
+    test::flip(files, path, at, 3);
+    if (version == 1) return;
+    test::flip(files, path, bytes.find(test::value_of(number, 1)), 3);
+    return;
+  }
+  FAIL("no such slot");
+}
+
+struct Damage {
+  const char* what;
+  bool fixed;
+  std::function<void(FaultFileSystem&)> done;
+};
+
+TEST_CASE("lineage: damage is noted before recovery mends what shows it", "[replication][clear]") {
+  const Damage damage = GENERATE(
+      Damage{"MANIFEST and a segment are lost", false, lose_manifest_and_segment},
+      Damage{"a segment is lost", false, lose_segment},
+      Damage{"an entry is hurt", false, hurt_entry},
+      Damage{"the end of the log is lost", false, lose_end},
+      Damage{"a copy of a slot is hurt", true, [](FaultFileSystem& files) { hurt_slot(files, 1); }},
+      Damage{"a slot is hurt", true, [](FaultFileSystem& files) { hurt_slot(files, 0); }});
+  const std::uint8_t before = GENERATE(std::uint8_t{format::kWhole}, std::uint8_t{format::kUneven});
+  INFO(damage.what);
+  FaultFileSystem files;
+  make_replicated(files, damage.fixed, before);
+  damage.done(files);
+  const FaultFileSystem::Snapshot damaged = files.snapshot();
+  std::size_t failed = 0;
+  bool met = true;
+  // Each call of the opening that finds it fails, and all that follow.
+  for (std::size_t nth = 1; met; ++nth) {
+    for (const bool power : {false, true}) {
+      files.restore(damaged);
+      files.fail(test::Call::any, nth, EIO, true);
+      {
+        const auto engine = open_pair(files, damage.fixed);
+        if (!engine.ok()) ++failed;
+      }
+      met = files.fault_met();
+      files.clear_faults();
+      power ? files.power_cut_lose_all() : files.kill_process();
+      const auto engine = open_pair(files, damage.fixed);
+      INFO(nth << (power ? " with a power cut" : " with a kill") << ": " << engine.message());
+      REQUIRE(engine.ok());
+      const std::vector<std::uint8_t> replacing = (*engine)->replica_state().replacing;
+      REQUIRE(replacing[0] == (before == format::kWhole ? format::kHoles : format::kAwaitsCopy));
+      REQUIRE(replacing[1] == format::kWhole);
+    }
+  }
+  CHECK(failed > 20);
+}
+
+TEST_CASE("lineage: damage in a store that was never replicated is noted nowhere",
+          "[replication][clear]") {
+  FaultFileSystem files;
+  make_replicated(files, false, format::kWhole);
+  REQUIRE(files.remove("/c/db.replica").ok());
+  lose_segment(files);
+  const auto engine = open_pair(files, false);
+  REQUIRE(engine.ok());
+  CHECK((*engine)->stats().damaged_regions != 0);
+  CHECK_FALSE(test::exists(files, "/c/db.replica"));
 }
 
 }  // namespace
