@@ -1,6 +1,10 @@
 // Replication through the public face: followers get what the leader has, and nothing else.
 #if !defined(ARMDB_OMIT_THREADS) && !defined(ARMDB_OMIT_REPLICATION)
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -455,6 +459,31 @@ TEST_CASE("replication: each side seals under its own key", "[replication][pitfa
   auto client = ReplicationClient::start(other->collection(), pair.server().address(), quick());
   REQUIRE(client.ok());
   CHECK(comes([&] { return other->size() == pair.leader.size(); }));
+}
+#endif
+
+#if defined(__linux__)
+// Threads of this process that give way to others.
+int giving_way() {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    const int id = std::stoi(entry.path().filename().string());
+    count += ::sched_getscheduler(id) == SCHED_BATCH ? 1 : 0;
+  }
+  return count;
+}
+
+TEST_CASE("replication: its threads give way to the program's", "[replication]") {
+  if (::sched_getscheduler(0) != SCHED_OTHER) return;  // the whole program gives way
+  CHECK(giving_way() == 0);
+  Couple<Tree> pair(small_files());
+  pair.follow();
+  pair.wait();
+  // The server's for this follower, and the client's.
+  CHECK(giving_way() >= 2);
+  pair.stop_follower();
+  pair.stop_serving();
+  CHECK(giving_way() == 0);
 }
 #endif
 

@@ -231,6 +231,29 @@ TEST_CASE("follower: who has one part of a batch in a copy, and not the other, t
   CHECK(replica::promote(*talk.engine).ok());
 }
 
+TEST_CASE("follower: one that lost something asks for a copy, or leads with what is left") {
+  const bool promoted = GENERATE(false, true);
+  Talk talk;
+  talk.hello(kFirst, {0, 0});
+  talk.say(FrameType::data, 0, 0, talk.entries(0, 1, {0, 0}));
+  CHECK(talk.run().is(Errc::closed));
+  store::ReplicaState state = talk.engine->replica_state();
+  state.replacing[0] = format::kHoles;
+  REQUIRE(talk.engine->save_replica_state(state).ok());
+  if (promoted) {
+    REQUIRE(replica::promote(*talk.engine).ok());
+    CHECK(talk.engine->replica_state().replacing[0] == format::kWhole);
+    return;
+  }
+  talk.script = {};
+  CHECK(talk.run().is(Errc::closed));
+  format::Hello hello;
+  const Bytes heard = Bytes(talk.script.heard).sub(format::kWireHeaderBytes);
+  REQUIRE(format::decode_hello(heard, hello).ok());
+  CHECK(hello.replace[0] == format::kAwaitsCopy);
+  CHECK(hello.replace[1] == format::kWhole);
+}
+
 TEST_CASE("follower: what comes twice, or too early, is refused and changes nothing [pitfall-60]") {
   for (const std::uint64_t before : {0, 1, 3}) {
     Talk talk;

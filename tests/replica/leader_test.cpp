@@ -2,6 +2,8 @@
 #include "replica/leader.hpp"
 
 #include <cerrno>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -16,6 +18,20 @@ using namespace armdb;
 using test::FaultFileSystem;
 
 namespace {
+
+// A session of `source` with what the script plays.
+Status converse(replica::Source& source, const replica::Options& options,
+                std::unique_ptr<os::Stream> peer, os::Waker* woken = nullptr) {
+  std::unique_ptr<os::Waker> waker;
+  if (woken == nullptr) REQUIRE(os::Waker::make(waker).ok());
+  replica::Channel channel(std::move(peer), options.timeout_ms);
+  replica::LeaderSession session(channel, options, woken == nullptr ? *waker : *woken);
+  const std::atomic<bool> stopping{false};
+  return session.run([&](const std::string&) { return &source; }, stopping);
+}
+Status converse(replica::Source& source, const replica::Options& options, test::Script& script) {
+  return converse(source, options, std::make_unique<test::ScriptedPeer>(script));
+}
 
 struct Outcome {
   Status status;
@@ -40,12 +56,7 @@ Outcome greet(bool own_lineage) {
     hello.terms = {{std::uint64_t{1} << 40, 5, {0}}};
     test::Script script;
     script.hello(hello);
-    std::unique_ptr<os::Waker> waker;
-    REQUIRE(os::Waker::make(waker).ok());
-    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
-    replica::LeaderSession session(channel, options, *waker);
-    const std::atomic<bool> stopping{false};
-    outcome.status = session.run([&](const std::string&) { return &source; }, stopping);
+    outcome.status = converse(source, options, script);
     outcome.fenced = source.fenced();
   }
   engine::WriteRequest request;
@@ -83,14 +94,8 @@ TEST_CASE("leader: what no sync has covered is not shipped [pitfall-58]") {
     test::Script script;
     script.hello(test::hello_to(**engine));
     script.pause();
-    std::unique_ptr<os::Waker> waker;
-    REQUIRE(os::Waker::make(waker).ok());
     if (!early) files.fail(test::Call::sync, 1, EIO, true);
-    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
-    replica::LeaderSession session(channel, options, *waker);
-    const std::atomic<bool> stopping{false};
-    CHECK_FALSE(
-        session.run([&](const std::string&) { return &source; }, stopping).is(Errc::corrupt));
+    CHECK_FALSE(converse(source, options, script).is(Errc::corrupt));
     const std::string heard(script.heard.begin(), script.heard.end());
     CHECK(heard.find("0001") != std::string::npos);
     CHECK((heard.find(fresh) != std::string::npos) == early);
@@ -165,14 +170,7 @@ TEST_CASE("leader: who stands at what a power cut took, and this one wrote on, i
   hello.terms = terms;
   test::Script script;
   script.hello(hello);
-  std::unique_ptr<os::Waker> waker;
-  REQUIRE(os::Waker::make(waker).ok());
-  {
-    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
-    replica::LeaderSession session(channel, options, *waker);
-    const std::atomic<bool> stopping{false};
-    static_cast<void>(session.run([&](const std::string&) { return &source; }, stopping));
-  }
+  static_cast<void>(converse(source, options, script));
   const Bytes heard(script.heard);
   format::FrameHeader header;
   REQUIRE(format::decode_frame_header(heard, header).ok());
@@ -204,14 +202,8 @@ TEST_CASE("leader: states that no sync has covered are not shipped [pitfall-58]"
     test::Script script;
     script.hello(test::hello_to(**engine));
     script.pause();
-    std::unique_ptr<os::Waker> waker;
-    REQUIRE(os::Waker::make(waker).ok());
     if (fails) files.fail(test::Call::sync, 1, EIO, true);
-    replica::Channel channel(std::make_unique<test::ScriptedPeer>(script), options.timeout_ms);
-    replica::LeaderSession session(channel, options, *waker);
-    const std::atomic<bool> stopping{false};
-    CHECK_FALSE(
-        session.run([&](const std::string&) { return &source; }, stopping).is(Errc::corrupt));
+    CHECK_FALSE(converse(source, options, script).is(Errc::corrupt));
     const std::string heard(script.heard.begin(), script.heard.end());
     CHECK((heard.find("0001") != std::string::npos) == !fails);
     CHECK((heard.find("87654321") != std::string::npos) == !fails);
@@ -222,16 +214,17 @@ TEST_CASE("leader: states that no sync has covered are not shipped [pitfall-58]"
 #if !defined(ARMDB_OMIT_THREADS)
 namespace {
 
-// Counts the times that the session waits for a moment only; the script goes on when it waits for
-// something to do.
+// Tells when the session waits for a moment only; the script goes on when it waits for something to
+// do.
 class RestingPeer final : public os::Stream {
  public:
-  RestingPeer(test::Script& script, int& rests) : script_(script), rests_(rests) {}
+  RestingPeer(test::Script& script, std::function<void()> rests)
+      : script_(script), rests_(std::move(rests)) {}
   Result<std::size_t> read(MutableBytes out) override { return script_.read(out); }
   Result<std::size_t> write(Bytes data) override { return script_.write(data); }
   Result<bool> wait(bool to_write, std::uint32_t timeout_ms, os::Waker* waker) override {
     if (to_write || timeout_ms > 1000) return script_.wait(to_write, timeout_ms, waker);
-    ++rests_;
+    rests_();
     return true;
   }
   void shut() noexcept override { script_.shut(); }
@@ -239,52 +232,64 @@ class RestingPeer final : public os::Stream {
 
  private:
   test::ScriptedPeer script_;
-  int& rests_;
+  std::function<void()> rests_;
 };
 
-// How often a session rests that ships so many entries.
-int rests_behind(int entries, bool fixed, bool awaited) {
-  FaultFileSystem files;
-  Shape shape = fixed ? test::kConstMap : test::kVarTree;
-  shape.fixed = fixed;
-  auto engine = engine::Engine::open("/c", &shape, test::one_shard(files), engine::Engine::Parts{});
-  REQUIRE(engine.ok());
-  replica::Options options;
-  options.timeout_ms = options.heartbeat_ms = 3600000;
-  replica::Source source(**engine, "c", options);
-  REQUIRE(source.begin().ok());
-  const std::uint64_t before = (*engine)->position(0);
-  for (int number = 0; number < entries; ++number) {
-    const std::string key = test::key_of(number);
-    engine::WriteRequest request;
-    request.key = Bytes(key);
-    request.value = Bytes("abcdefgh");
-    REQUIRE((*engine)->write(request, false).ok());
+// A leader with entries that its follower has not seen.
+struct Busy {
+  Busy(int entries, bool fixed) {
+    Shape shape = fixed ? test::kConstMap : test::kVarTree;
+    shape.fixed = fixed;
+    auto opened =
+        engine::Engine::open("/c", &shape, test::one_shard(files), engine::Engine::Parts{});
+    REQUIRE(opened.ok());
+    engine = std::move(*opened);
+    options.timeout_ms = options.heartbeat_ms = 3600000;
+    source = std::make_unique<replica::Source>(*engine, "c", options);
+    REQUIRE(source->begin().ok());
+    const std::uint64_t before = engine->position(0);
+    for (int number = 0; number < entries; ++number) {
+      const std::string key = test::key_of(number);
+      engine::WriteRequest request;
+      request.key = Bytes(key);
+      request.value = Bytes("abcdefgh");
+      REQUIRE(engine->write(request, false).ok());
+    }
+    format::Hello hello = test::hello_to(*engine);
+    hello.terms = engine->replica_state().terms;
+    hello.sequences[0] = before;
+    script.hello(hello);
+    REQUIRE(os::Waker::make(waker).ok());
   }
-  test::Script script;
-  format::Hello hello = test::hello_to(**engine);
-  hello.terms = (*engine)->replica_state().terms;
-  hello.sequences[0] = before;
-  script.hello(hello);
-  int rests = 0;
-  std::unique_ptr<os::Waker> waker;
-  REQUIRE(os::Waker::make(waker).ok());
-  std::thread waiting;
-  if (awaited) {
+  ~Busy() {
+    source->stop();
+    if (waiting.joinable()) waiting.join();
+  }
+  void wait_for_follower() {
     waiting =
-        std::thread([&] { static_cast<void>(source.wait_for(1, ~std::uint64_t{0}, 3600000)); });
-    while (!source.awaited()) std::this_thread::yield();
+        std::thread([&] { static_cast<void>(source->wait_for(1, ~std::uint64_t{0}, 3600000)); });
+    while (!source->awaited()) std::this_thread::yield();
   }
-  {
-    replica::Channel channel(std::make_unique<RestingPeer>(script, rests), options.timeout_ms);
-    replica::LeaderSession session(channel, options, *waker);
-    const std::atomic<bool> stopping{false};
-    CHECK(session.run([&](const std::string&) { return &source; }, stopping).is(Errc::closed));
+  void ship(std::function<void()> rests) {
+    auto peer = std::make_unique<RestingPeer>(script, std::move(rests));
+    CHECK(converse(*source, options, std::move(peer), waker.get()).is(Errc::closed));
+    CHECK(script.heard_of(format::FrameType::data) > 0);
   }
-  CHECK(script.heard_of(format::FrameType::data) > 0);
-  source.stop();
-  if (awaited) waiting.join();
-  CHECK_FALSE(source.awaited());
+
+  FaultFileSystem files;
+  replica::Options options;
+  std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<replica::Source> source;
+  test::Script script;
+  std::unique_ptr<os::Waker> waker;
+  std::thread waiting;
+};
+
+int rests_behind(int entries, bool fixed, bool awaited) {
+  Busy leader(entries, fixed);
+  if (awaited) leader.wait_for_follower();
+  int rests = 0;
+  leader.ship([&] { ++rests; });
   return rests;
 }
 
@@ -297,7 +302,68 @@ TEST_CASE("leader: a session rests behind a lot, not behind a little, nor while 
   CHECK(rests_behind(2000, fixed, true) == 0);
 }
 
+TEST_CASE("leader: who begins to wait for followers wakes a session that rests") {
+  Busy leader(2000, GENERATE(false, true));
+  int rests = 0;
+  leader.ship([&] {
+    if (++rests > 1) return;
+    CHECK_FALSE(leader.waker->woken());
+    leader.wait_for_follower();
+    for (int tries = 0; tries < 20000 && !leader.waker->woken(); ++tries) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    CHECK(leader.waker->woken());
+  });
+  CHECK(rests == 1);
+}
+
 #endif  // !ARMDB_OMIT_THREADS
+
+TEST_CASE("leader: a sync of one session is one for all of them") {
+  FaultFileSystem files;
+  auto engine =
+      engine::Engine::open("/c", &test::kVarTree, test::one_shard(files), engine::Engine::Parts{});
+  REQUIRE(engine.ok());
+  const replica::Options options;
+  replica::Source source(**engine, "c", options);
+  CHECK(source.sync_due());
+  // The machine may be busy for longer than that lasts.
+  bool due = true;
+  for (int tries = 0; due && tries < 1000; ++tries) {
+    REQUIRE(source.sync().ok());
+    due = source.sync_due();
+  }
+  CHECK_FALSE(due);
+}
+
+TEST_CASE("leader: one that lost slots says so, also where no opening finds that any more") {
+  FaultFileSystem files;
+  Shape shape = test::kConstMap;
+  shape.fixed = true;
+  auto engine = engine::Engine::open("/c", &shape, test::one_shard(files), engine::Engine::Parts{});
+  REQUIRE(engine.ok());
+  replica::Options options;
+  options.timeout_ms = options.heartbeat_ms = 3600000;
+  replica::Source source(**engine, "c", options);
+  engine::WriteRequest request;
+  request.key = Bytes("0001");
+  request.value = Bytes("abcdefgh");
+  REQUIRE((*engine)->write(request, true).ok());
+  REQUIRE(source.begin().ok());
+  for (const bool holes : {false, true}) {
+    store::ReplicaState state = (*engine)->replica_state();
+    state.replacing[0] = holes ? format::kHoles : format::kWhole;
+    REQUIRE((*engine)->save_replica_state(state).ok());
+    test::Script script;
+    script.hello(test::hello_to(**engine));
+    script.pause();
+    const Status status = converse(source, options, script);
+    INFO(status.message());
+    CHECK(status.is(Errc::corrupt) == holes);
+    CHECK((status.message().find("lost slots") != std::string::npos) == holes);
+    CHECK((script.heard_of(format::FrameType::hello) == 0) == holes);
+  }
+}
 
 TEST_CASE("leader: one of another collection is refused, whatever terms that has seen") {
   const Outcome outcome = greet(false);
