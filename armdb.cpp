@@ -24697,9 +24697,12 @@ bool Source::sync_due() const noexcept {
   return os::monotonic_ms() - synced_ms_.load(std::memory_order_relaxed) >= kSyncEveryMs;
 }
 
+// Due again a while behind its end: one that takes long leaves time to ship between two.
 Status Source::sync() {
   synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
-  return engine_.sync();
+  Status status = engine_.sync();
+  synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
+  return status;
 }
 
 Status Source::wait_for(std::uint32_t count, std::uint64_t sequence, std::uint32_t timeout_ms) {

@@ -1,9 +1,11 @@
 // Rows on replication: what it costs the writers, how fast a new follower gets everything, and how
 // late a follower shows a write. All in one process over a Unix socket, so that leader and
 // followers share the machine's processors and its disk.
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -162,6 +164,120 @@ void rows_put_sinks(const Options& options, Report& report) {
   report.finish(name, "ns/op", "sinks receive and ack, in this process, and apply nothing");
 }
 
+// A process of its own that gets the processors when nobody else wants them: another machine, as
+// far as the leader's processors go. Its memory and its disk are the leader's. It follows, or
+// writes to a store that has nothing to do with the leader. Made before this process has any
+// threads.
+class Apart {
+ public:
+  Apart(std::string path, std::string address)
+      : path_(std::move(path)), address_(std::move(address)) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) fail("socketpair");
+    child_ = ::fork();
+    if (child_ < 0) fail("fork");
+    socket_ = ends[child_ == 0 ? 1 : 0];
+    ::close(ends[child_ == 0 ? 0 : 1]);
+    if (child_ == 0) run();
+  }
+  ~Apart() {
+    ::close(socket_);
+    ::waitpid(child_, nullptr, 0);
+  }
+  Apart(const Apart&) = delete;
+  Apart& operator=(const Apart&) = delete;
+  // Returns when it has begun, with what it did before ended.
+  void follow() { tell('f'); }
+  void write() { tell('w'); }
+  void stop() { tell('s'); }
+
+ private:
+  void tell(char what) {
+    char done = 0;
+    if (::send(socket_, &what, 1, MSG_NOSIGNAL) != 1 || ::recv(socket_, &done, 1, 0) != 1) {
+      fail("the process beside the leader has ended");
+    }
+  }
+  [[noreturn]] void run() {
+    const sched_param parameters{};
+    if (::sched_setscheduler(0, SCHED_IDLE, &parameters) != 0) fail("sched_setscheduler");
+    Map follower, own;
+    for (char what = 0; ::recv(socket_, &what, 1, 0) == 1;) {
+      client_ = {};
+      if (what == 'f') follow_with(follower);
+      if (what == 'w' && !own.is_open()) open(own, path_ + "_own");
+      if (::send(socket_, &what, 1, MSG_NOSIGNAL) != 1) break;
+      if (what == 'w') write_to(own);
+    }
+    client_ = {};
+    ::_exit(0);
+  }
+  void follow_with(Map& follower) {
+    if (!fs::exists(path_)) {
+      check(armdb::ReplicationClient::create(path_, address_));
+      open(follower, path_);
+    }
+    auto started = armdb::ReplicationClient::start(follower.collection(), address_);
+    check(started.status());
+    client_ = std::move(*started);
+  }
+  static void open(Map& store, const std::string& path) {
+    auto opened = Map::open(path);
+    check(opened.status());
+    store = std::move(*opened);
+  }
+  // Until it is told something else.
+  void write_to(Map& own) const {
+    char next = 0;
+    for (std::uint64_t at = 0; ::recv(socket_, &next, 1, MSG_PEEK | MSG_DONTWAIT) < 0; ++at) {
+      for (std::uint64_t end = at + 1000; at < end; ++at) {
+        check(own.put(key_at(at * 7919 % (1u << 22)), value_at(at)));
+      }
+    }
+  }
+
+  const std::string path_, address_;
+  pid_t child_ = 0;
+  int socket_ = -1;
+  armdb::ReplicationClient client_;
+};
+
+// With followers that apply, on other machines as far as that can be had here. What they take of
+// the leader's memory and disk, two stores that are written beside it without following take too.
+void rows_put_apart(const Options& options, Report& report) {
+  const std::string name = "replication.put_apart";
+  if (!report.wanted(name)) return;
+  const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
+  const std::string folder = options.folder + "/replication";
+  fs::remove_all(folder);
+  {
+    Apart first(folder + "/first", "unix:" + folder + "/socket");
+    Apart second(folder + "/second", "unix:" + folder + "/socket");
+    Group group(options, options.keys);
+    group.serve();
+    const auto round = [&](const std::string& store) {
+      put_round(group, numbers, name, store, report);
+    };
+    for (int n = 0; n < options.repeats; ++n) {
+      round("alone");
+      first.write();
+      second.write();
+      round("2 stores beside");
+      first.follow();
+      second.follow();
+      check(group.server.wait_for_followers(2, ~std::uint64_t{0}, 600000));
+      round("2 followers");
+      check(group.server.wait_for_followers(2, ~std::uint64_t{0}, 600000));
+      first.stop();
+      second.stop();
+    }
+  }
+  fs::remove_all(folder);
+  report.finish(
+      name, "ns/op",
+      "the others in processes that run when no one else does; stores beside follow nobody");
+}
+
 // The leader's files through a socket into files, as the least that a follower could do.
 void copy_files(const std::string& from, const std::string& to) {
   int ends[2];
@@ -274,6 +390,7 @@ void rows_latency(const Options& options, Report& report) {
 void run_replication(const Options& options, Report& report) {
   rows_put(options, report);
   rows_put_sinks(options, report);
+  rows_put_apart(options, report);
   rows_catch_up(options, report);
   rows_copy(options, report);
   rows_latency(options, report);
