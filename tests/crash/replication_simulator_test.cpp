@@ -35,6 +35,18 @@ void simulate(ReplicationSimSettings settings, std::size_t seeds) {
   CHECK(counts.checks > seeds);
 }
 
+// With the fourth part of the seeds encrypted.
+void simulate_long(ReplicationSimSettings settings, std::size_t seeds) {
+  SECTION("in the clear") {}
+#if ARMDB_WITH_OPENSSL
+  SECTION("encrypted") {
+    settings.encrypted = true;
+    seeds /= 4;
+  }
+#endif
+  simulate(settings, seeds);
+}
+
 }  // namespace
 
 TEST_CASE("replication: under crashes, cuts and faults followers have what their leader had",
@@ -46,15 +58,7 @@ TEST_CASE("replication: under crashes, cuts and faults, many seeds (long)",
           "[crash][replication][simulated][slow][clear]") {
   ReplicationSimSettings settings;
   settings.seed = 100000;
-  std::size_t seeds = armdb::test::scaled(4000, 10);
-  SECTION("in the clear") {}
-#if ARMDB_WITH_OPENSSL
-  SECTION("encrypted") {
-    settings.encrypted = true;
-    seeds /= 4;
-  }
-#endif
-  simulate(settings, seeds);
+  simulate_long(settings, armdb::test::scaled(4000, 10));
 }
 
 #if ARMDB_WITH_OPENSSL
@@ -80,20 +84,16 @@ TEST_CASE("replication: slots, under crashes, cuts and faults, many seeds (long)
   ReplicationSimSettings settings;
   settings.seed = 300000;
   settings.fixed = true;
-  std::size_t seeds = armdb::test::scaled(4000, 10);
-  SECTION("in the clear") {}
-  SECTION("with many leaders, whose terms are more than are kept") {
-    settings.seed = 350000;
-    settings.events = 150;
-    seeds /= 40;
-  }
-#if ARMDB_WITH_OPENSSL
-  SECTION("encrypted") {
-    settings.encrypted = true;
-    seeds /= 4;
-  }
-#endif
-  simulate(settings, seeds);
+  simulate_long(settings, armdb::test::scaled(4000, 10));
+}
+
+TEST_CASE("replication: slots, with many leaders, whose terms are more than are kept (long)",
+          "[crash][replication][simulated][slow][clear]") {
+  ReplicationSimSettings settings;
+  settings.seed = 350000;
+  settings.fixed = true;
+  settings.events = 150;
+  simulate(settings, armdb::test::scaled(100, 10));
 }
 
 #if ARMDB_WITH_OPENSSL

@@ -61,7 +61,6 @@ class FixedReplicationOracle {
   // Its numbers are known now.
   void begin_serving(ReplicationSim::Process& process);
   void write_key(const ReplicationSim::ProcessPtr& process);
-  void care_once(const ReplicationSim::ProcessPtr& process);
   void wait_for_followers(const ReplicationSim::ProcessPtr& process);
   void note_durable(ReplicationSim::Process& process);
   void closed(std::size_t node);

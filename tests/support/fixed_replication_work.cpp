@@ -212,32 +212,6 @@ void FixedReplicationOracle::settle(const ReplicationSim::ProcessPtr& process,
   if (status.ok() || !excused) sim_.fail("a leader does not write: " + status.message());
 }
 
-void FixedReplicationOracle::care_once(const ReplicationSim::ProcessPtr& process) {
-  engine::Engine& engine = *process->engine;
-  Status status;
-  switch (sim_.random_.below(5)) {
-    case 0:
-      status = engine.sync();
-      break;
-    case 1:
-      status = engine.tick();
-      break;
-    case 2:
-      status = engine.compact();
-      break;
-    case 3:
-      status = engine.checkpoint();
-      break;
-    default:
-      status = engine.compact_step(20000).status();
-      break;
-  }
-  const bool excused =
-      process->dead || process->node.disk.fault_met() || process->engine->follower();
-  if (!status.ok() && !excused) sim_.fail("a leader fails: " + status.message());
-  if (!process->dead) note_durable(*process);
-}
-
 // What of a leader's writes is on its disk now, that of one under way included.
 void FixedReplicationOracle::note_durable(Process& process) {
   Node& node = of(process);

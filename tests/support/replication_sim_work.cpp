@@ -165,15 +165,14 @@ void ReplicationSim::settle_write(const ProcessPtr& process, const std::vector<S
 }
 
 void ReplicationSim::care_once(const ProcessPtr& process) {
-  if (slots_ != nullptr) return slots_->care_once(process);
   engine::Engine& engine = *process->engine;
   Status status;
-  switch (random_.below(6)) {
+  switch (random_.below(slots_ != nullptr ? 6 : 7)) {
     case 0:
       status = engine.sync();
       break;
     case 1:
-      status = engine.flush();
+      status = engine.tick();
       break;
     case 2:
       status = engine.compact();
@@ -182,16 +181,21 @@ void ReplicationSim::care_once(const ProcessPtr& process) {
       status = engine.checkpoint();
       break;
     case 4:
-      status = engine.shard(static_cast<std::uint32_t>(random_.below(shards_))).seal();
+      status = engine.compact_step(20000).status();
+      break;
+    case 5:
+      status = engine.flush();
       break;
     default:
-      status = engine.compact_step(20000).status();
+      status = engine.shard(static_cast<std::uint32_t>(random_.below(shards_))).seal();
       break;
   }
   const bool excused =
       process->dead || process->node.disk.fault_met() || process->engine->follower();
   if (!status.ok() && !excused) fail("a leader fails: " + status.message());
-  if (!process->dead) note_durable(*process);
+  if (process->dead) return;
+  if (slots_ != nullptr) return slots_->note_durable(*process);
+  note_durable(*process);
 }
 
 bool ReplicationSim::confirm(Process& process) {
