@@ -5113,7 +5113,8 @@ class LogRecovery {
   JointBatch joint_;  // the one whose mark came last
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
-  std::vector<std::uint32_t> unreadable_ids_;  // files that are no segments: set aside
+  std::vector<std::uint32_t>
+      unreadable_ids_;  // to be set aside at the end: no segments, or cut off
   std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
   std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
   std::string temporary_names_;                                  // each with a slash behind it
@@ -5648,6 +5649,7 @@ class Shard {
 
   // The last recovery found that entries are missing, and no copy has replaced them since.
   [[nodiscard]] bool has_holes() const {
+    ARMDB_ASSERT(slots_ != nullptr);
     const base::MutexLock lock(mutex_);
     return !replaced_ && slots_->damaged_slots() != 0;
   }
@@ -6176,6 +6178,7 @@ class Engine final
   // While the shards are opened: notes in db.replica that this one has to be copied anew, should it
   // follow. Nothing where the collection was never replicated.
   Status on_loss(std::uint32_t shard) override;
+  Status begin_copy_anew(std::uint32_t shard);
   Status count_by_cursor();
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();
@@ -16787,9 +16790,7 @@ Status LogRecovery::set_aside(std::size_t from) {
     base::log(context.config.log, LogLevel::error,
               base::text("unsynced entries before % were lost in a crash; the segment is set aside",
                          {segment.path}));
-    if (context.config.read_only) continue;
-    Status status = rename_aside(segment.id());
-    if (!status.ok()) return status;
+    unreadable_ids_.push_back(segment.id());
   }
   candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
   store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
@@ -23369,14 +23370,30 @@ Status Engine::on_loss(std::uint32_t shard) {
   std::uint8_t& replacing = state.replacing[shard];
   if (replacing == format::kWhole) replacing = format::kHoles;
   if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
-  if (replacing == replica_.replacing[shard]) return {};
-  Status status = store::replace_replica_state(plain_files(), path_, state);
+  Status status;
+  if (replacing != format::kHoles) status = begin_copy_anew(shard);
+  if (status.ok() && replacing != replica_.replacing[shard]) {
+    status = store::replace_replica_state(plain_files(), path_, state);
+    if (status.ok()) replica_ = std::move(state);
+  }
   if (!status.ok()) {
     base::log(config_.log, LogLevel::error, "what was lost to damage could not be noted", status);
-    return status;
   }
-  replica_ = std::move(state);
-  return {};
+  return status;
+}
+
+// A copy that goes on from a position would leave out what was lost before it. Of holes the
+// greeting forgets it, if it does not lead before.
+Status Engine::begin_copy_anew(std::uint32_t shard) {
+  if (!shape_.fixed) return {};
+  const base::MutexLock io(cursor_io_mutex_);
+  store::Cursors cursors;
+  Status status = cursor_file_.read(description_.store_id, description_.shard_count, cursors);
+  // What it does not say is asked for again, all of it.
+  if (status.is(Errc::not_found) || status.is(Errc::corrupt)) return {};
+  if (!status.ok()) return status;
+  cursors.shards[shard].position = 0;
+  return cursor_file_.write(cursors, true);
 }
 
 Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {

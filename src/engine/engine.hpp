@@ -268,6 +268,7 @@ class Engine final
   // While the shards are opened: notes in db.replica that this one has to be copied anew, should it
   // follow. Nothing where the collection was never replicated.
   Status on_loss(std::uint32_t shard) override;
+  Status begin_copy_anew(std::uint32_t shard);
   Status count_by_cursor();
   Status save_cursors(bool durable) ARMDB_REQUIRES(cursor_io_mutex_);
   void settle_cursors();

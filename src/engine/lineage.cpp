@@ -84,14 +84,30 @@ Status Engine::on_loss(std::uint32_t shard) {
   std::uint8_t& replacing = state.replacing[shard];
   if (replacing == format::kWhole) replacing = format::kHoles;
   if (replacing == format::kUneven) replacing = format::kAwaitsCopy;
-  if (replacing == replica_.replacing[shard]) return {};
-  Status status = store::replace_replica_state(plain_files(), path_, state);
+  Status status;
+  if (replacing != format::kHoles) status = begin_copy_anew(shard);
+  if (status.ok() && replacing != replica_.replacing[shard]) {
+    status = store::replace_replica_state(plain_files(), path_, state);
+    if (status.ok()) replica_ = std::move(state);
+  }
   if (!status.ok()) {
     base::log(config_.log, LogLevel::error, "what was lost to damage could not be noted", status);
-    return status;
   }
-  replica_ = std::move(state);
-  return {};
+  return status;
+}
+
+// A copy that goes on from a position would leave out what was lost before it. Of holes the
+// greeting forgets it, if it does not lead before.
+Status Engine::begin_copy_anew(std::uint32_t shard) {
+  if (!shape_.fixed) return {};
+  const base::MutexLock io(cursor_io_mutex_);
+  store::Cursors cursors;
+  Status status = cursor_file_.read(description_.store_id, description_.shard_count, cursors);
+  // What it does not say is asked for again, all of it.
+  if (status.is(Errc::not_found) || status.is(Errc::corrupt)) return {};
+  if (!status.ok()) return status;
+  cursors.shards[shard].position = 0;
+  return cursor_file_.write(cursors, true);
 }
 
 Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {

@@ -237,6 +237,7 @@ class Shard {
 
   // The last recovery found that entries are missing, and no copy has replaced them since.
   [[nodiscard]] bool has_holes() const {
+    ARMDB_ASSERT(slots_ != nullptr);
     const base::MutexLock lock(mutex_);
     return !replaced_ && slots_->damaged_slots() != 0;
   }

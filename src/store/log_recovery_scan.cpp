@@ -381,9 +381,7 @@ Status LogRecovery::set_aside(std::size_t from) {
     base::log(context.config.log, LogLevel::error,
               base::text("unsynced entries before % were lost in a crash; the segment is set aside",
                          {segment.path}));
-    if (context.config.read_only) continue;
-    Status status = rename_aside(segment.id());
-    if (!status.ok()) return status;
+    unreadable_ids_.push_back(segment.id());
   }
   candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
   store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
