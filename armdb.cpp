@@ -5096,6 +5096,7 @@ class LogRecovery {
   void damage(std::string_view what, const std::string& path, std::uint64_t offset = 0);
   void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
+  void leave_aside(std::uint32_t id);
   Status rename_aside(std::uint32_t id);
 
   [[nodiscard]] const Candidate* segment_of_tail() const;
@@ -16085,7 +16086,7 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     }
     if (!status.ok()) {
       missing_.push_back({record, status.message()});
-      unreadable_ids_.push_back(record.file_id);
+      leave_aside(record.file_id);
       changed_ = true;
       continue;
     }
@@ -16123,7 +16124,7 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
           store_.context_.files.info(store_.context_.path_of(format::FileRole::segment, id));
       const bool empty = info.ok() && info->size <= format::kSegmentHeaderBytes;
       if (!empty) ++store_.recovery_.segments_set_aside;
-      unreadable_ids_.push_back(id);
+      leave_aside(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
@@ -16144,12 +16145,12 @@ Status LogRecovery::rebuild_list() {
     if (!status.ok()) {
       damage(base::text("a segment cannot be read: %", {status.message()}),
              store_.context_.path_of(format::FileRole::segment, id));
-      unreadable_ids_.push_back(id);
+      leave_aside(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
       if (!read_footer(candidate, &dead_ids_)) {
-        unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
+        leave_aside(id);  // never finished, or damaged: kept, not served
         continue;
       }
       candidate.listed = true;
@@ -16790,13 +16791,16 @@ Status LogRecovery::set_aside(std::size_t from) {
     base::log(context.config.log, LogLevel::error,
               base::text("unsynced entries before % were lost in a crash; the segment is set aside",
                          {segment.path}));
-    unreadable_ids_.push_back(segment.id());
+    leave_aside(segment.id());
   }
   candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
   store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
                          store_.segments_.end());
   return store_.publish_map();
 }
+
+// Renamed at the end: another recovery has to judge by it when this one fails before that.
+void LogRecovery::leave_aside(std::uint32_t id) { unreadable_ids_.push_back(id); }
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;

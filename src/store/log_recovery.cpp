@@ -169,7 +169,7 @@ Status LogRecovery::collect_listed(const format::Manifest& manifest) {
     }
     if (!status.ok()) {
       missing_.push_back({record, status.message()});
-      unreadable_ids_.push_back(record.file_id);
+      leave_aside(record.file_id);
       changed_ = true;
       continue;
     }
@@ -207,7 +207,7 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
           store_.context_.files.info(store_.context_.path_of(format::FileRole::segment, id));
       const bool empty = info.ok() && info->size <= format::kSegmentHeaderBytes;
       if (!empty) ++store_.recovery_.segments_set_aside;
-      unreadable_ids_.push_back(id);
+      leave_aside(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
@@ -228,12 +228,12 @@ Status LogRecovery::rebuild_list() {
     if (!status.ok()) {
       damage(base::text("a segment cannot be read: %", {status.message()}),
              store_.context_.path_of(format::FileRole::segment, id));
-      unreadable_ids_.push_back(id);
+      leave_aside(id);
       continue;
     }
     if (candidate.segment->header.kind == format::SegmentKind::compacted) {
       if (!read_footer(candidate, &dead_ids_)) {
-        unreadable_ids_.push_back(id);  // never finished, or damaged: kept, not served
+        leave_aside(id);  // never finished, or damaged: kept, not served
         continue;
       }
       candidate.listed = true;

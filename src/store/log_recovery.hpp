@@ -83,6 +83,7 @@ class LogRecovery {
   void damage(std::string_view what, const std::string& path, std::uint64_t offset = 0);
   void torn(std::string_view path, std::uint64_t offset, std::uint64_t bytes);
   Status set_aside(std::size_t from);
+  void leave_aside(std::uint32_t id);
   Status rename_aside(std::uint32_t id);
 
   [[nodiscard]] const Candidate* segment_of_tail() const;

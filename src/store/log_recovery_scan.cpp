@@ -381,13 +381,16 @@ Status LogRecovery::set_aside(std::size_t from) {
     base::log(context.config.log, LogLevel::error,
               base::text("unsynced entries before % were lost in a crash; the segment is set aside",
                          {segment.path}));
-    unreadable_ids_.push_back(segment.id());
+    leave_aside(segment.id());
   }
   candidates_.erase(candidates_.begin() + static_cast<std::ptrdiff_t>(from), candidates_.end());
   store_.segments_.erase(store_.segments_.begin() + static_cast<std::ptrdiff_t>(from),
                          store_.segments_.end());
   return store_.publish_map();
 }
+
+// Renamed at the end: another recovery has to judge by it when this one fails before that.
+void LogRecovery::leave_aside(std::uint32_t id) { unreadable_ids_.push_back(id); }
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
