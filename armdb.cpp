@@ -5114,8 +5114,7 @@ class LogRecovery {
   JointBatch joint_;  // the one whose mark came last
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
-  std::vector<std::uint32_t>
-      unreadable_ids_;  // to be set aside at the end: no segments, or cut off
+  std::vector<std::uint32_t> aside_ids_;  // to be set aside at the end: no segments, or cut off
   std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
   std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
   std::string temporary_names_;                                  // each with a slash behind it
@@ -6662,7 +6661,7 @@ class LeaderSession final : public engine::WriteTap {
   Status ship(const std::atomic<bool>& stopping);
   Status rest();
   Status begin_lane(engine::Engine& engine, std::uint32_t shard, const format::Hello& hello,
-                    std::uint64_t common, std::uint8_t& replace);
+                    std::uint64_t common, bool holes, std::uint8_t& replace);
   Status ship_slots(bool& shipped);
   Status ship_log(bool& shipped);
   Status settle_limits();
@@ -15519,10 +15518,10 @@ FeedStep LogFeed::locate(const LogStore& log) {
     if (segment == segment_) return FeedStep::ready;
     const format::SegmentHeader& header = segment->header;
     if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;
+    // Without a predecessor compaction has left nothing before it. That lacks even who has nothing:
+    // of a batch over several shards the other parts may be told still.
     const bool follows = header.predecessor_id != 0 && header.predecessor_sequence == position_;
     if (position_ + 1 < header.first_sequence && !follows) {
-      // Compaction may have left nothing at all before it, which even who has nothing lacks: of a
-      // batch over several shards the other parts may be told still.
       // Between the last entry of one open and the first of the next there is none: whoever stands
       // there has entries that this log has lost.
       const bool between = header.predecessor_id != 0 && header.predecessor_sequence < position_;
@@ -16371,7 +16370,7 @@ Status LogRecovery::finish() {
   }
 #endif
   // Files that are no segments stay for people to look at: what is not listed is deleted.
-  for (const std::uint32_t id : unreadable_ids_) {
+  for (const std::uint32_t id : aside_ids_) {
     if (status.ok()) status = rename_aside(id);
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);
@@ -16800,7 +16799,7 @@ Status LogRecovery::set_aside(std::size_t from) {
 }
 
 // Renamed at the end: another recovery has to judge by it when this one fails before that.
-void LogRecovery::leave_aside(std::uint32_t id) { unreadable_ids_.push_back(id); }
+void LogRecovery::leave_aside(std::uint32_t id) { aside_ids_.push_back(id); }
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
@@ -21352,8 +21351,11 @@ class Opening {
                                 engine_->follower()};
 #if !defined(ARMDB_OMIT_REPLICATION)
     // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
-    const std::vector<std::uint8_t> replacing = engine_->replica_state().replacing;
-    context.keep_replaced = at < replacing.size() && replacing[at] == format::kAwaitsCopyAside;
+    {
+      const base::MutexLock lock(engine_->replica_mutex_);  // another shard may tell of a loss
+      const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
+      context.keep_replaced = at < replacing.size() && replacing[at] == format::kAwaitsCopyAside;
+    }
     context.losses = engine_.get();
 #endif
     return context;
@@ -23386,20 +23388,6 @@ Status Engine::on_loss(std::uint32_t shard) {
   return status;
 }
 
-// A copy that goes on from a position would leave out what was lost before it. Of holes the
-// greeting forgets it, if it does not lead before.
-Status Engine::begin_copy_anew(std::uint32_t shard) {
-  if (!shape_.fixed) return {};
-  const base::MutexLock io(cursor_io_mutex_);
-  store::Cursors cursors;
-  Status status = cursor_file_.read(description_.store_id, description_.shard_count, cursors);
-  // What it does not say is asked for again, all of it.
-  if (status.is(Errc::not_found) || status.is(Errc::corrupt)) return {};
-  if (!status.ok()) return status;
-  cursors.shards[shard].position = 0;
-  return cursor_file_.write(cursors, true);
-}
-
 Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {
   const base::MutexLock lock(joint_mutex_);
   Status status = mark_joint();
@@ -23580,6 +23568,20 @@ Status Engine::forget(std::uint32_t at, bool all) {
     if (all) cursors_[at].reached = 0;
   }
   return save_cursors(true);
+}
+
+// A copy that goes on from a position would leave out what was lost before it. Of holes the
+// greeting forgets it, if it does not lead before.
+Status Engine::begin_copy_anew(std::uint32_t shard) {
+  if (!shape_.fixed) return {};
+  const base::MutexLock io(cursor_io_mutex_);
+  store::Cursors cursors;
+  Status status = cursor_file_.read(description_.store_id, description_.shard_count, cursors);
+  // What it does not say is asked for again, all of it.
+  if (status.is(Errc::not_found) || status.is(Errc::corrupt)) return {};
+  if (!status.ok()) return status;
+  cursors.shards[shard].position = 0;
+  return cursor_file_.write(cursors, true);
 }
 
 Status Engine::keep_aside(std::uint32_t at) { return shards_[at]->keep_aside(plain_files()); }
@@ -24825,8 +24827,8 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
       lanes_.emplace_back();
       const std::uint64_t common = common_end(hello.terms, own.terms, at);
-      own.replace[at] = state.replacing[at];
-      status = begin_lane(engine, at, hello, common, own.replace[at]);
+      const bool holes = state.replacing[at] == format::kHoles;
+      status = begin_lane(engine, at, hello, common, holes, own.replace[at]);
       if (!status.ok()) return status;
       const std::uint64_t has = own.replace[at] != 0 ? 0 : hello.sequences[at];
       follower_.acked.push_back({has, has});
@@ -24851,10 +24853,10 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   return status;
 }
 
-// Whether the follower goes on where it is, or needs a copy. `replace` is what db.replica says of
-// the leader's own shard, and then what the follower is told.
+// Whether the follower goes on where it is, or needs a copy. `holes`: the leader's own shard lost
+// something to damage.
 Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
-                                 const format::Hello& hello, std::uint64_t common,
+                                 const format::Hello& hello, std::uint64_t common, bool holes,
                                  std::uint8_t& replace) {
   Lane& lane = lanes_[shard];
   const std::uint64_t position = hello.sequences[shard];
@@ -24864,7 +24866,6 @@ Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
                                            position, hello.replace[shard]);
     const std::size_t piece_bytes =
         std::clamp(options_.slot_bytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
-    const bool holes = replace == format::kHoles;
     lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes, holes);
     return lane.slots->begin(start, position, replace);
   }

@@ -5,7 +5,6 @@
 
 #include "base/errors.hpp"
 #include "base/location.hpp"
-#include "base/log.hpp"
 #include "base/search.hpp"
 #include "base/text.hpp"
 #include "engine/engine.hpp"
@@ -306,8 +305,11 @@ class Opening {
                                 engine_->follower()};
 #if !defined(ARMDB_OMIT_REPLICATION)
     // A crash may have come between the MANIFEST of a copy and the names of what it replaced.
-    const std::vector<std::uint8_t> replacing = engine_->replica_state().replacing;
-    context.keep_replaced = at < replacing.size() && replacing[at] == format::kAwaitsCopyAside;
+    {
+      const base::MutexLock lock(engine_->replica_mutex_);  // another shard may tell of a loss
+      const std::vector<std::uint8_t>& replacing = engine_->replica_.replacing;
+      context.keep_replaced = at < replacing.size() && replacing[at] == format::kAwaitsCopyAside;
+    }
     context.losses = engine_.get();
 #endif
     return context;

@@ -96,20 +96,6 @@ Status Engine::on_loss(std::uint32_t shard) {
   return status;
 }
 
-// A copy that goes on from a position would leave out what was lost before it. Of holes the
-// greeting forgets it, if it does not lead before.
-Status Engine::begin_copy_anew(std::uint32_t shard) {
-  if (!shape_.fixed) return {};
-  const base::MutexLock io(cursor_io_mutex_);
-  store::Cursors cursors;
-  Status status = cursor_file_.read(description_.store_id, description_.shard_count, cursors);
-  // What it does not say is asked for again, all of it.
-  if (status.is(Errc::not_found) || status.is(Errc::corrupt)) return {};
-  if (!status.ok()) return status;
-  cursors.shards[shard].position = 0;
-  return cursor_file_.write(cursors, true);
-}
-
 Status Engine::apply_joint(std::span<Shard::JointWrite> parts) {
   const base::MutexLock lock(joint_mutex_);
   Status status = mark_joint();

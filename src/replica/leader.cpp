@@ -268,8 +268,8 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
     for (std::uint32_t at = 0; at < engine.shard_count(); ++at) {
       lanes_.emplace_back();
       const std::uint64_t common = common_end(hello.terms, own.terms, at);
-      own.replace[at] = state.replacing[at];
-      status = begin_lane(engine, at, hello, common, own.replace[at]);
+      const bool holes = state.replacing[at] == format::kHoles;
+      status = begin_lane(engine, at, hello, common, holes, own.replace[at]);
       if (!status.ok()) return status;
       const std::uint64_t has = own.replace[at] != 0 ? 0 : hello.sequences[at];
       follower_.acked.push_back({has, has});
@@ -294,10 +294,10 @@ Status LeaderSession::greet(FunctionRef<Source*(const std::string&)> find) {
   return status;
 }
 
-// Whether the follower goes on where it is, or needs a copy. `replace` is what db.replica says of
-// the leader's own shard, and then what the follower is told.
+// Whether the follower goes on where it is, or needs a copy. `holes`: the leader's own shard lost
+// something to damage.
 Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
-                                 const format::Hello& hello, std::uint64_t common,
+                                 const format::Hello& hello, std::uint64_t common, bool holes,
                                  std::uint8_t& replace) {
   Lane& lane = lanes_[shard];
   const std::uint64_t position = hello.sequences[shard];
@@ -307,7 +307,6 @@ Status LeaderSession::begin_lane(engine::Engine& engine, std::uint32_t shard,
                                            position, hello.replace[shard]);
     const std::size_t piece_bytes =
         std::clamp(options_.slot_bytes / engine.shard_count(), kPieceBytes / 16, kPieceBytes);
-    const bool holes = replace == format::kHoles;
     lane.slots = std::make_unique<SlotLane>(channel_, from, shard, piece_bytes, holes);
     return lane.slots->begin(start, position, replace);
   }

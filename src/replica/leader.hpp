@@ -107,7 +107,7 @@ class LeaderSession final : public engine::WriteTap {
   Status ship(const std::atomic<bool>& stopping);
   Status rest();
   Status begin_lane(engine::Engine& engine, std::uint32_t shard, const format::Hello& hello,
-                    std::uint64_t common, std::uint8_t& replace);
+                    std::uint64_t common, bool holes, std::uint8_t& replace);
   Status ship_slots(bool& shipped);
   Status ship_log(bool& shipped);
   Status settle_limits();

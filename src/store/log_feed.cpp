@@ -86,10 +86,10 @@ FeedStep LogFeed::locate(const LogStore& log) {
     if (segment == segment_) return FeedStep::ready;
     const format::SegmentHeader& header = segment->header;
     if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;
+    // Without a predecessor compaction has left nothing before it. That lacks even who has nothing:
+    // of a batch over several shards the other parts may be told still.
     const bool follows = header.predecessor_id != 0 && header.predecessor_sequence == position_;
     if (position_ + 1 < header.first_sequence && !follows) {
-      // Compaction may have left nothing at all before it, which even who has nothing lacks: of a
-      // batch over several shards the other parts may be told still.
       // Between the last entry of one open and the first of the next there is none: whoever stands
       // there has entries that this log has lost.
       const bool between = header.predecessor_id != 0 && header.predecessor_sequence < position_;

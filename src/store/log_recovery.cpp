@@ -456,7 +456,7 @@ Status LogRecovery::finish() {
   }
 #endif
   // Files that are no segments stay for people to look at: what is not listed is deleted.
-  for (const std::uint32_t id : unreadable_ids_) {
+  for (const std::uint32_t id : aside_ids_) {
     if (status.ok()) status = rename_aside(id);
   }
   if (status.ok()) status = store_.open_writer(carried_, carried_seed_);

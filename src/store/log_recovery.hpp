@@ -101,8 +101,7 @@ class LogRecovery {
   JointBatch joint_;  // the one whose mark came last
   std::vector<Candidate> candidates_;
   std::vector<Missing> missing_;
-  std::vector<std::uint32_t>
-      unreadable_ids_;  // to be set aside at the end: no segments, or cut off
+  std::vector<std::uint32_t> aside_ids_;  // to be set aside at the end: no segments, or cut off
   std::vector<std::uint32_t> data_ids_, hint_ids_, failed_ids_;  // of files; ascending: data_ids_
   std::vector<std::uint32_t> dead_ids_;                          // ascending, maybe repeated
   std::string temporary_names_;                                  // each with a slash behind it

@@ -390,7 +390,7 @@ Status LogRecovery::set_aside(std::size_t from) {
 }
 
 // Renamed at the end: another recovery has to judge by it when this one fails before that.
-void LogRecovery::leave_aside(std::uint32_t id) { unreadable_ids_.push_back(id); }
+void LogRecovery::leave_aside(std::uint32_t id) { aside_ids_.push_back(id); }
 
 Status LogRecovery::rename_aside(std::uint32_t id) {
   const StoreContext& context = store_.context_;
