@@ -44,7 +44,7 @@ void add_group(std::vector<CrashPlan>& plans, CrashPlan plan, std::size_t atoms,
          {AtomFate::absent, AtomFate::zero, AtomFate::garbage, AtomFate::half}) {
       add(Data::but_one, at, fate, 0);
     }
-    add(Data::alone, at, AtomFate::present, 0);
+    for (const AtomFate fate : {AtomFate::present, AtomFate::half}) add(Data::alone, at, fate, 0);
   }
   if (atoms <= kSubsetAtoms) {
     for (std::uint64_t bits = 1; bits + 1 < std::uint64_t{1} << atoms; ++bits) {
@@ -135,7 +135,7 @@ void crash_as_planned(FaultFileSystem& lab, const FaultFileSystem::Snapshot& sna
       case CrashPlan::Data::but_one:
         return at == plan.at ? plan.fate : AtomFate::present;
       case CrashPlan::Data::alone:
-        return at == plan.at ? AtomFate::present : AtomFate::absent;
+        return at == plan.at ? plan.fate : AtomFate::absent;
       case CrashPlan::Data::subset:
         return (plan.bits >> at & 1) != 0 ? AtomFate::present : AtomFate::absent;
       case CrashPlan::Data::mix:
