@@ -20,6 +20,7 @@ DEMO_DIR     = /usr/include              # what make demo stores
 V            = 0                         # 1: show whole commands
 BENCH_ARGS   =                           # of make bench, such as --quick --filter map.get
 NET_ARGS     =                           # of make net, such as --cycles 300 --case TLS --seed 1
+POWER_ARGS   =                           # of make power, such as --cycles 500 --case xfs --seed 1
 OPENSSL      = 1                         # 0: build without encryption
 PEERS        = 0                         # 1: bench LMDB, RocksDB, LevelDB, SQLite, tkrzw too
 CROSS        = aarch64-linux-gnu arm-linux-gnueabihf s390x-linux-gnu riscv64-linux-gnu
@@ -87,16 +88,18 @@ FUZZ_FLAGS   = $(BASE_FLAGS) $(TEST_WARN) -fno-rtti -Isrc -I. -Itests
 
 MODULES      = $(sort $(filter-out src/cli/%,$(wildcard src/*/*.cpp)))
 LIB_SOURCES  = $(if $(filter 1,$(UNITY)),src/armdb.cpp,$(MODULES))
-ALL_DIRS     = $(filter-out tests/support/ tests/bench/ tests/demo/ tests/net/,$(sort $(wildcard tests/*/)))
+ALL_DIRS     = $(filter-out tests/support/ tests/bench/ tests/demo/ tests/net/ tests/power/,$(sort $(wildcard tests/*/)))
 RUN_DIRS     = $(if $(strip $(TEST_DIRS)),$(TEST_DIRS:%/=%),$(ALL_DIRS:%/=%))
 TEST_SOURCES = $(sort $(foreach dir,$(RUN_DIRS),$(wildcard $(dir)/*_test.cpp)))
 NET_SOURCES  = $(sort $(wildcard tests/net/*.cpp))
+POWER_SOURCES = $(sort $(wildcard tests/power/*.cpp))
 SUPPORT      = $(sort $(wildcard tests/support/*.cpp))
 CORPUS_DIR   = fuzz/corpus
 
 LIB_OBJECTS  = $(LIB_SOURCES:%.cpp=$(OUT)/%.o)
 TEST_OBJECTS = $(TEST_SOURCES:%.cpp=$(OUT)/%.o) $(OUT)/tests/test_main.o
 NET_OBJECTS = $(NET_SOURCES:%.cpp=$(OUT)/%.o)
+POWER_OBJECTS = $(POWER_SOURCES:%.cpp=$(OUT)/%.o)
 SUPPORT_OBJECTS = $(SUPPORT:%.cpp=$(OUT)/%.o)
 FUZZ_SOURCES = $(sort $(wildcard fuzz/fuzz_*.cpp))
 FUZZ_PROGRAMS   = $(FUZZ_SOURCES:fuzz/%.cpp=$(OUT)/%)
@@ -122,7 +125,7 @@ AGAIN        = @$(MAKE) --no-print-directory -j$(JOBS)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-encrypted test-program amalgamate check-amalgam asan ubsan tsan fuzz fuzz-programs \
-        fuzz-coverage fuzz-mutations fuzz-replay replay-programs crash net mutations pitfalls \
+        fuzz-coverage fuzz-mutations fuzz-replay replay-programs crash net power mutations pitfalls \
         bench size format tidy lint check coverage \
         cross carry musl valgrind clean need need-clang force
 
@@ -202,6 +205,11 @@ crash: need ## the slow crash tests: power cuts, kill -9 (CRASH_SCALE)
 net: need ## replication over bad networks, in namespaces: loss, delay, partitions, kills (NET_ARGS)
 	$(AGAIN) $(OUT)/net
 	$(OUT)/net $(NET_ARGS)
+
+power: need ## power cuts of ext4 and XFS on this kernel, as root (POWER_ARGS)
+	@sh $(NEED) e2fsprogs=mkfs.ext4 xfsprogs=mkfs.xfs mount=mount
+	$(AGAIN) $(OUT)/power
+	$(OUT)/power $(POWER_ARGS)
 
 mutations: need ## take one measure of durability or concurrency out at a time: tests must notice
 	@$(PYTHON) tests/crash/mutations.py --build $(BUILD)/mutations --jobs $(JOBS)
@@ -352,6 +360,9 @@ $(OUT)/tests_all: $(TEST_OBJECTS) $(LIB_OBJECTS) $(OUT)/libsupport.a $(OUT)/file
 
 $(OUT)/net: $(NET_OBJECTS) $(LIB_OBJECTS) $(OUT)/files
 	$(SAY)$(CXX) $(OPT) $(FLAVOUR_FLAGS) -pthread $(NET_OBJECTS) $(LIB_OBJECTS) $(LIBS) -o $@
+
+$(OUT)/power: $(POWER_OBJECTS) $(LIB_OBJECTS) $(OUT)/files
+	$(SAY)$(CXX) $(OPT) $(FLAVOUR_FLAGS) -pthread $(POWER_OBJECTS) $(LIB_OBJECTS) $(LIBS) -o $@
 
 $(OUT)/carry: $(OUT)/carry.o $(LIB_OBJECTS)
 	$(SAY)$(CXX) $(OPT) $(FLAVOUR_FLAGS) -pthread $^ $(LIBS) -o $@

@@ -118,7 +118,9 @@ def check(fault, args, objects):
     program, error = build(fault, args, objects)
     if error:
         return False, error
-    corpus = pathlib.Path("fuzz/corpus", fault[0])
+    corpus = pathlib.Path("fuzz/corpus", f"fuzz_{fault[0]}")
+    if not any(corpus.iterdir()):
+        return False, f"{corpus} is empty"
     found = program.parent / "found"
     found.mkdir(exist_ok=True)
     command = [program.resolve(), *LIMITS, f"-max_total_time={args.seconds}",
