@@ -5,7 +5,8 @@
 // memory for counts that the size does not have; what is read obeys the limits and encodes back
 // to the same bytes (of a refusal: but for what would move a terminal's cursor).
 //
-// The mutator seals 3 of 4: as a frame, or as a db.replica whose size its counts are made to fit.
+// The mutator seals 3 of 4: as a frame, mostly with its reserved bytes as they must be, or as a
+// db.replica whose size its counts are made to fit.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -135,10 +136,10 @@ void check_cursor_place(Bytes in) {
   check_cursor_file(file);
 }
 
-void seal_frame(std::uint8_t* data, std::size_t size) {
+void seal_frame(std::uint8_t* data, std::size_t size, bool clear) {
   if (size < kWireHeaderBytes) return;
   std::memcpy(data, "ARMR\1", 5);
-  std::memset(data + 24, 0, 4);
+  if (clear) std::memset(data + 24, 0, 4);
   base::store_little<std::uint32_t>(data + 8, static_cast<std::uint32_t>(size - kWireHeaderBytes));
   const std::uint32_t front = base::crc32c(0, Bytes(data, 28));
   base::store_little<std::uint32_t>(
@@ -173,7 +174,7 @@ std::size_t seal_replica_state(std::uint8_t* data, std::size_t size, unsigned se
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
                                                std::size_t max, unsigned int seed) {
   size = LLVMFuzzerMutate(data, size, max);
-  if (seed % 4 < 2) seal_frame(data, size);
+  if (seed % 4 < 2) seal_frame(data, size, seed / 4 % 8 != 0);
   if (seed % 4 == 2) size = seal_replica_state(data, size, seed / 8, seed / 4 % 2 == 0);
   return size;
 }

@@ -2,7 +2,8 @@
 //
 // Oracle: the shard opens or is refused, without a crash, a leak or a step outside; a read-only
 // open changes nothing and sees what a writer sees; a second recovery, after a kill as after a
-// close, agrees with the first on keys and values; a new write is there after it.
+// close, agrees with the first on keys and values; a new write is there after it. Without a hint,
+// which may tell anything, a key has the expiry of an entry of it in the files.
 //
 // Input: one byte of options, then files: kind, id, length (2 bytes), bytes. With two shards kinds
 // from kKinds on are those of the second one, and db.state says that there are joint batches. The
@@ -14,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -280,7 +282,39 @@ Contents open_and_read(const Shape& shape, const Config& config, bool must_open,
   return contents_of(collection);
 }
 
-void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options, bool has_hint) {
+// Of each key what its entries in the files say, whole or not; 0: it stays.
+using Expiries = std::map<std::string, std::set<std::uint64_t>>;
+
+Expiries expiries_in(const std::vector<Piece>& pieces) {
+  Expiries expiries;
+  for (const Piece& piece : pieces) {
+    for (std::size_t at = 0; at < piece.size; at += 8) {
+      const std::uint8_t* const entry = piece.bytes + at;
+      std::uint64_t need = 0;
+      if (!format::peek_entry_bytes(Bytes(entry, piece.size - at), need)) continue;
+      if (need > piece.size - at) continue;
+      const bool has = (entry[4] & format::kExpiry) != 0;
+      const std::uint8_t* const behind = entry + format::kEntryHeaderBytes;
+      const Bytes key(behind + (has ? 8 : 0), base::load_little<std::uint16_t>(entry + 6));
+      expiries[std::string(key.text())].insert(has ? base::load_little<std::uint64_t>(behind) : 0);
+    }
+  }
+  return expiries;
+}
+
+void check_expiries(const Collection& collection, const Contents& contents,
+                    const Expiries& expiries) {
+  for (const auto& [key, value] : contents) {
+    const Result<std::uint64_t> expiry = collection.expires_at(Bytes(key));
+    require(expiry.ok(), "a key that is there has an expiry", expiry.status());
+    const auto found = expiries.find(key);
+    const std::uint64_t told = *expiry == WriteOptions::kForever ? 0 : *expiry;
+    require(found != expiries.end() && found->second.contains(told), "an expiry that none had");
+  }
+}
+
+void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options, bool has_hint,
+           const Expiries& expiries) {
   Config config;
   config.file_system = &files;
   config.write_buffer_size = 16 << 10;
@@ -306,6 +340,7 @@ void check(FaultFileSystem& files, const Shape& shape, std::uint8_t options, boo
   Contents first = open_and_read(shape, config, !seen.contains("refused"), collection);
   require_same(first, seen, "a writer sees what a reader saw");
   if (first.contains("refused")) return;
+  if (!has_hint) check_expiries(collection, first, expiries);
   // After damage the next recovery need not know which sequences were durable, and then judges
   // joint batches by what is there; nor does it judge any after a close.
   const bool forgets = (options & kTwoShards) != 0 && collection.stats().damaged_regions != 0;
@@ -350,6 +385,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   make_files(files, description, pieces);
   const bool has_hint = std::any_of(pieces.begin(), pieces.end(),
                                     [](const Piece& piece) { return piece.kind == kHint; });
-  check(files, description.shape, data[0], has_hint);
+  check(files, description.shape, data[0], has_hint, expiries_in(pieces));
   return 0;
 }

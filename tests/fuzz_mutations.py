@@ -49,8 +49,10 @@ FAULTS = [
      "if (false && state.batch_offset == 0) {"),
     ("sealed", "old frames may stand behind new ones", "store/sealed_tail.cpp",
      "(counter == 0 || frame.counter == counter + 1)", "true"),
-    ("sealed_slot", "of a key in two slots both stay", "store/slot_recovery.cpp",
-     "status = write_erased(losers_[at], slot.key);", ""),
+    ("sealed_slot", "a slot whose tag does not match is believed", "store/slot_sealer.cpp",
+     "keys_.note_forged(); return format::SlotRead::broken;",
+     "return format::decode_slot_plain(room, header_.key_size, slot) ? format::SlotRead::whole"
+     " : format::SlotRead::broken;"),
     ("sealed_store", "what a damaged hint does not tell is not looked for", "store/hint_file.cpp",
      ["if (!walk_items(reader, context.shape.key_size, nothing, status)) return false;",
       "return walk_items(reader, context.shape.key_size, visit, status); } }"],
