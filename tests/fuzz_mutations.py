@@ -66,12 +66,8 @@ FAULTS = [
     ("state", "flags of db.state may be any", "format/state.cpp",
      "if (reserved != 0 || (flags & ~(kStateJoint | kStateMigrating)) != 0 ||",
      "if (reserved != 0 ||"),
-    ("follower", "a follower acks before it syncs", "replica/follower.cpp",
-     ["Status status = engine_.sync(); if (status.ok() && slots_ != nullptr) "
-      "status = slots_->synced(quiet);",
-      "format::Mark{shard.last_sequence(), shard.durable_sequence()}"],
-     ["Status status; static_cast<void>(quiet);",
-      "format::Mark{shard.last_sequence(), shard.last_sequence()}"]),
+    ("follower", "a session ends without a sync", "replica/follower.cpp",
+     "Status synced = engine_.sync();", "Status synced;"),
     ("leader", "what compaction took is passed over", "store/log_feed.cpp",
      "if (header.kind == format::SegmentKind::compacted) return FeedStep::overtaken;",
      "if (header.kind == format::SegmentKind::compacted) { position_ = segment->last_sequence; "
