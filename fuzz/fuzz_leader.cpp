@@ -7,6 +7,7 @@
 // stays as it was.
 //
 // Byte 0: 1 another collection, 2 raw terms, 4 asking, 8 raw greeting, 16 ship early.
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -89,6 +90,7 @@ const FaultFileSystem::Snapshot& content() {
       for (unsigned round = 0; round < 3; ++round) {
         for (unsigned number = 0; number < 10; ++number) put(*engine, number, 'a');
       }
+      for (unsigned number = 16; number < 20; ++number) put(*engine, number, 'a');  // only there
       put(*engine, 3, 'x', true);
       require(engine->compact().ok(), "it compacts");
       for (unsigned number = 0; number < 8; ++number) put(*engine, number, 'b');
@@ -118,7 +120,10 @@ Contents contents_of(engine::Engine& engine) {
   return contents;
 }
 
-void greet(engine::Engine& engine, Choices& choices, Script& script, std::uint8_t options) {
+// Tells of each shard whether the greeting says that the follower has nothing.
+std::array<bool, kShards> greet(engine::Engine& engine, Choices& choices, Script& script,
+                                std::uint8_t options) {
+  std::array<bool, kShards> nothing{};
   const store::ReplicaState state = engine.replica_state();
   format::Hello hello = test::hello_to(engine);
   if (choices.byte() == 255) hello.name = std::string(choices.bytes(20).text());
@@ -138,8 +143,10 @@ void greet(engine::Engine& engine, Choices& choices, Script& script, std::uint8_
     const std::uint64_t position = how < 64 ? 0 : how < 128 ? how - 64 : choices.near(last);
     hello.sequences.push_back(position & format::kSequenceMax);
     hello.replace.push_back(choices.byte() < 224 ? 0 : 1 + choices.byte() % 2);
+    if (at < kShards) nothing[at] = hello.sequences[at] == 0 && hello.replace[at] == 0;
   }
   script.hello(hello);
+  return nothing;
 }
 
 void say_all(Choices& choices, Script& script) {
@@ -275,11 +282,12 @@ class Follower {
   bool joint_open_ = false;
 };
 
-void check_told(const Follower& follower, engine::Engine& engine, const Contents& all) {
+void check_told(const Follower& follower, const std::array<bool, kShards>& nothing,
+                engine::Engine& engine, const Contents& all) {
   if (follower.hello.sequences.empty() || follower.refused) return;
   for (std::uint32_t shard = 0; shard < kShards; ++shard) {
-    // What began with a copy is complete, where it came to the end.
-    if (!follower.from_copy[shard] ||
+    // What began with a copy, or with nothing, is complete where it came to the end.
+    if ((!follower.from_copy[shard] && !nothing[shard]) || follower.copying[shard] ||
         follower.position[shard] != engine.shard(shard).last_sequence()) {
       continue;
     }
@@ -288,7 +296,8 @@ void check_told(const Follower& follower, engine::Engine& engine, const Contents
       std::uint64_t hash = 0;
       if (&engine.owner(Bytes(key), hash) == &engine.shard(shard)) own[key] = value;
     }
-    require(follower.contents[shard] == own, "a copy has what the leader has");
+    require(follower.contents[shard] == own,
+            "a copy, or the whole stream, has what the leader has");
   }
 }
 
@@ -311,7 +320,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   {
     replica::Source source(*engine, "c", options);
     require(source.begin().ok(), "a leader begins");
-    if ((option_bits & 8) == 0) greet(*engine, choices, script, option_bits);
+    std::array<bool, kShards> nothing{};
+    if ((option_bits & 8) == 0) nothing = greet(*engine, choices, script, option_bits);
     say_all(choices, script);
     std::unique_ptr<os::Waker> waker;
     require(os::Waker::make(waker).ok(), "a waker is made");
@@ -326,7 +336,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(!fenced || (option_bits & 1) == 0, "only its own followers fence a leader");
     Follower follower;
     follower.take_all(Bytes(script.heard), *engine);
-    check_told(follower, *engine, before);
+    check_told(follower, nothing, *engine, before);
   }
   require(contents_of(*engine) == before, "the leader's content stays");
   engine::WriteRequest request;
