@@ -16121,7 +16121,11 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       // only the directory knows a size.)
       const Result<FileInfo> info =
           store_.context_.files.info(store_.context_.path_of(format::FileRole::segment, id));
-      const bool empty = info.ok() && info->size <= format::kSegmentHeaderBytes;
+      std::size_t front = format::kSegmentHeaderBytes;
+      if (store_.context_.keys != nullptr) {
+        front += format::kSealedHeaderBytes + format::kFrameHeaderBytes;
+      }
+      const bool empty = info.ok() && info->size <= front;
       if (!empty) ++store_.recovery_.segments_set_aside;
       leave_aside(id);
       continue;

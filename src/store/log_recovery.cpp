@@ -12,6 +12,7 @@
 #include "base/search.hpp"
 #include "base/text.hpp"
 #include "format/file_name.hpp"
+#include "format/sealed.hpp"
 #include "store/manifest_file.hpp"
 
 namespace armdb::store {
@@ -205,7 +206,11 @@ Status LogRecovery::collect_unlisted(const format::Manifest& manifest) {
       // only the directory knows a size.)
       const Result<FileInfo> info =
           store_.context_.files.info(store_.context_.path_of(format::FileRole::segment, id));
-      const bool empty = info.ok() && info->size <= format::kSegmentHeaderBytes;
+      std::size_t front = format::kSegmentHeaderBytes;
+      if (store_.context_.keys != nullptr) {
+        front += format::kSealedHeaderBytes + format::kFrameHeaderBytes;
+      }
+      const bool empty = info.ok() && info->size <= front;
       if (!empty) ++store_.recovery_.segments_set_aside;
       leave_aside(id);
       continue;

@@ -93,6 +93,29 @@ TEST_CASE("sealed file: a checksum alone makes no end, however far away") {
   check_whole(files);
 }
 
+TEST_CASE("sealed file: a segment of which a crash left a part of its header held no entries") {
+  FaultFileSystem files;
+  std::string begun;
+  {
+    Collection collection = test::open_shard(with_key(files));
+    test::put_range(collection, 0, kCount, 1);
+    REQUIRE(collection.close().ok());
+    begun = test::read_path(files, last_segment(files));
+  }
+  constexpr std::size_t kHeader =
+      format::kSealedHeaderBytes + format::kFrameHeaderBytes + format::kSegmentHeaderBytes;
+  const auto closed = files.snapshot();
+  for (std::size_t bytes = 1; bytes <= kHeader + 1; ++bytes) {
+    INFO(bytes);
+    test::replace(files, test::segment_path(99), begun.substr(0, bytes));
+    const Collection collection = test::open_shard(with_key(files));
+    CHECK(test::contents(collection) == test::numbers(0, kCount, 1));
+    CHECK(collection.stats().damaged_regions == 0);
+    CHECK(collection.stats().segments_set_aside == (bytes <= kHeader ? 0 : 1));
+    files.restore(closed);
+  }
+}
+
 // Would take minutes if each read looked through the hole again.
 TEST_CASE("sealed file: a long hole is looked through once", "[serial]") {
   const Owned<FileSystem> files = make_memory_file_system();
