@@ -282,8 +282,8 @@ Contents open_and_read(const Shape& shape, const Config& config, bool must_open,
   return contents_of(collection);
 }
 
-// Of each key what its entries in the files say, whole or not; 0: it stays.
-using Expiries = std::map<std::string, std::set<std::uint64_t>>;
+// Of each key and value what their entries in the files say, whole or not; 0: it stays.
+using Expiries = std::map<std::pair<std::string, std::string>, std::set<std::uint64_t>>;
 
 Expiries expiries_in(const std::vector<Piece>& pieces) {
   Expiries expiries;
@@ -296,7 +296,10 @@ Expiries expiries_in(const std::vector<Piece>& pieces) {
       const bool has = (entry[4] & format::kExpiry) != 0;
       const std::uint8_t* const behind = entry + format::kEntryHeaderBytes;
       const Bytes key(behind + (has ? 8 : 0), base::load_little<std::uint16_t>(entry + 6));
-      expiries[std::string(key.text())].insert(has ? base::load_little<std::uint64_t>(behind) : 0);
+      const Bytes value(key.data() + key.size(), base::load_little<std::uint32_t>(entry + 8));
+      const std::uint64_t told = has ? base::load_little<std::uint64_t>(behind) : 0;
+      expiries[{std::string(key.text()), std::string(value.text())}].insert(
+          told == WriteOptions::kForever ? 0 : told);
     }
   }
   return expiries;
@@ -307,7 +310,7 @@ void check_expiries(const Collection& collection, const Contents& contents,
   for (const auto& [key, value] : contents) {
     const Result<std::uint64_t> expiry = collection.expires_at(Bytes(key));
     require(expiry.ok(), "a key that is there has an expiry", expiry.status());
-    const auto found = expiries.find(key);
+    const auto found = expiries.find({key, value});
     const std::uint64_t told = *expiry == WriteOptions::kForever ? 0 : *expiry;
     require(found != expiries.end() && found->second.contains(told), "an expiry that none had");
   }

@@ -6,14 +6,12 @@
 // compares. The same directory lives through all cycles. Now and then three operations are one
 // batch: it is there whole or not at all.
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstring>
 #include <map>
-#include <new>
 #include <string>
 #include <thread>
 
@@ -21,6 +19,7 @@
 #include "support/catch.hpp"
 #include "support/random.hpp"
 #include "support/scale.hpp"
+#include "support/shared_memory.hpp"
 #include "support/temp_dir.hpp"
 
 namespace {
@@ -179,26 +178,6 @@ Status take_care(Collection& collection, const Subject& subject, base::Random& r
 
 // ---- The parent ----
 
-// Shared with the children; unmapped at the end of the test.
-class SharedProgress {
- public:
-  SharedProgress() {
-    memory_ = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                     -1, 0);
-    if (memory_ == MAP_FAILED) throw std::bad_alloc();
-    progress_ = new (memory_) Progress{};
-  }
-  ~SharedProgress() { ::munmap(memory_, sizeof(Progress)); }
-  SharedProgress(const SharedProgress&) = delete;
-  SharedProgress& operator=(const SharedProgress&) = delete;
-  Progress& operator*() const { return *progress_; }
-  Progress* operator->() const { return progress_; }
-
- private:
-  void* memory_;
-  Progress* progress_;
-};
-
 // Runs a child, kills it at some moment; how it ended.
 int run_and_kill(const std::string& path, const Subject& subject, std::uint64_t cycle,
                  Progress& progress) {
@@ -254,7 +233,7 @@ Result<Collection> reopen(const std::string& path, const Subject& subject, std::
 void kill_many_times(const Subject& subject, std::uint64_t cycles) {
   const test::TempDir directory;
   const std::string path = directory / "c";
-  const SharedProgress progress;
+  const test::SharedMemory<Progress> progress;
   std::uint64_t killed = 0;
   for (std::uint64_t cycle = 1; cycle <= cycles; ++cycle) {
     const int ending = run_and_kill(path, subject, cycle, *progress);

@@ -6,8 +6,6 @@
 // Closes with "N passed, N failed", a case being one test. Needs Linux, /dev/net/tun, and to be
 // root or on a machine with user namespaces: it fails where it cannot run.
 #include <dirent.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +22,7 @@
 #include <vector>
 
 #include "net/conductor.hpp"
+#include "support/caretaker.hpp"
 #include "support/temp_dir.hpp"
 
 namespace {
@@ -74,28 +73,6 @@ Options read_arguments(int count, char** arguments) {
   }
   if (options.cycles == 0) throw std::runtime_error("--cycles: at least 1");
   return options;
-}
-
-// Deletes the directory when this process is killed: nobody else would.
-pid_t take_care_of(const std::string& directory) {
-  const pid_t parent = ::getpid();
-  const pid_t child = ::fork();
-  if (child != 0) return child;
-  ::setsid();  // what ends the whole group by a signal spares it
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  int got = 0;
-  if (::getppid() == parent) sigwait(&signals, &got);
-  std::error_code error;
-  for (int tries = 0; tries < 100; ++tries) {
-    std::filesystem::remove_all(directory, error);  // again, while children write their last
-    ::usleep(20000);
-    if (!std::filesystem::exists(directory, error)) break;
-  }
-  ::_exit(0);
 }
 
 void show_logs(const std::string& directory) {
@@ -156,7 +133,7 @@ bool replicates_fixed(const std::string& directory) {
 
 int run(const Options& options) {
   const test::TempDir directory;
-  const pid_t caretaker = take_care_of(directory.path());
+  const test::Caretaker caretaker(directory.path());
   net::Network network(options.seed);
   const bool fixed = replicates_fixed(directory.path());
   unsigned passed = 0, failed = 0, left_out = 0;
@@ -180,8 +157,6 @@ int run(const Options& options) {
     std::fflush(stdout);
     std::filesystem::remove_all(stage.directory);
   }
-  ::kill(caretaker, SIGKILL);
-  ::waitpid(caretaker, nullptr, 0);
   if (passed + failed == 0) {
     std::printf("FAILED no case ran\n");
     failed = 1;

@@ -18,7 +18,7 @@ namespace armdb::power {
 
 namespace {
 
-// linux/fs.h has it since 6.12 only; the number and its flags are those of fs/xfs/xfs_fs.h.
+// Most headers do not have it; the number and its flags are those of fs/xfs/libxfs/xfs_fs.h.
 constexpr unsigned long kShutDown = _IOR('X', 125, std::uint32_t);
 constexpr std::uint32_t kWithJournal = 1;
 constexpr std::uint32_t kAtOnce = 2;
@@ -28,11 +28,13 @@ constexpr std::uint32_t kAtOnce = 2;
 }
 
 void run(const std::string& command) {
-  if (std::system((command + " >/dev/null 2>&1").c_str()) == 0) return;
+  if (std::system((command + " >/dev/null").c_str()) == 0) return;
   throw std::runtime_error("failed: " + command +
-                           "\n  fix: run it by hand; it needs root, loop devices and the file "
+                           "\n  fix: what it says above; it needs root, loop devices and the file "
                            "system in the kernel");
 }
+
+std::string in_quotes(const std::string& path) { return "'" + path + "'"; }
 
 }  // namespace
 
@@ -50,8 +52,10 @@ Disk::Disk(const std::string& directory, FileSystemKind kind)
   const int file = ::open(image_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (file < 0 || ::ftruncate(file, (xfs ? 320 : 64) << 20) != 0) fail(image_);
   ::close(file);
-  run((xfs ? "mkfs.xfs -q " : "mkfs.ext4 -q -F ") + image_);
-  options_ = kind == FileSystemKind::ext4_writeback ? "loop,data=writeback" : "loop";
+  const bool small_blocks = kind == FileSystemKind::ext4_writeback;
+  const std::string ext4 = small_blocks ? "mkfs.ext4 -q -F -b 1024 " : "mkfs.ext4 -q -F -b 4096 ";
+  run((xfs ? "mkfs.xfs -q " : ext4) + in_quotes(image_));
+  options_ = small_blocks ? "loop,data=writeback" : "loop";
   mount();
 }
 
@@ -60,7 +64,7 @@ Disk::~Disk() {
 }
 
 void Disk::mount() {
-  run("mount -o " + options_ + " " + image_ + " " + path_);
+  run("mount -o " + options_ + " " + in_quotes(image_) + " " + in_quotes(path_));
   mounted_ = true;
 }
 
@@ -71,6 +75,10 @@ void Disk::unmount() {
     ::usleep(1000);
   }
   mounted_ = false;
+}
+
+void Disk::keep(const std::string& path) const {
+  run("cp --sparse=always " + in_quotes(image_) + " " + in_quotes(path));
 }
 
 void Disk::write_some(const std::string& path, base::Random& random) {

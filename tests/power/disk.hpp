@@ -1,9 +1,10 @@
 // Disk: a real file system on an image file, whose power can be cut.
 //
-// The kernel's own request to shut a file system down does it (XFS_IOC_GOINGDOWN, which ext4 has as
-// EXT4_IOC_SHUTDOWN): from then on nothing more reaches the image, every call fails, and what was
-// only in memory is gone with the unmounting. The next mount replays the journal, as after a real
-// cut. The image's own pages stay in the page cache of the machine: they are the disk.
+// The kernel's own request to shut a file system down does it (FS_IOC_SHUTDOWN, by its older names
+// XFS_IOC_GOINGDOWN and EXT4_IOC_SHUTDOWN): nothing that begins later reaches the image, calls
+// fail, and what was only in memory is gone with the unmounting. The next mount replays the
+// journal, as after a real cut. The image's own pages are the disk: what a drive's volatile cache
+// would lose, or a sector that it tears, is not played here.
 //
 // Threads: one. Errors are thrown as std::runtime_error.
 #pragma once
@@ -15,6 +16,8 @@
 
 namespace armdb::power {
 
+// With data=writeback ext4 may show sizes before bytes; that one has blocks of 1 KiB, as small
+// disks get, the others 4 KiB.
 enum class FileSystemKind : std::uint8_t { ext4, ext4_writeback, xfs };
 
 // This process and its children have mounts of their own from here on, which end with them. Needs
@@ -36,6 +39,8 @@ class Disk {
   void cut(bool with_journal);
   void unmount();
   void mount();
+  // A copy of the image as it is, at `path`.
+  void keep(const std::string& path) const;
 
  private:
   std::string image_, path_, options_;

@@ -4,7 +4,7 @@
 
 #include <cstdio>
 #include <cstring>
-#include <optional>
+#include <exception>
 #include <stdexcept>
 #include <string_view>
 #include <thread>
@@ -101,6 +101,13 @@ Status write_one(const Subject& subject, Tree& tree, unsigned thread, std::uint6
                               : tree.put(key, value_of(tree, n), options);
 }
 
+// With one shard a synced write makes all before it durable; with more only what is in its own.
+void note_sync(const Subject& subject, Progress::Thread& own, std::uint64_t n, bool alone) {
+  if (!alone || subject.shards == 1) return own.durable.store(n);
+  if (!is_batch(subject, n)) return own.synced[place_of(n)].store(n);
+  for (std::uint64_t at = kKeys; at < kPlaces; ++at) own.synced[at].store(n);
+}
+
 template <class Tree>
 void write_thread(const Subject& subject, Tree& tree, unsigned thread, std::uint64_t seed,
                   Progress& progress) {
@@ -108,8 +115,7 @@ void write_thread(const Subject& subject, Tree& tree, unsigned thread, std::uint
   const std::uint64_t sync_every = 1 + random.below(60);
   Progress::Thread& own = progress.threads[thread];
   for (std::uint64_t n = own.started.load() + 1;; ++n) {
-    // With one shard a synced write makes all before it durable; with more only what is in its own.
-    bool synced = subject.shards == 1 && random.one_in(sync_every);
+    bool synced = random.one_in(sync_every);
     own.started.store(n);
     const Status status = write_one(subject, tree, thread, n, {.sync = synced});
     if (status.is(Errc::not_found)) {
@@ -122,7 +128,7 @@ void write_thread(const Subject& subject, Tree& tree, unsigned thread, std::uint
       if (!synced) require_unless_cut(tree.sync(), progress, "sync");
       // No sync returns after a real cut; while it shuts down, ext4 may say ok and lose the data.
       if (progress.cut.load()) ::_exit(0);
-      own.durable.store(n);
+      note_sync(subject, own, n, synced);
       progress.syncs.fetch_add(1);
     }
     if (random.one_in(40)) ::usleep(static_cast<useconds_t>(random.below(1500)));
@@ -130,29 +136,32 @@ void write_thread(const Subject& subject, Tree& tree, unsigned thread, std::uint
 }
 
 template <class Tree>
-[[noreturn]] void write_tree(const Subject& subject, const std::string& path, std::uint64_t cycle,
+[[noreturn]] void write_tree(const Subject& subject, const std::string& path, std::uint64_t seed,
                              Progress& progress) {
   auto tree = Tree::open(path, config_of(subject));
   require_unless_cut(tree.status(), progress, "open");
   progress.open.store(true);
-  std::thread second([&] { write_thread(subject, *tree, 1, cycle * 2 + 1, progress); });
+  std::thread second([&] {
+    if (subject.threads > 1) write_thread(subject, *tree, 1, seed * 2 + 1, progress);
+  });
   std::thread care([&] {
-    base::Random random(cycle);
+    base::Random random(seed);
     for (;;) {
+      const bool compacts = !random.one_in(3);
+      require_unless_cut(compacts ? tree->compact() : tree->checkpoint(), progress, "care");
+      progress.compactions.fetch_add(compacts ? 1 : 0);
       ::usleep(static_cast<useconds_t>(random.below(8000)));
-      require_unless_cut(random.one_in(3) ? tree->checkpoint() : tree->compact(), progress, "care");
-      progress.compactions.fetch_add(1);
     }
   });
-  write_thread(subject, *tree, 0, cycle * 2, progress);
+  write_thread(subject, *tree, 0, seed * 2, progress);
   ::_exit(1);
 }
 
 template <class Tree>
-void read_tree(const Subject& subject, const std::string& path, bool read_only, Content& content) {
+void read_tree(const Subject& subject, const std::string& path, bool read_only, Content& content,
+               std::string& log) {
   FixedConfig config = config_of(subject);
   config.read_only = read_only;
-  std::string log;
   config.log = Log{add_line, &log};
   auto tree = Tree::open(path, config);
   if (!tree.ok()) {
@@ -162,7 +171,7 @@ void read_tree(const Subject& subject, const std::string& path, bool read_only, 
     throw std::runtime_error("does not open: " + tree.message());
   }
   if (tree->stats().damaged_regions != 0) {
-    throw std::runtime_error("damage is reported after a mere power cut" + log);
+    throw std::runtime_error("damage is reported after a mere power cut");
   }
   std::uint64_t live = 0;
   for (unsigned thread = 0; thread < kThreads; ++thread) {
@@ -202,16 +211,21 @@ bool is_erase(const Subject& subject, std::uint64_t n) noexcept {
   return !is_batch(subject, n) && (n / kKeys + n) % 11 == 0;
 }
 
-void write_for_ever(const Subject& subject, const std::string& path, std::uint64_t cycle,
-                    Progress& progress) {
+void write_for_ever(const Subject& subject, const std::string& path, std::uint64_t seed,
+                    Progress& progress) noexcept {
   with_type(subject.store,
-            [&]<class Tree>(Tree*) { write_tree<Tree>(subject, path, cycle, progress); });
+            [&]<class Tree>(Tree*) { write_tree<Tree>(subject, path, seed, progress); });
   ::_exit(1);
 }
 
 void read_all(const Subject& subject, const std::string& path, bool read_only, Content& content) {
-  with_type(subject.store,
-            [&]<class Tree>(Tree*) { read_tree<Tree>(subject, path, read_only, content); });
+  std::string log;
+  try {
+    with_type(subject.store,
+              [&]<class Tree>(Tree*) { read_tree<Tree>(subject, path, read_only, content, log); });
+  } catch (const std::exception& error) {
+    throw std::runtime_error(error.what() + log);
+  }
 }
 
 }  // namespace armdb::power
