@@ -1,9 +1,9 @@
 // CrashPlan: one way in which a power cut may leave a disk; and the list of those worth trying.
 //
-// Atoms: none, all, every prefix with its last atom whole, zero, garbage or half; each one
-// missing, zero, garbage or half, or alone there, whole or half; all subsets of a few; random mixes. Over all atoms, all
-// but the tail buffers', or those of one file. Directory operations: prefixes, and under
-// Model::strict any subset. See section 2 of test-tools.md.
+// Atoms: none, all, every prefix with its last atom whole, zero, garbage or half; each one missing,
+// zero, garbage or half, or the only one, whole or half; all subsets of a few; random mixes. Over
+// all atoms, all but the tail buffers', or those of one file. Directory operations: prefixes, and
+// under Model::strict any subset. See section 2 of test-tools.md.
 #pragma once
 
 #include <cstddef>
