@@ -36,8 +36,8 @@ VARIANTS = [
     ("gcc", "g++", [], [OPENSSL]),
     # As a firmware build compiles: the kernels that only builds for size have are tested here.
     ("gcc-bare", "g++", [], [*BARE, "-Os"]),
-    ("omit-mmap", "g++", ["-DARMDB_OMIT_MMAP=1"], BARE),
-    ("omit-threads", "g++", ["-DARMDB_OMIT_THREADS=1"], BARE),
+    # Together, as where there is neither; each alone compiles in check_strict.
+    ("omit-mmap-threads", "g++", ["-DARMDB_OMIT_MMAP=1", "-DARMDB_OMIT_THREADS=1"], BARE),
     ("omit-replication", "clang++", [NO_REPLICATION], [OPENSSL]),
 ]
 
