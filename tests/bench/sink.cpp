@@ -134,10 +134,10 @@ void Sink::acknowledge() {
 }
 
 void Sink::run() {
-  // It stands for another machine: what it does is not to interrupt the leader's writers.
-#if defined(SCHED_BATCH)
+  // It stands for another machine: it runs when the leader's threads leave a processor to it.
+#if defined(SCHED_IDLE)
   const sched_param param{};
-  ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &param);
+  ::pthread_setschedparam(::pthread_self(), SCHED_IDLE, &param);
 #endif
   Frame frame;
   Payload payload;
