@@ -1,40 +1,25 @@
-// The program of `make net`: replication between real processes over bad networks.
-//
-//   net [--cycles N] [--seed S] [--case TEXT] [--verbose] [--keep FOLDER]
-//
-// --keep: where the files of a case that failed are copied to.
-// Closes with "N passed, N failed", a case being one test. Needs Linux, /dev/net/tun, and to be
-// root or on a machine with user namespaces: it fails where it cannot run.
-#include <dirent.h>
-#include <sys/wait.h>
-#include <unistd.h>
+// The program of `make net`: replication between real processes over bad networks. Its options are
+// those of support/cycle_program.hpp. Needs Linux, /dev/net/tun, and to be root or on a machine
+// with user namespaces: it fails where it cannot run.
 
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "net/conductor.hpp"
 #include "support/caretaker.hpp"
+#include "support/cycle_program.hpp"
 #include "support/temp_dir.hpp"
 
 namespace {
 
 using namespace armdb;
 
-struct Options {
-  std::uint64_t cycles = 24;
-  std::uint64_t seed = 0;
-  std::string wanted, keep;
-  bool verbose = false;
-};
+using test::CycleOptions;
 
 constexpr net::Case kCases[] = {
     {"log, clear", false, false, false},
@@ -48,33 +33,6 @@ constexpr net::Case kCases[] = {
 #endif
 };
 
-Options read_arguments(int count, char** arguments) {
-  Options options;
-  options.seed = static_cast<std::uint64_t>(
-      std::chrono::system_clock::now().time_since_epoch().count() / 1000 % 1000000);
-  for (int at = 1; at < count; ++at) {
-    const std::string name = arguments[at];
-    if (name == "--verbose") {
-      options.verbose = true;
-      continue;
-    }
-    if (++at == count) throw std::runtime_error(name + ": no such option, or no value for it");
-    if (name == "--cycles") {
-      options.cycles = std::strtoull(arguments[at], nullptr, 10);
-    } else if (name == "--seed") {
-      options.seed = std::strtoull(arguments[at], nullptr, 10);
-    } else if (name == "--case") {
-      options.wanted = arguments[at];
-    } else if (name == "--keep") {
-      options.keep = arguments[at];
-    } else {
-      throw std::runtime_error(name + ": no such option");
-    }
-  }
-  if (options.cycles == 0) throw std::runtime_error("--cycles: at least 1");
-  return options;
-}
-
 void show_logs(const std::string& directory) {
   for (unsigned host = 0; host < net::kHosts; ++host) {
     std::ifstream file(directory + "/host" + std::to_string(host) + ".log");
@@ -87,7 +45,17 @@ void show_logs(const std::string& directory) {
   }
 }
 
-bool play_case(const net::Stage& stage, const Options& options) {
+// What led to a failure.
+void show_end(const net::Stage& stage, const net::Conductor& conductor) {
+  std::printf("%s\n", conductor.summary().c_str());
+  const auto& log = conductor.log();
+  for (std::size_t at = log.size() > 40 ? log.size() - 40 : 0; at < log.size(); ++at) {
+    std::printf("  %s\n", log[at].c_str());
+  }
+  show_logs(stage.directory);
+}
+
+std::string play_case(const net::Stage& stage, const CycleOptions& options) {
   net::Conductor conductor(stage, options.verbose);
   try {
     conductor.play(options.cycles);
@@ -97,83 +65,34 @@ bool play_case(const net::Stage& stage, const Options& options) {
                           traffic.twice.load() != 0 && traffic.cut.load() != 0;
     const bool kept = stage.play->promises.load() != 0;
     if (options.cycles >= 20 && !(troubled && kept)) throw std::runtime_error("nothing happened");
-    std::printf("%s: ok, %s\n", stage.played.name, conductor.summary().c_str());
-    return true;
-  } catch (const std::exception& error) {
-    std::printf("FAILED %s, --seed %llu --cycles %llu: %s\n  %s\n", stage.played.name,
-                static_cast<unsigned long long>(options.seed),
-                static_cast<unsigned long long>(options.cycles), error.what(),
-                conductor.summary().c_str());
-    const auto& log = conductor.log();
-    for (std::size_t at = log.size() > 40 ? log.size() - 40 : 0; at < log.size(); ++at) {
-      std::printf("  %s\n", log[at].c_str());
-    }
-    show_logs(stage.directory);
+    return conductor.summary();
+  } catch (...) {
+    show_end(stage, conductor);
     if (!options.keep.empty()) {
       std::filesystem::copy(stage.directory, options.keep,
                             std::filesystem::copy_options::recursive);
     }
-    return false;
+    throw;
   }
 }
 
-// Whether this build replicates collections on the Fixed store.
-bool replicates_fixed(const std::string& directory) {
-  net::Stage stage;
-  stage.directory = directory;
-  const pid_t child = ::fork();
-  if (child == 0) net::probe_fixed(stage);
-  int ending = 0;
-  ::waitpid(child, &ending, 0);
-  const int code = WIFEXITED(ending) ? WEXITSTATUS(ending) : 1;
-  if (code != 0 && code != net::kUnable)
-    throw std::runtime_error("the probe of the Fixed store failed");
-  return code == 0;
-}
-
-int run(const Options& options) {
+int run(const CycleOptions& options) {
   const test::TempDir directory;
   const test::Caretaker caretaker(directory.path());
   net::Network network(options.seed);
-  const bool fixed = replicates_fixed(directory.path());
-  unsigned passed = 0, failed = 0, left_out = 0;
-  for (const net::Case& played : kCases) {
-    if (std::string(played.name).find(options.wanted) == std::string::npos) continue;
-    if (played.fixed && !fixed) {
-      std::printf("%s: left out, the Fixed store is not replicated by this build\n", played.name);
-      ++left_out;
-      continue;
-    }
-    const test::SharedMemory<net::Play> play;
-    play->history.batches = play->history.prefixes = !played.fixed;
-    net::Stage stage;
-    stage.directory = directory.path() + "/case" + std::to_string(passed + failed);
-    std::filesystem::create_directory(stage.directory);
-    stage.played = played;
-    stage.seed = options.seed;
-    stage.network = &network;
-    stage.play = &*play;
-    (play_case(stage, options) ? passed : failed) += 1;
-    std::fflush(stdout);
-    std::filesystem::remove_all(stage.directory);
-  }
-  if (passed + failed == 0) {
-    std::printf("FAILED no case ran\n");
-    failed = 1;
-  }
-  std::printf("%llu cycles of each case, seed %llu\n%u passed, %u failed\n",
-              static_cast<unsigned long long>(options.cycles),
-              static_cast<unsigned long long>(options.seed), passed, failed);
-  return failed == 0 ? 0 : 1;
+  return test::play_cases(kCases, options, directory.path(),
+                          [&](const net::Case& played, const std::string& own) {
+                            const test::SharedMemory<net::Play> play;
+                            play->history.batches = play->history.prefixes = !played.fixed;
+                            return play_case(net::Stage{.directory = own,
+                                                        .played = played,
+                                                        .seed = options.seed,
+                                                        .network = &network,
+                                                        .play = &*play},
+                                             options);
+                          });
 }
 
 }  // namespace
 
-int main(int count, char** arguments) {
-  try {
-    return run(read_arguments(count, arguments));
-  } catch (const std::exception& error) {
-    std::printf("FAILED %s\n0 passed, 1 failed\n", error.what());
-    return 1;
-  }
-}
+int main(int count, char** arguments) { return armdb::test::run_cycles(count, arguments, run); }

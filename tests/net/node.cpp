@@ -403,12 +403,4 @@ void look(const Stage& stage, unsigned host) {
   on_stage(stage, host, [](auto& node) { node.look(); });
 }
 
-void probe_fixed(const Stage& stage) {
-  auto tree = OnSlots::Tree::open(stage.directory + "/probe");
-  if (!tree.ok()) ::_exit(1);
-  auto server =
-      ReplicationServer::start(tree->collection(), "unix:" + stage.directory + "/probe.socket");
-  ::_exit(server.ok() ? 0 : server.is(Errc::unsupported) ? kUnable : 1);
-}
-
 }  // namespace armdb::net

@@ -53,7 +53,5 @@ inline constexpr int kUnable = 2;  // the code of a child that was asked for wha
 [[noreturn]] void promote(const Stage& stage, unsigned host, bool at_rest);
 // Puts what stands there into Play.
 [[noreturn]] void look(const Stage& stage, unsigned host);
-// Asks whether collections on the Fixed store can be replicated.
-[[noreturn]] void probe_fixed(const Stage& stage);
 
 }  // namespace armdb::net

@@ -1,24 +1,17 @@
-// The program of `make power`: power cuts of real file systems of the running kernel.
-//
-//   power [--cycles N] [--seed S] [--case TEXT] [--keep FOLDER]
-//
-// --keep: where the image of a case that failed stays, as the last cut left it. When a cut comes is
-// the scheduler's affair: a seed does not bring the same one again.
+// The program of `make power`: power cuts of real file systems of the running kernel. Its options
+// are those of support/cycle_program.hpp. When a cut comes is the scheduler's affair: a seed does
+// not bring the same one again. What --keep keeps is the image, as the last cut left it.
 //
 // A child writes to a collection on a file system of its own, which is shut down at a random moment
 // (see Disk) and mounted again: what a sync had covered must be there, and of the rest what the
-// contract allows. The same directory lives through all cycles. Closes with "N passed, N failed",
-// a case being one test. Needs Linux, root, loop devices, and ext4 and XFS in the kernel: it fails
-// where it cannot run.
+// contract allows. The same directory lives through all cycles. Needs Linux, root, loop devices,
+// and ext4 and XFS in the kernel: it fails where it cannot run.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <exception>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -27,6 +20,7 @@
 #include "power/oracle.hpp"
 #include "power/work.hpp"
 #include "support/caretaker.hpp"
+#include "support/cycle_program.hpp"
 #include "support/random.hpp"
 #include "support/shared_memory.hpp"
 #include "support/temp_dir.hpp"
@@ -36,12 +30,7 @@ namespace {
 using namespace armdb;
 using power::FileSystemKind;
 using power::Store;
-
-struct Options {
-  std::uint64_t cycles = 25;
-  std::uint64_t seed = 0;
-  std::string wanted, keep;
-};
+using test::CycleOptions;
 
 struct Case {
   const char* name;
@@ -71,29 +60,6 @@ constexpr Case kCases[] = {
      {.store = Store::fixed_map, .encrypted = true}},
 #endif
 };
-
-Options read_arguments(int count, char** arguments) {
-  Options options;
-  options.seed = static_cast<std::uint64_t>(
-      std::chrono::system_clock::now().time_since_epoch().count() / 1000 % 1000000);
-  for (int at = 1; at < count; at += 2) {
-    const std::string name = arguments[at];
-    if (at + 1 == count) throw std::runtime_error(name + ": no such option, or no value for it");
-    if (name == "--cycles") {
-      options.cycles = std::strtoull(arguments[at + 1], nullptr, 10);
-    } else if (name == "--seed") {
-      options.seed = std::strtoull(arguments[at + 1], nullptr, 10);
-    } else if (name == "--case") {
-      options.wanted = arguments[at + 1];
-    } else if (name == "--keep") {
-      options.keep = arguments[at + 1];
-    } else {
-      throw std::runtime_error(name + ": no such option");
-    }
-  }
-  if (options.cycles == 0) throw std::runtime_error("--cycles: at least 1");
-  return options;
-}
 
 // A child that writes; whatever happens to this process, it ends.
 class Writer {
@@ -138,7 +104,7 @@ class Writer {
 // One case, cycle by cycle.
 class Run {
  public:
-  Run(const Case& played, const Options& options, const std::string& directory)
+  Run(const Case& played, const CycleOptions& options, const std::string& directory)
       : played_(played),
         options_(options),
         random_(options.seed),
@@ -152,6 +118,9 @@ class Run {
       cut_amid_writes();
       if (!options_.keep.empty()) disk_.keep(options_.keep + "/image");
       look(cycle);
+      if (options_.verbose) {
+        std::printf("cycle %llu: %s\n", static_cast<unsigned long long>(cycle), summary().c_str());
+      }
     }
     disk_.unmount();
     // Cuts that cost nothing would be no test; a few cycles may be like that.
@@ -233,7 +202,7 @@ class Run {
   }
 
   const Case& played_;
-  const Options& options_;
+  const CycleOptions& options_;
   base::Random random_;
   const test::SharedMemory<power::Progress> progress_;
   power::Oracle oracle_;
@@ -242,60 +211,25 @@ class Run {
   std::uint64_t amid_opening_ = 0;
 };
 
-bool play_case(const Case& played, const Options& options, const std::string& directory) {
-  std::string summary;
-  try {
-    Run run(played, options, directory);
-    try {
-      run.play();
-    } catch (...) {
-      summary = run.summary();
-      throw;
-    }
-    std::printf("ok %s: %s\n", played.name, run.summary().c_str());
-    return true;
-  } catch (const std::exception& error) {
-    std::printf("FAILED %s, --seed %llu --cycles %llu: %s\n  %s\n", played.name,
-                static_cast<unsigned long long>(options.seed),
-                static_cast<unsigned long long>(options.cycles), error.what(), summary.c_str());
-    return false;
-  }
-}
-
-int run_all(const Options& options) {
+int run(const CycleOptions& options) {
   const test::TempDir directory;
   // Made where the mounts are not seen: it deletes what they lie on.
   const test::Caretaker caretaker(directory.path());
   power::own_mounts();
   if (!options.keep.empty()) std::filesystem::create_directories(options.keep);
-  unsigned passed = 0, failed = 0;
-  for (const Case& played : kCases) {
-    if (std::string(played.name).find(options.wanted) == std::string::npos) continue;
-    const std::string own = directory / std::to_string(passed + failed);
-    std::filesystem::create_directory(own);
-    const bool good = play_case(played, options, own);
-    (good ? passed : failed) += 1;
-    std::fflush(stdout);
-    std::filesystem::remove_all(own);
-    if (!good && !options.keep.empty()) break;  // the next case would write over its image
-  }
-  if (passed + failed == 0) {
-    std::printf("FAILED no case ran\n");
-    failed = 1;
-  }
-  std::printf("%llu cycles of each case, seed %llu\n%u passed, %u failed\n",
-              static_cast<unsigned long long>(options.cycles),
-              static_cast<unsigned long long>(options.seed), passed, failed);
-  return failed == 0 ? 0 : 1;
+  return test::play_cases(kCases, options, directory.path(),
+                          [&](const Case& played, const std::string& own) {
+                            Run run(played, options, own);
+                            try {
+                              run.play();
+                            } catch (...) {
+                              std::printf("%s\n", run.summary().c_str());
+                              throw;
+                            }
+                            return run.summary();
+                          });
 }
 
 }  // namespace
 
-int main(int count, char** arguments) {
-  try {
-    return run_all(read_arguments(count, arguments));
-  } catch (const std::exception& error) {
-    std::printf("FAILED %s\n0 passed, 1 failed\n", error.what());
-    return 1;
-  }
-}
+int main(int count, char** arguments) { return armdb::test::run_cycles(count, arguments, run); }
