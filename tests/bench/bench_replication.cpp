@@ -37,6 +37,19 @@ armdb::ByteArray<64> value_at(std::uint64_t at) {
   return value;
 }
 
+// Memory that nobody has used for a while a virtual machine fetches from its host first, which can
+// take longer than all that is measured here. What is used and given back is there for the next.
+// Huge pages are what an index asks for next, the others the cache of files.
+enum class Pages : std::uint8_t { huge, small };
+void warm_memory(std::size_t bytes, Pages pages) {
+  void* const memory =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) fail("no memory to warm");
+  if (pages == Pages::huge) ::madvise(memory, bytes, MADV_HUGEPAGE);
+  std::memset(memory, 1, bytes);
+  ::munmap(memory, bytes);
+}
+
 // A leader with entries, its server, and followers.
 class Group {
  public:
@@ -106,25 +119,37 @@ class Group {
   std::vector<std::unique_ptr<Sink>> sinks_;
 };
 
-// In turn: a machine that others use too is not the same all the time.
-void put_round(Group& group, const std::vector<std::uint32_t>& numbers, const std::string& name,
-               const std::string& store, Report& report) {
-  report.add(name, store, per_operation(numbers.size(), [&] {
-               for (const std::uint32_t at : numbers) {
-                 check(group.leader.put(key_at(at), value_at(at + 1)));
-               }
-             }));
-  check(group.leader.sync());
-}
+// Rounds of puts to a group's leader, the stores in turn: a machine that others use too is not the
+// same all the time.
+class PutRounds {
+ public:
+  PutRounds(Group& group, const Options& options, std::string name, Report& report)
+      : group_(group),
+        numbers_(uniform_numbers(options.keys, options.operations * 4, 9)),
+        name_(std::move(name)),
+        report_(report) {}
+  void operator()(const std::string& store) {
+    warm_memory(std::size_t{2} << 30, Pages::small);  // for what all of them write in a round
+    report_.add(name_, store, per_operation(numbers_.size(), [&] {
+                  for (const std::uint32_t at : numbers_) {
+                    check(group_.leader.put(key_at(at), value_at(at + 1)));
+                  }
+                }));
+    check(group_.leader.sync());
+  }
+
+ private:
+  Group& group_;
+  const std::vector<std::uint32_t> numbers_;
+  const std::string name_;
+  Report& report_;
+};
 
 void rows_put(const Options& options, Report& report) {
   const std::string name = "replication.put";
   if (!report.wanted(name)) return;
-  const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
   Group group(options, options.keys);
-  const auto round = [&](const std::string& store) {
-    put_round(group, numbers, name, store, report);
-  };
+  PutRounds round(group, options, name, report);
   for (int n = 0; n < options.repeats; ++n) {
     round("alone");
     group.serve();
@@ -145,12 +170,9 @@ void rows_put(const Options& options, Report& report) {
 void rows_put_sinks(const Options& options, Report& report) {
   const std::string name = "replication.put_sinks";
   if (!report.wanted(name)) return;
-  const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
   Group group(options, options.keys);
   group.serve();
-  const auto round = [&](const std::string& store) {
-    put_round(group, numbers, name, store, report);
-  };
+  PutRounds round(group, options, name, report);
   for (int n = 0; n < options.repeats; ++n) {
     round("alone");
     group.add_sink();
@@ -164,8 +186,8 @@ void rows_put_sinks(const Options& options, Report& report) {
   report.finish(name, "ns/op", "sinks receive and ack, in this process, and apply nothing");
 }
 
-// A process of its own that gets the processors when nobody else wants them: another machine, as
-// far as the leader's processors go. Its memory and its disk are the leader's. It follows, or
+// A process of its own that gets one of the processors when nobody else wants it: another machine,
+// as far as the leader's processors go. Its memory and its disk are the leader's. It follows, or
 // writes to a store that has nothing to do with the leader. Made before this process has any
 // threads.
 class Apart {
@@ -201,6 +223,11 @@ class Apart {
   [[noreturn]] void run() {
     const sched_param parameters{};
     if (::sched_setscheduler(0, SCHED_IDLE, &parameters) != 0) fail("sched_setscheduler");
+    // On any processor, even so, the kernel lets it interrupt a writer there for up to 4 ms.
+    cpu_set_t last;
+    CPU_ZERO(&last);
+    CPU_SET(std::thread::hardware_concurrency() - 1, &last);
+    static_cast<void>(::sched_setaffinity(0, sizeof last, &last));
     Map follower, own;
     for (char what = 0; ::recv(socket_, &what, 1, 0) == 1;) {
       client_ = {};
@@ -247,7 +274,6 @@ class Apart {
 void rows_put_apart(const Options& options, Report& report) {
   const std::string name = "replication.put_apart";
   if (!report.wanted(name)) return;
-  const auto numbers = uniform_numbers(options.keys, options.operations * 4, 9);
   const std::string folder = options.folder + "/replication";
   fs::remove_all(folder);
   {
@@ -255,9 +281,7 @@ void rows_put_apart(const Options& options, Report& report) {
     Apart second(folder + "/second", "unix:" + folder + "/socket");
     Group group(options, options.keys);
     group.serve();
-    const auto round = [&](const std::string& store) {
-      put_round(group, numbers, name, store, report);
-    };
+    PutRounds round(group, options, name, report);
     for (int n = 0; n < options.repeats; ++n) {
       round("alone");
       first.write();
@@ -309,17 +333,6 @@ void copy_files(const std::string& from, const std::string& to) {
   ::close(ends[1]);
 }
 
-// Memory that nobody has used for a while a virtual machine fetches from its host first, which can
-// take longer than all that is measured here. What is used and given back is there for the next.
-void warm_memory(std::size_t bytes) {
-  void* const memory =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) fail("no memory to warm");
-  ::madvise(memory, bytes, MADV_HUGEPAGE);  // as an index has them
-  std::memset(memory, 1, bytes);
-  ::munmap(memory, bytes);
-}
-
 void rows_catch_up(const Options& options, Report& report) {
   const std::string name = "replication.catch_up";
   if (!report.wanted(name)) return;
@@ -328,13 +341,13 @@ void rows_catch_up(const Options& options, Report& report) {
   const double bytes = static_cast<double>(group.leader.stats().data_bytes);
   const auto warm = static_cast<std::size_t>(3 * bytes);
   for (int n = 0; n < options.repeats; ++n) {
-    warm_memory(warm);
+    warm_memory(warm, Pages::huge);
     const std::uint64_t begin = now_ns();
     group.add_follower();
     group.settle();
     report.add(name, "armdb", bytes * 1000 / static_cast<double>(now_ns() - begin));
     group.remove_followers();
-    warm_memory(warm);
+    warm_memory(warm, Pages::huge);
     const std::uint64_t copied = now_ns();
     copy_files(group.folder() + "/leader", group.folder() + "/copy");
     report.add(name, "file copy", bytes * 1000 / static_cast<double>(now_ns() - copied));
@@ -354,7 +367,7 @@ void rows_copy(const Options& options, Report& report) {
   group.serve();
   const double bytes = static_cast<double>(group.leader.stats().data_bytes);
   for (int n = 0; n < options.repeats; ++n) {
-    warm_memory(static_cast<std::size_t>(3 * bytes));
+    warm_memory(static_cast<std::size_t>(3 * bytes), Pages::huge);
     const std::uint64_t begin = now_ns();
     group.add_follower();
     group.settle();
