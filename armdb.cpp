@@ -4252,6 +4252,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
 #if defined(ARMDB_OMIT_REPLICATION)
   [[nodiscard]] static constexpr std::uint64_t pinned() noexcept { return ~std::uint64_t{0}; }
+  static void await_prewrite() noexcept {}
 #else
   // What is above `sequence` is not compacted while that keeps at most `bytes`: followers are to
   // read it. ~0: nothing is kept.
@@ -4262,6 +4263,19 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+  // Writes what stands in the buffer to the active segment while writers go on, in two steps: the
+  // first under the shard's lock, the second without it. The next flush has only the rest to do,
+  // and tells of errors; whatever else touches the file waits for the second step. False when there
+  // is too little for that, another thread is at it, blocks for it are not there yet, or frames
+  // are sealed, which are made in order.
+  struct Prewrite {
+    SegmentPtr segment;
+    std::uint64_t offset = 0;
+    Bytes bytes;
+  };
+  [[nodiscard]] bool begin_prewrite(Prewrite& part) ARMDB_TRY_ACQUIRE(true, prewrite_mutex_);
+  void end_prewrite(const Prewrite& part) ARMDB_RELEASE(prewrite_mutex_);
+  void await_prewrite() { const base::MutexLock wait(prewrite_mutex_); }
   // No power cut takes a segment as if it had never been.
   [[nodiscard]] bool names_durable() const noexcept {
     return directory_changes_ == directory_synced_;
@@ -4304,6 +4318,7 @@ class LogStore final : public Store {
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
   Status write_behind(Bytes image);
+  Status skip_prewritten(Bytes& image, std::uint64_t& offset);
   void accept_behind(std::uint64_t bytes) noexcept;
   static void each_of(const Batch& batch, std::uint64_t sequence,
                       FunctionRef<void(const format::Entry&, std::size_t bytes)> take);
@@ -4354,6 +4369,9 @@ class LogStore final : public Store {
 #if !defined(ARMDB_OMIT_REPLICATION)
   std::uint64_t pin_ = ~std::uint64_t{0};
   std::uint64_t retain_bytes_ = 0;
+  base::Mutex prewrite_mutex_;  // taken under the shard's lock, and held without it
+  std::size_t prewritten_ = 0;  // of the buffer, from its start; the file has it already
+  Status prewrite_error_;
 #endif
   bool full_ = false;  // the last put found no space
 
@@ -5623,6 +5641,8 @@ class Shard {
   std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
+  // See LogStore::Prewrite: a sync behind it keeps writers waiting for less.
+  void prewrite();
   // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
   // power cut could take it without a trace. On an error that of what is durable.
   Status flush_for_feed(std::uint64_t& limit);
@@ -15653,6 +15673,53 @@ Status LogFeed::read_copy(std::size_t bytes_max, FeedPiece& piece) {
 
 #endif  // !ARMDB_OMIT_REPLICATION
 
+// ---- store/log_prewrite.cpp ----
+// The buffer written to the segment while writers go on; see LogStore::Prewrite.
+
+#if !defined(ARMDB_OMIT_REPLICATION)
+
+namespace armdb::store {
+bool LogStore::begin_prewrite(Prewrite& part) {
+  // What is less takes no longer than the locks.
+  const std::size_t least = tail_.capacity() / 16;
+  const bool possible = failed_.ok() && active_ != nullptr && context_.keys == nullptr;
+  if (!possible || tail_.used() < least || !prewrite_mutex_.try_lock()) return false;
+  const std::size_t size = tail_.used() - prewritten_;
+  // After a disk was full the buffer may reach beyond the blocks that the file has: allocating them
+  // must not meet what was written there.
+  const bool room = active_->length + tail_.used() <= active_->allocated;
+  if (size < least || !room || !prewrite_error_.ok()) {
+    prewrite_mutex_.unlock();
+    return false;
+  }
+  part.segment = active_;
+  part.offset = active_->length + prewritten_;
+  part.bytes = tail_.contents().sub(prewritten_, size);
+  return true;
+}
+
+// The bytes stay as they are until the buffer is begun anew, which is behind a flush.
+void LogStore::end_prewrite(const Prewrite& part) {
+  Status status = part.segment->file->write_at(part.offset, part.bytes);
+  if (status.ok()) {
+    prewritten_ += part.bytes.size();
+  } else if (!status.is(Errc::no_space)) {
+    prewrite_error_ = std::move(status);  // without space, all is as it was: the flush tries again
+  }
+  prewrite_mutex_.unlock();
+}
+
+Status LogStore::skip_prewritten(Bytes& image, std::uint64_t& offset) {
+  const base::MutexLock wait(prewrite_mutex_);
+  image = image.sub(prewritten_, image.size() - prewritten_);
+  offset += prewritten_;
+  prewritten_ = 0;
+  return std::exchange(prewrite_error_, {});
+}
+}  // namespace armdb::store
+
+#endif  // !ARMDB_OMIT_REPLICATION
+
 // ---- store/log_replacement.cpp ----
 // Replacing a log: compacted segments written aside, then one MANIFEST that names only them.
 
@@ -17164,6 +17231,7 @@ Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
       (tail_open_ ? tail_.next_offset() : active_->length) + bytes + kFooterBytes;
   const std::uint64_t keep = delete_reserve(context_.config);
   if (end + keep <= active_->allocated) return {};
+  await_prewrite();
   const std::uint64_t step = std::clamp<std::uint64_t>(
       active_->allocated / 2, context_.config.write_buffer_size, kAllocateStepMax);
   const std::uint64_t enough = context_.config.max_file_size + kMarksBytes + keep;
@@ -17307,7 +17375,13 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
 // Behind what the file has. On an error nothing was accepted, and a write that was refused for
 // want of space left nothing behind.
 Status LogStore::write_behind(Bytes image) {
+#if defined(ARMDB_OMIT_REPLICATION)
   Status status = active_->file->write_at(active_->length, image);
+#else
+  std::uint64_t offset = active_->length;
+  Status status = skip_prewritten(image, offset);
+  if (status.ok() && !image.empty()) status = active_->file->write_at(offset, image);
+#endif
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
@@ -17390,6 +17464,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // open drop them again.
 Status LogStore::poison(const Status& cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
+  await_prewrite();  // or its pages would be dropped before it has written them
   set_failed(cause);
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.
@@ -22573,6 +22648,7 @@ Status Shard::close() {
   if (!context_.config.read_only && status.ok() && !closed_) {
     status = slots_ != nullptr ? slots_->close() : store_->flush();
   }
+  if (log_ != nullptr) log_->await_prewrite();  // another process may open it from here on
   closed_ = true;
   return status;
 }
@@ -23060,6 +23136,15 @@ std::uint64_t Shard::begin_copy(store::LogFeed& feed) const {
 void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   const base::MutexLock lock(mutex_);
   if (log_ != nullptr) log_->pin(sequence, retain_bytes);
+}
+
+void Shard::prewrite() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  store::LogStore::Prewrite part;
+  {
+    const base::MutexLock lock(mutex_);
+    if (log_ == nullptr || !refuse_if_closed().ok() || !log_->begin_prewrite(part)) return;
+  }
+  log_->end_prewrite(part);
 }
 
 // What the next open finds of a segment makes it leave a gap in the sequences, by which followers
@@ -24727,6 +24812,7 @@ bool Source::sync_due() const noexcept {
 // Due again a while behind its end: one that takes long leaves time to ship between two.
 Status Source::sync() {
   synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) engine_.shard(at).prewrite();
   Status status = engine_.sync();
   synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
   return status;

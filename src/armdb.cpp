@@ -172,6 +172,7 @@
 #include "store/log_batch.cpp"
 #include "store/log_compaction.cpp"
 #include "store/log_feed.cpp"
+#include "store/log_prewrite.cpp"
 #include "store/log_replacement.cpp"
 #include "store/log_read.cpp"
 #include "store/log_recovery.cpp"

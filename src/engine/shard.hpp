@@ -211,6 +211,8 @@ class Shard {
   std::uint64_t begin_copy(store::LogFeed& feed) const;
   // See LogStore::pin().
   void pin(std::uint64_t sequence, std::uint64_t retain_bytes);
+  // See LogStore::Prewrite: a sync behind it keeps writers waiting for less.
+  void prewrite();
   // The last sequence of what feed() can read; writes the buffer out for that, and syncs where a
   // power cut could take it without a trace. On an error that of what is durable.
   Status flush_for_feed(std::uint64_t& limit);

@@ -168,6 +168,7 @@ Status Shard::close() {
   if (!context_.config.read_only && status.ok() && !closed_) {
     status = slots_ != nullptr ? slots_->close() : store_->flush();
   }
+  if (log_ != nullptr) log_->await_prewrite();  // another process may open it from here on
   closed_ = true;
   return status;
 }

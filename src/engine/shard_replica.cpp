@@ -96,6 +96,15 @@ void Shard::pin(std::uint64_t sequence, std::uint64_t retain_bytes) {
   if (log_ != nullptr) log_->pin(sequence, retain_bytes);
 }
 
+void Shard::prewrite() ARMDB_NO_THREAD_SAFETY_ANALYSIS {
+  store::LogStore::Prewrite part;
+  {
+    const base::MutexLock lock(mutex_);
+    if (log_ == nullptr || !refuse_if_closed().ok() || !log_->begin_prewrite(part)) return;
+  }
+  log_->end_prewrite(part);
+}
+
 // What the next open finds of a segment makes it leave a gap in the sequences, by which followers
 // are told from it; so the name of a segment comes before what is in it.
 Status Shard::flush_for_feed(std::uint64_t& limit) {

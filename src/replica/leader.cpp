@@ -163,6 +163,7 @@ bool Source::sync_due() const noexcept {
 // Due again a while behind its end: one that takes long leaves time to ship between two.
 Status Source::sync() {
   synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
+  for (std::uint32_t at = 0; at < engine_.shard_count(); ++at) engine_.shard(at).prewrite();
   Status status = engine_.sync();
   synced_ms_.store(os::monotonic_ms(), std::memory_order_relaxed);
   return status;

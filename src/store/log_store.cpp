@@ -370,6 +370,7 @@ Status LogStore::allocate_ahead(std::uint64_t bytes, bool tombstone) {
       (tail_open_ ? tail_.next_offset() : active_->length) + bytes + kFooterBytes;
   const std::uint64_t keep = delete_reserve(context_.config);
   if (end + keep <= active_->allocated) return {};
+  await_prewrite();
   const std::uint64_t step = std::clamp<std::uint64_t>(
       active_->allocated / 2, context_.config.write_buffer_size, kAllocateStepMax);
   const std::uint64_t enough = context_.config.max_file_size + kMarksBytes + keep;
@@ -514,7 +515,13 @@ Status LogStore::append_large(const format::Entry& entry, std::uint64_t bytes) {
 // Behind what the file has. On an error nothing was accepted, and a write that was refused for
 // want of space left nothing behind.
 Status LogStore::write_behind(Bytes image) {
+#if defined(ARMDB_OMIT_REPLICATION)
   Status status = active_->file->write_at(active_->length, image);
+#else
+  std::uint64_t offset = active_->length;
+  Status status = skip_prewritten(image, offset);
+  if (status.ok() && !image.empty()) status = active_->file->write_at(offset, image);
+#endif
   if (status.is(Errc::no_space) && active_->file->truncate(active_->length).ok()) {
     active_->allocated = active_->length;
     set_put_limit();
@@ -598,6 +605,7 @@ Status LogStore::end_sync(const SyncTicket& ticket, Status outcome) {
 // open drop them again.
 Status LogStore::poison(const Status& cause, std::span<const SegmentPtr> segments) {
   if (!failed_.ok()) return failed_;
+  await_prewrite();  // or its pages would be dropped before it has written them
   set_failed(cause);
   put_limit_ = 0;
   // All pages before any mark: who is killed in between leaves none that differ from the disk.

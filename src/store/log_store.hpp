@@ -144,6 +144,7 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return sequence_next_; }
 #if defined(ARMDB_OMIT_REPLICATION)
   [[nodiscard]] static constexpr std::uint64_t pinned() noexcept { return ~std::uint64_t{0}; }
+  static void await_prewrite() noexcept {}
 #else
   // What is above `sequence` is not compacted while that keeps at most `bytes`: followers are to
   // read it. ~0: nothing is kept.
@@ -154,6 +155,19 @@ class LogStore final : public Store {
   [[nodiscard]] std::uint64_t pinned() const noexcept;
   // About how much stands behind a sequence.
   [[nodiscard]] std::uint64_t bytes_above(std::uint64_t sequence) const noexcept;
+  // Writes what stands in the buffer to the active segment while writers go on, in two steps: the
+  // first under the shard's lock, the second without it. The next flush has only the rest to do,
+  // and tells of errors; whatever else touches the file waits for the second step. False when there
+  // is too little for that, another thread is at it, blocks for it are not there yet, or frames
+  // are sealed, which are made in order.
+  struct Prewrite {
+    SegmentPtr segment;
+    std::uint64_t offset = 0;
+    Bytes bytes;
+  };
+  [[nodiscard]] bool begin_prewrite(Prewrite& part) ARMDB_TRY_ACQUIRE(true, prewrite_mutex_);
+  void end_prewrite(const Prewrite& part) ARMDB_RELEASE(prewrite_mutex_);
+  void await_prewrite() { const base::MutexLock wait(prewrite_mutex_); }
   // No power cut takes a segment as if it had never been.
   [[nodiscard]] bool names_durable() const noexcept {
     return directory_changes_ == directory_synced_;
@@ -197,6 +211,7 @@ class LogStore final : public Store {
   Status make_room(std::uint64_t bytes, bool tombstone);
   Status append_large(const format::Entry& entry, std::uint64_t bytes);
   Status write_behind(Bytes image);
+  Status skip_prewritten(Bytes& image, std::uint64_t& offset);
   void accept_behind(std::uint64_t bytes) noexcept;
   static void each_of(const Batch& batch, std::uint64_t sequence,
                       FunctionRef<void(const format::Entry&, std::size_t bytes)> take);
@@ -247,6 +262,9 @@ class LogStore final : public Store {
 #if !defined(ARMDB_OMIT_REPLICATION)
   std::uint64_t pin_ = ~std::uint64_t{0};
   std::uint64_t retain_bytes_ = 0;
+  base::Mutex prewrite_mutex_;  // taken under the shard's lock, and held without it
+  std::size_t prewritten_ = 0;  // of the buffer, from its start; the file has it already
+  Status prewrite_error_;
 #endif
   bool full_ = false;  // the last put found no space
 
