@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -224,35 +225,89 @@ TEST_CASE("log_prewrite: what it met fails the next flush, and the shard [pitfal
 }
 
 #if !defined(ARMDB_OMIT_THREADS)
-TEST_CASE("log_prewrite: a flush waits for it, an allocation, and a close", "[clear]") {
-  enum class Other : std::uint8_t { flush, allocation, close };
-  for (const Other what : {Other::flush, Other::allocation, Other::close}) {
-    INFO(static_cast<int>(what));
-    Prewriter store(test::kVarTree);
-    store.put(1);
-    REQUIRE(store.engine->sync().ok());
-    store.put(100);
-    std::atomic<bool> ended{false};
-    bool waited = false;
-    std::thread other;
-    store.files.set_observer([&](Call call, const std::string&) {
-      if (call != Call::write) return;
-      store.files.set_observer({});
-      other = std::thread([&] {
-        if (what == Other::flush) static_cast<void>(store.engine->flush());
-        if (what == Other::allocation) store.put(2000);
-        if (what == Other::close) static_cast<void>(store.engine->close());
-        ended.store(true);
-      });
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      waited = !ended.load();
+// Runs `work` in another thread while a prewrite is at its write; whether the work waited for it.
+bool waits(Prewriter& store, const std::function<void()>& work) {
+  std::atomic<bool> ended{false};
+  bool waited = false;
+  std::thread other;
+  store.files.set_observer([&](Call call, const std::string&) {
+    if (call != Call::write) return;
+    store.files.set_observer({});
+    other = std::thread([&] {
+      work();
+      ended.store(true);
     });
-    store.engine->shard(0).prewrite();
-    REQUIRE(other.joinable());
-    other.join();
-    CHECK(waited);
-    CHECK(store.left(what != Other::close) == store.issued);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    waited = !ended.load();
+  });
+  store.engine->shard(0).prewrite();
+  REQUIRE(other.joinable());
+  other.join();
+  return waited;
+}
+
+TEST_CASE("log_prewrite: a flush waits for it, and a close", "[clear]") {
+  Prewriter store(test::kVarTree);
+  store.put(100);
+  CHECK(waits(store, [&] { static_cast<void>(store.engine->flush()); }));
+  store.put(100);
+  CHECK(waits(store, [&] { static_cast<void>(store.engine->close()); }));
+  CHECK(store.left(false) == 200);
+}
+
+TEST_CASE("log_prewrite: blocks are not allocated while it writes", "[clear]") {
+  Prewriter store(test::kVarTree);
+  store.put(1);
+  REQUIRE(store.engine->sync().ok());
+  // Behind how many puts does the next one allocate, and not flush?
+  int enough = 0;
+  {
+    Prewriter probe(test::kVarTree);
+    probe.put(1);
+    REQUIRE(probe.engine->sync().ok());
+    for (std::size_t writes = 0, blocks = 0; enough == 0;) {
+      writes = probe.files.calls(Call::write);
+      blocks = probe.files.calls(Call::allocate);
+      probe.put(1);
+      REQUIRE(probe.issued < 5000);
+      const bool found = probe.issued > 60 && probe.files.calls(Call::write) == writes &&
+                         probe.files.calls(Call::allocate) > blocks;
+      if (found) enough = probe.issued - 1;
+    }
   }
+  store.put(enough - 1);
+  CHECK(waits(store, [&] { store.put(1); }));
+  CHECK(store.left() == enough + 1);
+}
+
+TEST_CASE("log_prewrite: a close whose checkpoint fails waits for it too", "[clear]") {
+  Prewriter store(test::kVarTree);
+  store.put(1);
+  std::atomic<bool> writing{false}, closed{false};
+  bool waited = false;
+  std::thread other;
+  store.files.set_observer([&](Call call, const std::string& path) {
+    if (call == Call::open && path.ends_with("MANIFEST.tmp") && !other.joinable()) {
+      store.put(100);  // behind the checkpoint's flush
+      other = std::thread([&] { store.engine->shard(0).prewrite(); });
+      while (!writing.load()) std::this_thread::yield();
+      store.files.fail(Call::open, 1, ENOSPC);
+    } else if (call == Call::write && other.joinable() && path.ends_with(".data")) {
+      writing.store(true);
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      waited = !closed.load();
+    }
+  });
+  const Status outcome = store.engine->shard(0).close();
+  INFO(outcome.message());
+  CHECK(outcome.is(Errc::no_space));
+  CHECK(store.files.fault_met());
+  closed.store(true);
+  REQUIRE(other.joinable());
+  other.join();
+  store.files.set_observer({});
+  CHECK(waited);
+  CHECK(store.left(false) == 101);
 }
 
 TEST_CASE("log_prewrite: a sync that fails meanwhile drops no pages before it has ended",
