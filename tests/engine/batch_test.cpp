@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "armdb.hpp"
+#include "engine/engine.hpp"
 #include "support/catch.hpp"
 #include "support/fault_file_system.hpp"
 #include "support/one_shard.hpp"
@@ -103,6 +104,134 @@ TEST_CASE("batch: when only its sync fails its writes are there once, and the ba
       }
       INFO("fsync " << fsync << ", shards " << shards << ": " << status.message());
       CHECK_FALSE(status.ok());
+    }
+  }
+}
+
+// Of a batch that is larger than the write buffers each part goes to its file at once, before it is
+// known whether the others can: what is in the files has to go again.
+TEST_CASE("batch: a large one that one shard cannot take is in none, now and after a crash") {
+  constexpr std::uint32_t kOld = 100, kLarge = 3000;
+  for (const int error : {EIO, ENOSPC}) {
+    for (const bool cut : {false, true}) {
+      bool refused = true;
+      std::size_t nth = 0, half = 0;
+      while (refused) {
+        INFO("error " << error << ", cut " << cut << ", write " << ++nth);
+        REQUIRE(nth < 20);
+        FaultFileSystem files;
+        Numbers numbers = open<Numbers>(files);
+        for (std::uint32_t key = 0; key < kOld; ++key) REQUIRE(numbers.put(key, 1).ok());
+        REQUIRE(numbers.sync().ok());
+        {
+          WriteBatch batch(numbers);
+          for (std::uint32_t key = 0; key < kLarge; ++key) REQUIRE(batch.put(key, 2).ok());
+          files.fail(test::Call::write, nth, error);
+          const Status status = batch.commit();
+          refused = !status.ok();
+          CHECK(refused == files.fault_met());
+          files.clear_faults();
+          CHECK(numbers.size() == (refused ? kOld : kLarge));
+        }
+        // Where it was the disk's space, or the other shard, writes go on behind it.
+        std::uint32_t later = 0;
+        for (std::uint32_t key = kLarge; key < kLarge + 50; ++key) {
+          later += numbers.put(key, 3).ok() ? 1 : 0;
+        }
+        const bool one_failed = numbers.stats().failed_shards == 1;
+        half += one_failed ? 1 : 0;
+        CHECK((!one_failed || (refused && error == EIO)));
+        CHECK((later > 0 && (later == 50) == !one_failed));
+        CHECK(numbers.sync().ok());  // what a shard that failed has was synced before
+        if (cut) {
+          files.power_cut_lose_all();
+        } else {
+          files.kill_process();
+        }
+        numbers = open<Numbers>(files);
+        CHECK(numbers.stats().damaged_regions == 0);
+        std::uint32_t found_later = 0, found = 0;
+        for (std::uint32_t key = 0; key < kLarge + 50; ++key) {
+          const std::optional<std::uint64_t> value = numbers.get(key);
+          if (!value) continue;
+          (key < kLarge ? found : found_later) += 1;
+          CHECK(*value == (key >= kLarge ? 3u : refused ? 1u : 2u));
+        }
+        CHECK(found == (refused ? kOld : kLarge));
+        CHECK((one_failed || found_later == 50));
+      }
+      CHECK(nth > 2);
+      CHECK((half > 0) == (error == EIO));
+    }
+  }
+}
+
+// Its part names how far the other shard has to be. That shard gets there with other writes.
+TEST_CASE("batch: a large one that one shard refused does not come when that one goes on") {
+  constexpr int kOld = 100, kLarge = 1000, kLater = 4000, kEnd = 9000;
+  Config config;
+  const auto put = [](engine::Engine& engine, int number) {
+    const std::string key = test::key_of(number), value = test::value_of(number);
+    engine::WriteRequest request;
+    request.key = Bytes(key);
+    request.value = Bytes(value);
+    REQUIRE(engine.write(request, false).ok());
+  };
+  for (std::uint64_t run = 0; run < 8; ++run) {  // which shard goes on, and how it ends
+    bool refused = true;
+    for (std::size_t nth = 1; refused; ++nth) {
+      INFO("run " << run << ", write " << nth);
+      REQUIRE(nth < 20);
+      FaultFileSystem files;
+      config = test::one_shard(files);
+      config.shard_count = 2;
+      int later = 0;
+      {
+        auto engine = std::move(*engine::Engine::open("/c", &test::kVarTree, config, {}));
+        for (int number = 0; number < kOld; ++number) put(*engine, number);
+        REQUIRE(engine->sync().ok());
+        std::vector<std::string> texts;
+        for (int number = kLarge; number < kLater; ++number) texts.push_back(test::key_of(number));
+        std::vector<engine::WriteRequest> requests(texts.size());
+        for (std::size_t at = 0; at < texts.size(); ++at) {
+          requests[at].key = requests[at].value = Bytes(texts[at]);
+        }
+        files.fail(test::Call::write, nth, ENOSPC);
+        bool written = false;
+        refused = !engine->write_batch(requests, false, written).ok();
+        files.clear_faults();
+        if (!refused) break;
+        for (int number = kLater; number < kEnd; ++number) {
+          const std::string key = test::key_of(number);
+          const auto* const bytes = reinterpret_cast<const std::uint8_t*>(key.data());
+          const std::uint64_t hash = engine->router().hash(bytes, key.size());
+          if (engine->router().shard(bytes, key.size(), hash) != run % 2) continue;
+          put(*engine, number);
+          ++later;
+        }
+        REQUIRE(later > (kLater - kLarge) / 2 + 100);
+        REQUIRE(engine->sync().ok());
+        if (run < 2) {
+          files.kill_process();
+        } else if (run < 4) {  // writes came to the disk, changes of sizes did not
+          const auto fate = [](const test::PendingAtom& atom) {
+            return atom.size == 0 ? test::AtomFate::absent : test::AtomFate::present;
+          };
+          files.power_cut(fate, [](std::size_t) { return true; });
+        } else {
+          files.power_cut_random(run);
+        }
+      }
+      const Collection collection = test::open_shard(config);
+      CHECK(collection.stats().damaged_regions == 0);
+      int found[3] = {};
+      for (const auto& [key, value] : test::contents(collection)) {
+        const int number = std::stoi(key);
+        ++found[number < kOld ? 0 : number < kLater ? 1 : 2];
+      }
+      CHECK(found[0] == kOld);
+      CHECK(found[1] == 0);
+      CHECK(found[2] == later);
     }
   }
 }
