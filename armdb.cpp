@@ -4049,7 +4049,7 @@ bool read_hint(const StoreContext& context, const Segment& segment, std::uint64_
 // Of an encrypted shard the buffer is plain memory, and the file has the same sealed.
 //
 // Invariants:
-//   (1) The entries from the start to `used` are those that follow the active segment's file.
+//   (1) The entries from the start to `used` are those that follow the active segment's length.
 //   (2) A byte below `used` changes only after reset() made the version odd.
 //
 // Threads: read() by anyone; the rest by the holder of the shard's lock. Where readers look
@@ -4132,7 +4132,8 @@ void encode_tail_header(const StoreContext& context, MutableBytes out) noexcept;
 //   (6) After a failed write or sync nothing more is written: `failed()` is sticky.
 //
 // Threads: read(), durable_sequence() and run_sync() by anyone; verify() and the compaction by
-// one thread each beside writers; everything else by the holder of the shard's lock.
+// one thread each beside writers; end_prewrite() by whoever began it; everything else by the
+// holder of the shard's lock.
 
 // No store comes near this; crafted files that claim it would leave no room to go on.
 inline constexpr std::uint64_t kSequenceLimit = std::uint64_t{1} << 62;

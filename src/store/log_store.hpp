@@ -10,7 +10,8 @@
 //   (6) After a failed write or sync nothing more is written: `failed()` is sticky.
 //
 // Threads: read(), durable_sequence() and run_sync() by anyone; verify() and the compaction by
-// one thread each beside writers; everything else by the holder of the shard's lock.
+// one thread each beside writers; end_prewrite() by whoever began it; everything else by the
+// holder of the shard's lock.
 #pragma once
 
 #include <atomic>

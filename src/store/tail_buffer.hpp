@@ -5,7 +5,7 @@
 // Of an encrypted shard the buffer is plain memory, and the file has the same sealed.
 //
 // Invariants:
-//   (1) The entries from the start to `used` are those that follow the active segment's file.
+//   (1) The entries from the start to `used` are those that follow the active segment's length.
 //   (2) A byte below `used` changes only after reset() made the version odd.
 //
 // Threads: read() by anyone; the rest by the holder of the shard's lock. Where readers look
