@@ -283,16 +283,17 @@ TEST_CASE("log_prewrite: blocks are not allocated while it writes", "[clear]") {
 TEST_CASE("log_prewrite: a close whose checkpoint fails waits for it too", "[clear]") {
   Prewriter store(test::kVarTree);
   store.put(1);
-  std::atomic<bool> writing{false}, closed{false};
+  std::atomic<bool> begun{false}, writing{false}, closed{false};
   bool waited = false;
   std::thread other;
   store.files.set_observer([&](Call call, const std::string& path) {
-    if (call == Call::open && path.ends_with("MANIFEST.tmp") && !other.joinable()) {
+    if (call == Call::open && path.ends_with("MANIFEST.tmp") && !begun.load()) {
       store.put(100);  // behind the checkpoint's flush
+      begun.store(true);
       other = std::thread([&] { store.engine->shard(0).prewrite(); });
       while (!writing.load()) std::this_thread::yield();
       store.files.fail(Call::open, 1, ENOSPC);
-    } else if (call == Call::write && other.joinable() && path.ends_with(".data")) {
+    } else if (call == Call::write && begun.load() && path.ends_with(".data")) {
       writing.store(true);
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
       waited = !closed.load();
