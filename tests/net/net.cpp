@@ -1,13 +1,13 @@
 // The program of `make net`: replication between real processes over bad networks. Its options are
 // those of support/cycle_program.hpp. Needs Linux, /dev/net/tun, and to be root or on a machine
 // with user namespaces: it fails where it cannot run.
-
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "net/conductor.hpp"
@@ -18,7 +18,6 @@
 namespace {
 
 using namespace armdb;
-
 using test::CycleOptions;
 
 constexpr net::Case kCases[] = {
@@ -69,8 +68,9 @@ std::string play_case(const net::Stage& stage, const CycleOptions& options) {
   } catch (...) {
     show_end(stage, conductor);
     if (!options.keep.empty()) {
+      std::error_code ignored;  // what failed is to be told, whatever becomes of the copy
       std::filesystem::copy(stage.directory, options.keep,
-                            std::filesystem::copy_options::recursive);
+                            std::filesystem::copy_options::recursive, ignored);
     }
     throw;
   }
